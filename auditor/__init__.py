@@ -1,0 +1,41 @@
+"""audit: tells, with evidence and a stated error rate, whether music is too similar to other music.
+
+The commands are a thin skin over the functions named here, which are imported on first use so that
+``import auditor`` stays quick.
+
+Examples
+--------
+>>> import auditor
+>>> with auditor.open_workspace(".audit") as workspace:  # doctest: +SKIP
+...     result = auditor.scan(workspace, ["music/"])
+...     for pair in result.pairs:
+...         print(pair.score, pair.a, pair.b)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AuditError": "auditor.errors",
+    "Catalogue": "auditor.catalogue",
+    "check": "auditor.audit",
+    "embed_file": "auditor.embed",
+    "load_extractor": "auditor.extractor",
+    "open_workspace": "auditor.workspace",
+    "recommend": "auditor.recommend",
+    "scan": "auditor.audit",
+    "to_json": "auditor.records",
+    "write_report": "auditor.report",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'auditor' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

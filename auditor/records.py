@@ -1,0 +1,301 @@
+"""The nouns of an audit: tracks, embeddings, pairs, clusters and the results made of them.
+
+Plain frozen dataclasses with no behaviour beyond their JSON form, shared by every module above.
+The JSON written by ``to_json`` is what ``--format json`` prints and what reports are rendered from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from auditor.config import from_json
+from auditor.errors import ResultError
+
+SCHEMA_VERSION = 1
+"""Version of the JSON of scan, check and recommend results."""
+
+
+MAX_TEXT = 500
+"""Characters kept of a title, an artist or any other text that a file brings along."""
+
+
+def clean_text(text: str, *, limit: int = MAX_TEXT) -> str:
+    r"""Return a stranger's text as one line of valid Unicode without controls.
+
+    White space of any kind becomes one space; control characters and the marks that reverse the
+    direction of writing go; lone surrogates become U+FFFD; at most ``limit`` characters stay.
+
+    Examples
+    --------
+    >>> clean_text(" a\x00b\n c\u202e ")
+    'ab c'
+    """
+    text = text[: 4 * limit]
+    if not text.isprintable():
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = "".join(c for c in text if c.isspace() or not _is_control(c))
+    return " ".join(text.split())[:limit].rstrip()
+
+
+def _is_control(c: str) -> bool:
+    category = unicodedata.category(c)
+    return category == "Cc" or "\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069"
+
+
+@dataclass(frozen=True)
+class Track:
+    """One recording, in the catalogue or under audit.
+
+    Attributes
+    ----------
+    id : str
+        Short, unique in the catalogue and stable between runs.
+    path : str
+        As found on disk, printable (``errors.show_path``); for people, not for opening.
+    sha256 : str
+        Hash of the file's bytes, 64 hex digits.
+    size : int
+        Bytes.
+    duration_s : float
+        Seconds that were decoded.
+    declared_s : float or None
+        Seconds that the file's header promises, where it does.
+    truncated : bool
+        Less was decoded than the header promises, or packets were damaged.
+    silent : bool
+        No window is loud enough to be embedded; the track takes part in no pair.
+    codec, container : str
+        FFmpeg's names.
+    sample_rate_hz, n_channels : int
+        Of the file, before conversion.
+    bit_rate : int or None
+        Bits per second.
+    title, artist, album, genre, date, licence : str
+        From the tags or from FMA; empty when unknown.
+    genres : tuple of str
+        Genre path from the top level down, where a hierarchy is known (FMA).
+    source : str
+        ``file`` or ``fma``: where the tags come from.
+    missing : bool
+        The file was in the catalogue and is no longer on disk.
+    """
+
+    id: str
+    path: str
+    sha256: str
+    size: int
+    duration_s: float
+    declared_s: float | None
+    truncated: bool
+    silent: bool
+    codec: str
+    container: str
+    sample_rate_hz: int
+    n_channels: int
+    bit_rate: int | None
+    title: str = ""
+    artist: str = ""
+    album: str = ""
+    genre: str = ""
+    genres: tuple[str, ...] = ()
+    date: str = ""
+    licence: str = ""
+    source: str = "file"
+    missing: bool = False
+
+    @property
+    def label(self) -> str:
+        """Artist and title where known, else the file's name."""
+        if self.title:
+            return f"{self.artist} – {self.title}" if self.artist else self.title
+        return self.path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class TrackEmbedding:
+    """What one extractor says of one track.
+
+    Attributes
+    ----------
+    embedding : numpy.ndarray
+        (n_dims,) float32, unit norm; all zeros for a silent track.
+    dvectors : numpy.ndarray
+        (n_windows, n_dims) float16, unit norm, one per window in order of time.
+    levels : numpy.ndarray
+        (n_windows,) float16, loudest band power of each window in dB below full scale.
+    """
+
+    embedding: np.ndarray
+    dvectors: np.ndarray
+    levels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two tracks and what the comparison says of them; ``a`` sorts before ``b`` in a scan.
+
+    In a check, ``a`` is the submission and ``b`` the track of the catalogue.
+    """
+
+    a: str
+    b: str
+    score: float
+    identical_file: bool = False
+    flagged: bool = True
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Tracks connected by flagged pairs, largest cluster first, ids sorted."""
+
+    tracks: tuple[str, ...]
+    highest_score: float
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that took no part, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ThresholdUse:
+    """The threshold a result was made with, and what is known of its error rate.
+
+    ``far`` is per pair, with its 95 % interval; all three are None for a threshold given by hand
+    outside the calibrated range.  ``expected_false_pairs`` is ``far`` times the pairs compared.
+    """
+
+    threshold: float
+    source: str
+    far: float | None = None
+    far_low: float | None = None
+    far_high: float | None = None
+    expected_false_pairs: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made a result: enough to make it again."""
+
+    version: str
+    command: str
+    created: str
+    extractor: str
+    weights_id: str
+    workspace: str
+    platform: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ScanResult:
+    """Every flagged pair of a catalogue.
+
+    ``search`` is ``exact`` or ``annoy``; ``index_recall`` is the estimated share of true pairs that
+    the Annoy search proposes, None for the exact pass.
+    """
+
+    tracks: tuple[Track, ...]
+    pairs: tuple[Pair, ...]
+    clusters: tuple[Cluster, ...]
+    skipped: tuple[Skipped, ...]
+    n_tracks: int
+    n_pairs_compared: int
+    search: str
+    index_recall: float | None
+    histogram: dict[str, tuple[float, ...]]
+    threshold: ThresholdUse
+    provenance: Provenance
+    kind: str = "scan"
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Submissions against a catalogue.
+
+    ``pairs`` holds, for each submission, every flagged pair and its nearest unflagged one
+    (``flagged`` False), best first.
+    """
+
+    submissions: tuple[Track, ...]
+    tracks: tuple[Track, ...]
+    pairs: tuple[Pair, ...]
+    skipped: tuple[Skipped, ...]
+    n_tracks: int
+    n_pairs_compared: int
+    search: str
+    index_recall: float | None
+    threshold: ThresholdUse
+    provenance: Provenance
+    kind: str = "check"
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """One answer of ``recommend``: a track, its score, and the favourite it is nearest to."""
+
+    track: Track
+    score: float
+    nearest_to: str = ""
+
+
+@dataclass(frozen=True)
+class RecommendResult:
+    """Tracks in the order they are recommended."""
+
+    query: dict[str, tuple[str, ...]]
+    recommendations: tuple[Recommended, ...]
+    n_tracks: int
+    provenance: Provenance
+    kind: str = "recommend"
+    schema_version: int = SCHEMA_VERSION
+    notes: tuple[str, ...] = field(default=())
+
+
+Result = ScanResult | CheckResult | RecommendResult
+_KINDS = {"scan": ScanResult, "check": CheckResult, "recommend": RecommendResult}
+
+
+def to_json(result: Result) -> str:
+    """Return a result as JSON text, keys in field order, the same bytes for the same result."""
+    return json.dumps(dataclasses.asdict(result), ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def result_from_json(text: str) -> Result:
+    """Read a result back.
+
+    Raises
+    ------
+    ResultError
+        If the text is not JSON or does not follow the schema of this version.
+    """
+    try:
+        data: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ResultError(
+            f"the result is not JSON: {error}. Give a file that audit wrote."
+        ) from None
+    kind, version = (
+        (data.get("kind"), data.get("schema_version")) if isinstance(data, dict) else (None, None)
+    )
+    if not isinstance(kind, str) or kind not in _KINDS or version != SCHEMA_VERSION:
+        raise ResultError(
+            f"the result has kind {kind!r:.60} and schema_version {version!r:.60}; "
+            f"this version reads scan, check and recommend of version {SCHEMA_VERSION}."
+        )
+    try:
+        return from_json(_KINDS[kind], data, where=kind)
+    except ValueError as error:
+        raise ResultError(f"the result does not follow its schema: {error}.") from None
