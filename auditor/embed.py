@@ -1,0 +1,237 @@
+"""Files to d-vectors and track embeddings.
+
+A track is decoded once, in blocks; its frames go to every extractor asked for; its windows are
+embedded in batches.  Memory does not grow with the length of the track beyond its d-vectors (about
+a megabyte an hour).  The embedding is the normalised mean of the d-vectors of audible windows.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from auditor.audio import AudioInfo, AudioReader
+from auditor.config import SAMPLE_RATE_HZ, ExtractorConfig
+from auditor.errors import AudioError, show_path
+from auditor.extractor import Extractor
+from auditor.features import (
+    PADDED_S,
+    LogBands,
+    WindowCutter,
+    audible_windows,
+    normalise_windows,
+    stream_frames,
+    window_levels,
+)
+from auditor.records import TrackEmbedding
+
+BATCH = 64
+"""Windows embedded at a time.  Every batch has this size (the last is padded), so that a d-vector
+does not depend on how many windows its track has."""
+
+
+@dataclass(frozen=True)
+class EmbeddedFile:
+    """One decoded and embedded file.
+
+    Attributes
+    ----------
+    info : AudioInfo
+        What the file says of itself.
+    duration_s : float
+        Seconds decoded.
+    truncated, silent : bool
+        See ``records.Track``.
+    embeddings : dict
+        Weights id to ``TrackEmbedding``.
+    seconds : dict
+        Where the time went: ``decode``, ``features``, ``extractor``.
+    """
+
+    info: AudioInfo
+    duration_s: float
+    truncated: bool
+    silent: bool
+    embeddings: dict[str, TrackEmbedding]
+    seconds: dict[str, float]
+
+
+def embed_windows(extractor: Extractor, windows: torch.Tensor) -> torch.Tensor:
+    """Return the d-vectors of windows.
+
+    Parameters
+    ----------
+    extractor : Extractor
+    windows : torch.Tensor
+        (n, window_frames, n_bands), dB, not normalised.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, n_dims) float32, unit norm.
+    """
+    dvectors = []
+    with torch.inference_mode():
+        for batch in normalise_windows(windows).split(BATCH):
+            padded = torch.nn.functional.pad(batch, (0, 0, 0, 0, 0, BATCH - len(batch)))
+            dvectors.append(extractor(padded)[: len(batch)])
+    return torch.cat(dvectors) if dvectors else torch.zeros(0, extractor.config.n_dims)
+
+
+def embed_file(
+    path: str | bytes | os.PathLike[str], extractors: Sequence[Extractor]
+) -> EmbeddedFile:
+    """Decode a file once and embed it by every extractor.
+
+    Parameters
+    ----------
+    path : path
+    extractors : sequence of Extractor
+        All of one feature config share its frames.
+
+    Returns
+    -------
+    EmbeddedFile
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be decoded or is shorter than one window.
+    ValueError
+        If no extractor is given.
+    """
+    seconds = {"decode": 0.0, "features": 0.0, "extractor": 0.0}
+    with AudioReader(path) as reader:
+        blocks = _timed(reader.blocks(), seconds, "decode")
+        embeddings = _embed_blocks(blocks, extractors, seconds)
+        info, duration_s, truncated = reader.info, reader.duration_s, reader.truncated
+    if not embeddings:
+        raise _too_short(show_path(path), duration_s, extractors)
+    silent = not any(e.embedding.any() for e in embeddings.values())
+    return EmbeddedFile(info, duration_s, truncated, silent, embeddings, seconds)
+
+
+def embed_waveform(
+    waveform: np.ndarray, extractors: Sequence[Extractor]
+) -> dict[str, TrackEmbedding]:
+    """Embed a waveform by every extractor.
+
+    Parameters
+    ----------
+    waveform : numpy.ndarray
+        (n_samples,) float32 mono at 16 kHz.
+    extractors : sequence of Extractor
+        All of one feature config.
+
+    Returns
+    -------
+    dict
+        Weights id to ``TrackEmbedding``.
+
+    Raises
+    ------
+    AudioError
+        If it is shorter than one window.
+    """
+    seconds = {"decode": 0.0, "features": 0.0, "extractor": 0.0}
+    embeddings = _embed_blocks([waveform], extractors, seconds)
+    if not embeddings:
+        raise _too_short("the waveform", len(waveform) / SAMPLE_RATE_HZ, extractors)
+    return embeddings
+
+
+def _too_short(name: str, duration_s: float, extractors: Sequence[Extractor]) -> AudioError:
+    needed_s = max(shortest_s(extractor.config) for extractor in extractors)
+    return AudioError(
+        f"{name}: {duration_s:.2f} s of audio; at least {needed_s:.2f} s are needed. "
+        "Give a longer excerpt."
+    )
+
+
+def _embed_blocks(
+    blocks: Iterable[np.ndarray], extractors: Sequence[Extractor], seconds: dict[str, float]
+) -> dict[str, TrackEmbedding]:
+    """Return the embeddings by weights id; an empty dict if there is less than one window."""
+    if not extractors:
+        raise ValueError("no extractor was given")
+    if len({extractor.config.features for extractor in extractors}) > 1:
+        raise ValueError("the extractors have different feature configs; embed by one at a time")
+    bands = LogBands(extractors[0].config.features)
+    cutters = [WindowCutter(extractor.config, batch=BATCH) for extractor in extractors]
+    dvectors: list[list[torch.Tensor]] = [[] for _ in extractors]
+    levels: list[list[torch.Tensor]] = [[] for _ in extractors]
+
+    def take(i: int, batches: Iterable[torch.Tensor]) -> None:
+        for windows in batches:
+            dvectors[i].append(embed_windows(extractors[i], windows))
+            levels[i].append(window_levels(windows))
+
+    for frames in _timed(stream_frames(blocks, bands), seconds, "features"):
+        started = time.perf_counter()
+        for i, cutter in enumerate(cutters):
+            take(i, cutter.feed(frames))
+        seconds["extractor"] += time.perf_counter() - started
+    # The frames were timed with the decoding that feeds them.
+    seconds["features"] -= seconds["decode"]
+    started = time.perf_counter()
+    for i, cutter in enumerate(cutters):
+        take(i, cutter.finish())
+    seconds["extractor"] += time.perf_counter() - started
+    if not all(dvectors):
+        return {}
+    return {
+        extractor.weights_id: pool_dvectors(torch.cat(d).numpy(), torch.cat(level).numpy())
+        for extractor, d, level in zip(extractors, dvectors, levels, strict=True)
+    }
+
+
+def shortest_s(config: ExtractorConfig) -> float:
+    """Return the length of the shortest track that has a window, in seconds, rounded up."""
+    features = config.features
+    n_frames = config.window_frames - round(PADDED_S / features.frame_hop_s)
+    n_frames = max(n_frames, (config.window_frames + 1) // 2)  # what is mirrored must be there
+    n_samples = (n_frames - 1) * features.frame_hop + features.n_fft
+    return math.ceil(n_samples / SAMPLE_RATE_HZ * 100.0) / 100.0
+
+
+def pool_dvectors(dvectors: np.ndarray, levels: np.ndarray) -> TrackEmbedding:
+    """Return the embedding of a track: the normalised mean of its audible d-vectors.
+
+    Parameters
+    ----------
+    dvectors : numpy.ndarray
+        (n_windows, n_dims), unit norm.
+    levels : numpy.ndarray
+        (n_windows,) dB.
+
+    Returns
+    -------
+    TrackEmbedding
+        Its embedding is all zeros if no window is audible.
+    """
+    audible = audible_windows(levels)
+    mean = dvectors[audible].astype(np.float64).sum(axis=0)
+    norm = np.linalg.norm(mean)
+    embedding = (mean / norm if norm > 1e-9 else np.zeros_like(mean)).astype(np.float32)
+    return TrackEmbedding(
+        embedding=embedding,
+        dvectors=dvectors.astype(np.float16),
+        levels=np.asarray(levels, dtype=np.float16),
+    )
+
+
+def _timed(items: Iterable, seconds: dict[str, float], key: str):
+    iterator = iter(items)
+    while True:
+        started = time.perf_counter()
+        item = next(iterator, None)
+        seconds[key] += time.perf_counter() - started
+        if item is None:
+            return
+        yield item

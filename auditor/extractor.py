@@ -1,0 +1,237 @@
+"""The GE2E d-vector network, and its weights on disk.
+
+Strided convolutions (optional) halve bands and frames, an LSTM reads the frames, and its last
+output, or the mean of its outputs, is projected and brought to unit length.  With
+``conv_channels=()``, three LSTM layers of 768 and ``pooling="last"`` it is the network of the paper.
+
+Weights are safetensors files whose header carries the whole config and the training summary, and
+whose name carries the first 8 hex digits of their SHA-256.
+
+References
+----------
+Wan, Wang, Papir, Moreno (2018), arXiv:1710.10467, section 2.1 and equation 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from auditor.config import ExtractorConfig, from_json, to_json
+from auditor.errors import WeightsError, show_path
+
+PRETRAINED = Path(__file__).with_name("pretrained")
+"""Folder of the weights that ship with the package."""
+
+MAX_WEIGHTS_BYTES = 1 << 30
+FORMAT = "audit-extractor/1"
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.safetensors$")
+
+
+class Extractor(nn.Module):
+    """Windows in, d-vectors out.
+
+    Parameters
+    ----------
+    config : ExtractorConfig
+        Shape of the network and layout of its input.
+
+    Attributes
+    ----------
+    weights_id : str
+        First 8 hex digits of the SHA-256 of the weights file; empty for weights not on disk.
+    name : str
+        Stem of the weights file without the hash, for example ``track``.
+    summary : dict
+        What the training run wrote into the header.
+    """
+
+    def __init__(self, config: ExtractorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.weights_id = ""
+        self.name = "untrained"
+        self.summary: dict[str, Any] = {}
+        layers: list[nn.Module] = []
+        n_in, n_bands = 1, config.features.n_bands
+        for i, n_out in enumerate(config.conv_channels):
+            size = 5 if i == 0 else 3
+            layers += [
+                nn.Conv2d(n_in, n_out, size, stride=2, padding=size // 2, bias=False),
+                nn.BatchNorm2d(n_out),
+                nn.ReLU(),
+            ]
+            n_in, n_bands = n_out, (n_bands + 1) // 2
+        self.convolutions = nn.Sequential(*layers)
+        self.lstm = nn.LSTM(
+            n_in * n_bands, config.lstm_size, num_layers=config.lstm_layers, batch_first=True
+        )
+        self.projection = nn.Linear(config.lstm_size, config.n_dims)
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Return one d-vector for each window.
+
+        Parameters
+        ----------
+        windows : torch.Tensor
+            (n, window_frames, n_bands) float32, normalised by ``features.normalise_windows``.
+
+        Returns
+        -------
+        torch.Tensor
+            (n, n_dims) float32, unit norm.
+        """
+        if len(self.convolutions):
+            x = self.convolutions(windows[:, None])  # (n, channels, frames', bands')
+            x = x.permute(0, 2, 1, 3).flatten(2)  # (n, frames', channels * bands')
+        else:
+            x = windows  # (n, window_frames, n_bands)
+        states, _ = self.lstm(x)  # (n, frames', lstm_size)
+        pooled = states[:, -1] if self.config.pooling == "last" else states.mean(dim=1)
+        return nn.functional.normalize(self.projection(pooled), dim=-1)  # (n, n_dims)
+
+
+def save_extractor(
+    extractor: Extractor, directory: str | os.PathLike[str], *, name: str, summary: dict[str, Any]
+) -> Path:
+    """Write weights as ``<directory>/<name>-<hash>.safetensors`` in float16.
+
+    Parameters
+    ----------
+    extractor : Extractor
+    directory : path
+        Created if absent.
+    name : str
+        For example ``track``.
+    summary : dict
+        JSON types only; goes into the header.
+
+    Returns
+    -------
+    pathlib.Path
+        The file written.
+    """
+    tensors = {
+        key: value.detach().to("cpu", torch.float16 if value.is_floating_point() else None)
+        for key, value in sorted(extractor.state_dict().items())
+        if not key.endswith("num_batches_tracked")
+    }
+    header = {
+        "format": FORMAT,
+        "config": json.dumps(to_json(extractor.config), sort_keys=True),
+        "summary": json.dumps(summary, sort_keys=True),
+    }
+    data = save_tensors({k: v.contiguous() for k, v in tensors.items()}, metadata=header)
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}-{digest}.safetensors"
+    part = path.with_suffix(".part")
+    part.write_bytes(data)
+    os.replace(part, path)
+    return path
+
+
+def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
+    """Return the weights file that a ``--extractor`` argument means.
+
+    Raises
+    ------
+    WeightsError
+        If it is neither a file nor the name of exactly one pretrained extractor.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    found = sorted(PRETRAINED.glob("*.safetensors"))
+    names = [_HASH_IN_NAME.sub("", p.name) for p in found]
+    if names.count(str(name_or_path)) == 1:
+        return found[names.index(str(name_or_path))]
+    if str(name_or_path) in names:
+        raise WeightsError(
+            f"{names.count(str(name_or_path))} pretrained extractors are named {name_or_path}. "
+            "Give the path of one of them."
+        )
+    raise WeightsError(
+        f"no extractor {show_path(path)}: it is neither a weights file nor one of the pretrained "
+        f"ones ({', '.join(names) or 'none is installed'}). Give a .safetensors file or a name."
+    )
+
+
+def load_extractor(name_or_path: str | os.PathLike[str] = "track") -> Extractor:
+    """Load an extractor for inference.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        A ``.safetensors`` file, or the name of a pretrained extractor.
+
+    Returns
+    -------
+    Extractor
+        In evaluation mode, float32, with ``weights_id``, ``name`` and ``summary`` set.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, not one of ours, not what its config says, or its content
+        does not match the hash in its name.
+    """
+    path = find_weights(name_or_path)
+    shown = show_path(path)
+    try:
+        if path.stat().st_size > MAX_WEIGHTS_BYTES:
+            raise WeightsError(f"{shown} is larger than 1 GiB; extractor weights are a few MB.")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        expected = _HASH_IN_NAME.search(path.name)
+        if expected and expected[1] != digest:
+            raise WeightsError(
+                f"{shown} is damaged: its name says {expected[1]}, its content is {digest}. "
+                "Fetch or train it again."
+            )
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        if header["format"] != FORMAT:
+            raise WeightsError(
+                f"{shown} has format {header['format']!r:.60}; this version reads {FORMAT}. "
+                "Train it again or upgrade auditor."
+            )
+        config = from_json(ExtractorConfig, json.loads(header["config"]))
+        summary = json.loads(header.get("summary", "{}"))
+    except OSError as error:
+        raise WeightsError(f"{shown} cannot be read: {error.strerror}.") from None
+    except SafetensorError as error:
+        raise WeightsError(f"{shown} is not a safetensors file: {error}.") from None
+    except KeyError:
+        raise WeightsError(
+            f"{shown} carries no extractor config. Give weights that `audit train` wrote."
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{shown} has a header that cannot be used: {error}.") from None
+    with torch.device("meta"):  # a stranger's config allocates nothing before its tensors fit it
+        wanted = {
+            k: v.shape
+            for k, v in Extractor(config).state_dict().items()
+            if not k.endswith("num_batches_tracked")
+        }
+    if {k: v.shape for k, v in tensors.items()} != wanted:
+        raise WeightsError(f"{shown}: its tensors are not those of its config. Train it again.")
+    tensors = {k: v.float() for k, v in tensors.items()}
+    if not all(bool(torch.isfinite(v).all()) for v in tensors.values()):
+        raise WeightsError(f"{shown} holds values that are not finite. Train it again.")
+    extractor = Extractor(config)
+    extractor.load_state_dict(tensors, strict=False)
+    extractor.weights_id = digest
+    extractor.name = _HASH_IN_NAME.sub("", path.name).removesuffix(".safetensors")
+    extractor.summary = summary if isinstance(summary, dict) else {}
+    return extractor.eval().requires_grad_(False)

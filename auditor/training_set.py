@@ -1,0 +1,240 @@
+"""Gather the music that an extractor is trained or validated on.
+
+Walks folders, decodes each file once into the frame store, and gives every track its class label,
+its album (hard negatives come from there) and its group: tracks with the same bytes, or listed as
+sharing material, are one group and are never told apart in training.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditor.config import ExtractorConfig
+from auditor.errors import UsageError, show_path
+from auditor.fma import FmaMetadata, track_id_from_path
+from auditor.frame_store import StoredFrames, store_frames
+from auditor.records import Skipped
+from auditor.tags import read_tags
+from auditor.train import TrainingTracks, gather_tracks
+from auditor.walk import find_audio
+
+GENRE_SOURCES = ("tag", "fma", "parent", "top")
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Tracks ready to train on, and what was left out.
+
+    Attributes
+    ----------
+    tracks : TrainingTracks
+    n_hours : float
+        Of decoded music.
+    sha256 : str
+        Hash over the sorted hashes of all files: names the data in the weights' header.
+    skipped : tuple of Skipped
+    """
+
+    tracks: TrainingTracks
+    n_hours: float
+    sha256: str
+    skipped: tuple[Skipped, ...]
+
+
+def read_same_list(path: Path) -> list[tuple[str, str]]:
+    """Read pairs of tracks that share material: a TSV whose first two columns are paths.
+
+    The first line is a header; empty lines are passed over.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or a row has fewer than two columns.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{show_path(path)} cannot be read: {error}.") from None
+    for i, row in enumerate(rows):
+        if len(row) == 1:
+            raise UsageError(f"{show_path(path)}, line {i + 1}: two columns of paths are needed.")
+    return [(row[0], row[1]) for row in rows[1:] if row]
+
+
+def group_tracks(
+    paths: Sequence[str], hashes: Sequence[str], same: Iterable[tuple[str, str]]
+) -> list[int]:
+    """Number the groups of tracks that share material.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        A listed path matches a track whose path ends with it.
+    hashes : sequence of str
+        Tracks of one hash are one group.
+    same : iterable of pairs of str
+
+    Returns
+    -------
+    list of int
+        One number for each track: the row of its group's first track.
+    """
+    parent = list(range(len(paths)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    def join(i: int, j: int) -> None:
+        low, high = sorted((root(i), root(j)))
+        parent[high] = low
+
+    first: dict[str, int] = {}
+    for i, digest in enumerate(hashes):
+        join(first.setdefault(digest, i), i)
+    by_name: dict[str, list[int]] = {}
+    for i, path in enumerate(paths):
+        by_name.setdefault(os.path.basename(path), []).append(i)
+
+    def find(listed: str) -> int | None:
+        for i in by_name.get(os.path.basename(listed), []):
+            if paths[i] == listed or paths[i].endswith("/" + listed):
+                return i
+        return None
+
+    for a, b in same:
+        i, j = find(a), find(b)
+        if i is not None and j is not None:
+            join(i, j)
+    return [root(i) for i in range(len(paths))]
+
+
+def genre_label(
+    path: Path, roots: Sequence[Path], *, source: str, fma: FmaMetadata | None = None
+) -> str:
+    """Return the genre of a file, or an empty string.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    roots : sequence of pathlib.Path
+        The folders that were walked.
+    source : "tag", "fma", "parent" or "top"
+        The file's genre tag; FMA's top-level genre; the folder the file lies in; the first folder
+        below the walked one.
+    fma : FmaMetadata, optional
+        Needed for ``fma``.
+
+    Raises
+    ------
+    ValueError
+        If the source is unknown, or is ``fma`` without metadata.
+    """
+    if source not in GENRE_SOURCES:
+        raise ValueError(f"source is {source!r}; it must be one of {', '.join(GENRE_SOURCES)}")
+    if source == "fma":
+        if fma is None:
+            raise ValueError("source is 'fma'; FMA metadata is needed for it")
+        number = track_id_from_path(path)
+        track = fma.track(number) if number is not None else None
+        return track.genres[0] if track is not None and track.genres else ""
+    if source == "tag":
+        return read_tags(path).genre.strip().lower()
+    if source == "top":
+        for folder in roots:
+            if path != folder and path.is_relative_to(folder):
+                parts = path.relative_to(folder).parts
+                return parts[0] if len(parts) > 1 else folder.name
+    return path.parent.name
+
+
+def gather_training_set(
+    roots: Sequence[Path],
+    *,
+    config: ExtractorConfig,
+    frames_dir: Path,
+    genre_from: str = "parent",
+    same: Sequence[tuple[str, str]] = (),
+    fma: FmaMetadata | None = None,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainingSet:
+    """Walk folders and make their music ready for training.
+
+    Raises
+    ------
+    UsageError
+        If there is no audio below the folders, or none that can be decoded.
+    """
+    roots = [Path(os.path.abspath(root)) for root in roots]
+    walk = find_audio(roots)
+    paths = [Path(os.fsdecode(file.path)) for file in walk.files]
+    stored = store_frames(paths, frames_dir, config.features, jobs=jobs, progress=progress)
+    usable = [s for s in stored if not s.error]
+    skipped = [Skipped(show_path(s.source), s.error) for s in stored if s.error]
+    if not usable:
+        shown = ", ".join(show_path(root) for root in roots)
+        raise UsageError(f"{shown}: no audio that can be decoded. Give folders of music.")
+    return TrainingSet(
+        tracks=_label(usable, roots, config, genre_from, same, fma),
+        n_hours=round(sum(len(s.load()) for s in usable) * config.features.frame_hop_s / 3600.0, 3),
+        sha256=hashlib.sha256("".join(sorted(s.sha256 for s in usable)).encode()).hexdigest(),
+        skipped=(*walk.unreadable, *skipped),
+    )
+
+
+def _label(
+    usable: Sequence[StoredFrames],
+    roots: Sequence[Path],
+    config: ExtractorConfig,
+    genre_from: str,
+    same: Sequence[tuple[str, str]],
+    fma: FmaMetadata | None,
+) -> TrainingTracks:
+    return gather_tracks(
+        [s.load() for s in usable],
+        labels=[genre_label(s.source, roots, source=genre_from, fma=fma) for s in usable],
+        groups=group_tracks([str(s.source) for s in usable], [s.sha256 for s in usable], same),
+        albums=[str(s.source.parent) for s in usable],
+        window_frames=config.window_frames,
+    )
+
+
+def split_validation(
+    tracks: TrainingTracks, *, share: float = 0.1
+) -> tuple[TrainingTracks, TrainingTracks]:
+    """Set aside a share of the groups for validation, every ``1 / share``-th in order.
+
+    Groups are kept whole, so that nothing heard in training is validated on.  Where there are few
+    groups the share is larger, so that two are set aside.
+    """
+    groups = sorted(set(tracks.pool.groups))
+    every = max(2, min(round(1.0 / share), len(groups) // 2))
+    held_out = set(groups[every - 1 :: every])
+    rows = range(len(tracks.frames))
+    return (
+        select_tracks(tracks, [i for i in rows if tracks.pool.groups[i] not in held_out]),
+        select_tracks(tracks, [i for i in rows if tracks.pool.groups[i] in held_out]),
+    )
+
+
+def select_tracks(tracks: TrainingTracks, rows: Sequence[int]) -> TrainingTracks:
+    """Return some of the tracks."""
+    pool = tracks.pool
+    return TrainingTracks(
+        tuple(tracks.frames[i] for i in rows),
+        type(pool)(
+            moments=tuple(pool.moments[i] for i in rows),
+            labels=tuple(pool.labels[i] for i in rows),
+            groups=tuple(pool.groups[i] for i in rows),
+            albums=tuple(pool.albums[i] for i in rows),
+        ),
+    )
