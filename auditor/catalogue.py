@@ -1,0 +1,535 @@
+"""The catalogue: tracks, embeddings, d-vectors and skipped files in one SQLite file.
+
+The file is in WAL mode, so readers never wait for the one writer, and every track is stored in one
+transaction, so a killed run loses at most the track it was at.  Vectors are little-endian blobs;
+what is read back is never trusted: types, sizes and norms are checked, and a file that is not a
+catalogue is refused and left as it is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sqlite3
+import time
+from base64 import b32encode
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from auditor.catalogue_file import connect, transaction
+from auditor.catalogue_rows import (
+    FIELDS,
+    NORM_TOLERANCE,
+    pack,
+    remedy,
+    track_from_row,
+    track_row,
+    unpack,
+    unpack_dvectors,
+    valid_unicode,
+)
+from auditor.catalogue_verify import disk_problem, file_problems, row_problems
+from auditor.errors import CatalogueError, show_path
+from auditor.records import Skipped, Track, TrackEmbedding
+
+_COLUMNS = (*FIELDS, "path_bytes", "mtime_ns", "added_at")
+_TAG_FIELDS = ("title", "artist", "album", "genre", "genres", "date", "licence", "source")
+_PRESENT = "path_bytes IS NOT NULL AND NOT missing"
+
+PUT_TRACK = f"""INSERT INTO tracks ({", ".join(_COLUMNS)})
+    VALUES ({", ".join("?" * len(_COLUMNS))}) ON CONFLICT (id) DO UPDATE
+    SET {", ".join(f"{c} = excluded.{c}" for c in _COLUMNS if c not in ("id", "added_at"))}"""
+DISPLACE = "UPDATE tracks SET path_bytes = NULL, missing = 1 WHERE path_bytes = ? AND id <> ?"
+EMBEDDINGS = """SELECT track_id, n_dims, embedding FROM embeddings
+    JOIN tracks ON tracks.id = track_id
+    WHERE weights_id = ? AND NOT silent AND NOT (? AND missing) ORDER BY track_id"""
+DVECTORS = """SELECT n_windows, n_dims, embedding, dvectors, levels, track_id, weights_id
+    FROM embeddings LEFT JOIN dvectors USING (track_id, weights_id)"""
+# A longer id with the same letters is no neighbour: '-' to '.' spans "prefix-2", "prefix-3" ...
+SAME_PREFIX = """SELECT count(*), max(sha256 <> :sha256), max(CAST(substr(id, :n) AS INTEGER))
+    FROM tracks WHERE id = :prefix OR (id >= :prefix || '-' AND id < :prefix || '.')"""
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """Size in bytes and time of change in nanoseconds; while both stay, the file is unchanged."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileStamp:
+        """Return the stamp of a file from its ``os.stat``."""
+        return cls(stat.st_size, stat.st_mtime_ns)
+
+
+Stamped = tuple[str, FileStamp, set[str]]
+"""Id, stamp and the weights ids a track has embeddings of."""
+
+
+class Catalogue:
+    """One open catalogue; made by ``Catalogue.open`` and closed by ``with`` or ``close``.
+
+    Any method raises CatalogueError when the file turns out to be damaged or the disk full, and a
+    writing one WorkspaceLockedError while another process writes.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    def open(
+        cls, path: str | os.PathLike[str], *, read_only: bool = False, busy_timeout_s: float = 5.0
+    ) -> Catalogue:
+        """Open a catalogue, making it (and its folder) where there is none.
+
+        Parameters
+        ----------
+        path : path
+            The SQLite file.
+        read_only : bool
+            Write nothing, and refuse a file that does not exist.
+        busy_timeout_s : float
+            How long to wait for another writer, in seconds.
+
+        Raises
+        ------
+        CatalogueError
+            If there is no catalogue to read, or the file is not one, is damaged, or has the schema
+            of a newer version.  The file is left as it is.
+        WorkspaceLockedError
+            If another process is writing.
+        """
+        path = Path(path).absolute()
+        return cls(path, connect(path, read_only=read_only, busy_timeout_s=busy_timeout_s))
+
+    def close(self) -> None:
+        """Close the file; the last one to do so folds the WAL back into it."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with transaction(self._connection, self.path, begin):
+            yield self._connection
+
+    def _read(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._transaction("BEGIN")
+
+    def _write(self) -> AbstractContextManager[sqlite3.Connection]:
+        return self._transaction("BEGIN IMMEDIATE")
+
+    # Files, as the walk meets them.
+
+    def stamp(self, path_bytes: bytes) -> Stamped | None:
+        """Return id, stamp and weights ids of the track at a path, None if there is none."""
+        return self._stamps("WHERE path_bytes = ?", path_bytes).get(path_bytes)
+
+    def stamps(self) -> dict[bytes, Stamped]:
+        """Return ``stamp`` of every track that has a path, those marked missing included."""
+        return self._stamps("WHERE path_bytes IS NOT NULL")
+
+    def _stamps(self, where: str, *values: object) -> dict[bytes, Stamped]:
+        with self._read() as connection:
+            rows = connection.execute(
+                "SELECT path_bytes, id, size, mtime_ns, weights_id FROM tracks"
+                f" LEFT JOIN embeddings ON track_id = id {where}",
+                values,
+            )
+            found: dict[bytes, Stamped] = {}
+            for path_bytes, track_id, size, mtime_ns, weights_id in rows:
+                entry = found.setdefault(path_bytes, (track_id, FileStamp(size, mtime_ns), set()))
+                if weights_id is not None:
+                    entry[2].add(weights_id)
+        return found
+
+    def skipped_stamps(self) -> dict[bytes, FileStamp | None]:
+        """Return the stamp of every skipped path, None where the file could not be examined."""
+        with self._read() as connection:
+            rows = connection.execute("SELECT path_bytes, size, mtime_ns FROM skipped").fetchall()
+        return {p: None if size is None else FileStamp(size, mtime) for p, size, mtime in rows}
+
+    def ids_by_sha256(self, sha256: str) -> list[tuple[str, bytes]]:
+        """Return (id, path) of the tracks with this content; the path of a displaced one is b""."""
+        with self._read() as connection:
+            rows = connection.execute(
+                "SELECT id, path_bytes FROM tracks WHERE sha256 = ? ORDER BY id", (sha256,)
+            ).fetchall()
+        return [(track_id, path_bytes or b"") for track_id, path_bytes in rows]
+
+    def new_id(self, sha256: str) -> str:
+        """Return an id that no track has, made of the content's hash.
+
+        The first 8 lower-case base-32 letters (RFC 4648) of the digest; ``-2``, ``-3`` ... for
+        further files of the same content; more letters where another content has the same 8.
+        """
+        letters = b32encode(bytes.fromhex(sha256)).decode().lower().rstrip("=")
+        with self._read() as connection:
+            for n_letters in range(8, len(letters) + 1):
+                prefix = letters[:n_letters]
+                n_taken, foreign, last = connection.execute(
+                    SAME_PREFIX, {"sha256": sha256, "prefix": prefix, "n": n_letters + 2}
+                ).fetchone()
+                if not n_taken:
+                    return prefix
+                if not foreign:
+                    return f"{prefix}-{max(last, 1) + 1}"
+        raise CatalogueError(f"{sha256}: every prefix of this hash belongs to other content.")
+
+    # Writing; each method is one transaction.
+
+    def put(
+        self,
+        track: Track,
+        *,
+        path_bytes: bytes,
+        stamp: FileStamp,
+        embeddings: Mapping[str, TrackEmbedding],
+    ) -> None:
+        """Store a track with its embeddings, or replace what is stored under its id.
+
+        The path leaves the skipped files.  Embeddings of other weights are kept while the content
+        is the same.  Another track at this path is removed when it has the same content, and else
+        kept as missing, without a path.
+
+        Parameters
+        ----------
+        track : Track
+        path_bytes : bytes
+            ``os.fsencode`` of the absolute path.
+        stamp : FileStamp
+            Of the file as it was embedded.
+        embeddings : mapping of weights id to TrackEmbedding
+
+        Raises
+        ------
+        ValueError
+            If arrays do not fit together, hold NaN, or are not of unit norm.
+        CatalogueError
+            If the id belongs to another file that is still there.
+        """
+        packed = {w: pack(track, e) for w, e in sorted(embeddings.items())}
+        row = (*track_row(track), path_bytes, stamp.mtime_ns, int(time.time()))
+        with self._write() as connection:
+            holder = connection.execute(
+                f"SELECT path, sha256, path_bytes <> ? AND {_PRESENT} FROM tracks WHERE id = ?",
+                (path_bytes, track.id),
+            ).fetchone()
+            if holder and holder[2]:
+                raise CatalogueError(
+                    f"{show_path(path_bytes)}: its id {track.id} belongs to {holder[0]}. "
+                    f"Keep one of them, or run: audit catalogue remove {track.id}"
+                )
+            if holder and holder[1] != track.sha256:
+                connection.execute("DELETE FROM embeddings WHERE track_id = ?", (track.id,))
+            connection.execute(
+                "DELETE FROM tracks WHERE path_bytes = ? AND id <> ? AND sha256 = ?",
+                (path_bytes, track.id, track.sha256),
+            )
+            connection.execute(DISPLACE, (path_bytes, track.id))
+            connection.execute("DELETE FROM skipped WHERE path_bytes = ?", (path_bytes,))
+            connection.execute(PUT_TRACK, row)
+            for weights_id, (n_windows, n_dims, embedding, dvectors, levels) in packed.items():
+                key = (track.id, weights_id)
+                connection.execute(
+                    "DELETE FROM embeddings WHERE track_id = ? AND weights_id = ?", key
+                )
+                connection.execute(
+                    "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)",
+                    (*key, n_windows, n_dims, embedding),
+                )
+                connection.execute(
+                    "INSERT INTO dvectors VALUES (?, ?, ?, ?)", (*key, dvectors, levels)
+                )
+
+    def put_skipped(self, path_bytes: bytes, reason: str, stamp: FileStamp | None) -> None:
+        """Store why a file took no part; a track stored at that path stays as it is."""
+        size, mtime_ns = (stamp.size, stamp.mtime_ns) if stamp else (None, None)
+        with self._write() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)",
+                (path_bytes, show_path(path_bytes), valid_unicode(reason), size, mtime_ns),
+            )
+
+    def forget_skipped(self, paths: Iterable[bytes]) -> None:
+        """Drop skipped files, because they are gone; unknown paths are passed over."""
+        if rows := [(p,) for p in paths]:
+            with self._write() as connection:
+                connection.executemany("DELETE FROM skipped WHERE path_bytes = ?", rows)
+
+    def relocate(self, track_id: str, path_bytes: bytes, stamp: FileStamp) -> None:
+        """Give a track the path its file was found at; one that held that path becomes missing.
+
+        Raises
+        ------
+        CatalogueError
+            If no track has this id.
+        """
+        with self._write() as connection:
+            connection.execute(DISPLACE, (path_bytes, track_id))
+            changed = connection.execute(
+                "UPDATE tracks SET path = ?, path_bytes = ?, size = ?, mtime_ns = ?, missing = 0"
+                " WHERE id = ?",
+                (show_path(path_bytes), path_bytes, stamp.size, stamp.mtime_ns, track_id),
+            )
+            self._expect_one(changed, track_id)
+            connection.execute("DELETE FROM skipped WHERE path_bytes = ?", (path_bytes,))
+
+    def mark_missing(self, ids: Iterable[str]) -> None:
+        """Mark tracks whose files are no longer on disk; unknown ids are passed over."""
+        self._mark(ids, 1)
+
+    def mark_present(self, ids: Iterable[str]) -> None:
+        """Take the mark back, except from a track whose path another one has taken."""
+        self._mark(ids, 0)
+
+    def _mark(self, ids: Iterable[str], missing: int) -> None:
+        if rows := [(missing, track_id, missing) for track_id in ids]:
+            with self._write() as connection:
+                connection.executemany(
+                    "UPDATE tracks SET missing = ? WHERE id = ? AND missing <> ?"
+                    " AND path_bytes IS NOT NULL",
+                    rows,
+                )
+
+    def update_tags(self, track: Track) -> None:
+        """Store title, artist, album, genres, date, licence and source of a track; nothing else.
+
+        Raises
+        ------
+        CatalogueError
+            If no track has this id.
+        """
+        row = dict(zip(FIELDS, track_row(track), strict=True))
+        with self._write() as connection:
+            changed = connection.execute(
+                f"UPDATE tracks SET {', '.join(f'{c} = ?' for c in _TAG_FIELDS)} WHERE id = ?",
+                (*(row[c] for c in _TAG_FIELDS), track.id),
+            )
+            self._expect_one(changed, track.id)
+
+    def remove(self, ids: Collection[str]) -> None:
+        """Remove tracks with all that is stored of them; all of them or, on an error, none.
+
+        Raises
+        ------
+        CatalogueError
+            If one of the ids is unknown.
+        """
+        with self._write() as connection:
+            for track_id in sorted(set(ids)):
+                changed = connection.execute("DELETE FROM tracks WHERE id = ?", (track_id,))
+                self._expect_one(changed, track_id)
+
+    def _expect_one(self, changed: sqlite3.Cursor, track_id: str) -> None:
+        if changed.rowcount != 1:
+            raise self._unknown(track_id)
+
+    # Reading.
+
+    def tracks(self, *, present_only: bool = False) -> list[Track]:
+        """Return the tracks sorted by id, without missing ones if ``present_only``."""
+        where = f"WHERE {_PRESENT}" if present_only else ""
+        with self._read() as connection:
+            rows = connection.execute(f"SELECT {', '.join(FIELDS)} FROM tracks {where} ORDER BY id")
+            return [track_from_row(row) for row in rows]
+
+    def track(self, track_id: str) -> Track:
+        """Return one track.
+
+        Raises
+        ------
+        CatalogueError
+            If no track has this id; the message names ids that look alike.
+        """
+        with self._read() as connection:
+            row = connection.execute(
+                f"SELECT {', '.join(FIELDS)} FROM tracks WHERE id = ?", (track_id,)
+            ).fetchone()
+            if row is None:
+                raise self._unknown(track_id)
+        return track_from_row(row)
+
+    def path_of(self, track_id: str) -> bytes:
+        """Return the path of a track's file, for opening it.
+
+        Raises
+        ------
+        CatalogueError
+            If no track has this id, or its path now holds another track.
+        """
+        with self._read() as connection:
+            row = connection.execute(
+                "SELECT path_bytes, path FROM tracks WHERE id = ?", (track_id,)
+            ).fetchone()
+            if row is None:
+                raise self._unknown(track_id)
+        if row[0] is None:
+            raise CatalogueError(
+                f"track {track_id}: its file {row[1]} was replaced by another one. "
+                f"Scan the folder it is in now, or run: audit catalogue remove {track_id}"
+            )
+        return row[0]
+
+    def embeddings(
+        self, weights_id: str, *, present_only: bool = True
+    ) -> tuple[list[str], np.ndarray]:
+        """Return the track embeddings of one extractor, silent tracks left out.
+
+        Returns
+        -------
+        ids : list of str
+            Sorted.
+        embeddings : numpy.ndarray
+            (n_tracks, n_dims) float32, one unit vector per id; (0, 0) when there is none.
+
+        Raises
+        ------
+        CatalogueError
+            If a stored embedding has another size than the others, is not finite or not a unit
+            vector; names the track.
+        """
+        values = (weights_id, present_only)
+        ids: list[str] = []
+        matrix = np.zeros((0, 0), dtype=np.float32)
+        with self._read() as connection:
+            n_rows = connection.execute(f"SELECT count(*) FROM ({EMBEDDINGS})", values).fetchone()[
+                0
+            ]
+            for track_id, n_dims, blob in connection.execute(EMBEDDINGS, values):
+                row = unpack(blob, "<f4", (n_dims,), track_id, "embedding")
+                if not ids:
+                    matrix = np.empty((n_rows, n_dims), dtype=np.float32)
+                if n_dims != matrix.shape[1]:
+                    raise CatalogueError(
+                        f"track {track_id} has {n_dims} dimensions but track {ids[0]} has "
+                        f"{matrix.shape[1]} for weights {weights_id}. {remedy(track_id)}"
+                    )
+                matrix[len(ids)] = row
+                ids.append(track_id)
+        for start in range(0, len(ids), 8192):
+            norms = np.linalg.norm(matrix[start : start + 8192].astype(np.float64), axis=1)
+            bad = np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE))
+            if bad.size:
+                track_id = ids[start + int(bad[0])]
+                raise CatalogueError(
+                    f"track {track_id}: its embedding for weights {weights_id} has the norm "
+                    f"{norms[bad[0]]:.4g}; 1 was expected. {remedy(track_id)}"
+                )
+        return ids, matrix
+
+    def dvectors(self, track_id: str, weights_id: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the d-vectors of one track.
+
+        Returns
+        -------
+        dvectors : numpy.ndarray
+            (n_windows, n_dims) float16, in order of time.
+        levels : numpy.ndarray
+            (n_windows,) float16, in dB below full scale.
+
+        Raises
+        ------
+        CatalogueError
+            If the track is unknown, has no d-vectors of these weights, or blobs of a wrong size.
+        """
+        with self._read() as connection:
+            row = connection.execute(
+                f"{DVECTORS} WHERE track_id = ? AND weights_id = ?", (track_id, weights_id)
+            ).fetchone()
+            if row is None:
+                known = connection.execute("SELECT 1 FROM tracks WHERE id = ?", (track_id,))
+                if not known.fetchone():
+                    raise self._unknown(track_id)
+                raise CatalogueError(
+                    f"track {track_id} has no d-vectors of weights {weights_id}. "
+                    "Run audit scan DIR with that extractor."
+                )
+        dvectors, levels = unpack_dvectors(row)
+        return dvectors.astype(np.float16), levels.astype(np.float16)
+
+    def skipped(self) -> list[Skipped]:
+        """Return the skipped files with their reasons, sorted by path."""
+        with self._read() as connection:
+            rows = connection.execute("SELECT path, reason FROM skipped ORDER BY path_bytes")
+            return [Skipped(path, reason) for path, reason in rows]
+
+    def stats(self, weights_id: str | None = None) -> dict[str, Any]:
+        """Return counts for people: JSON types only.
+
+        Parameters
+        ----------
+        weights_id : str or None
+            Whose windows to count; None counts those of all weights.
+
+        Returns
+        -------
+        dict
+            ``n_tracks`` (all), ``hours``, ``n_missing``, ``n_truncated``, ``n_silent``,
+            ``n_skipped``, ``n_bytes`` (of the file and its WAL), ``n_embedded``, ``n_windows``,
+            ``by_codec`` (codec to tracks) and ``by_weights`` (weights id to tracks).
+        """
+        names = ("n_tracks", "hours", "n_missing", "n_truncated", "n_silent")
+        with self._read() as connection:
+            totals = connection.execute(
+                "SELECT count(*), total(duration_s) / 3600, ifnull(sum(missing), 0),"
+                " ifnull(sum(truncated), 0), ifnull(sum(silent), 0) FROM tracks"
+            ).fetchone()
+            stats: dict[str, Any] = dict(zip(names, totals, strict=True))
+            stats["n_skipped"] = connection.execute("SELECT count(*) FROM skipped").fetchone()[0]
+            stats["n_embedded"], stats["n_windows"] = connection.execute(
+                "SELECT count(DISTINCT track_id), ifnull(sum(n_windows), 0) FROM embeddings"
+                " WHERE ?1 IS NULL OR weights_id = ?1",
+                (weights_id,),
+            ).fetchone()
+            for name, table, column in (
+                ("by_codec", "tracks", "codec"),
+                ("by_weights", "embeddings", "weights_id"),
+            ):
+                stats[name] = dict(
+                    connection.execute(
+                        f"SELECT {column}, count(*) FROM {table} GROUP BY 1"
+                    ).fetchall()
+                )
+        files = (self.path, self.path.with_name(self.path.name + "-wal"))
+        stats["n_bytes"] = sum(file.stat().st_size for file in files if file.exists())
+        return stats
+
+    def verify(self, *, hashes: bool = False) -> list[str]:
+        """Return what is wrong with the catalogue or the files it names; empty when all is well.
+
+        Parameters
+        ----------
+        hashes : bool
+            Also read every present file and compare its SHA-256 (slow).
+        """
+        problems: list[str] = []
+        try:
+            with self._read() as connection:
+                problems += file_problems(connection)
+                problems += row_problems(connection)
+                files = connection.execute(
+                    "SELECT id, path_bytes, size, mtime_ns, sha256 FROM tracks"
+                    f" WHERE {_PRESENT} ORDER BY id"
+                ).fetchall()
+        except CatalogueError as error:
+            return [*problems, str(error)]
+        found = (disk_problem(*row, sha256=sha if hashes else None) for *row, sha in files)
+        return problems + [problem for problem in found if problem]
+
+    def _unknown(self, track_id: str) -> CatalogueError:
+        ids = [row[0] for row in self._connection.execute("SELECT id FROM tracks ORDER BY id")]
+        close = difflib.get_close_matches(track_id, ids, n=3)
+        hint = f"Did you mean {', '.join(close)}?" if close else "Run: audit catalogue list"
+        return CatalogueError(f"no track has the id {valid_unicode(track_id)!r}. {hint}")

@@ -1,0 +1,209 @@
+"""The SQLite file of a catalogue: schema, migrations, opening, transactions, errors.
+
+A file that is not a catalogue, is damaged or comes from a newer version is refused before anything
+is written to it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from auditor.errors import CatalogueError, WorkspaceLockedError, show_path
+
+APPLICATION_ID = 0x41554454
+"""``AUDT``: tells a catalogue from the SQLite files of other programs."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # path_bytes is NULL once another track has taken the path; such a track is missing.
+        """CREATE TABLE tracks (
+            id TEXT PRIMARY KEY NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL,
+            size INTEGER NOT NULL, duration_s REAL NOT NULL, declared_s REAL,
+            truncated INTEGER NOT NULL, silent INTEGER NOT NULL,
+            codec TEXT NOT NULL, container TEXT NOT NULL,
+            sample_rate_hz INTEGER NOT NULL, n_channels INTEGER NOT NULL, bit_rate INTEGER,
+            title TEXT NOT NULL, artist TEXT NOT NULL, album TEXT NOT NULL, genre TEXT NOT NULL,
+            genres TEXT NOT NULL, date TEXT NOT NULL, licence TEXT NOT NULL,
+            source TEXT NOT NULL, missing INTEGER NOT NULL,
+            path_bytes BLOB UNIQUE, mtime_ns INTEGER NOT NULL, added_at INTEGER NOT NULL)""",
+        "CREATE INDEX tracks_sha256 ON tracks (sha256)",
+        """CREATE TABLE embeddings (
+            track_id TEXT NOT NULL REFERENCES tracks (id) ON DELETE CASCADE,
+            weights_id TEXT NOT NULL, n_windows INTEGER NOT NULL, n_dims INTEGER NOT NULL,
+            embedding BLOB NOT NULL,
+            PRIMARY KEY (track_id, weights_id))""",
+        # A table of its own, so that reading embeddings does not page through it.
+        """CREATE TABLE dvectors (
+            track_id TEXT NOT NULL, weights_id TEXT NOT NULL,
+            dvectors BLOB NOT NULL, levels BLOB NOT NULL,
+            PRIMARY KEY (track_id, weights_id),
+            FOREIGN KEY (track_id, weights_id)
+                REFERENCES embeddings (track_id, weights_id) ON DELETE CASCADE)""",
+        """CREATE TABLE skipped (
+            path_bytes BLOB PRIMARY KEY NOT NULL, path TEXT NOT NULL, reason TEXT NOT NULL,
+            size INTEGER, mtime_ns INTEGER)""",
+    ),
+)
+"""Statements that lead from schema version i to i + 1; a published entry is never edited."""
+
+
+def connect(
+    path: str | os.PathLike[str], *, read_only: bool, busy_timeout_s: float
+) -> sqlite3.Connection:
+    """Open the file of a catalogue, making it (and its folder) where there is none.
+
+    Parameters
+    ----------
+    path : path
+        The SQLite file.
+    read_only : bool
+        Write nothing, and refuse a file that does not exist.
+    busy_timeout_s : float
+        How long to wait for another writer, in seconds.
+
+    Raises
+    ------
+    CatalogueError
+        If there is no catalogue to read, or the file is not one, is damaged, or has the schema of a
+        newer version.
+    WorkspaceLockedError
+        If another process is writing.
+    """
+    path = Path(path).absolute()
+    absent = f"no catalogue at {show_path(path)}; run: audit scan DIR"
+    if read_only and not path.exists():
+        raise CatalogueError(absent)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogueError(
+            f"{show_path(path.parent)}: {error.strerror}. Give a folder that can be written with "
+            "--workspace."
+        ) from None
+    address = f"{path.as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    with _translated(path):
+        connection = sqlite3.connect(
+            address, uri=True, timeout=busy_timeout_s, isolation_level=None
+        )
+        try:
+            _prepare(connection, path, read_only=read_only, absent=absent)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path, begin: str) -> Iterator[None]:
+    """Run statements between ``begin`` and COMMIT; any exception rolls all of them back.
+
+    Raises
+    ------
+    CatalogueError
+        If the file at ``path`` is damaged, or the disk is full.
+    WorkspaceLockedError
+        If another process is writing.
+    """
+    with _translated(path), _transaction(connection, begin):
+        yield
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite into CatalogueError; a caller's mistakes pass."""
+    try:
+        yield
+    except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
+        raise
+    except sqlite3.Error as error:
+        shown, code = show_path(path), (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise WorkspaceLockedError(
+                f"{shown}: another process is writing to this catalogue. Wait until it has ended, "
+                "then run the command again."
+            ) from error
+        if code == sqlite3.SQLITE_FULL:
+            message = (
+                "the disk is full; what was stored before is safe. Free some space, then run the "
+                "command again."
+            )
+        elif code == sqlite3.SQLITE_NOTADB:
+            message = (
+                "not an SQLite file, so not a catalogue; it was left as it is. Move it away, or "
+                "give another folder with --workspace."
+            )
+        elif code in (
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_PERM,
+            sqlite3.SQLITE_IOERR,
+        ):
+            message = (
+                f"cannot be read or written ({error}). Check the disk and the permissions, or give "
+                "another folder with --workspace."
+            )
+        else:
+            message = (
+                f"damaged ({error}). Restore it from a copy, or move it away and run: "
+                "audit scan DIR"
+            )
+        raise CatalogueError(f"{shown}: {message}") from error
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk may have rolled back already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool, absent: str) -> None:
+    """Refuse what is no catalogue before anything is written; then bring the schema up to date."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    with _transaction(connection, "BEGIN"):
+        version = _pragma(connection, "user_version")
+        application = _pragma(connection, "application_id")
+        n_objects = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application != APPLICATION_ID and (application or version or n_objects):
+        raise CatalogueError(
+            f"{show_path(path)}: an SQLite file of another program; it was left as it is. "
+            "Give another folder with --workspace."
+        )
+    if version > len(MIGRATIONS):
+        raise CatalogueError(
+            f"{show_path(path)}: its schema has version {version}; this audit knows up to "
+            f"{len(MIGRATIONS)}. Install the newer audit, or give another folder with --workspace."
+        )
+    if read_only:
+        if version == 0:
+            raise CatalogueError(absent)
+        if version < len(MIGRATIONS):
+            raise CatalogueError(
+                f"{show_path(path)}: its schema has version {version}; {len(MIGRATIONS)} is "
+                "needed. Run: audit scan DIR"
+            )
+        return
+    connection.execute("PRAGMA journal_mode = WAL")
+    if version < len(MIGRATIONS):
+        with _transaction(connection, "BEGIN IMMEDIATE"):
+            # Another process may have done it since.
+            for migration in MIGRATIONS[_pragma(connection, "user_version") :]:
+                for statement in migration:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return connection.execute(f"PRAGMA {name}").fetchone()[0]
