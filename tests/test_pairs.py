@@ -1,0 +1,236 @@
+"""auditor.pairs against brute force, and its promises: order, symmetry, no trace of the blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor import pairs
+from auditor.errors import UsageError
+
+
+def unit_rows(n: int, n_dims: int, seed: int, n_copies: int = 0) -> np.ndarray:
+    """Random unit rows; the last ``n_copies`` are near copies of the first ones."""
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((n, n_dims))
+    if n_copies:
+        rows[-n_copies:] = rows[:n_copies] + 0.05 * rng.standard_normal((n_copies, n_dims))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def brute_force(embeddings: np.ndarray, threshold: float) -> list[tuple[int, int, float]]:
+    """Every pair at or above the threshold, one float64 dot product at a time."""
+    hits = []
+    for a in range(len(embeddings)):
+        for b in range(a + 1, len(embeddings)):
+            product = float(np.sum(embeddings[a].astype(float) * embeddings[b].astype(float)))
+            score = float(np.clip(np.float32(product), -1, 1))
+            if score >= threshold:
+                hits.append((a, b, score))
+    return sorted(hits, key=lambda hit: (-hit[2], hit[0], hit[1]))
+
+
+def as_list(hits: pairs.PairHits) -> list[tuple[int, int, float]]:
+    return list(zip(hits.rows_a.tolist(), hits.rows_b.tolist(), hits.scores.tolist(), strict=True))
+
+
+cases = st.tuples(
+    st.integers(0, 40), st.integers(1, 24), st.integers(0, 2**32 - 1), st.integers(1, 50)
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases, st.floats(-1, 1))
+def test_find_pairs_is_brute_force_for_any_block(case, threshold):
+    n, n_dims, seed, block = case
+    embeddings = unit_rows(n, n_dims, seed, n_copies=n // 3)
+    hits = pairs.find_pairs(embeddings, threshold, block=block)
+    assert as_list(hits) == brute_force(embeddings, threshold)
+    assert (hits.rows_a.dtype, hits.rows_b.dtype, hits.scores.dtype) == ("i8", "i8", "f4")
+    assert hits.n_compared == pairs.n_pairs(n)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases, st.floats(-1, 1))
+def test_a_permutation_of_the_tracks_permutes_the_pairs(case, threshold):
+    n, n_dims, seed, block = case
+    embeddings = unit_rows(n, n_dims, seed, n_copies=n // 3)
+    order = np.random.default_rng(seed).permutation(n)
+    straight = pairs.find_pairs(embeddings, threshold)
+    permuted = pairs.find_pairs(embeddings[order], threshold, block=block)
+    back = {(*sorted((int(order[a]), int(order[b]))), score) for a, b, score in as_list(permuted)}
+    assert back == set(as_list(straight))
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases, st.integers(1, 30), st.floats(-1, 1))
+def test_find_cross_pairs_agrees_with_find_pairs(case, n_queries, threshold):
+    n, n_dims, seed, block = case
+    both = unit_rows(n_queries + n, n_dims, seed, n_copies=(n_queries + n) // 2)
+    hits = pairs.find_cross_pairs(both[:n_queries], both[n_queries:], threshold, block=block)
+    expected = [
+        (a, b - n_queries, score)
+        for a, b, score in brute_force(both, threshold)
+        if a < n_queries <= b
+    ]
+    assert as_list(hits) == expected
+    assert hits.n_compared == n_queries * n
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases, st.integers(1, 12))
+def test_nearest_is_a_full_sort(case, top):
+    n, n_dims, seed, block = case
+    embeddings = unit_rows(n, n_dims, seed)
+    if n > 4:
+        embeddings[3] = embeddings[1] = embeddings[4]  # ties go by row
+    queries = np.concatenate([unit_rows(3, n_dims, seed + 1), embeddings[1:2]])
+    rows, scores = pairs.nearest(queries, embeddings, top, block=block)
+    assert rows.shape == scores.shape == (len(queries), min(top, n))
+    for query, (found, found_scores) in enumerate(zip(rows, scores, strict=True)):
+        everything = pairs.exact_scores(queries, np.full(n, query), np.arange(n), others=embeddings)
+        order = np.lexsort((np.arange(n), -everything))[:top]
+        assert found.tolist() == order.tolist()
+        assert found_scores.tolist() == everything[order].tolist()
+
+
+def test_exact_scores_have_the_same_bits_alone_together_and_swapped(monkeypatch):
+    embeddings = unit_rows(300, 256, seed=1)
+    rows_a, rows_b = np.triu_indices(300, 1)
+    scores = pairs.exact_scores(embeddings, rows_a, rows_b)
+    assert np.array_equal(scores, pairs.exact_scores(embeddings, rows_b, rows_a))
+    monkeypatch.setattr(pairs, "_EXACT_CHUNK", 7)
+    assert np.array_equal(scores, pairs.exact_scores(embeddings, rows_a, rows_b))
+    alone = [
+        pairs.exact_scores(embeddings, rows_a[i : i + 1], rows_b[i : i + 1])[0] for i in range(500)
+    ]
+    assert scores[:500].tolist() == alone
+    assert scores.min() >= -1 and scores.max() <= 1
+
+
+def test_block_products_do_differ_so_the_exact_score_must_decide():
+    embeddings = unit_rows(400, 256, seed=2, n_copies=200)
+    rows_a, rows_b = np.triu_indices(400, 1)
+    scores = pairs.exact_scores(embeddings, rows_a, rows_b)
+    products = (embeddings @ embeddings.T)[rows_a, rows_b]
+    assert np.any(products != scores)
+    assert np.abs(products - scores).max() < pairs._margin(embeddings)
+    threshold = float(scores[np.flatnonzero((products < scores) & (scores > 0.9))[0]])
+    hits = pairs.find_pairs(embeddings, threshold)
+    assert len(hits.scores) == np.count_nonzero(scores.astype(float) >= threshold)
+
+
+def test_threshold_is_compared_as_a_python_float():
+    embeddings = np.array([[1, 0], [0.9, np.sqrt(1 - 0.81)]], np.float32)
+    score = float(pairs.exact_scores(embeddings, [0], [1])[0])
+    assert score < 0.9 < score + 1e-7  # float32(0.9) lies just below 0.9
+    assert len(pairs.find_pairs(embeddings, 0.9).scores) == 0
+    assert len(pairs.find_pairs(embeddings, score).scores) == 1
+
+
+def test_identical_rows_score_one_and_reach_the_highest_threshold():
+    embeddings = np.repeat(unit_rows(1, 256, seed=3), 3, axis=0)
+    hits = pairs.find_pairs(embeddings, 0.999999)
+    assert list(zip(hits.rows_a, hits.rows_b, strict=True)) == [(0, 1), (0, 2), (1, 2)]
+    assert hits.scores.max() <= 1
+
+
+def test_histogram_counts_every_compared_pair():
+    embeddings = unit_rows(500, 16, seed=4, n_copies=100)
+    hits = pairs.find_pairs(embeddings, 0.9, block=64)
+    scores = pairs.exact_scores(embeddings, *np.triu_indices(500, 1))
+    expected, _ = np.histogram(scores, pairs.histogram_edges())
+    assert hits.histogram.sum() == pairs.n_pairs(500) == hits.n_compared
+    assert np.abs(np.cumsum(hits.histogram - expected)).max() <= 2  # float noise at an edge
+    assert hits.histogram.shape == (pairs.N_BINS,)
+
+
+@pytest.mark.parametrize(("other", "expected_bin"), [([1, 0], -1), ([-1, 0], 0), ([0, 1], 100)])
+def test_histogram_holds_the_extremes(other, expected_bin):
+    embeddings = np.array([[1, 0], other], np.float32)
+    histogram = pairs.find_pairs(embeddings, 0.5).histogram
+    assert histogram[expected_bin] == 1 and histogram.sum() == 1
+
+
+def test_histogram_edges_are_exact_hundredths():
+    edges = pairs.histogram_edges()
+    assert (edges[0], edges[100], edges[-1], edges[185]) == (-1, 0, 1, 0.85)
+
+
+def test_progress_ends_at_the_number_of_pairs():
+    seen = []
+    pairs.find_pairs(
+        unit_rows(100, 8, 5), 0.9, block=30, progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen[-1] == (4950, 4950) and len(seen) == 10
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+
+
+@pytest.mark.parametrize("block", [7, 2048])
+def test_too_many_pairs_say_what_to_type(block):
+    embeddings = np.repeat(unit_rows(1, 8, 6), 100, axis=0)
+    n = pairs.n_pairs(100)
+    assert len(pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=n).scores) == n
+    with pytest.raises(UsageError, match=r"more than 4,949 pairs score 0.5 .* --threshold 0\.75$"):
+        pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=n - 1)
+    with pytest.raises(UsageError, match="more than 9 pairs"):
+        pairs.find_cross_pairs(embeddings[:2], embeddings, 0.5, max_pairs=9)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (2.0, "2"), (0.0, "0")]
+)
+def test_rows_that_are_not_unit_are_refused(value, shown):
+    embeddings = unit_rows(5, 4, 7)
+    embeddings[3] = [value, 0, 0, 0]
+    message = f"row 3 of {{}} has norm {shown}; unit rows"
+    with pytest.raises(ValueError, match=message.format("embeddings")):
+        pairs.find_pairs(embeddings, 0.5)
+    with pytest.raises(ValueError, match=message.format("queries")):
+        pairs.find_cross_pairs(embeddings, embeddings[:2], 0.5)
+    with pytest.raises(ValueError, match=message.format("embeddings")):
+        pairs.nearest(embeddings[:2], embeddings, 1)
+
+
+def test_callers_mistakes_name_the_value():
+    embeddings = unit_rows(5, 4, 8)
+    with pytest.raises(ValueError, match=r"threshold is 1\.5"):
+        pairs.find_pairs(embeddings, 1.5)
+    with pytest.raises(ValueError, match="threshold is nan"):
+        pairs.find_pairs(embeddings, float("nan"))
+    with pytest.raises(ValueError, match="block is 0"):
+        pairs.find_pairs(embeddings, 0.5, block=0)
+    with pytest.raises(ValueError, match=r"\(5, 4\) float64; \(n, n_dims\) float32"):
+        pairs.find_pairs(embeddings.astype(float), 0.5)
+    with pytest.raises(ValueError, match="queries have 3 dimensions and embeddings 4"):
+        pairs.nearest(unit_rows(1, 3, 0), embeddings, 1)
+    with pytest.raises(ValueError, match="top is 0"):
+        pairs.nearest(embeddings, embeddings, 0)
+    with pytest.raises(ValueError, match="rows_b runs from -1 to 0; rows are 0 to 4"):
+        pairs.exact_scores(embeddings, [0, 1], [-1, 0])
+    with pytest.raises(ValueError, match=r"rows_a is \(2,\) and rows_b \(1,\)"):
+        pairs.exact_scores(embeddings, [0, 1], [0])
+    with pytest.raises(ValueError, match="n is -1"):
+        pairs.n_pairs(-1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=25))
+def test_clusters_are_the_connected_components(edges):
+    edges = [(min(e), max(e)) for e in edges if e[0] != e[1]]
+    groups = [{row} for row in range(20)]
+    for a, b in edges:
+        group_a, group_b = (next(g for g in groups if row in g) for row in (a, b))
+        if group_a is not group_b:
+            groups.remove(group_b)
+            group_a |= group_b
+    expected = sorted((sorted(g) for g in groups if len(g) > 1), key=lambda g: (-len(g), g[0]))
+    rows_a, rows_b = (np.array([e[k] for e in edges], np.int64) for k in (0, 1))
+    assert pairs.clusters(20, rows_a, rows_b) == expected
+
+
+def test_clusters_refuse_rows_out_of_range():
+    with pytest.raises(ValueError, match="rows_b runs from 3 to 3; rows are 0 to 2"):
+        pairs.clusters(3, np.array([0]), np.array([3]))
