@@ -1,0 +1,95 @@
+"""Render a result as one HTML file that fetches nothing and runs nothing but its own script.
+
+Every value is escaped by jinja2, and shown through ``wording.show_text``, so that a hostile tag is
+text and nothing else.  The Content-Security-Policy names the one style and the one script of the
+page by their SHA-256 (Content Security Policy Level 3, W3C, section 2.3.1).
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from auditor.records import Result
+from auditor.report.views import page_view
+from auditor.wording import show_text
+
+_JSON_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
+
+
+def render_html(result: Result) -> str:
+    """Return a result as one self-contained HTML page, the same text for the same result.
+
+    Parameters
+    ----------
+    result : ScanResult, CheckResult or RecommendResult
+        What to show.
+
+    Raises
+    ------
+    ResultError
+        If the result names a track that it does not list, or its histogram is not consistent.
+    """
+    environment = _environment()
+    style = _source(environment, "report.css")
+    script = _source(environment, "report.js") if result.kind == "scan" else ""
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"style-src '{_csp_hash(style)}'",
+            f"script-src '{_csp_hash(script)}'" if script else "script-src 'none'",
+            "img-src data:",
+            "media-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    return environment.get_template(f"{result.kind}.html.j2").render(
+        page_view(result), policy=Markup(policy), style=Markup(style), script=Markup(script)
+    )
+
+
+def json_for_script(data: Any) -> Markup:
+    r"""Return data as JSON that can stand inside a script element.
+
+    Examples
+    --------
+    >>> print(json_for_script(["</script>"]))
+    ["\u003c/script\u003e"]
+    """
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Markup(text.translate(_JSON_ESCAPES))
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("auditor"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["json_for_script"] = json_for_script
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    return show_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _source(environment: Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _csp_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

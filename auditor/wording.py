@@ -1,0 +1,243 @@
+"""Results in words and numbers for people: what the terminal table and the HTML report both say.
+
+Nothing here decides anything; every number is one of the result's, rounded for reading.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable
+
+from auditor.errors import ResultError
+from auditor.records import (
+    CheckResult,
+    Pair,
+    RecommendResult,
+    Result,
+    ScanResult,
+    ThresholdUse,
+    Track,
+)
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_JOINERS = "\u200c\u200d"
+
+
+def show_text(text: str) -> str:
+    r"""Return a tag as text that cannot act on what shows it.
+
+    Control characters, line and paragraph separators, invisible format characters (such as those
+    that reverse the direction of writing), unassigned code points and lone surrogates are shown as
+    Python escapes.  The two joiners stay, since Persian, Hindi and emoji are written with them.
+
+    Examples
+    --------
+    >>> show_text("one\ntwo\u202e\ud800")
+    'one\\ntwo\\u202e\\ud800'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode()
+        if unicodedata.category(c) in ("Cc", "Cf", "Cn", "Cs", "Zl", "Zp") and c not in _JOINERS
+        else c
+        for c in text
+    )
+
+
+def show_duration(duration_s: float) -> str:
+    """Return seconds as minutes and seconds, with hours where there are any.
+
+    Examples
+    --------
+    >>> show_duration(222.4), show_duration(3723.0)
+    ('3:42', '1:02:03')
+    """
+    minutes, seconds = divmod(round(duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def show_count(n: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun.
+
+    Examples
+    --------
+    >>> show_count(1, "pair"), show_count(8000, "track")
+    ('1 pair', '8,000 tracks')
+    """
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def show_score(score: float) -> str:
+    """Return a score with four decimals and a true minus sign.
+
+    Examples
+    --------
+    >>> show_score(0.98765), show_score(-0.25)
+    ('0.9877', '−0.2500')
+    """
+    return f"{score:.4f}".replace("-", "−")
+
+
+def show_number(value: float) -> str:
+    """Return a number of two significant digits, as one would say it.
+
+    Examples
+    --------
+    >>> show_number(0.8), show_number(12.6), show_number(1234.0), show_number(1e-6), show_number(0)
+    ('0.8', '13', '1,234', '<0.001', '0')
+    """
+    if 0 < value < 0.001:
+        return "<0.001"
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"
+
+
+def show_rate(rate: float) -> str:
+    """Return an error rate as a power of ten where it is small.
+
+    Examples
+    --------
+    >>> show_rate(1.2e-7), show_rate(0.025), show_rate(0.0)
+    ('1.2 × 10⁻⁷', '0.025', '0')
+    """
+    if rate == 0.0 or rate >= 0.001:
+        return f"{rate:.2g}"
+    exponent = math.floor(math.log10(rate))
+    mantissa = f"{rate / 10.0**exponent:.2g}"
+    if mantissa == "10":
+        mantissa, exponent = "1", exponent + 1
+    return f"{mantissa} × 10{str(exponent).translate(_SUPERSCRIPTS)}"
+
+
+def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
+    if low is None or high is None:
+        return ""
+    return f" (95 % {show(low)}–{show(high)})"
+
+
+def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
+    """Return the expected number of false pairs with its 95 % interval, or ``unknown``.
+
+    Examples
+    --------
+    >>> use = ThresholdUse(0.9, "song.json", 8e-7, 2e-7, 19e-7, 0.8)
+    >>> false_pairs(use, 1_000_000)
+    '0.8 (95 % 0.2–1.9)'
+    """
+    if use.expected_false_pairs is None:
+        return "unknown"
+    low = None if use.far_low is None else use.far_low * n_pairs_compared
+    high = None if use.far_high is None else use.far_high * n_pairs_compared
+    return show_number(use.expected_false_pairs) + _interval(low, high, show_number)
+
+
+def false_alarm_rate(use: ThresholdUse) -> str:
+    """Return the false alarm rate per pair with its 95 % interval, or ``unknown``."""
+    if use.far is None:
+        return "unknown"
+    return f"{show_rate(use.far)} per pair" + _interval(use.far_low, use.far_high, show_rate)
+
+
+def track_facts(track: Track) -> str:
+    """Return the line under a track's name: id, duration, codec, licence where known."""
+    facts = (track.id, show_duration(track.duration_s), track.codec, track.licence)
+    return show_text(" · ".join(fact for fact in facts if fact))
+
+
+def track_badges(track: Track) -> tuple[str, ...]:
+    """Return what a reader must know of a track before trusting its scores."""
+    known = (("truncated", track.truncated), ("silent", track.silent), ("missing", track.missing))
+    return tuple(name for name, holds in known if holds)
+
+
+def pair_badges(pair: Pair, a: Track, b: Track, *, sides: tuple[str, str]) -> tuple[str, ...]:
+    """Return the badges of a pair, those of one track led by the name of its side.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> whole = SimpleNamespace(truncated=False, silent=False, missing=False)
+    >>> cut = SimpleNamespace(truncated=True, silent=False, missing=False)
+    >>> pair_badges(Pair("x", "y", 1.0, identical_file=True), whole, cut, sides=("A", "B"))
+    ('identical file', 'B truncated')
+    """
+    badges = ["identical file"] if pair.identical_file else []
+    for badge in ("truncated", "silent", "missing"):
+        named = [side for side, t in zip(sides, (a, b), strict=True) if badge in track_badges(t)]
+        if named:
+            badges.append(f"{' and '.join(named)} {badge}")
+    return tuple(badges) if pair.flagged else (*badges, "below the threshold")
+
+
+def pairs_with_tracks(result: ScanResult | CheckResult) -> list[tuple[Pair, Track, Track]]:
+    """Return every pair with its two tracks, in the result's order.
+
+    In a check, ``a`` is looked for among the submissions and ``b`` in the catalogue.
+
+    Raises
+    ------
+    ResultError
+        If the result does not list a track that a pair names.
+    """
+    tracks_b = {track.id: track for track in result.tracks}
+    tracks_a = tracks_b
+    if isinstance(result, CheckResult):
+        tracks_a = {track.id: track for track in result.submissions}
+    return [
+        (pair, find_track(tracks_a, pair.a), find_track(tracks_b, pair.b)) for pair in result.pairs
+    ]
+
+
+def find_track(tracks: dict[str, Track], track_id: str) -> Track:
+    """Return the track of that id.
+
+    Raises
+    ------
+    ResultError
+        If there is none.
+    """
+    if track_id not in tracks:
+        raise ResultError(
+            f"the result names the track {show_text(track_id)!r} but does not list it. "
+            "Give a file that audit wrote, whole."
+        )
+    return tracks[track_id]
+
+
+def show_search(result: ScanResult | CheckResult) -> str:
+    """Return how candidates were found, with the index recall where there was an index."""
+    if result.index_recall is None:
+        return f"{result.search} search"
+    return f"{result.search} search, index recall {100 * result.index_recall:.1f} %"
+
+
+def headline(result: Result) -> str:
+    """Return what the result says, in one line."""
+    among = f"among {show_count(result.n_tracks, 'track')}"
+    if isinstance(result, RecommendResult):
+        n_recommended = len(result.recommendations)
+        return f"{show_count(n_recommended, 'track')} recommended {among}"
+    if isinstance(result, ScanResult):
+        if not result.n_pairs_compared:
+            return f"No pairs to compare {among}"
+        if not result.pairs:
+            return f"Nothing at or above the threshold {among}"
+        n_clusters = show_count(len(result.clusters), "cluster")
+        return f"{show_count(len(result.pairs), 'pair')} in {n_clusters} {among}"
+    submissions = show_count(len(result.submissions), "submission")
+    n_flagged = len({pair.a for pair in result.pairs if pair.flagged})
+    compared = f"compared with {show_count(result.n_tracks, 'track')}"
+    if n_flagged:
+        return f"{n_flagged:,} of {submissions} flagged, {compared}"
+    return f"Nothing at or above the threshold: {submissions} {compared}"
+
+
+def submission_verdict(submission: Track, n_flagged: int) -> str:
+    """Return what is said of one submission of a check."""
+    if submission.silent:
+        return "not compared: no window is loud enough"
+    if n_flagged:
+        return f"flagged: {show_count(n_flagged, 'track')} at or above the threshold"
+    return "nothing at or above the threshold"
