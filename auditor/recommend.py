@@ -1,0 +1,182 @@
+"""Recommendation queries on the same embeddings: nearest, a profile of favourites, farthest.
+
+A profile is the normalised mean of the liked embeddings.  Disliked tracks are answered by a
+farthest-neighbour search on their mean, that is, the tracks nearest to its negation.  With both, the
+query is the normalised difference of the two means.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from auditor.audit import make_provenance
+from auditor.embed import embed_file
+from auditor.errors import CatalogueError, ThresholdError, UsageError
+from auditor.pairs import exact_scores, nearest
+from auditor.records import Recommended, RecommendResult
+from auditor.thresholds import choose_threshold
+from auditor.workspace import Workspace, require_tracks
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked.
+
+    Attributes
+    ----------
+    of : str
+        Id of a track or path of a file; counts as liked.
+    like, dislike : tuple of str
+        Ids of tracks.
+    farthest : bool
+        Turn the answer round: the tracks least like the query.
+    top : int
+        Number of answers.
+    copies : bool
+        Also answer with tracks that are flagged copies of the query's.
+    """
+
+    of: str = ""
+    like: tuple[str, ...] = ()
+    dislike: tuple[str, ...] = ()
+    farthest: bool = False
+    top: int = 10
+    copies: bool = False
+
+
+def recommend(workspace: Workspace, query: Query, *, command: str = "") -> RecommendResult:
+    """Return the tracks nearest to a track, to a profile, or farthest from the disliked.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        May be opened read-only.
+    query : Query
+    command : str
+        Kept in the provenance.
+
+    Returns
+    -------
+    RecommendResult
+        Scores are cosines with the query vector; the query's own tracks are never among them, nor
+        their flagged copies unless asked for.
+
+    Raises
+    ------
+    UsageError
+        If nothing is asked, or favourites and dislikes cancel out.
+    CatalogueError
+        If an id is unknown or has no embedding by this extractor.
+    """
+    started = time.monotonic()
+    if not query.of and not query.like and not query.dislike:
+        raise UsageError("nothing was asked. Give an ID or a file, --like ID, or --dislike ID.")
+    if query.top < 1:
+        raise UsageError(f"--top is {query.top}; it must be at least 1.")
+    ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
+    require_tracks(workspace, len(ids))
+    row_of = {track_id: row for row, track_id in enumerate(ids)}
+
+    def vector(track_id: str) -> np.ndarray:
+        if track_id not in row_of:
+            track = workspace.catalogue.track(track_id)
+            why = "is silent" if track.silent else "is missing" if track.missing else "is not embedded"
+            raise CatalogueError(f"{track_id} {why}: there is nothing to compare. Give another id.")
+        return embeddings[row_of[track_id]]
+
+    liked: dict[str, np.ndarray] = {track_id: vector(track_id) for track_id in query.like}
+    if query.of:
+        if query.of in row_of or not os.path.exists(query.of):
+            liked[query.of] = vector(query.of)
+        else:
+            liked[query.of] = _embed(workspace, query.of)
+    disliked = {track_id: vector(track_id) for track_id in query.dislike}
+    target, notes = _target(list(liked.values()), list(disliked.values()))
+    if query.farthest:
+        target = -target
+        notes = (*notes, "Farthest first: the scores are those of the query itself.")
+    left_out = np.zeros(len(ids), dtype=bool)
+    left_out[[row_of[track_id] for track_id in (*liked, *disliked) if track_id in row_of]] = True
+    if not query.copies:
+        left_out |= _copies(workspace, embeddings, np.stack([*liked.values(), *disliked.values()]))
+    kept = np.flatnonzero(~left_out)
+    if len(kept) == 0:
+        raise UsageError("every track of the catalogue is part of the query or a copy of it.")
+    rows, scores = nearest(target[None], embeddings[kept], min(query.top, len(kept)))
+    sign = -1.0 if query.farthest else 1.0
+    answers = tuple(
+        Recommended(
+            track=workspace.catalogue.track(ids[kept[row]]),
+            score=sign * float(score),
+            nearest_to=_nearest_to(liked, embeddings[kept[row]]),
+        )
+        for row, score in zip(rows[0], scores[0], strict=True)
+    )
+    return RecommendResult(
+        query={
+            "of": (query.of,) if query.of else (),
+            "like": query.like,
+            "dislike": query.dislike,
+            "farthest": ("yes",) if query.farthest else (),
+        },
+        recommendations=answers,
+        n_tracks=len(ids),
+        provenance=make_provenance(workspace, command, started),
+        notes=notes,
+    )
+
+
+def _embed(workspace: Workspace, path: str) -> np.ndarray:
+    embedded = embed_file(Path(path), [workspace.extractor])
+    if embedded.silent:
+        raise UsageError(f"{path}: is silent; there is nothing to compare.")
+    return embedded.embeddings[workspace.weights_id].embedding
+
+
+def _target(
+    liked: list[np.ndarray], disliked: list[np.ndarray]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the (n_dims,) unit vector to search for, and what was made of the query."""
+    parts = []
+    if liked:
+        parts.append(_unit(np.mean(liked, axis=0)))
+    if disliked:
+        parts.append(-_unit(np.mean(disliked, axis=0)))
+    notes = []
+    if len(liked) > 1:
+        notes.append(f"The profile is the normalised mean of {len(liked)} tracks.")
+    if disliked:
+        notes.append("Disliked tracks count by the negation of their mean.")
+    return _unit(np.sum(parts, axis=0)), tuple(notes)
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    norm = float(np.linalg.norm(vector))
+    if norm < 1e-6:
+        raise UsageError("the tracks of the query cancel each other out. Leave some of them out.")
+    return (vector / norm).astype(np.float32)
+
+
+def _copies(workspace: Workspace, embeddings: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Return which rows are at or above the threshold with any track of the query, (n,) bool."""
+    try:
+        use = choose_threshold(workspace.weights_id, workspace.threshold_directories)
+    except ThresholdError:
+        return np.zeros(len(embeddings), dtype=bool)
+    return (embeddings @ queries.T >= use.threshold).any(axis=1)
+
+
+def _nearest_to(liked: dict[str, np.ndarray], vector: np.ndarray) -> str:
+    if not liked:
+        return ""
+    names = list(liked)
+    favourites = np.stack([liked[name] for name in names])
+    scores = exact_scores(
+        favourites, np.arange(len(names)), np.zeros(len(names), np.int64), others=vector[None]
+    )
+    return names[int(np.argmax(scores))]

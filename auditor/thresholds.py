@@ -1,0 +1,279 @@
+"""Calibrated thresholds: JSON files that say how often unrelated pairs reach a score.
+
+A file holds operating points counted on pairs of known music, each with its 95 % interval, the data
+and the weights behind them.  ``far_at`` reads the rate of any threshold off those points; beyond the
+highest counted score only an upper bound is known, and that is what is returned.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditor.config import from_json, to_json
+from auditor.errors import ThresholdError, show_path
+from auditor.records import ThresholdUse
+
+FORMAT = "audit-threshold/1"
+MAX_FILE_BYTES = 4 << 20
+
+
+def shipped_directory() -> Path:
+    """Return the folder of the thresholds that come with the package."""
+    installed = Path(__file__).with_name("calibrated")
+    return installed if installed.is_dir() else Path(__file__).parent.parent / "thresholds"
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """FAR counted at one threshold, per pair, with its 95 % interval."""
+
+    threshold: float
+    far: float
+    far_low: float
+    far_high: float
+
+    def __post_init__(self) -> None:
+        if not -1.0 <= self.threshold <= 1.0 + 1e-6:
+            raise ValueError(f"threshold is {self.threshold}; a cosine lies in [-1, 1]")
+        if not 0.0 <= self.far_low <= self.far <= self.far_high <= 1.0:
+            raise ValueError(
+                f"far is {self.far} within {self.far_low} to {self.far_high}; "
+                "it must lie inside its interval, and that in [0, 1]"
+            )
+
+
+@dataclass(frozen=True)
+class AlterationRecall:
+    """Share of altered copies found at the file's default threshold, with its Wilson interval."""
+
+    alteration: str
+    n_copies: int
+    n_found: int
+    recall_low: float
+    recall_high: float
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """One calibration.
+
+    Attributes
+    ----------
+    weights_id, extractor : str
+        The extractor whose scores were counted.
+    threshold : float
+        The default: the lowest one whose FAR is at most ``target_far``.
+    target_far : float
+    operating_points : tuple of OperatingPoint
+        By rising threshold; FAR never rises with the threshold.
+    recalls : tuple of AlterationRecall
+        What the default threshold finds.
+    n_tracks, n_nonmatching_pairs, n_set_aside_pairs : int
+        The music behind the counts; pairs known to share material are set aside.
+    data, data_sha256 : str
+        Name of the music and hash over its files.
+    date, version, command : str
+    """
+
+    weights_id: str
+    extractor: str
+    threshold: float
+    target_far: float
+    operating_points: tuple[OperatingPoint, ...]
+    recalls: tuple[AlterationRecall, ...]
+    n_tracks: int
+    n_nonmatching_pairs: int
+    n_set_aside_pairs: int
+    data: str
+    data_sha256: str
+    date: str
+    version: str
+    command: str
+    score: str = "embedding-cosine"
+    format: str = FORMAT
+
+    def __post_init__(self) -> None:
+        points = self.operating_points
+        if self.format != FORMAT:
+            raise ValueError(f"format is {self.format!r}; this version reads {FORMAT!r}")
+        if not points:
+            raise ValueError("operating_points is empty; at least one is needed")
+        for a, b in zip(points, points[1:], strict=False):
+            if not (a.threshold < b.threshold and a.far >= b.far):
+                raise ValueError("operating_points must rise in threshold and never rise in far")
+        if not -1.0 <= self.threshold <= 1.0 + 1e-6:
+            raise ValueError(f"threshold is {self.threshold}; a cosine lies in [-1, 1]")
+
+    def far_at(self, threshold: float) -> tuple[float, float, float]:
+        """Return FAR and its 95 % interval at a threshold.
+
+        Between two points the logarithm of the rate is interpolated.  Above the last point nothing
+        was counted: FAR is 0 with that point's upper bound.  Below the first, FAR is only known
+        to be at least that point's, and its upper bound is 1.
+
+        Examples
+        --------
+        >>> points = (OperatingPoint(0.5, 0.1, 0.08, 0.12), OperatingPoint(0.9, 0.001, 0.0, 0.01))
+        >>> t = Thresholds("0", "x", 0.9, 0.001, points, (), 2, 1, 0, "", "", "", "", "")
+        >>> [round(rate, 4) for rate in t.far_at(0.7)]
+        [0.01, 0.0028, 0.0346]
+        """
+        points = self.operating_points
+        if threshold > points[-1].threshold:
+            return 0.0, 0.0, points[-1].far_high
+        if threshold < points[0].threshold:
+            return points[0].far, points[0].far_low, 1.0
+        for a, b in zip(points, points[1:], strict=False):
+            if a.threshold <= threshold <= b.threshold:
+                share = (threshold - a.threshold) / (b.threshold - a.threshold)
+                rates = [
+                    _interpolate(getattr(a, name), getattr(b, name), share)
+                    for name in ("far", "far_low", "far_high")
+                ]
+                return rates[0], min(rates[0], rates[1]), max(rates[0], rates[2])
+        return points[0].far, points[0].far_low, points[0].far_high
+
+    def threshold_at(self, far: float) -> float:
+        """Return the lowest calibrated threshold whose FAR is at most ``far``.
+
+        Raises
+        ------
+        ThresholdError
+            If so low a rate was not counted.
+        """
+        for point in self.operating_points:
+            if point.far <= far:
+                return point.threshold
+        last = self.operating_points[-1]
+        raise ThresholdError(
+            f"a FAR of {far:g} was asked for; {self.n_nonmatching_pairs:,} pairs of {self.data} "
+            f"reach down to {last.far:g}. Ask for at least that, or give --threshold."
+        )
+
+
+def _interpolate(a: float, b: float, share: float) -> float:
+    if a <= 0.0 or b <= 0.0:
+        return a + share * (b - a)
+    return math.exp(math.log(a) + share * (math.log(b) - math.log(a)))
+
+
+def load_thresholds(path: str | os.PathLike[str]) -> Thresholds:
+    """Read and validate a threshold file.
+
+    Raises
+    ------
+    ThresholdError
+        If it cannot be read or does not follow the format.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ThresholdError(f"{show_path(path)} is larger than 4 MiB; a threshold file is not.")
+        return from_json(Thresholds, json.loads(path.read_bytes()), where="thresholds")
+    except OSError as error:
+        raise ThresholdError(f"{show_path(path)} cannot be read: {error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ThresholdError(
+            f"{show_path(path)} is no threshold file: {error}. Run: audit calibrate"
+        ) from None
+
+
+def save_thresholds(thresholds: Thresholds, path: str | os.PathLike[str]) -> Path:
+    """Write a threshold file, replacing what is there in one step."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(to_json(thresholds), indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+    return path
+
+
+def find_thresholds(weights_id: str, directories: Sequence[Path]) -> tuple[Thresholds, Path] | None:
+    """Return the first calibration of the given weights, in the order of the folders.
+
+    Raises
+    ------
+    ThresholdError
+        If a file of those folders is damaged.
+    """
+    for directory in directories:
+        for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
+            thresholds = load_thresholds(path)
+            if thresholds.weights_id == weights_id:
+                return thresholds, path
+    return None
+
+
+def choose_threshold(
+    weights_id: str,
+    directories: Sequence[Path],
+    *,
+    threshold: float | None = None,
+    far: float | None = None,
+    file: Path | None = None,
+) -> ThresholdUse:
+    """Decide on the threshold of a run and say what is known of its error rate.
+
+    Parameters
+    ----------
+    weights_id : str
+        Of the extractor in use.
+    directories : sequence of pathlib.Path
+        Where calibrations lie, the user's own before the shipped ones.
+    threshold, far : float, optional
+        Given by hand; at most one of them.
+    file : pathlib.Path, optional
+        A calibration named by hand.
+
+    Returns
+    -------
+    ThresholdUse
+        Without ``expected_false_pairs``.
+
+    Raises
+    ------
+    ThresholdError
+        If nothing is calibrated for these weights and no threshold is given, or the named file is
+        of other weights.
+    """
+    if threshold is not None and far is not None:
+        raise ThresholdError("--threshold and --far exclude each other. Give one of them.")
+    if threshold is not None and not -1.0 <= threshold <= 1.0:
+        raise ThresholdError(f"--threshold is {threshold}; a cosine lies in [-1, 1].")
+    if far is not None and not 0.0 < far <= 1.0:
+        raise ThresholdError(f"--far is {far}; a rate lies in (0, 1].")
+    if file is not None:
+        found = load_thresholds(file), Path(file)
+        if found[0].weights_id != weights_id:
+            raise ThresholdError(
+                f"{show_path(file)} was calibrated for weights {found[0].weights_id}; the extractor "
+                f"in use is {weights_id}. Run: audit calibrate"
+            )
+    else:
+        found = find_thresholds(weights_id, directories)
+    if found is None:
+        if threshold is None:
+            raise ThresholdError(
+                f"no threshold is calibrated for weights {weights_id}. "
+                "Run: audit calibrate DIR, or give --threshold."
+            )
+        return ThresholdUse(threshold, "given by hand", note="No error rate: nothing is calibrated.")
+    thresholds, path = found
+    if far is not None:
+        threshold = thresholds.threshold_at(far)
+    source = f"{path.name} ({thresholds.data})"
+    if threshold is not None and far is None:
+        source = f"given by hand; rates from {source}"
+    chosen = thresholds.threshold if threshold is None else threshold
+    rate, low, high = thresholds.far_at(chosen)
+    note = ""
+    if chosen > thresholds.operating_points[-1].threshold:
+        note = "Above every score counted in calibration: only the upper bound is known."
+    elif chosen < thresholds.operating_points[0].threshold:
+        note = "Below every calibrated threshold: the rate is at least this."
+    return ThresholdUse(chosen, source, far=rate, far_low=low, far_high=high, note=note)

@@ -1,0 +1,148 @@
+"""A workspace: one catalogue with its extractor, index and thresholds, and the lock of its writer.
+
+::
+
+    .audit/catalogue.sqlite3    tracks, embeddings, d-vectors, skipped files
+    .audit/index/               Annoy index and sidecar, one set for each extractor
+    .audit/thresholds/          the user's own calibrations
+    .audit/lock                 held by the one process that writes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from auditor.catalogue import Catalogue
+from auditor.errors import CatalogueError, UsageError, WorkspaceLockedError, show_path
+from auditor.extractor import Extractor, load_extractor
+from auditor.thresholds import shipped_directory
+
+ENVIRONMENT = "AUDIT_WORKSPACE"
+DEFAULT = ".audit"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An open workspace; made by ``open_workspace``.
+
+    Attributes
+    ----------
+    directory : pathlib.Path
+    catalogue : Catalogue
+    extractor : Extractor
+    """
+
+    directory: Path
+    catalogue: Catalogue
+    extractor: Extractor
+
+    @property
+    def weights_id(self) -> str:
+        """First 8 hex digits of the hash of the extractor's weights."""
+        return self.extractor.weights_id
+
+    @property
+    def index_directory(self) -> Path:
+        """Where the Annoy index lies."""
+        return self.directory / "index"
+
+    @property
+    def threshold_directories(self) -> tuple[Path, ...]:
+        """Where thresholds are looked for, the user's own first."""
+        return self.directory / "thresholds", shipped_directory()
+
+
+def workspace_directory(directory: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of the workspace: as given, else ``$AUDIT_WORKSPACE``, else ``.audit``."""
+    return Path(directory or os.environ.get(ENVIRONMENT) or DEFAULT)
+
+
+@contextlib.contextmanager
+def open_workspace(
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    extractor: str | os.PathLike[str] = "track",
+    write: bool = True,
+) -> Iterator[Workspace]:
+    """Open a workspace; with ``write`` it is created if absent and locked against other writers.
+
+    Parameters
+    ----------
+    directory : path, optional
+        See ``workspace_directory``.
+    extractor : str or path
+        Name of a pretrained extractor or a weights file.
+    write : bool
+        False opens the catalogue read-only and takes no lock.
+
+    Raises
+    ------
+    WorkspaceLockedError
+        If another process is writing to it.
+    CatalogueError
+        If the catalogue is damaged, or absent and ``write`` is False.
+    WeightsError
+        If the extractor cannot be loaded.
+    UsageError
+        If the folder cannot be made.
+
+    Examples
+    --------
+    >>> with open_workspace(".audit") as workspace:  # doctest: +SKIP
+    ...     print(len(workspace.catalogue.tracks()))
+    """
+    folder = workspace_directory(directory)
+    loaded = load_extractor(extractor)
+    with contextlib.ExitStack() as stack:
+        if write:
+            stack.enter_context(lock_workspace(folder))
+        catalogue = stack.enter_context(
+            Catalogue.open(folder / "catalogue.sqlite3", read_only=not write)
+        )
+        yield Workspace(folder, catalogue, loaded)
+
+
+@contextlib.contextmanager
+def lock_workspace(folder: Path) -> Iterator[None]:
+    """Hold the writer's lock of a workspace; the operating system frees it if the process dies.
+
+    Raises
+    ------
+    WorkspaceLockedError
+        If another process holds it.
+    UsageError
+        If the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / "lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise WorkspaceLockedError(
+            f"{show_path(folder)} is in use by another audit. Wait for it to end, or give another "
+            "--workspace."
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"{show_path(folder)} cannot be used as a workspace: {error.strerror}. "
+            "Give another --workspace."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def require_tracks(workspace: Workspace, n_tracks: int) -> None:
+    """Raise ``CatalogueError`` if the catalogue holds nothing embedded by this extractor."""
+    if n_tracks == 0:
+        raise CatalogueError(
+            f"{show_path(workspace.directory)} holds no track embedded by {workspace.extractor.name} "
+            f"({workspace.weights_id}). Run: audit scan DIR"
+        )
