@@ -226,7 +226,7 @@ def _copy_embeddings(
     vectors, origin, kinds = [], [], []
     for n_done, row in enumerate(chosen, start=1):
         try:
-            waveform = load_waveform(names[row], duration_s=options.copy_s, max_s=float("inf"))
+            waveform = load_waveform(names[row], duration_s=options.copy_s)
         except AudioError:
             continue
         for i, kind in enumerate(COPIES):

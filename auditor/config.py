@@ -210,6 +210,40 @@ PAPER = ExtractorConfig(
 """The network of Wan, Wang, Papir and Moreno (2018, arXiv:1710.10467), 3 x 768 to 256."""
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """Network and training that belong together.
+
+    Attributes
+    ----------
+    extractor : ExtractorConfig
+    train : TrainConfig
+    """
+
+    extractor: ExtractorConfig
+    train: TrainConfig
+
+
+_SMALL = ExtractorConfig(conv_channels=(16, 32, 64, 96))
+
+RECIPES = {
+    "track": Recipe(_SMALL, TrainConfig(classes="track", n_classes=64, n_utterances=4)),
+    "genre": Recipe(_SMALL, TrainConfig(classes="genre", n_classes=8, n_utterances=10)),
+    "excerpt": Recipe(
+        dataclasses.replace(_SMALL, window_frames=320, hop_frames=80, n_dims=128, pooling="mean"),
+        TrainConfig(
+            classes="excerpt",
+            n_classes=128,
+            n_utterances=2,
+            jitter_s=0.1,
+            scale=20.0,
+            offset=-10.0,
+        ),
+    ),
+}
+"""What ``audit train --classes`` starts from."""
+
+
 def to_json(config: Any) -> dict[str, Any]:
     """Return a dataclass as plain JSON types."""
     return dataclasses.asdict(config)

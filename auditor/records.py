@@ -114,7 +114,7 @@ class Track:
         """Artist and title where known, else the file's name."""
         if self.title:
             return f"{self.artist} – {self.title}" if self.artist else self.title
-        return self.path.replace("\\", "/").rsplit("/", 1)[-1]
+        return self.path.rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True)

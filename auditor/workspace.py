@@ -15,13 +15,16 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import filelock
 
 from auditor.catalogue import Catalogue
 from auditor.errors import CatalogueError, UsageError, WorkspaceLockedError, show_path
-from auditor.extractor import Extractor, load_extractor
 from auditor.thresholds import shipped_directory
+
+if TYPE_CHECKING:
+    from auditor.extractor import Extractor
 
 ENVIRONMENT = "AUDIT_WORKSPACE"
 DEFAULT = ".audit"
@@ -36,11 +39,14 @@ class Workspace:
     directory : pathlib.Path
     catalogue : Catalogue
     extractor : Extractor
+    writable : bool
+        The lock is held; otherwise nothing below the directory may be written.
     """
 
     directory: Path
     catalogue: Catalogue
     extractor: Extractor
+    writable: bool = True
 
     @property
     def weights_id(self) -> str:
@@ -97,6 +103,8 @@ def open_workspace(
     >>> with open_workspace(".audit") as workspace:  # doctest: +SKIP
     ...     print(len(workspace.catalogue.tracks()))
     """
+    from auditor.extractor import load_extractor  # torch takes a second to import
+
     folder = workspace_directory(directory)
     loaded = load_extractor(extractor)
     with contextlib.ExitStack() as stack:
@@ -105,7 +113,7 @@ def open_workspace(
         catalogue = stack.enter_context(
             Catalogue.open(folder / "catalogue.sqlite3", read_only=not write)
         )
-        yield Workspace(folder, catalogue, loaded)
+        yield Workspace(folder, catalogue, loaded, writable=write)
 
 
 @contextlib.contextmanager
@@ -143,6 +151,6 @@ def require_tracks(workspace: Workspace, n_tracks: int) -> None:
     """Raise ``CatalogueError`` if the catalogue holds nothing embedded by this extractor."""
     if n_tracks == 0:
         raise CatalogueError(
-            f"{show_path(workspace.directory)} holds no track embedded by {workspace.extractor.name} "
-            f"({workspace.weights_id}). Run: audit scan DIR"
+            f"{show_path(workspace.directory)} holds no track embedded by "
+            f"{workspace.extractor.name} ({workspace.weights_id}). Run: audit scan DIR"
         )

@@ -1,0 +1,160 @@
+"""The command line: the application, and the one place that turns exceptions into exit codes.
+
+0: nothing was flagged, or the command did what it was asked.  1: something was flagged, or
+``audit catalogue verify`` found a problem.  2: error or usage.  130: interrupted.  141: whoever
+read the output went away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shlex
+import sqlite3
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import auditor
+from auditor.commands import calibrate, catalogue, check, recommend, scan, train
+from auditor.commands.options import CONTEXT_COMMAND, CONTEXT_DEBUG
+from auditor.errors import AuditError, show_path
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_KEPT = {"train": "the last checkpoint is kept"}
+
+
+class AuditGroup(TyperGroup):
+    """The group of all commands: remembers what was typed, and catches what they raise."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, and keep them for the provenance of results."""
+        ctx.meta[CONTEXT_COMMAND] = show_path(shlex.join(["audit", *args]))
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; whatever it raises becomes a message on stderr and an exit code."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except typer.Abort:
+            _say("stopped; nothing was changed. Answer y, or give --yes")
+            raise typer.Exit(EXIT_ERROR) from None
+        except KeyboardInterrupt:
+            kept = _KEPT.get(ctx.invoked_subcommand, "what was embedded so far is kept")
+            _say(f"stopped; {kept}, run the same command to go on")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:
+            _discard_stdout()
+            raise typer.Exit(EXIT_BROKEN_PIPE) from None
+        except Exception as error:
+            if hasattr(error, "exit_code"):  # typer's own: usage errors and Exit
+                raise
+            if ctx.meta.get(CONTEXT_DEBUG):
+                import traceback
+
+                traceback.print_exc(file=sys.stderr)
+            _say(explain(error))
+            raise typer.Exit(EXIT_ERROR) from None
+
+
+def explain(error: Exception) -> str:
+    """Return one line that says what went wrong and what to do.
+
+    Examples
+    --------
+    >>> explain(AuditError("no track has the id 'x'. Run: audit catalogue list"))
+    "no track has the id 'x'. Run: audit catalogue list"
+    >>> explain(ZeroDivisionError("division by zero"))
+    'ZeroDivisionError: division by zero. This is a bug; run it again with --debug and report it.'
+    """
+    message = " ".join(show_path(str(error)).split())
+    if isinstance(error, AuditError):
+        return message
+    full = isinstance(error, OSError) and error.errno in _FULL
+    if full or (isinstance(error, sqlite3.OperationalError) and "full" in message):
+        return (
+            "the disk is full; what was stored so far is kept. Free some space, then run it again."
+        )
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{show_path(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return f"{where}{error.strerror}. Mend that and run it again, or with --debug to see where."
+    if isinstance(error, MemoryError):
+        return "there is not enough memory. Close other programs, or scan fewer tracks at once."
+    name = type(error).__name__
+    return f"{name}: {message}. This is a bug; run it again with --debug and report it."
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(f"audit: {message}", file=sys.stderr, flush=True)
+
+
+def _discard_stdout() -> None:
+    """Point stdout at nothing, or the interpreter's last flush would complain."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+app = typer.Typer(
+    cls=AuditGroup,
+    name="audit",
+    help=(
+        "Tells, with evidence and a stated error rate, whether a piece of music is too similar to"
+        " another one."
+    ),
+    epilog=(
+        "\b\nExamples:\n"
+        "  audit scan music/                      every similar pair of a collection\n"
+        "  audit check new.mp3                    is this too similar to what I have?\n"
+        "  audit recommend music/one.mp3 --top 5  what sounds most like it?\n"
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,  # rich would double the time that --help takes
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+app.command(epilog=scan.EXAMPLES)(scan.scan)
+app.command(epilog=check.EXAMPLES)(check.check)
+app.command(epilog=recommend.EXAMPLES)(recommend.recommend)
+app.command(epilog=train.EXAMPLES)(train.train)
+app.add_typer(catalogue.app, name="catalogue", epilog=catalogue.EXAMPLES)
+app.command(epilog=calibrate.EXAMPLES)(calibrate.calibrate)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"audit {auditor.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Run one of the commands below."""
+
+
+def main() -> None:
+    """Run the command line; the ``audit`` console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # names need not be valid Unicode
+    app(prog_name="audit")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""``audit catalogue``: what is in a catalogue, and whether it is sound."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auditor.commands.options import (
+    DebugOption,
+    ListFormat,
+    ListFormatOption,
+    WorkspaceOption,
+)
+
+if TYPE_CHECKING:
+    from auditor.catalogue import Catalogue
+    from auditor.records import Track
+
+EXAMPLES = """\b
+Examples:
+  audit catalogue list
+  audit catalogue show mjq2hx5a
+  audit catalogue remove mjq2hx5a b3wz7kqd
+  audit catalogue verify --hashes
+  audit catalogue stats --format json
+"""
+
+VERIFY_EXAMPLES = """\b
+Example:
+  audit catalogue verify --hashes
+
+Exit code: 0 all is well, 1 problems were found, 2 error.
+"""
+
+EXIT_PROBLEMS = 1
+N_NEIGHBOURS = 10
+"""Neighbours that the index recall is measured for."""
+
+app = typer.Typer(
+    help="List, show, remove and verify the tracks of a catalogue.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command("list", epilog="\b\nExample:\n  audit catalogue list --format json\n")
+def list_tracks(
+    workspace: WorkspaceOption = None,
+    form: ListFormatOption = ListFormat.TABLE,
+    debug: DebugOption = False,
+) -> None:
+    """List the tracks: id, duration, artist and title, and what is odd about them."""
+    with _open(workspace) as catalogue:
+        tracks = catalogue.tracks()
+    if form is ListFormat.JSON:
+        _print_json([_as_dict(track) for track in tracks])
+        return
+    from auditor.wording import show_duration, show_text, track_badges
+
+    width = max((len(track.id) for track in tracks), default=0)
+    for track in tracks:
+        odd = f"  [{', '.join(track_badges(track))}]" if track_badges(track) else ""
+        duration = show_duration(track.duration_s)
+        print(f"{track.id:<{width}}  {duration:>8}  {show_text(track.label)}{odd}")
+    if not tracks:
+        print("the catalogue is empty. Run: audit scan DIR", file=sys.stderr)
+
+
+@app.command("show", epilog="\b\nExample:\n  audit catalogue show mjq2hx5a\n")
+def show_track(
+    track_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of a track.", show_default=False)
+    ],
+    workspace: WorkspaceOption = None,
+    form: ListFormatOption = ListFormat.TABLE,
+    debug: DebugOption = False,
+) -> None:
+    """Show all that is known of one track."""
+    with _open(workspace) as catalogue:
+        facts = _as_dict(catalogue.track(track_id))
+    if form is ListFormat.JSON:
+        _print_json(facts)
+    else:
+        _print_facts(facts)
+
+
+@app.command("remove", epilog="\b\nExample:\n  audit catalogue remove mjq2hx5a --yes\n")
+def remove_tracks(
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID", help="Ids of tracks.", show_default=False)
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    workspace: WorkspaceOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Remove tracks from the catalogue; their audio files stay where they are."""
+    from auditor.catalogue import Catalogue
+    from auditor.wording import show_count, show_text
+    from auditor.workspace import lock_workspace, workspace_directory
+
+    with _open(workspace) as catalogue:
+        tracks = [catalogue.track(track_id) for track_id in dict.fromkeys(ids)]
+    if not yes:
+        for track in tracks:
+            print(f"{track.id}  {show_text(track.label)}", file=sys.stderr)
+        typer.confirm(f"Remove {show_count(len(tracks), 'track')}?", abort=True, err=True)
+    folder = workspace_directory(workspace)
+    with lock_workspace(folder), Catalogue.open(_file(folder)) as catalogue:
+        catalogue.remove([track.id for track in tracks])
+    print(f"removed {show_count(len(tracks), 'track')}", file=sys.stderr)
+
+
+@app.command("verify", epilog=VERIFY_EXAMPLES)
+def verify(
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="Also read every audio file and compare its content.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    form: ListFormatOption = ListFormat.TABLE,
+    debug: DebugOption = False,
+) -> None:
+    """Look for damage in the catalogue and its index, and for files that changed or are gone."""
+    with _open(workspace) as catalogue:
+        problems = catalogue.verify(hashes=hashes)
+        if not problems:
+            problems = [entry["problem"] for entry in _indexes(catalogue) if entry["problem"]]
+    if form is ListFormat.JSON:
+        _print_json(problems)
+    else:
+        from auditor.wording import show_text
+
+        for problem in problems:
+            print(show_text(problem))
+        print(f"{len(problems)} problems" if problems else "all is well", file=sys.stderr)
+    if problems:
+        raise typer.Exit(EXIT_PROBLEMS)
+
+
+@app.command("stats", epilog="\b\nExample:\n  audit catalogue stats --format json\n")
+def stats(
+    workspace: WorkspaceOption = None,
+    form: ListFormatOption = ListFormat.TABLE,
+    debug: DebugOption = False,
+) -> None:
+    """Count tracks, hours and windows, and measure the recall of the index."""
+    with _open(workspace) as catalogue:
+        facts = catalogue.stats()
+        facts["index"] = _indexes(catalogue, measure=True)
+    if form is ListFormat.JSON:
+        _print_json(facts)
+        return
+    indexes = facts.pop("index")
+    facts["hours"] = f"{facts['hours']:.2f}"
+    facts["n_bytes"] = f"{facts['n_bytes']:,}"
+    _print_facts(facts)
+    for entry in indexes:
+        where = f"index of weights {entry['weights_id']}"
+        if entry["index_recall"] is None:
+            print(f"{where}: {entry['problem'] or 'none yet; audit scan builds it'}")
+        else:
+            print(
+                f"{where}: recall {entry['index_recall']:.4f} of the {N_NEIGHBOURS} nearest, "
+                f"{entry['n_tracks']:,} tracks of {entry['n_dims']} dimensions, "
+                f"{entry['n_overlay']:,} of them not in it yet, {entry['n_bytes']:,} bytes"
+            )
+
+
+def _file(folder: Path) -> Path:
+    return folder / "catalogue.sqlite3"
+
+
+def _open(workspace: Path | None) -> Catalogue:
+    from auditor.catalogue import Catalogue
+    from auditor.workspace import workspace_directory
+
+    return Catalogue.open(_file(workspace_directory(workspace)), read_only=True)
+
+
+def _indexes(catalogue: Catalogue, *, measure: bool = False) -> list[dict[str, Any]]:
+    """Return what is to be said of the index of each extractor, sorted by its weights."""
+    from auditor.errors import IndexFileError
+    from auditor.index import open_index
+
+    entries = []
+    for weights_id in sorted(catalogue.stats()["by_weights"]):
+        ids, embeddings = catalogue.embeddings(weights_id)
+        entry: dict[str, Any] = {
+            "weights_id": weights_id,
+            "n_tracks": len(ids),
+            "n_dims": embeddings.shape[1],
+            "n_overlay": None,
+            "n_bytes": None,
+            "index_recall": None,
+            "problem": "",
+        }
+        entries.append(entry)
+        if not ids:
+            continue
+        folder = catalogue.path.parent / "index"
+        try:
+            index = open_index(folder, weights_id, ids, embeddings, verify=True)
+        except FileNotFoundError:
+            continue
+        except IndexFileError as error:
+            entry["problem"] = str(error)
+            continue
+        entry["n_overlay"] = index.n_overlay
+        entry["n_bytes"] = index.sidecar.ann_size
+        if measure:
+            entry["index_recall"] = index.recall(top=N_NEIGHBOURS)
+    return entries
+
+
+def _as_dict(track: Track) -> dict[str, Any]:
+    import dataclasses
+
+    return dataclasses.asdict(track)
+
+
+def _print_facts(facts: dict[str, Any]) -> None:
+    from auditor.wording import show_text
+
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key or '-'}: {n:,}" for key, n in value.items())
+        elif isinstance(value, (tuple, list)):
+            value = " / ".join(value)
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        shown = "-" if value in ("", None) else show_text(str(value))
+        print(f"{name.removeprefix('n_').replace('_', ' '):<{width}}  {shown}")
+
+
+def _print_json(data: Any) -> None:
+    import json
+
+    print(json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1))

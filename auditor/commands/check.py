@@ -1,0 +1,110 @@
+"""``audit check``: submissions against the catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditor.commands.options import (
+    EXIT_FLAGGED,
+    DebugOption,
+    ExitZeroOption,
+    ExtractorOption,
+    FarOption,
+    Format,
+    FormatOption,
+    NoReportOption,
+    OpenOption,
+    OutputOption,
+    QuietOption,
+    Search,
+    SearchOption,
+    ThresholdFileOption,
+    ThresholdOption,
+    WorkspaceOption,
+    check_report_options,
+    command_line,
+    finish,
+    make_options,
+)
+from auditor.errors import UsageError
+
+EXAMPLES = """\b
+Examples:
+  audit check new.mp3
+  audit check submissions/ --far 1e-6 --format json
+  audit check new.mp3 --add
+
+Exit code: 0 nothing flagged, 1 something flagged, 2 error.
+"""
+
+
+def check(
+    context: typer.Context,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE|DIR",
+            help="Submissions: files, or folders of them.",
+            show_default=False,
+        ),
+    ],
+    add: Annotated[
+        bool, typer.Option("--add", help="Take the submissions into the catalogue afterwards.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    extractor: ExtractorOption = "track",
+    threshold: ThresholdOption = None,
+    far: FarOption = None,
+    threshold_file: ThresholdFileOption = None,
+    search: SearchOption = Search.EXACT,
+    form: FormatOption = Format.TABLE,
+    output: OutputOption = None,
+    no_report: NoReportOption = False,
+    open_report: OpenOption = False,
+    exit_zero: ExitZeroOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Compare submissions with the catalogue.
+
+    Says for each file which tracks of the catalogue it is too similar to. The catalogue stays as
+    it is unless --add is given.
+    """
+    check_report_options(no_report=no_report, output=output, open_report=open_report)
+    options = make_options(
+        threshold=threshold, far=far, threshold_file=threshold_file, search=search
+    )
+    from auditor import audit
+    from auditor.progress import Progress
+    from auditor.workspace import open_workspace
+
+    with (
+        open_workspace(workspace, extractor=extractor, write=add) as opened,
+        Progress(quiet=quiet) as progress,
+    ):
+        result = audit.check(
+            opened,
+            paths,
+            options=options,
+            add=add,
+            on_event=progress,
+            command=command_line(context),
+        )
+    finish(
+        result,
+        form=form,
+        output=output,
+        no_report=no_report,
+        open_report=open_report,
+        quiet=quiet,
+    )
+    if not result.submissions:
+        raise UsageError(
+            f"nothing was checked: none of the {len(result.skipped)} files could be used. "
+            "Give audio that can be decoded."
+        )
+    if not exit_zero and any(pair.flagged for pair in result.pairs):
+        raise typer.Exit(EXIT_FLAGGED)

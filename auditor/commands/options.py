@@ -1,0 +1,240 @@
+"""The options that several commands share, and what the commands do with them.
+
+``CONTEXT_DEBUG`` and ``CONTEXT_COMMAND`` are what the command line leaves in the ``meta`` of
+typer's context: whether to show tracebacks, and what was typed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auditor.errors import UsageError, show_path
+
+if TYPE_CHECKING:
+    from auditor.audit import Options
+    from auditor.records import Result
+
+CONTEXT_DEBUG = "audit.debug"
+CONTEXT_COMMAND = "audit.command"
+
+EXIT_FLAGGED = 1
+REPORTS = Path("reports")
+"""Where reports go unless told otherwise."""
+
+
+class Format(StrEnum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class ListFormat(StrEnum):
+    """How lists are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+class Search(StrEnum):
+    """How pairs are found."""
+
+    EXACT = "exact"
+    ANNOY = "annoy"
+
+
+def _remember_debug(context: typer.Context, debug: bool) -> bool:
+    if debug:
+        context.meta[CONTEXT_DEBUG] = True
+    return debug
+
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--workspace",
+        "-w",
+        metavar="DIR",
+        envvar="AUDIT_WORKSPACE",
+        help="Folder of the catalogue and its index; .audit by default.",
+    ),
+]
+ExtractorOption = Annotated[
+    str,
+    typer.Option(
+        "--extractor",
+        metavar="NAME|FILE",
+        help="A pretrained extractor, or a weights file that audit train wrote.",
+    ),
+]
+FmaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--fma",
+        metavar="DIR",
+        help="Folder with FMA's tracks.csv and genres.csv, for its ids, titles and genres.",
+    ),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        "--threshold", min=-1.0, max=1.0, help="Flag pairs of this score or more, up to 1."
+    ),
+]
+FarOption = Annotated[
+    float | None,
+    typer.Option(
+        "--far",
+        min=0.0,
+        max=1.0,
+        help="Take the calibrated threshold of this false alarm rate per pair, such as 1e-6.",
+    ),
+]
+ThresholdFileOption = Annotated[
+    Path | None,
+    typer.Option("--threshold-file", metavar="FILE", help="Calibration to use, a JSON file."),
+]
+SearchOption = Annotated[
+    Search,
+    typer.Option("--search", help="Compare all pairs, or only those the Annoy index proposes."),
+]
+FormatOption = Annotated[Format, typer.Option("--format", help="What to print on stdout.")]
+ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="What to print on stdout.")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR|FILE.html",
+        help="Where the report goes; a new file in reports/ by default.",
+    ),
+]
+NoReportOption = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
+ExitZeroOption = Annotated[
+    bool, typer.Option("--exit-zero", help="End with 0 even if something is flagged.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print results and errors, no progress.")
+]
+DebugOption = Annotated[
+    bool,
+    typer.Option(
+        "--debug",
+        callback=_remember_debug,
+        help="Show the traceback of an error, for a bug report.",
+    ),
+]
+
+
+def command_line(context: typer.Context) -> str:
+    """Return what the user typed, for the provenance of a result."""
+    return str(context.meta.get(CONTEXT_COMMAND, context.command_path))
+
+
+def make_options(
+    *,
+    threshold: float | None,
+    far: float | None,
+    threshold_file: Path | None,
+    search: Search,
+) -> Options:
+    """Return the options of a scan or check."""
+    from auditor.audit import Options
+
+    return Options(threshold=threshold, far=far, search=search.value, threshold_file=threshold_file)
+
+
+def check_report_options(*, no_report: bool, output: Path | None, open_report: bool) -> None:
+    """Refuse ``--no-report`` beside options that need a report.
+
+    Raises
+    ------
+    UsageError
+        If they exclude each other.
+    """
+    if no_report and (open_report or output is not None):
+        other = "--open" if open_report else "--output"
+        raise UsageError(f"--no-report and {other} exclude each other. Give one of them.")
+
+
+def print_result(result: Result, form: Format) -> None:
+    """Print a result on stdout."""
+    if form is Format.JSON:
+        from auditor.records import to_json
+
+        print(to_json(result))
+    elif form is Format.CSV:
+        from auditor.tables import to_csv
+
+        sys.stdout.write(to_csv(result))
+    else:
+        from rich.console import Console
+
+        from auditor.tables import print_table
+
+        print_table(result, Console())
+    sys.stdout.flush()
+
+
+def finish(
+    result: Result,
+    *,
+    form: Format,
+    output: Path | None,
+    no_report: bool = False,
+    open_report: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Print a result, write its report, and say where on stderr.
+
+    The report is written even if whoever reads stdout goes away, and the result is on stdout even
+    if the report cannot be written.
+
+    Raises
+    ------
+    AuditError
+        If the report cannot be written.
+    """
+    try:
+        print_result(result, form)
+    finally:
+        if not no_report:
+            from auditor.report import write_report
+
+            html, _ = write_report(result, report_path(output, result.kind))
+            if not quiet:
+                print(f"report: {show_path(html)}", file=sys.stderr)
+            if open_report:
+                import webbrowser
+
+                webbrowser.open(html.absolute().as_uri())
+
+
+def report_path(output: Path | None, kind: str) -> Path:
+    """Return the HTML file to write.
+
+    Parameters
+    ----------
+    output : pathlib.Path or None
+        A file that ends in .html, .htm or .json; or a folder, which gets a new file.
+    kind : str
+        First word of the new file's name.
+    """
+    folder = REPORTS if output is None else output
+    is_file = output is not None and output.suffix.lower() in (".html", ".htm", ".json")
+    if is_file and not output.is_dir():
+        return output
+    stem = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, n = folder / f"{stem}.html", 1
+    while path.exists():
+        n += 1
+        path = folder / f"{stem}-{n}.html"
+    return path

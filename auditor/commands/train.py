@@ -1,0 +1,237 @@
+"""``audit train``: an extractor of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from auditor.commands.options import DebugOption, QuietOption
+from auditor.config import PAPER, RECIPES, TrainConfig
+from auditor.errors import UsageError, show_path
+
+if TYPE_CHECKING:
+    from auditor.training_set import TrainingSet
+
+EXAMPLES = """\b
+Examples:
+  audit train music/ --classes track
+  audit train train/ --validation val/ --classes genre --genre-from top
+  audit train fma_large/ --classes genre --fma fma_metadata/
+  audit scan music/ --extractor runs/track/track-0a1b2c3d.safetensors
+
+A run that was stopped goes on from its last checkpoint when the same command is given again.
+"""
+
+FRAMES = "frames"
+"""Folder below the output that keeps the decoded music; runs share it."""
+
+N_HELD_OUT = 2
+"""Groups of tracks that are needed for validation."""
+
+
+class Classes(StrEnum):
+    """What the loss calls a class."""
+
+    TRACK = "track"
+    GENRE = "genre"
+    EXCERPT = "excerpt"
+
+
+class GenreFrom(StrEnum):
+    """Where genres come from."""
+
+    TAG = "tag"
+    FMA = "fma"
+    PARENT = "parent"
+    TOP = "top"
+
+
+class Precision(StrEnum):
+    """Arithmetic of the network."""
+
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+
+
+class Architecture(StrEnum):
+    """Shape of the network."""
+
+    SMALL = "small"
+    PAPER = "paper"
+
+
+def train(
+    roots: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR", help="Folders of music to train on.", show_default=False),
+    ],
+    classes: Annotated[
+        Classes,
+        typer.Option("--classes", help="What to tell apart: tracks, genres, or short excerpts."),
+    ] = Classes.TRACK,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="Runs go to a folder below this one."),
+    ] = Path("runs"),
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of the run and its weights; the classes by default."),
+    ] = None,
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--validation",
+            metavar="DIR",
+            help="Music to validate on, repeat for more; a tenth of the training music by default.",
+        ),
+    ] = None,
+    genre_from: Annotated[
+        GenreFrom | None,
+        typer.Option(
+            "--genre-from",
+            help="Genres are the files' tags, FMA's, the folder of a file, or the top folder; "
+            "fma if --fma is given, else tag.",
+        ),
+    ] = None,
+    fma: Annotated[
+        Path | None,
+        typer.Option("--fma", metavar="DIR", help="Folder with FMA's tracks.csv and genres.csv."),
+    ] = None,
+    same: Annotated[
+        Path | None,
+        typer.Option(
+            "--same",
+            metavar="FILE",
+            help="TSV with a header and pairs of paths that share material, never told apart.",
+        ),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Batches in all.")] = None,
+    batch_classes: Annotated[
+        int | None, typer.Option("--batch-classes", min=2, max=4096, help="Classes in a batch.")
+    ] = None,
+    batch_utterances: Annotated[
+        int | None,
+        typer.Option("--batch-utterances", min=2, max=256, help="Windows of a class in a batch."),
+    ] = None,
+    evaluate_every: Annotated[
+        int | None, typer.Option("--evaluate-every", min=1, help="Steps between validations.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything chance decides.")] = 0,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, help="Processes that decode the music.")
+    ] = 1,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="Arithmetic inside the network.")
+    ] = Precision.BFLOAT16,
+    architecture: Annotated[
+        Architecture,
+        typer.Option("--architecture", help="A small network, or the larger one of the paper."),
+    ] = Architecture.SMALL,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Train an extractor on folders of music.
+
+    Prints one line for each validation, and at the end the weights file, which every other command
+    takes with --extractor. The loss curve is in curve.csv beside it.
+    """
+    run = name or classes.value
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", run):
+        raise UsageError(
+            f"--name is {show_path(run)!r}; letters, digits, '_', '.' and '-' are needed."
+        )
+    source = genre_from or (GenreFrom.FMA if fma is not None else GenreFrom.TAG)
+    if classes is Classes.GENRE and source is GenreFrom.FMA and fma is None:
+        raise UsageError("--genre-from fma needs FMA's tables. Give --fma DIR.")
+    recipe = RECIPES[classes.value]
+    config = PAPER if architecture is Architecture.PAPER else recipe.extractor
+    settings = {
+        "n_steps": steps,
+        "n_classes": batch_classes,
+        "n_utterances": batch_utterances,
+        "evaluate_every": evaluate_every,
+    }
+    settings = {key: value for key, value in settings.items() if value is not None}
+    schedule = dataclasses.replace(recipe.train, seed=seed, precision=precision.value, **settings)
+
+    from auditor.fma import load_fma
+    from auditor.train import train_extractor
+    from auditor.training_set import read_same_list, split_validation
+
+    gathering: dict[str, Any] = {
+        "config": config,
+        "frames_dir": output / FRAMES,
+        "genre_from": source.value if classes is Classes.GENRE else GenreFrom.PARENT.value,
+        "same": read_same_list(same) if same is not None else (),
+        "fma": load_fma(fma) if fma is not None else None,
+        "jobs": jobs,
+    }
+    gathered = _gather(roots, gathering, quiet)
+    if validation:
+        checked = _gather(validation, gathering, quiet)
+        tracks, held_out = gathered.tracks, checked.tracks
+    else:
+        n_groups = len(set(gathered.tracks.pool.groups))
+        tracks, held_out = split_validation(
+            gathered.tracks, share=max(0.1, N_HELD_OUT / max(1, n_groups))
+        )
+    n_held_out = len(set(held_out.pool.groups))
+    if n_held_out < N_HELD_OUT:
+        raise UsageError(
+            f"{n_held_out} tracks are left to validate on; {N_HELD_OUT} that share nothing are "
+            "needed at least. Give more music, or --validation DIR."
+        )
+
+    def report(row: dict[str, float]) -> None:
+        if not quiet:
+            print(describe_row(row, schedule), file=sys.stderr, flush=True)
+
+    weights = train_extractor(
+        tracks,
+        held_out,
+        config=config,
+        train=schedule,
+        directory=output / run,
+        name=run,
+        data={
+            "folders": [show_path(os.path.basename(os.path.abspath(root))) for root in roots],
+            "n_tracks": len(tracks.frames),
+            "n_validation_tracks": len(held_out.frames),
+            "hours": gathered.n_hours,
+            "sha256": gathered.sha256,
+        },
+        report=report,
+    )
+    print(show_path(weights))
+
+
+def describe_row(row: dict[str, float], schedule: TrainConfig) -> str:
+    """Return one row of the curve as a line for people."""
+    return (
+        f"step {row['step']:,} of {schedule.n_steps:,}: loss {row['loss']:.3f}, "
+        f"validation EER {100 * row['eer']:.2f} %, "
+        f"recall at FAR 1e-3 {100 * row['recall_at_far_1e-3']:.1f} %, {row['seconds']:,.0f} s"
+    )
+
+
+def _gather(roots: list[Path], gathering: dict[str, Any], quiet: bool) -> TrainingSet:
+    from auditor.progress import Progress
+    from auditor.training_set import gather_training_set
+
+    with Progress(quiet=quiet) as progress:
+        gathered = gather_training_set(roots, progress=progress.advance, **gathering)
+    if not quiet:
+        for skipped in gathered.skipped:
+            path, reason = show_path(skipped.path), show_path(skipped.reason)
+            print(f"skipped {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)
+        print(
+            f"{len(gathered.tracks.frames):,} tracks, {gathered.n_hours:.2f} hours", file=sys.stderr
+        )
+    return gathered
