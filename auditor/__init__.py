@@ -26,7 +26,6 @@ _HOME = {
     "embed_file": "auditor.embed",
     "load_extractor": "auditor.extractor",
     "open_workspace": "auditor.workspace",
-    "recommend": "auditor.recommend",
     "scan": "auditor.audit",
     "to_json": "auditor.records",
     "write_report": "auditor.report",

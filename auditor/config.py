@@ -227,14 +227,20 @@ class Recipe:
 _SMALL = ExtractorConfig(conv_channels=(16, 32, 64, 96))
 
 RECIPES = {
-    "track": Recipe(_SMALL, TrainConfig(classes="track", n_classes=64, n_utterances=4)),
+    "track": Recipe(
+        _SMALL,
+        TrainConfig(classes="track", n_classes=64, n_utterances=4, n_steps=5000, patience=20),
+    ),
     "genre": Recipe(_SMALL, TrainConfig(classes="genre", n_classes=8, n_utterances=10)),
     "excerpt": Recipe(
         dataclasses.replace(_SMALL, window_frames=320, hop_frames=80, n_dims=128, pooling="mean"),
         TrainConfig(
             classes="excerpt",
-            n_classes=128,
+            n_classes=96,
             n_utterances=2,
+            n_steps=4500,
+            evaluate_every=300,
+            patience=24,
             jitter_s=0.1,
             scale=20.0,
             offset=-10.0,

@@ -1,0 +1,101 @@
+# make demo   sets everything up and shows what audit does
+# make test   sets everything up and runs the quick tests
+# make help   lists the rest
+
+PYTHON ?= python3
+MUSIC ?=
+TORCH_INDEX ?=
+CLASSES ?= track
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+CREATED := $(VENV)/.created
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+NEEDS_CORPUS = @test -d corpus/train -a -d corpus/val -a -d corpus/test || { \
+	echo 'corpus/ does not hold the benchmark music. Run: make corpus' >&2; exit 1; }
+
+export MUSIC
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | \
+		while IFS="$$(printf '\t')" read -r name text; do printf '  %-14s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo '  PYTHON=python3.12   the Python that .venv is made with, 3.11 or later'
+	@echo '  MUSIC=DIR           a folder of your own music, for make demo'
+	@echo '  TORCH_INDEX=URL     a further package index, for CPU builds of torch'
+	@echo '  CLASSES=excerpt     what make train tells apart: track, genre or excerpt'
+
+$(CREATED):
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo 'missing: $(PYTHON). Install Python 3.11 or later (Debian, Ubuntu: apt-get install python3' \
+			'python3-venv python3-dev g++), or name another one: make PYTHON=python3.12' >&2; exit 1; }
+	@"$(PYTHON)" .ci/preflight.py
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
+	@touch $@
+
+$(INSTALLED): pyproject.toml constraints.txt $(CREATED)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml constraints.txt $(CREATED)
+	$(INSTALL) --editable '.[augment,dev]'
+	@touch $(INSTALLED) $@
+
+.PHONY: install
+install: $(INSTALLED) ## Make .venv and install audit into it
+
+.PHONY: demo
+demo: $(INSTALLED) ## Fetch some music, plant altered copies, scan, check, recommend
+	@$(BIN)/python benchmarks/demo.py $${MUSIC:+--music "$$MUSIC"}
+
+.PHONY: test
+test: $(INSTALLED_DEV) ## Run the quick tests, with coverage
+	$(BIN)/python -m pytest --cov
+
+.PHONY: test-slow
+test-slow: $(INSTALLED_DEV) ## Run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+.PHONY: test-browser
+test-browser: $(INSTALLED_DEV) ## Run the tests that need Chromium
+	$(BIN)/python -m pytest -m browser
+
+.PHONY: lint
+lint: $(INSTALLED_DEV) ## Check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(INSTALLED_DEV) ## Mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: corpus
+corpus: $(INSTALLED) ## Fetch the benchmark music from Debian packages, some 5 GB
+	$(BIN)/python benchmarks/fetch_corpus.py corpus
+
+.PHONY: train
+train: $(INSTALLED) ## Train an extractor on the benchmark music, after make corpus
+	$(NEEDS_CORPUS)
+	$(BIN)/audit train corpus/train --validation corpus/val --classes $(CLASSES) \
+		--same benchmarks/natural_duplicates.tsv
+
+.PHONY: bench
+bench: $(INSTALLED_DEV) ## Measure quality, speed and the comparison of all pairs, after make corpus
+	$(NEEDS_CORPUS)
+	$(BIN)/python benchmarks/all_pairs.py 25000 106574
+	$(BIN)/python benchmarks/speed.py corpus/test
+	$(BIN)/python benchmarks/quality.py corpus --role test --alteration mp3-32k --alteration crop30
+
+.PHONY: clean
+clean: ## Remove caches and what the demo made; .venv and downloaded music stay
+	rm -rf build dist htmlcov .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	rm -rf demo/.audit demo/planted demo/new demo/synthetic demo/planted.json
+	find auditor benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,207 @@
+"""Tests of the wheel: what it holds, what it leaves out, and that it works away from its source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import auditor
+
+ROOT = Path(__file__).parent.parent
+MAX_WEIGHTS_BYTES = 12_000_000
+ALLOWED = re.compile(
+    r"auditor/(?:[\w/]+\.py|py\.typed|templates/[\w.]+\.(?:j2|css|js)"
+    r"|pretrained/(?:[\w.-]+-[0-9a-f]{8}\.safetensors|CARD\.md)|calibrated/[\w.-]+\.json)"
+    r"|auditor-[\w.]+\.dist-info/(?:METADATA|WHEEL|RECORD|entry_points\.txt|licenses/LICENSE)"
+)
+"""Everything a wheel may hold; corpora, tests, keys and caches match none of it."""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Build the wheel without network: the build backend is one of the development tools."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = "pip wheel --quiet --no-deps --no-build-isolation --no-index --no-cache-dir".split()
+    done = subprocess.run(
+        [sys.executable, "-m", *command, "--wheel-dir", str(folder), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def sizes(wheel) -> dict[str, int]:
+    """Return the size of every file of the wheel, in bytes."""
+    with zipfile.ZipFile(wheel) as file:
+        return {member.filename: member.file_size for member in file.infolist()}
+
+
+@pytest.fixture(scope="module")
+def unpacked(wheel, tmp_path_factory) -> Path:
+    """Unpack the wheel far from the repository."""
+    folder = tmp_path_factory.mktemp("installed")
+    with zipfile.ZipFile(wheel) as file:
+        file.extractall(folder)
+    return folder
+
+
+def run_unpacked(unpacked: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(unpacked), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=unpacked,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_wheel_holds_nothing_but_the_package(sizes):
+    assert [name for name in sizes if not ALLOWED.fullmatch(name)] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tests/test_cli.py",
+        "corpus/train/a.ogg",
+        "auditor/id_rsa",
+        "auditor/.env",
+        "auditor/pretrained/checkpoint.safetensors",
+        "auditor/__pycache__/cli.cpython-311.pyc",
+        "auditor/calibrated/notes.txt",
+    ],
+)
+def test_what_a_wheel_must_not_hold_is_found_out(name):
+    assert not ALLOWED.fullmatch(name)
+
+
+def test_wheel_holds_every_module_and_template(sizes):
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for pattern in ("*.py", "templates/*", "py.typed")
+        for path in (ROOT / "auditor").rglob(pattern)
+    }
+    assert len(wanted) > 40
+    assert {Path(name).suffix for name in wanted} >= {".py", ".j2", ".css", ".js", ".typed"}
+    assert wanted - sizes.keys() == set()
+
+
+def test_wheel_holds_weights_that_match_their_names(wheel, sizes):
+    weights = [name for name in sizes if name.endswith(".safetensors")]
+    assert any(name.startswith("auditor/pretrained/track-") for name in weights)
+    assert sum(sizes[name] for name in weights) <= MAX_WEIGHTS_BYTES
+    with zipfile.ZipFile(wheel) as file:
+        for name in weights:
+            digest = hashlib.sha256(file.read(name)).hexdigest()
+            assert name.endswith(f"-{digest[:8]}.safetensors")
+        assert file.read("auditor/pretrained/CARD.md").strip()
+
+
+def test_wheel_holds_every_threshold(wheel, sizes):
+    ours = {path.name: path.read_bytes() for path in (ROOT / "thresholds").glob("*.json")}
+    shipped = {name for name in sizes if name.startswith("auditor/calibrated/")}
+    assert shipped
+    assert shipped == {f"auditor/calibrated/{name}" for name in ours}
+    with zipfile.ZipFile(wheel) as file:
+        for name, content in ours.items():
+            assert file.read(f"auditor/calibrated/{name}") == content
+
+
+def test_metadata_names_the_version_the_python_and_the_command(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        info = f"auditor-{auditor.__version__}.dist-info"
+        metadata = file.read(f"{info}/METADATA").decode()
+        entry_points = file.read(f"{info}/entry_points.txt").decode()
+    assert "Requires-Python: >=3.11" in metadata
+    assert "License-Expression: Apache-2.0" in metadata
+    for name in ("torch", "torchaudio", "annoy", "av", "numpy"):
+        assert re.search(rf"^Requires-Dist: {name}>=[\d.]+$", metadata, re.MULTILINE), name
+    assert "audit = auditor.cli:main" in entry_points
+
+
+def test_every_dependency_is_pinned_once():
+    pins = re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    project = (ROOT / "pyproject.toml").read_text()
+    lists = re.findall(r"^(?:dependencies|augment|dev) = \[(.*?)\]", project, re.M | re.S)
+    named = re.findall(r'"([\w-]+)>=', "".join(lists))
+    assert len(lists) == 3
+    assert sorted(pins) == sorted(named)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ([], 1, r"missing: there is no C\+\+ compiler.*apt-get install .*g\+\+"),
+        (["--packages"], 0, r"g\+\+"),
+    ],
+)
+def test_preflight_says_that_the_compiler_is_missing(options, code, said, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / ".ci" / "preflight.py"), *options],
+        env={**os.environ, "PATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code
+    assert re.search(said, done.stdout, re.DOTALL)
+
+
+def test_wheel_works_away_from_its_source(unpacked):
+    program = """
+from pathlib import Path
+import auditor
+from auditor.extractor import PRETRAINED, load_extractor
+from auditor.thresholds import choose_threshold, shipped_directory
+here = Path.cwd()
+assert Path(auditor.__file__).is_relative_to(here), auditor.__file__
+assert PRETRAINED.is_relative_to(here) and shipped_directory().is_relative_to(here)
+extractor = load_extractor()
+use = choose_threshold(extractor.weights_id, [shipped_directory()])
+print(extractor.name, use.threshold, use.far_high)
+"""
+    done = run_unpacked(unpacked, "-c", program)
+    assert done.returncode == 0, done.stderr
+    name, threshold, far_high = done.stdout.split()
+    assert name == "track"
+    assert -1.0 < float(threshold) <= 1.0
+    assert 0.0 < float(far_high) < 1.0
+
+
+def test_command_line_of_the_wheel_answers(unpacked):
+    done = run_unpacked(unpacked, "-m", "auditor.cli", "--version")
+    assert (done.returncode, done.stdout) == (0, f"audit {auditor.__version__}\n")
+
+
+def test_sdist_holds_what_the_wheel_is_built_from(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "Makefile", "constraints.txt"} <= names
+    assert any(name.startswith("thresholds/") for name in names)
+    assert any(name.startswith("auditor/pretrained/") for name in names)
+    tops = {name.partition("/")[0] for name in names}
+    assert not tops & {"corpus", "runs", "demo", "reports", ".venv", ".git"}
