@@ -8,36 +8,30 @@ Either way a score is the cosine of two stored embeddings, computed exactly.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import os
-import platform
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-import auditor
-from auditor.embed import embed_file
-from auditor.errors import AudioError, UsageError, show_path
-from auditor.fma import FmaMetadata, load_fma
-from auditor.index import candidate_pairs, refresh_index
-from auditor.ingest import OnEvent, IngestEvent, describe, failure_reason, hash_file, ingest
+from auditor.errors import IndexFileError, show_path
+from auditor.fma import load_fma
+from auditor.index import TrackIndex, candidate_pairs, open_index, refresh_index
+from auditor.ingest import OnEvent, ingest
 from auditor.pairs import clusters, find_cross_pairs, find_pairs, histogram_edges, n_pairs, nearest
 from auditor.records import (
     CheckResult,
     Cluster,
     Pair,
-    Provenance,
     ScanResult,
     Skipped,
     ThresholdUse,
-    Track,
 )
+from auditor.submissions import Submission, embed_submissions, own_id
 from auditor.thresholds import choose_threshold
-from auditor.walk import find_audio
-from auditor.workspace import Workspace, require_tracks
+from auditor.workspace import Workspace, make_provenance, require_tracks
 
 SEARCHES = ("exact", "annoy")
 N_CANDIDATES = 50
@@ -133,7 +127,7 @@ def scan(
         index_recall=search.recall,
         histogram=search.histogram,
         threshold=_expect(use, search.n_compared),
-        provenance=make_provenance(workspace, command, started),
+        provenance=make_provenance(workspace, command=command, started=started),
     )
 
 
@@ -165,22 +159,26 @@ def check(
     Returns
     -------
     CheckResult
-        For each submission its flagged pairs and the nearest track that is not flagged.
+        For each submission its flagged pairs and the nearest track that is not flagged.  What
+        cannot be decoded is in ``skipped``, even if that is everything.
 
     Raises
     ------
     AuditError
-        If the catalogue is empty, nothing can be decoded, or no threshold is calibrated.
+        If the catalogue is empty, there is no audio file, or no threshold is calibrated.
+    ValueError
+        If ``add`` and the workspace is not open for writing.
     """
+    if add and not workspace.writable:
+        raise ValueError("the workspace was opened with write=False; add needs write=True")
     options = options or Options()
     started = time.monotonic()
     use = _threshold(workspace, options)
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
     require_tracks(workspace, len(ids))
-    submitted = _embed_submissions(workspace, paths, on_event)
-    known = {path: entry[0] for path, entry in workspace.catalogue.stamps().items()}
+    submitted = embed_submissions(workspace, paths, on_event=on_event)
     compared = [s for s in submitted.items if not s.track.silent]
-    own = [known.get(s.path) for s in compared]
+    own = [own_id(workspace, s) for s in compared]
     pairs, n_compared, recall = _submission_pairs(
         workspace, compared, own, ids, embeddings, use, options
     )
@@ -200,26 +198,11 @@ def check(
         search=options.search,
         index_recall=recall,
         threshold=_expect(use, n_compared),
-        provenance=make_provenance(workspace, command, started),
+        provenance=make_provenance(workspace, command=command, started=started),
     )
     if add:
-        ingest(workspace, [s.path for s in submitted.items])
+        ingest(workspace, [s.path for s in submitted.items if os.path.exists(s.path)])
     return result
-
-
-def make_provenance(workspace: Workspace, command: str, started: float) -> Provenance:
-    """Return what made a result; ``started`` is ``time.monotonic()`` at its beginning."""
-    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    return Provenance(
-        version=auditor.__version__,
-        command=command,
-        created=now.isoformat().replace("+00:00", "Z"),
-        extractor=workspace.extractor.name,
-        weights_id=workspace.weights_id,
-        workspace=show_path(workspace.directory),
-        platform=f"Python {platform.python_version()}, {platform.system()} {platform.machine()}",
-        seconds=round(time.monotonic() - started, 3),
-    )
 
 
 @dataclass(frozen=True)
@@ -255,7 +238,7 @@ def _all_pairs(
     if len(ids) < 2:
         none = np.zeros(0, np.int64)
         return none, none, np.zeros(0, np.float32), _Search(0, None, {})
-    index = refresh_index(workspace.index_directory, workspace.weights_id, ids, embeddings).index
+    index = _index(workspace, ids, embeddings)
     if options.search == "exact":
         hits = find_pairs(embeddings, use.threshold)
         histogram = {
@@ -264,9 +247,7 @@ def _all_pairs(
         }
         search = _Search(n_pairs(len(ids)), None, histogram)
         return hits.rows_a, hits.rows_b, hits.scores, search
-    found = candidate_pairs(
-        index, threshold=use.threshold, top=min(N_CANDIDATES, len(ids) - 1)
-    )
+    found = candidate_pairs(index, threshold=use.threshold, top=min(N_CANDIDATES, len(ids) - 1))
     kept = found.scores.astype(np.float64) >= use.threshold
     order = np.lexsort((found.rows_b[kept], found.rows_a[kept], -found.scores[kept]))
     search = _Search(len(found.scores), found.recall, {})
@@ -276,6 +257,22 @@ def _all_pairs(
         found.scores[kept][order],
         search,
     )
+
+
+def _index(workspace: Workspace, ids: list[str], embeddings: np.ndarray) -> TrackIndex:
+    """Open the index, brought up to date if the workspace may be written to."""
+    folder, weights_id = workspace.index_directory, workspace.weights_id
+    try:
+        if workspace.writable:
+            return refresh_index(folder, weights_id, ids, embeddings).index
+        return open_index(folder, weights_id, ids, embeddings)
+    except FileNotFoundError:
+        raise IndexFileError(f"{show_path(folder)} holds no index yet. Run: audit scan") from None
+    except OSError as error:
+        raise IndexFileError(
+            f"{show_path(folder)}: the index cannot be written: {error.strerror or error}. The "
+            "catalogue is safe. Free some space or mend the permissions, then run: audit scan"
+        ) from None
 
 
 def _clusters(
@@ -298,70 +295,10 @@ def _merge_skipped(*lists: Iterable[Skipped]) -> tuple[Skipped, ...]:
     return tuple(merged[path] for path in sorted(merged))
 
 
-@dataclass(frozen=True)
-class _Submission:
-    path: bytes
-    track: Track
-    embedding: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Submitted:
-    items: list[_Submission]
-    skipped: tuple[Skipped, ...]
-
-
-def _embed_submissions(
-    workspace: Workspace,
-    paths: Sequence[str | bytes | os.PathLike[str]],
-    on_event: OnEvent | None,
-) -> _Submitted:
-    walk = find_audio(paths)
-    if not walk.files and not walk.unreadable:
-        shown = ", ".join(show_path(path) for path in paths)
-        raise UsageError(f"{shown}: no audio file was found. Give a file or a folder of music.")
-    items: list[_Submission] = []
-    skipped = list(walk.unreadable)
-    taken: set[str] = set()
-    audio_s = 0.0
-    for n_done, found in enumerate(walk.files, start=1):
-        reason = ""
-        try:
-            sha256 = hash_file(found.path)
-            embedded = embed_file(found.path, [workspace.extractor])
-        except (AudioError, OSError) as error:
-            reason = failure_reason(found.path, error)
-            skipped.append(Skipped(show_path(found.path), reason))
-        else:
-            track_id = _submission_id(sha256, taken)
-            fma: FmaMetadata | None = None
-            track = describe(found, sha256, embedded, fma=fma, track_id=track_id)
-            embedding = embedded.embeddings[workspace.weights_id].embedding
-            items.append(_Submission(found.path, track, embedding))
-            audio_s += embedded.duration_s
-        if on_event:
-            outcome = "skipped" if reason else "embedded"
-            shown = show_path(found.path)
-            on_event(IngestEvent(shown, outcome, reason, n_done, len(walk.files), audio_s))
-    skipped.sort(key=lambda s: s.path)
-    return _Submitted(items, tuple(skipped))
-
-
-def _submission_id(sha256: str, taken: set[str]) -> str:
-    """Return ``new-`` and 8 hex digits of the content, numbered for further files of it."""
-    base = f"new-{sha256[:8]}"
-    name, n = base, 1
-    while name in taken:
-        n += 1
-        name = f"{base}-{n}"
-    taken.add(name)
-    return name
-
-
 def _submission_pairs(
     workspace: Workspace,
-    submissions: list[_Submission],
-    own: Sequence[str | None],
+    submissions: list[Submission],
+    own: Sequence[str],
     ids: list[str],
     embeddings: np.ndarray,
     use: ThresholdUse,
@@ -371,40 +308,29 @@ def _submission_pairs(
     if not submissions:
         return [], 0, None
     queries = np.stack([s.embedding for s in submissions])
-    recall = None
-    n_own = sum(track_id in set(ids) for track_id in own if track_id)
+    row_of = {track_id: row for row, track_id in enumerate(ids)}
+    own_rows = [row_of.get(name, -1) for name in own]
     if options.search == "exact":
-        hits = find_cross_pairs(queries, embeddings, use.threshold)
-        flagged = list(zip(hits.rows_a, hits.rows_b, hits.scores, strict=True))
-        n_compared = len(queries) * len(ids) - n_own
+        flagged = find_cross_pairs(queries, embeddings, use.threshold).rows_a
+        top = int(np.bincount(flagged, minlength=1).max()) + 2  # itself, and the first unflagged
+        rows, scores = nearest(queries, embeddings, min(len(ids), top))
+        ranked = [list(zip(*hits, strict=True)) for hits in zip(rows, scores, strict=True)]
+        n_compared = len(queries) * len(ids) - sum(row >= 0 for row in own_rows)
+        recall = None
     else:
-        index = refresh_index(
-            workspace.index_directory, workspace.weights_id, ids, embeddings
-        ).index
-        found = index.query(queries, min(N_CANDIDATES, len(ids)))
-        flagged = [
-            (i, row, score)
-            for i, hit in enumerate(found)
-            for row, score in hit
-            if score >= use.threshold
-        ]
-        n_compared = sum(len(hit) for hit in found) - n_own
+        index = _index(workspace, ids, embeddings)
+        ranked = index.query(queries, min(N_CANDIDATES + 1, len(ids)))
+        n_compared = sum(
+            row != itself for hits, itself in zip(ranked, own_rows, strict=True) for row, _ in hits
+        )
         recall = index.recall()
-    of: list[list[tuple[int, float]]] = [[] for _ in submissions]
-    for i, row, score in flagged:
-        if ids[int(row)] != own[int(i)]:
-            of[int(i)].append((int(row), float(score)))
-    most = max(len(rows) for rows in of)
-    rows, scores = nearest(queries, embeddings, min(len(ids), most + 2))
     pairs: list[Pair] = []
-    for i, submission in enumerate(submissions):
-        taken: Collection[int] = {row for row, _ in of[i]}
-        hits_i = sorted(of[i], key=lambda hit: (-hit[1], ids[hit[0]]))
-        pairs += [Pair(submission.track.id, ids[row], score) for row, score in hits_i]
-        for row, score in zip(rows[i], scores[i], strict=True):
-            if int(row) not in taken and ids[int(row)] != own[i]:
-                pair = Pair(submission.track.id, ids[int(row)], float(score), flagged=False)
-                if pair.score < use.threshold:
-                    pairs.append(pair)
+    for submission, itself, hits in zip(submissions, own_rows, ranked, strict=True):
+        for row, score in hits:
+            if row == itself:
+                continue
+            is_flagged = float(score) >= use.threshold
+            pairs.append(Pair(submission.track.id, ids[row], float(score), flagged=is_flagged))
+            if not is_flagged:
                 break
     return pairs, n_compared, recall

@@ -101,8 +101,8 @@ def pack(track: Track, embedding: TrackEmbedding) -> tuple[int, int, bytes, byte
     Raises
     ------
     ValueError
-        If the arrays do not fit together, hold NaN or are not of unit norm.  A silent track may have
-        an embedding, and a silent window a d-vector, of zeros.
+        If the arrays do not fit together, hold NaN or are not of unit norm.  A silent track may
+        have an embedding, and a silent window a d-vector, of zeros.
     """
     vector = np.asarray(embedding.embedding, dtype="<f4")
     dvectors = np.asarray(embedding.dvectors, dtype="<f2")

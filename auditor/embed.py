@@ -18,7 +18,7 @@ import torch
 
 from auditor.audio import AudioInfo, AudioReader
 from auditor.config import SAMPLE_RATE_HZ, ExtractorConfig
-from auditor.errors import AudioError, show_path
+from auditor.errors import TooShortError, show_path
 from auditor.extractor import Extractor
 from auditor.features import (
     PADDED_S,
@@ -146,9 +146,9 @@ def embed_waveform(
     return embeddings
 
 
-def _too_short(name: str, duration_s: float, extractors: Sequence[Extractor]) -> AudioError:
+def _too_short(name: str, duration_s: float, extractors: Sequence[Extractor]) -> TooShortError:
     needed_s = max(shortest_s(extractor.config) for extractor in extractors)
-    return AudioError(
+    return TooShortError(
         f"{name}: {duration_s:.2f} s of audio; at least {needed_s:.2f} s are needed. "
         "Give a longer excerpt."
     )

@@ -23,6 +23,10 @@ class AudioError(AuditError):
     """A file that cannot be decoded, or holds too little audio to embed."""
 
 
+class TooShortError(AudioError):
+    """Less audio than one window of the extractor; another extractor may take it."""
+
+
 class CatalogueError(AuditError):
     """A catalogue that is damaged, of another schema, or lacks the track asked for."""
 

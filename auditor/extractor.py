@@ -2,7 +2,7 @@
 
 Strided convolutions (optional) halve bands and frames, an LSTM reads the frames, and its last
 output, or the mean of its outputs, is projected and brought to unit length.  With
-``conv_channels=()``, three LSTM layers of 768 and ``pooling="last"`` it is the network of the paper.
+``conv_channels=()``, three LSTM layers of 768 and ``pooling="last"`` it is the paper's network.
 
 Weights are safetensors files whose header carries the whole config and the training summary, and
 whose name carries the first 8 hex digits of their SHA-256.
@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
@@ -130,7 +131,7 @@ def save_extractor(
         "config": json.dumps(to_json(extractor.config), sort_keys=True),
         "summary": json.dumps(summary, sort_keys=True),
     }
-    data = save_tensors({k: v.contiguous() for k, v in tensors.items()}, metadata=header)
+    data = pack_tensors(tensors, header)
     digest = hashlib.sha256(data).hexdigest()[:8]
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -139,6 +140,31 @@ def save_extractor(
     part.write_bytes(data)
     os.replace(part, path)
     return path
+
+
+def pack_tensors(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
+    """Return a safetensors file in memory, the same bytes for the same content.
+
+    The library writes its metadata in an order that differs from run to run.
+    """
+    data = save_tensors({k: v.contiguous() for k, v in tensors.items()}, metadata=metadata)
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
+
+
+def unpack_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Return the tensors and the metadata of a safetensors file in memory.
+
+    Raises
+    ------
+    SafetensorError
+        If it is none, or damaged.
+    """
+    tensors = load_tensors(data)  # checks the header before it is read again
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return tensors, header.get("__metadata__") or {}
 
 
 def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
@@ -191,16 +217,15 @@ def load_extractor(name_or_path: str | os.PathLike[str] = "track") -> Extractor:
     try:
         if path.stat().st_size > MAX_WEIGHTS_BYTES:
             raise WeightsError(f"{shown} is larger than 1 GiB; extractor weights are a few MB.")
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()[:8]
         expected = _HASH_IN_NAME.search(path.name)
         if expected and expected[1] != digest:
             raise WeightsError(
                 f"{shown} is damaged: its name says {expected[1]}, its content is {digest}. "
                 "Fetch or train it again."
             )
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        tensors, header = unpack_tensors(data)
         if header["format"] != FORMAT:
             raise WeightsError(
                 f"{shown} has format {header['format']!r:.60}; this version reads {FORMAT}. "

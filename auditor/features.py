@@ -147,8 +147,8 @@ class WindowCutter:
 
     The windows are those of the whole track at once, wherever the pieces are cut.  A last window is
     moved back so that it ends with the last frame: nothing of a track is left out.  A track that
-    falls short of one window by at most ``PADDED_S`` is padded with its own end, mirrored; a shorter
-    one has no window.
+    falls short of one window by at most ``PADDED_S`` is padded with its own end, mirrored; a
+    shorter one has no window.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """Bring a catalogue up to date with folders of music.
 
-Files are taken in sorted order and each is stored in one transaction, so a killed run resumes where
-it was and ends as an uninterrupted one.  A file whose size and time are unchanged is not opened; one
-whose content is known under another, vanished path has moved and keeps its id; a bad file is named,
-stored with its reason, and skipped.
+Files are taken in sorted order and each is stored in one transaction, so a killed run resumes
+where it was and ends as an uninterrupted one.  A file whose size and time are unchanged is not
+opened; one whose content is known under a path that no longer holds it has moved and keeps its id;
+a bad file is named, stored with its reason, and skipped.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from auditor.catalogue import FileStamp
 from auditor.embed import EmbeddedFile, embed_file
-from auditor.errors import AudioError, UsageError, show_path
+from auditor.errors import AudioError, TooShortError, UsageError, show_path
 from auditor.fma import FmaMetadata, track_id_from_path
 from auditor.records import Skipped, Track
 from auditor.tags import read_tags
@@ -91,7 +92,11 @@ def ingest(
     ------
     UsageError
         If the roots hold no audio file at all.
+    ValueError
+        If the workspace is not open for writing.
     """
+    if not workspace.writable:
+        raise ValueError("the workspace was opened with write=False; open it with write=True")
     walk = find_audio(roots) if roots else Walk((), ())
     if roots and not walk.files and not walk.unreadable:
         shown = ", ".join(show_path(root) for root in roots)
@@ -123,6 +128,7 @@ class _Run:
         self.catalogue = workspace.catalogue
         self.fma = fma
         self.known = self.catalogue.stamps()
+        self.holders = {entry[0]: path for path, entry in self.known.items()}
         self.refused = self.catalogue.skipped_stamps()
         self.reasons = {s.path: s.reason for s in self.catalogue.skipped()}
         self.audio_s = 0.0
@@ -133,49 +139,79 @@ class _Run:
         stamp = FileStamp(found.size, found.mtime_ns)
         weights_id = self.workspace.weights_id
         known = self.known.get(found.path)
-        wanted_id = fma_id(self.fma, found.path)
+        wanted_id = self._fma_id(found.path)
         if known and known[1] == stamp and weights_id in known[2] and wanted_id in ("", known[0]):
+            if found.path in self.refused:  # it was bad for a while, and is again what it was
+                self.catalogue.forget_skipped([found.path])
             return "unchanged", ""
-        if known is None and self.refused.get(found.path) == stamp:
+        if self.refused.get(found.path) == stamp:
             return "skipped", self.reasons.get(show_path(found.path), "skipped before")
+        relocated = False
         try:
             sha256 = hash_file(found.path)
             track_id, relocated = self._identify(found, sha256, wanted_id)
             if relocated:
                 self.catalogue.relocate(track_id, found.path, stamp)
-                self.catalogue.mark_present([track_id])
+                self.holders[track_id] = found.path
                 if weights_id in self.catalogue.stamp(found.path)[2]:
-                    return "moved", ""
+                    return ("unchanged" if known and known[0] == track_id else "moved"), ""
             embedded = embed_file(found.path, [self.workspace.extractor])
             if FileStamp.of(os.stat(found.path)) != stamp:
                 raise AudioError(f"{show_path(found.path)}: changed while it was read. Scan again.")
         except (AudioError, OSError) as error:
             reason = failure_reason(found.path, error)
-            if known:
+            # What other extractors made of the same content stays good.
+            stored = known and self.holders[known[0]] == found.path
+            if stored and known[1] != stamp and not relocated:
                 self.catalogue.mark_missing([known[0]])
-            self.catalogue.put_skipped(found.path, reason, stamp)
+            # A permission or a disk may be mended without a trace in size and time, and what is too
+            # short for one extractor may do for another: these are looked at again.
+            examined = None if isinstance(error, (OSError, TooShortError)) else stamp
+            self.catalogue.put_skipped(found.path, reason, examined)
             return "skipped", reason
         track = describe(found, sha256, embedded, fma=self.fma, track_id=track_id)
+        if self.holders.get(track_id, found.path) != found.path:
+            self.catalogue.mark_missing([track_id])  # its file is gone, which is not noted yet
+        started = time.perf_counter()
         self.catalogue.put(
             track, path_bytes=found.path, stamp=stamp, embeddings=embedded.embeddings
         )
+        self.holders[track_id] = found.path
         self.audio_s += embedded.duration_s
-        for stage, seconds in embedded.seconds.items():
+        spent = {**embedded.seconds, "store": time.perf_counter() - started}
+        for stage, seconds in spent.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         return "embedded", ""
 
     def _identify(self, found: FoundFile, sha256: str, wanted_id: str) -> tuple[str, bool]:
         """Return the id of a file, and whether that track has only moved or been touched."""
-        if wanted_id:
-            return wanted_id, False
-        same = self.catalogue.ids_by_sha256(sha256)
+        same = [
+            (track_id, path)
+            for track_id, path in self.catalogue.ids_by_sha256(sha256)
+            if wanted_id in ("", track_id)
+        ]
         for track_id, path in same:
             if path == found.path:
                 return track_id, True
         for track_id, path in same:
-            if not os.path.exists(path):
+            if not self._holds(path, sha256):
                 return track_id, True
-        return self.catalogue.new_id(sha256), False
+        return wanted_id or self.catalogue.new_id(sha256), False
+
+    def _holds(self, path: bytes, sha256: str) -> bool:
+        """Say whether the file at a catalogued path still has the content it was stored with."""
+        try:
+            known = self.catalogue.stamp(path)
+            stamp = FileStamp.of(os.stat(path))
+            return (known is not None and known[1] == stamp) or hash_file(path) == sha256
+        except OSError:
+            return False
+
+    def _fma_id(self, path: bytes) -> str:
+        """Return FMA's number of a file, unless another file that is there has it already."""
+        number = fma_id(self.fma, path)
+        holder = self.holders.get(number, path)
+        return number if holder == path or not os.path.exists(holder) else ""
 
     def mark_gone(self) -> None:
         """Mark tracks whose file is gone, and those that came back; forget gone skipped files."""

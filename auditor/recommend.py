@@ -1,8 +1,8 @@
 """Recommendation queries on the same embeddings: nearest, a profile of favourites, farthest.
 
 A profile is the normalised mean of the liked embeddings.  Disliked tracks are answered by a
-farthest-neighbour search on their mean, that is, the tracks nearest to its negation.  With both, the
-query is the normalised difference of the two means.
+farthest-neighbour search on their mean, that is, the tracks nearest to its negation.  With both,
+the query is the normalised difference of the two means.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.audit import make_provenance
 from auditor.embed import embed_file
-from auditor.errors import CatalogueError, ThresholdError, UsageError
-from auditor.pairs import exact_scores, nearest
+from auditor.errors import CatalogueError, UsageError, show_path
+from auditor.pairs import exact_scores, find_cross_pairs, nearest
 from auditor.records import Recommended, RecommendResult
-from auditor.thresholds import choose_threshold
-from auditor.workspace import Workspace, require_tracks
+from auditor.thresholds import find_thresholds
+from auditor.workspace import Workspace, make_provenance, require_tracks
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,10 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
         If nothing is asked, or favourites and dislikes cancel out.
     CatalogueError
         If an id is unknown or has no embedding by this extractor.
+    AudioError
+        If the file of the query cannot be decoded.
+    ThresholdError
+        If a threshold file is damaged.
     """
     started = time.monotonic()
     if not query.of and not query.like and not query.dislike:
@@ -85,25 +88,39 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     def vector(track_id: str) -> np.ndarray:
         if track_id not in row_of:
             track = workspace.catalogue.track(track_id)
-            why = "is silent" if track.silent else "is missing" if track.missing else "is not embedded"
+            why = (
+                "is silent"
+                if track.silent
+                else "is missing"
+                if track.missing
+                else "is not embedded"
+            )
             raise CatalogueError(f"{track_id} {why}: there is nothing to compare. Give another id.")
         return embeddings[row_of[track_id]]
 
     liked: dict[str, np.ndarray] = {track_id: vector(track_id) for track_id in query.like}
-    if query.of:
-        if query.of in row_of or not os.path.exists(query.of):
-            liked[query.of] = vector(query.of)
-        else:
-            liked[query.of] = _embed(workspace, query.of)
+    own = set(query.like) | set(query.dislike)
+    if query.of in row_of or (query.of and not os.path.exists(query.of)):
+        liked[query.of] = vector(query.of)
+        own.add(query.of)
+    elif query.of:
+        liked[show_path(query.of)] = _embed(workspace, query.of)
+        if known := workspace.catalogue.stamp(os.fsencode(os.path.abspath(query.of))):
+            own.add(known[0])
     disliked = {track_id: vector(track_id) for track_id in query.dislike}
     target, notes = _target(list(liked.values()), list(disliked.values()))
     if query.farthest:
         target = -target
         notes = (*notes, "Farthest first: the scores are those of the query itself.")
     left_out = np.zeros(len(ids), dtype=bool)
-    left_out[[row_of[track_id] for track_id in (*liked, *disliked) if track_id in row_of]] = True
+    left_out[[row_of[track_id] for track_id in own if track_id in row_of]] = True
     if not query.copies:
-        left_out |= _copies(workspace, embeddings, np.stack([*liked.values(), *disliked.values()]))
+        queries = np.stack([*liked.values(), *disliked.values()])
+        copies = _copies(workspace, embeddings, queries)
+        if copies is None:
+            notes = (*notes, "No threshold is calibrated: copies of the query are not left out.")
+        else:
+            left_out[copies] = True
     kept = np.flatnonzero(~left_out)
     if len(kept) == 0:
         raise UsageError("every track of the catalogue is part of the query or a copy of it.")
@@ -119,14 +136,14 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     )
     return RecommendResult(
         query={
-            "of": (query.of,) if query.of else (),
+            "of": (show_path(query.of),) if query.of else (),
             "like": query.like,
             "dislike": query.dislike,
             "farthest": ("yes",) if query.farthest else (),
         },
         recommendations=answers,
         n_tracks=len(ids),
-        provenance=make_provenance(workspace, command, started),
+        provenance=make_provenance(workspace, command=command, started=started),
         notes=notes,
     )
 
@@ -134,7 +151,7 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
 def _embed(workspace: Workspace, path: str) -> np.ndarray:
     embedded = embed_file(Path(path), [workspace.extractor])
     if embedded.silent:
-        raise UsageError(f"{path}: is silent; there is nothing to compare.")
+        raise UsageError(f"{show_path(path)}: is silent. Give a file with sound.")
     return embedded.embeddings[workspace.weights_id].embedding
 
 
@@ -162,13 +179,12 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return (vector / norm).astype(np.float32)
 
 
-def _copies(workspace: Workspace, embeddings: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Return which rows are at or above the threshold with any track of the query, (n,) bool."""
-    try:
-        use = choose_threshold(workspace.weights_id, workspace.threshold_directories)
-    except ThresholdError:
-        return np.zeros(len(embeddings), dtype=bool)
-    return (embeddings @ queries.T >= use.threshold).any(axis=1)
+def _copies(workspace: Workspace, embeddings: np.ndarray, queries: np.ndarray) -> np.ndarray | None:
+    """Return the rows flagged with any track of the query, None if no threshold is calibrated."""
+    found = find_thresholds(workspace.weights_id, workspace.threshold_directories)
+    if found is None:
+        return None
+    return find_cross_pairs(queries, embeddings, found[0].threshold).rows_b
 
 
 def _nearest_to(liked: dict[str, np.ndarray], vector: np.ndarray) -> str:

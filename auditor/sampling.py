@@ -123,7 +123,7 @@ def _album_order(rows: np.ndarray, pool: SamplingPool, rng: np.random.Generator)
     if rng.random() < 0.5:
         albums = np.asarray(pool.albums)[order]
         _, album = np.unique(albums, return_inverse=True)
-        rank = rng.permutation(album.max() + 1)
+        rank = rng.permutation(album.max(initial=-1) + 1)
         order = order[np.argsort(rank[album], kind="stable")]
     return order
 

@@ -1,8 +1,8 @@
 """Calibrated thresholds: JSON files that say how often unrelated pairs reach a score.
 
 A file holds operating points counted on pairs of known music, each with its 95 % interval, the data
-and the weights behind them.  ``far_at`` reads the rate of any threshold off those points; beyond the
-highest counted score only an upper bound is known, and that is what is returned.
+and the weights behind them.  ``far_at`` reads the rate of any threshold off those points; beyond
+the highest counted score only an upper bound is known.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from auditor.config import from_json, to_json
@@ -56,6 +57,15 @@ class AlterationRecall:
     n_found: int
     recall_low: float
     recall_high: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.n_found <= self.n_copies and 0.0 <= self.recall_low <= self.recall_high):
+            raise ValueError(
+                f"{self.n_found} of {self.n_copies} copies found, recall {self.recall_low} to "
+                f"{self.recall_high}; counts and rates must fit together"
+            )
+        if self.recall_high > 1.0:
+            raise ValueError(f"recall_high is {self.recall_high}; a rate lies in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -103,39 +113,41 @@ class Thresholds:
             raise ValueError(f"format is {self.format!r}; this version reads {FORMAT!r}")
         if not points:
             raise ValueError("operating_points is empty; at least one is needed")
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in pairwise(points):
             if not (a.threshold < b.threshold and a.far >= b.far):
                 raise ValueError("operating_points must rise in threshold and never rise in far")
-        if not -1.0 <= self.threshold <= 1.0 + 1e-6:
+        if not -1.0 <= self.threshold <= 1.0:
             raise ValueError(f"threshold is {self.threshold}; a cosine lies in [-1, 1]")
 
     def far_at(self, threshold: float) -> tuple[float, float, float]:
         """Return FAR and its 95 % interval at a threshold.
 
-        Between two points the logarithm of the rate is interpolated.  Above the last point nothing
-        was counted: FAR is 0 with that point's upper bound.  Below the first, FAR is only known
-        to be at least that point's, and its upper bound is 1.
+        Between two points the logarithm of the rate is interpolated; where the lower bound is 0 at
+        either, it is that of the higher threshold.  Above the last point nothing was counted: FAR
+        is that point's at most, and may be 0.  Below the first, FAR is only known to be at least
+        that point's, and its upper bound is 1.
 
         Examples
         --------
         >>> points = (OperatingPoint(0.5, 0.1, 0.08, 0.12), OperatingPoint(0.9, 0.001, 0.0, 0.01))
         >>> t = Thresholds("0", "x", 0.9, 0.001, points, (), 2, 1, 0, "", "", "", "", "")
         >>> [round(rate, 4) for rate in t.far_at(0.7)]
-        [0.01, 0.0028, 0.0346]
+        [0.01, 0.0, 0.0346]
         """
         points = self.operating_points
         if threshold > points[-1].threshold:
-            return 0.0, 0.0, points[-1].far_high
+            return points[-1].far, 0.0, points[-1].far_high
         if threshold < points[0].threshold:
             return points[0].far, points[0].far_low, 1.0
-        for a, b in zip(points, points[1:], strict=False):
+        for a, b in pairwise(points):
             if a.threshold <= threshold <= b.threshold:
                 share = (threshold - a.threshold) / (b.threshold - a.threshold)
-                rates = [
-                    _interpolate(getattr(a, name), getattr(b, name), share)
-                    for name in ("far", "far_low", "far_high")
-                ]
-                return rates[0], min(rates[0], rates[1]), max(rates[0], rates[2])
+                far = _interpolate(a.far, b.far, share)
+                low = b.far_low if share > 0.0 else a.far_low
+                if a.far_low > 0.0 and b.far_low > 0.0:
+                    low = _interpolate(a.far_low, b.far_low, share)
+                high = _interpolate(a.far_high, b.far_high, share)
+                return far, min(far, low), max(far, high)
         return points[0].far, points[0].far_low, points[0].far_high
 
     def threshold_at(self, far: float) -> float:
@@ -146,13 +158,16 @@ class Thresholds:
         ThresholdError
             If so low a rate was not counted.
         """
+        lowest = 1.0
         for point in self.operating_points:
+            if point.threshold > 1.0:  # above every score: it would flag nothing at all
+                break
             if point.far <= far:
                 return point.threshold
-        last = self.operating_points[-1]
+            lowest = point.far
         raise ThresholdError(
             f"a FAR of {far:g} was asked for; {self.n_nonmatching_pairs:,} pairs of {self.data} "
-            f"reach down to {last.far:g}. Ask for at least that, or give --threshold."
+            f"reach down to {lowest:g}. Ask for at least that, or give --threshold."
         )
 
 
@@ -173,7 +188,9 @@ def load_thresholds(path: str | os.PathLike[str]) -> Thresholds:
     path = Path(path)
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise ThresholdError(f"{show_path(path)} is larger than 4 MiB; a threshold file is not.")
+            raise ThresholdError(
+                f"{show_path(path)} is larger than 4 MiB; a threshold file is not."
+            )
         return from_json(Thresholds, json.loads(path.read_bytes()), where="thresholds")
     except OSError as error:
         raise ThresholdError(f"{show_path(path)} cannot be read: {error.strerror}.") from None
@@ -251,8 +268,8 @@ def choose_threshold(
         found = load_thresholds(file), Path(file)
         if found[0].weights_id != weights_id:
             raise ThresholdError(
-                f"{show_path(file)} was calibrated for weights {found[0].weights_id}; the extractor "
-                f"in use is {weights_id}. Run: audit calibrate"
+                f"{show_path(file)} was calibrated for weights {found[0].weights_id}; the "
+                f"extractor in use is {weights_id}. Run: audit calibrate"
             )
     else:
         found = find_thresholds(weights_id, directories)
@@ -262,7 +279,9 @@ def choose_threshold(
                 f"no threshold is calibrated for weights {weights_id}. "
                 "Run: audit calibrate DIR, or give --threshold."
             )
-        return ThresholdUse(threshold, "given by hand", note="No error rate: nothing is calibrated.")
+        return ThresholdUse(
+            threshold, "given by hand", note="No error rate: nothing is calibrated."
+        )
     thresholds, path = found
     if far is not None:
         threshold = thresholds.threshold_at(far)

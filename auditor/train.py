@@ -22,13 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 
 from auditor.augment.bands import BandAlterations, alter_windows
 from auditor.config import ExtractorConfig, TrainConfig, to_json
 from auditor.errors import UsageError, WeightsError, show_path
-from auditor.extractor import Extractor, save_extractor
+from auditor.extractor import Extractor, pack_tensors, save_extractor, unpack_tensors
 from auditor.features import SILENCE_DB, normalise_windows
 from auditor.loss import GE2ELoss
 from auditor.metrics import equal_error_rate, recall_at_far
@@ -373,7 +372,10 @@ def train_extractor(
             state["step"] = step + 1
             if (step + 1) % train.evaluate_every and step + 1 < train.n_steps:
                 continue
-            eer, recall = validate(extractor, validation, train=train, alterations=alterations)
+            try:
+                eer, recall = validate(extractor, validation, train=train, alterations=alterations)
+            except ValueError as error:
+                raise UsageError(f"too little music to validate on: {error}.") from None
             state["seconds"] = time.monotonic() - started
             row = {
                 "step": step + 1,
@@ -417,11 +419,7 @@ def save_checkpoint(path, identity, extractor, loss, optimiser, state, best) -> 
     for i, entry in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{k}": v for k, v in entry.items()}
     part = path.with_suffix(".part")
-    save_file(
-        {k: v.detach().contiguous().clone() for k, v in tensors.items()},
-        part,
-        metadata={"identity": identity, "state": json.dumps(state)},
-    )
+    part.write_bytes(pack_tensors(tensors, {"identity": identity, "state": json.dumps(state)}))
     os.replace(part, path)
 
 
@@ -434,9 +432,7 @@ def load_checkpoint(path, identity, extractor, loss, optimiser, state) -> dict[s
         If the file is damaged or belongs to a run with other settings.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+        tensors, header = unpack_tensors(path.read_bytes())
         if header["identity"] != identity:
             raise WeightsError(
                 f"{show_path(path)} belongs to a run with other settings. "
@@ -462,8 +458,9 @@ def load_checkpoint(path, identity, extractor, loss, optimiser, state) -> dict[s
         optimiser.load_state_dict({"state": entries, "param_groups": groups})
         state.update({k: type(v)(saved[k]) for k, v in state.items()})
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(" .")  # torch's messages have several lines
         raise WeightsError(
-            f"{show_path(path)} is damaged: {error}. Delete it to start the run anew."
+            f"{show_path(path)} is damaged: {reason}. Delete it to start the run anew."
         ) from None
     return part["best"]
 

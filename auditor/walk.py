@@ -39,7 +39,8 @@ def find_audio(roots: Iterable[str | bytes | os.PathLike[str]]) -> Walk:
     Parameters
     ----------
     roots : iterable of paths
-        Folders are walked; a file is taken whatever its extension.
+        Folders are walked; a file is taken whatever its extension.  Links in a root itself are
+        resolved, so that one folder by two names is one folder.
 
     Returns
     -------
@@ -64,7 +65,7 @@ def find_audio(roots: Iterable[str | bytes | os.PathLike[str]]) -> Walk:
             found[real] = entry
 
     stack: list[bytes] = []
-    for root in sorted(os.path.abspath(os.fsencode(root)) for root in roots):
+    for root in sorted(os.path.realpath(os.fsencode(root)) for root in roots):
         try:
             status = os.stat(root)
         except (FileNotFoundError, NotADirectoryError):

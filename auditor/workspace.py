@@ -11,7 +11,10 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
+import platform
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,10 @@ from typing import TYPE_CHECKING
 
 import filelock
 
+import auditor
 from auditor.catalogue import Catalogue
 from auditor.errors import CatalogueError, UsageError, WorkspaceLockedError, show_path
+from auditor.records import Provenance
 from auditor.thresholds import shipped_directory
 
 if TYPE_CHECKING:
@@ -154,3 +159,18 @@ def require_tracks(workspace: Workspace, n_tracks: int) -> None:
             f"{show_path(workspace.directory)} holds no track embedded by "
             f"{workspace.extractor.name} ({workspace.weights_id}). Run: audit scan DIR"
         )
+
+
+def make_provenance(workspace: Workspace, *, command: str, started: float) -> Provenance:
+    """Return what made a result; ``started`` is ``time.monotonic()`` at its beginning."""
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    return Provenance(
+        version=auditor.__version__,
+        command=command,
+        created=now.isoformat().replace("+00:00", "Z"),
+        extractor=workspace.extractor.name,
+        weights_id=workspace.weights_id,
+        workspace=show_path(workspace.directory),
+        platform=f"Python {platform.python_version()}, {platform.system()} {platform.machine()}",
+        seconds=round(time.monotonic() - started, 3),
+    )

@@ -191,7 +191,7 @@ def smear(
 
 def compress(windows: torch.Tensor, generator: torch.Generator, *, ratio: float) -> torch.Tensor:
     """Reduce loud frames towards a threshold in the upper 30 dB, by 1.5 : 1 to ``ratio`` : 1."""
-    n, n_frames, _ = windows.shape
+    n = len(windows)
     level = DB_PER_NAT * torch.logsumexp(windows / DB_PER_NAT, dim=2)  # (n, n_frames)
     size = 2 * int(torch.randint(0, 8, (1,), generator=generator)) + 1
     smooth = functional.avg_pool1d(

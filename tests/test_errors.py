@@ -1,0 +1,41 @@
+"""One family of errors, and paths that can be shown anywhere."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor import errors
+from auditor.errors import AuditError, show_path
+
+
+def test_every_error_is_an_audit_error():
+    classes = [c for _, c in inspect.getmembers(errors, inspect.isclass)]
+    assert len(classes) >= 9
+    assert all(issubclass(c, AuditError) for c in classes)
+    assert not issubclass(AuditError, (ValueError, OSError))
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("a b.mp3", "a b.mp3"),
+        ("Ærø – 夜.flac", "Ærø – 夜.flac"),
+        ("a\nb\t\x1b[31m.mp3", r"a\nb\t\x1b[31m.mp3"),
+        (b"caf\xe9.mp3", r"caf\xe9.mp3"),
+        ("\u202egpj.mp3", r"\xe2\x80\xaegpj.mp3"),
+        ("\ud800.mp3", r"\xed\xa0\x80.mp3"),
+    ],
+)
+def test_show_path(path, shown):
+    assert show_path(path) == shown
+
+
+@given(st.one_of(st.binary(), st.text(st.characters())))
+def test_a_shown_path_is_one_printable_line_of_unicode(path):
+    shown = show_path(path)
+    assert shown.isprintable()
+    assert shown.encode("utf-8").decode("utf-8") == shown
