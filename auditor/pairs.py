@@ -1,14 +1,9 @@
 """Exact search for pairs of track embeddings whose score reaches a threshold.
 
 All pairs are compared by a blocked float32 matrix product, which for catalogues of up to some
-10^6 tracks is quicker than an approximate index and misses nothing.  The last bits of such a
-product depend on the shape of its blocks, so the product only proposes: whatever lies within its
-rounding error of the threshold is scored again by ``exact_scores``, and that score alone decides.
-The rounding error of a dot product of unit vectors in ``n_dims`` dimensions, summed in any order,
-is at most about ``n_dims * 2**-24`` (Higham, 2002, Accuracy and Stability of Numerical Algorithms,
-2nd ed., eq. 3.5, doi:10.1137/1.9780898718027).
-
-numpy does the product: its OpenBLAS is as quick as torch here (benchmarks/all_pairs.py).
+10^6 tracks is quicker than an approximate index and misses nothing.  Whatever lies within the
+product's rounding error of the threshold is scored again by ``vectors.exact_scores``, and that
+score alone decides (see ``auditor.vectors``).
 """
 
 from __future__ import annotations
@@ -21,15 +16,16 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from auditor.errors import UsageError
+from auditor.vectors import (
+    check_rows,
+    check_unit_rows,
+    exact_scores,
+    rounding_margin,
+    rows_within_reach,
+)
 
 N_BINS = 200
 """Bins of the score histogram, of equal width on [-1, 1]."""
-
-NORM_TOLERANCE = 1e-4
-"""How far the norm of a row may be from 1."""
-
-_EXACT_CHUNK = 8192
-"""Pairs that ``exact_scores`` holds in float64 at once."""
 
 _STRIPE = 1 << 18
 """Scores that are binned at once: few enough to stay in the processor's cache."""
@@ -47,7 +43,7 @@ class PairHits:
     rows_a, rows_b : numpy.ndarray
         (n_hits,) int64.
     scores : numpy.ndarray
-        (n_hits,) float32, in [-1, 1], from ``exact_scores``.
+        (n_hits,) float32, in [-1, 1], from ``vectors.exact_scores``.
     histogram : numpy.ndarray
         (N_BINS,) int64, how many of all compared pairs fall in each bin of ``histogram_edges``;
         a score within rounding error of an edge may count on either side.
@@ -87,52 +83,6 @@ def n_pairs(n: int) -> int:
     return n * (n - 1) // 2
 
 
-def exact_scores(
-    embeddings: np.ndarray,
-    rows_a: np.ndarray,
-    rows_b: np.ndarray,
-    *,
-    others: np.ndarray | None = None,
-) -> np.ndarray:
-    """Return the score of each named pair, the same bits whatever else is scored beside it.
-
-    The float32 products are exact in float64, where they are summed row by row; the sum is rounded
-    to float32 and clipped.
-
-    Parameters
-    ----------
-    embeddings : numpy.ndarray
-        (n, n_dims) float32, unit norm.
-    rows_a, rows_b : numpy.ndarray
-        (m,) integers, rows of ``embeddings`` and of ``others``.
-    others : numpy.ndarray, optional
-        (n_others, n_dims) float32, unit norm; ``embeddings`` when left out.
-
-    Returns
-    -------
-    numpy.ndarray
-        (m,) float32, in [-1, 1].
-
-    Raises
-    ------
-    ValueError
-        If the rows differ in number or lie outside their array.
-    """
-    others = embeddings if others is None else others
-    rows_a, rows_b = np.asarray(rows_a, np.int64), np.asarray(rows_b, np.int64)
-    if rows_a.shape != rows_b.shape or rows_a.ndim != 1:
-        raise ValueError(f"rows_a is {rows_a.shape} and rows_b {rows_b.shape}; both must be (m,)")
-    _check_rows("rows_a", rows_a, len(embeddings))
-    _check_rows("rows_b", rows_b, len(others))
-    scores = np.empty(len(rows_a), np.float32)
-    for start in range(0, len(scores), _EXACT_CHUNK):
-        part = slice(start, start + _EXACT_CHUNK)
-        products = embeddings[rows_a[part]].astype(np.float64)
-        products *= others[rows_b[part]]
-        scores[part] = products.sum(axis=1)
-    return np.clip(scores, -1, 1, out=scores)
-
-
 def find_pairs(
     embeddings: np.ndarray,
     threshold: float,
@@ -170,7 +120,7 @@ def find_pairs(
     ValueError
         If the embeddings are not finite float32 unit rows, or a number is out of range.
     """
-    _check_unit_rows("embeddings", embeddings)
+    check_unit_rows("embeddings", embeddings)
     return _search(embeddings, None, threshold, _Limits(block, max_pairs, progress))
 
 
@@ -187,8 +137,8 @@ def find_cross_pairs(
     Parameters and errors are those of ``find_pairs``; ``queries`` is (n_queries, n_dims) float32,
     unit norm.
     """
-    _check_unit_rows("queries", queries)
-    _check_unit_rows("embeddings", embeddings)
+    check_unit_rows("queries", queries)
+    check_unit_rows("embeddings", embeddings)
     _check_same_dims(queries, embeddings)
     return _search(queries, embeddings, threshold, _Limits(block, max_pairs, None))
 
@@ -219,20 +169,19 @@ def nearest(
     ValueError
         If the vectors are not finite float32 unit rows, or a number is out of range.
     """
-    _check_unit_rows("queries", queries)
-    _check_unit_rows("embeddings", embeddings)
+    check_unit_rows("queries", queries)
+    check_unit_rows("embeddings", embeddings)
     _check_same_dims(queries, embeddings)
     if top < 1 or block < 1:
         raise ValueError(f"top is {top} and block {block}; both must be at least 1")
-    n, margin = len(embeddings), _margin(embeddings)
+    n, n_dims = embeddings.shape
     top = min(top, n)
     rows = np.empty((len(queries), top), np.int64)
     scores = np.empty((len(queries), top), np.float32)
     step = max(1, block * block // max(n, 1))
     for start in range(0, len(queries) if top else 0, step):
-        for query, row in enumerate(queries[start : start + step] @ embeddings.T, start):
-            reach = np.partition(row, n - top)[n - top] - 2 * margin
-            near = np.flatnonzero(row >= reach)
+        for query, products in enumerate(queries[start : start + step] @ embeddings.T, start):
+            near = rows_within_reach(products, top, n_dims)
             exact = exact_scores(queries, np.full(len(near), query), near, others=embeddings)
             order = np.lexsort((near, -exact))[:top]
             rows[query], scores[query] = near[order], exact[order]
@@ -265,8 +214,8 @@ def clusters(n: int, rows_a: np.ndarray, rows_b: np.ndarray) -> list[list[int]]:
     [[1, 3, 5], [0, 4]]
     """
     rows_a, rows_b = np.asarray(rows_a, np.int64), np.asarray(rows_b, np.int64)
-    _check_rows("rows_a", rows_a, n)
-    _check_rows("rows_b", rows_b, n)
+    check_rows("rows_a", rows_a, n)
+    check_rows("rows_b", rows_b, n)
     if not len(rows_a):
         return []
     graph = coo_array((np.ones(len(rows_a), np.int8), (rows_a, rows_b)), shape=(n, n))
@@ -304,7 +253,7 @@ def _search(
     n_total = n_pairs(len(left)) if within else len(left) * len(right)
     counts = np.zeros(N_BINS + 1, np.int64)
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    margin = _margin(left)
+    margin = rounding_margin(left.shape[1])
     low, sure = np.float32(threshold - margin), np.float32(threshold + margin)
     buffer = np.empty(min(block, len(left)) * min(block, len(right)), np.float32)
     for row in range(0, len(left), block):
@@ -357,32 +306,6 @@ def _bin_counts(scores: np.ndarray) -> np.ndarray:
         bins += np.float32(N_BINS / 2)
         counts += np.bincount(bins.astype(np.uint8), minlength=N_BINS + 1)
     return counts
-
-
-def _margin(vectors: np.ndarray) -> float:
-    """Twice the largest rounding error of a float32 product of two unit rows."""
-    return (vectors.shape[1] + 2) * float(np.finfo(np.float32).eps)
-
-
-def _check_rows(name: str, rows: np.ndarray, n: int) -> None:
-    if len(rows) and not (0 <= rows.min() and rows.max() < n):
-        raise ValueError(f"{name} runs from {rows.min()} to {rows.max()}; rows are 0 to {n - 1}")
-
-
-def _check_unit_rows(name: str, vectors: np.ndarray) -> None:
-    if vectors.ndim != 2 or vectors.dtype != np.float32:
-        raise ValueError(
-            f"{name} is {vectors.shape} {vectors.dtype}; (n, n_dims) float32 was expected"
-        )
-    for start in range(0, len(vectors), _EXACT_CHUNK):
-        part = vectors[start : start + _EXACT_CHUNK]
-        norms = np.sqrt(np.einsum("ij,ij->i", part, part))
-        wrong = np.flatnonzero(~(np.abs(norms - 1) <= NORM_TOLERANCE))
-        if len(wrong):
-            raise ValueError(
-                f"row {start + wrong[0]} of {name} has norm {norms[wrong[0]]:.6g}; "
-                "unit rows are needed (leave silent tracks out)"
-            )
 
 
 def _check_same_dims(queries: np.ndarray, embeddings: np.ndarray) -> None:

@@ -16,9 +16,10 @@ import numpy as np
 
 from auditor.embed import embed_file
 from auditor.errors import CatalogueError, UsageError, show_path
-from auditor.pairs import exact_scores, find_cross_pairs, nearest
+from auditor.pairs import find_cross_pairs, nearest
 from auditor.records import Recommended, RecommendResult
 from auditor.thresholds import find_thresholds
+from auditor.vectors import exact_scores
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
 

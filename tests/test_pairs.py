@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from auditor import pairs
 from auditor.errors import UsageError
+from auditor.vectors import exact_scores, rounding_margin
 
 
 def unit_rows(n: int, n_dims: int, seed: int, n_copies: int = 0) -> np.ndarray:
@@ -90,33 +91,19 @@ def test_nearest_is_a_full_sort(case, top):
     rows, scores = pairs.nearest(queries, embeddings, top, block=block)
     assert rows.shape == scores.shape == (len(queries), min(top, n))
     for query, (found, found_scores) in enumerate(zip(rows, scores, strict=True)):
-        everything = pairs.exact_scores(queries, np.full(n, query), np.arange(n), others=embeddings)
+        everything = exact_scores(queries, np.full(n, query), np.arange(n), others=embeddings)
         order = np.lexsort((np.arange(n), -everything))[:top]
         assert found.tolist() == order.tolist()
         assert found_scores.tolist() == everything[order].tolist()
 
 
-def test_exact_scores_have_the_same_bits_alone_together_and_swapped(monkeypatch):
-    embeddings = unit_rows(300, 256, seed=1)
-    rows_a, rows_b = np.triu_indices(300, 1)
-    scores = pairs.exact_scores(embeddings, rows_a, rows_b)
-    assert np.array_equal(scores, pairs.exact_scores(embeddings, rows_b, rows_a))
-    monkeypatch.setattr(pairs, "_EXACT_CHUNK", 7)
-    assert np.array_equal(scores, pairs.exact_scores(embeddings, rows_a, rows_b))
-    alone = [
-        pairs.exact_scores(embeddings, rows_a[i : i + 1], rows_b[i : i + 1])[0] for i in range(500)
-    ]
-    assert scores[:500].tolist() == alone
-    assert scores.min() >= -1 and scores.max() <= 1
-
-
 def test_block_products_do_differ_so_the_exact_score_must_decide():
     embeddings = unit_rows(400, 256, seed=2, n_copies=200)
     rows_a, rows_b = np.triu_indices(400, 1)
-    scores = pairs.exact_scores(embeddings, rows_a, rows_b)
+    scores = exact_scores(embeddings, rows_a, rows_b)
     products = (embeddings @ embeddings.T)[rows_a, rows_b]
     assert np.any(products != scores)
-    assert np.abs(products - scores).max() < pairs._margin(embeddings)
+    assert np.abs(products - scores).max() < rounding_margin(256)
     threshold = float(scores[np.flatnonzero((products < scores) & (scores > 0.9))[0]])
     hits = pairs.find_pairs(embeddings, threshold)
     assert len(hits.scores) == np.count_nonzero(scores.astype(float) >= threshold)
@@ -124,7 +111,7 @@ def test_block_products_do_differ_so_the_exact_score_must_decide():
 
 def test_threshold_is_compared_as_a_python_float():
     embeddings = np.array([[1, 0], [0.9, np.sqrt(1 - 0.81)]], np.float32)
-    score = float(pairs.exact_scores(embeddings, [0], [1])[0])
+    score = float(exact_scores(embeddings, [0], [1])[0])
     assert score < 0.9 < score + 1e-7  # float32(0.9) lies just below 0.9
     assert len(pairs.find_pairs(embeddings, 0.9).scores) == 0
     assert len(pairs.find_pairs(embeddings, score).scores) == 1
@@ -140,7 +127,7 @@ def test_identical_rows_score_one_and_reach_the_highest_threshold():
 def test_histogram_counts_every_compared_pair():
     embeddings = unit_rows(500, 16, seed=4, n_copies=100)
     hits = pairs.find_pairs(embeddings, 0.9, block=64)
-    scores = pairs.exact_scores(embeddings, *np.triu_indices(500, 1))
+    scores = exact_scores(embeddings, *np.triu_indices(500, 1))
     expected, _ = np.histogram(scores, pairs.histogram_edges())
     assert hits.histogram.sum() == pairs.n_pairs(500) == hits.n_compared
     assert np.abs(np.cumsum(hits.histogram - expected)).max() <= 2  # float noise at an edge
@@ -208,10 +195,6 @@ def test_callers_mistakes_name_the_value():
         pairs.nearest(unit_rows(1, 3, 0), embeddings, 1)
     with pytest.raises(ValueError, match="top is 0"):
         pairs.nearest(embeddings, embeddings, 0)
-    with pytest.raises(ValueError, match="rows_b runs from -1 to 0; rows are 0 to 4"):
-        pairs.exact_scores(embeddings, [0, 1], [-1, 0])
-    with pytest.raises(ValueError, match=r"rows_a is \(2,\) and rows_b \(1,\)"):
-        pairs.exact_scores(embeddings, [0, 1], [0])
     with pytest.raises(ValueError, match="n is -1"):
         pairs.n_pairs(-1)
 

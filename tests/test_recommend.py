@@ -21,9 +21,9 @@ from small_audit import (
 from auditor.audit import Options, scan
 from auditor.encode import write_audio
 from auditor.errors import AudioError, CatalogueError, ThresholdError, UsageError
-from auditor.pairs import exact_scores
 from auditor.recommend import Query, recommend
 from auditor.records import result_from_json, to_json
+from auditor.vectors import exact_scores
 from auditor.workspace import open_workspace
 
 AUDIBLE = ("a.wav", "a-again.mp3", "a-same.wav", "b.wav", "c.flac", "d.ogg", "e.wav")
