@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from auditor.candidates import candidate_pairs
 from auditor.errors import IndexFileError, show_path
 from auditor.fma import load_fma
-from auditor.index import TrackIndex, candidate_pairs, open_index, refresh_index
+from auditor.index import TrackIndex, open_index, refresh_index
 from auditor.ingest import OnEvent, ingest
 from auditor.pairs import clusters, find_cross_pairs, find_pairs, histogram_edges, n_pairs, nearest
 from auditor.records import (

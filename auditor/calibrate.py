@@ -108,7 +108,8 @@ def calibrate(
     copies, origin, kinds = _copy_embeddings(workspace, names, options, on_copy)
     queries = np.concatenate([embeddings, copies])
     row_of = np.concatenate([np.arange(len(names)), origin])
-    scores = queries @ embeddings.T  # (n_queries, n_tracks)
+    # float64, so that a threshold just above a score is not rounded down onto it.
+    scores = (queries @ embeddings.T).astype(np.float64)  # (n_queries, n_tracks)
     unrelated = groups[row_of][:, None] != groups[None, :]
     unrelated[: len(names)] &= np.triu(np.ones((len(names), len(names)), dtype=bool), 1)
     n_set_aside = int(np.triu(groups[:, None] == groups[None, :], 1).sum())

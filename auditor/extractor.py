@@ -120,12 +120,23 @@ def save_extractor(
     -------
     pathlib.Path
         The file written.
+
+    Raises
+    ------
+    WeightsError
+        If a value is not finite in float16.
     """
     tensors = {
         key: value.detach().to("cpu", torch.float16 if value.is_floating_point() else None)
         for key, value in sorted(extractor.state_dict().items())
         if not key.endswith("num_batches_tracked")
     }
+    for key, value in tensors.items():
+        if not bool(torch.isfinite(value).all()):
+            raise WeightsError(
+                f"the tensor {key} holds values that are not finite in float16, whose largest is "
+                "65,504. Train with another --seed, or with --precision float32."
+            )
     header = {
         "format": FORMAT,
         "config": json.dumps(to_json(extractor.config), sort_keys=True),
@@ -170,23 +181,33 @@ def unpack_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]
 def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the weights file that a ``--extractor`` argument means.
 
+    Parameters
+    ----------
+    name_or_path : str or path
+        With a path separator or the suffix ``.safetensors`` it is a file.  Otherwise the name of a
+        pretrained extractor comes before a file of that name in the current folder.
+
+    Returns
+    -------
+    pathlib.Path
+
     Raises
     ------
     WeightsError
         If it is neither a file nor the name of exactly one pretrained extractor.
     """
-    path = Path(name_or_path)
+    given, path = os.fspath(name_or_path), Path(name_or_path)
+    found = sorted(PRETRAINED.glob("*.safetensors"))
+    names = [_HASH_IN_NAME.sub("", p.name).removesuffix(".safetensors") for p in found]
+    if given in names:  # a name holds no separator and no suffix
+        if names.count(given) > 1:
+            raise WeightsError(
+                f"{names.count(given)} pretrained extractors are named {given}. "
+                "Give the path of one of them."
+            )
+        return found[names.index(given)]
     if path.is_file():
         return path
-    found = sorted(PRETRAINED.glob("*.safetensors"))
-    names = [_HASH_IN_NAME.sub("", p.name) for p in found]
-    if names.count(str(name_or_path)) == 1:
-        return found[names.index(str(name_or_path))]
-    if str(name_or_path) in names:
-        raise WeightsError(
-            f"{names.count(str(name_or_path))} pretrained extractors are named {name_or_path}. "
-            "Give the path of one of them."
-        )
     raise WeightsError(
         f"no extractor {show_path(path)}: it is neither a weights file nor one of the pretrained "
         f"ones ({', '.join(names) or 'none is installed'}). Give a .safetensors file or a name."
@@ -210,7 +231,7 @@ def load_extractor(name_or_path: str | os.PathLike[str] = "track") -> Extractor:
     ------
     WeightsError
         If the file is missing, damaged, not one of ours, not what its config says, or its content
-        does not match the hash in its name.
+        does not match the hash in its name, or holds values that no training leaves behind.
     """
     path = find_weights(name_or_path)
     shown = show_path(path)
@@ -254,6 +275,12 @@ def load_extractor(name_or_path: str | os.PathLike[str] = "track") -> Extractor:
     tensors = {k: v.float() for k, v in tensors.items()}
     if not all(bool(torch.isfinite(v).all()) for v in tensors.values()):
         raise WeightsError(f"{shown} holds values that are not finite. Train it again.")
+    for key, value in tensors.items():
+        if key.endswith("running_var") and bool((value < 0).any()):
+            raise WeightsError(
+                f"{shown}: {key} holds the negative variance {float(value.min()):g}. "
+                "Train it again."
+            )
     extractor = Extractor(config)
     extractor.load_state_dict(tensors, strict=False)
     extractor.weights_id = digest

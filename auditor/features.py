@@ -23,7 +23,7 @@ from auditor.config import SAMPLE_RATE_HZ, ExtractorConfig, FeatureConfig
 from auditor.torch_audio import transforms
 
 FLOOR_DB = -120.0
-"""Band power of digital silence, in dB below a full-scale sine."""
+"""Band power of digital silence, in dB; see ``LogBands`` for what 0 dB is."""
 
 WINDOW_RANGE_DB = 60.0
 """Within a window, whatever lies further than this below its loudest band is set to that depth."""
@@ -40,6 +40,12 @@ PADDED_S = 0.25
 
 class LogBands(torch.nn.Module):
     """Turn a waveform into frames of band power in dB.
+
+    0 dB is the power that a full-scale sine leaves in the one FFT bin it is centred on.  What a
+    band reads depends on its layout.  ``log`` bands are weighted means of bin powers: a full-scale
+    sine reads less than 0 dB, and the less the wider the band, while white noise reads the same in
+    all bands.  ``mel`` bands are weighted sums of bin powers, as torchaudio's are: a full-scale
+    sine may read a few dB above 0, and white noise rises with the width of the bands.
 
     Parameters
     ----------
@@ -81,7 +87,7 @@ class LogBands(torch.nn.Module):
         Returns
         -------
         torch.Tensor
-            (n_frames, n_bands) float32, dB below a full-scale sine, at least ``FLOOR_DB``.
+            (n_frames, n_bands) float32, dB as the class defines it, at least ``FLOOR_DB``.
             Frame i is centred ``(i * frame_hop + n_fft / 2) / 16000`` seconds into the waveform.
         """
         power = self.spectrogram(waveform)  # (n_fft // 2 + 1, n_frames)

@@ -7,11 +7,13 @@ has; a file that cannot be decoded is named and skipped.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from auditor.config import FeatureConfig, to_json
-from auditor.errors import AudioError, show_path
+from auditor.errors import AudioError, AuditError, show_path
 
 
 @dataclass(frozen=True)
@@ -74,26 +76,32 @@ def store_frames(
     -------
     list of StoredFrames
         In the order of ``sources``.
+
+    Raises
+    ------
+    AuditError
+        If one of several processes died; what is stored by then is kept.
     """
     sources = list(sources)
     directory.mkdir(parents=True, exist_ok=True)
     tasks = [(source, directory, features) for source in sources]
     done: list[StoredFrames] = []
-    if jobs == 1:
-        results = map(_store_one, tasks)
-    else:
-        pool = ProcessPoolExecutor(
-            jobs, mp_context=get_context("spawn"), initializer=_use_one_thread
-        )
-        results = pool.map(_store_one, tasks)
-    try:
-        for result in results:
-            done.append(result)
-            if progress:
-                progress(len(done), len(sources))
-    finally:
+    with contextlib.ExitStack() as stack:
         if jobs > 1:
-            pool.shutdown(cancel_futures=True)
+            spawn = get_context("spawn")
+            pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_use_one_thread)
+            stack.callback(pool.shutdown, cancel_futures=True)
+        try:
+            for result in map(_store_one, tasks) if jobs == 1 else pool.map(_store_one, tasks):
+                done.append(result)
+                if progress:
+                    progress(len(done), len(sources))
+        except BrokenProcessPool:
+            raise AuditError(
+                f"a process that decodes music died after {len(done):,} of {len(sources):,} files; "
+                "it may have run out of memory, or met a file that crashes the decoder. "
+                "Run it again with --jobs 1; what is decoded is kept."
+            ) from None
     return done
 
 

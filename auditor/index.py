@@ -10,7 +10,7 @@ embeddings, by the same sum as ``vectors.exact_scores``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import annoy
@@ -26,13 +26,10 @@ from auditor.index_file import (
     read_index,
     write_index,
 )
-from auditor.vectors import check_unit_rows, rounding_margin, row_scores, rows_within_reach
+from auditor.vectors import check_unit_rows, row_scores, rows_within_reach
 
 MIN_SEARCH_K = 5000
 """Nodes that Annoy looks at unless told otherwise; its own default, top * n_trees, misses more."""
-
-_N_SAMPLE = 1000
-"""Tracks whose pairs are all compared to estimate the recall of candidate pairs."""
 
 
 class TrackIndex:
@@ -126,7 +123,7 @@ class TrackIndex:
             raise ValueError(
                 f"exclude runs from {excluded[0]} to {excluded[-1]}; rows are 0 to {len(self) - 1}"
             )
-        answers = (self._nearest(vector, top, excluded, search_k) for vector in vectors)
+        answers = (self.nearest_rows(vector, top, excluded, search_k) for vector in vectors)
         return [list(zip(r.tolist(), s.tolist(), strict=True)) for r, s in answers]
 
     def farthest(
@@ -155,18 +152,37 @@ class TrackIndex:
         if n_queries < 1 or top < 1:
             raise ValueError(f"n_queries is {n_queries} and top {top}; both must be at least 1")
         n_found = n_true = 0
-        for row in _sample(len(self), n_queries, seed):
+        n_sample = min(n_queries, len(self))
+        for row in np.random.default_rng(seed).choice(len(self), n_sample, replace=False):
             vector = self.embeddings[row]
             near = rows_within_reach(self.embeddings @ vector, top + 1, self.sidecar.n_dims)
             exact = np.sort(row_scores(self.embeddings[near[near != row]], vector))[::-1][:top]
-            _, scores = self._nearest(vector, top, np.array([row]), search_k)
+            _, scores = self.nearest_rows(vector, top, np.array([row]), search_k)
             n_true += len(exact)
             n_found += int(np.count_nonzero(scores >= exact[-1])) if len(exact) else 0
         return n_found / n_true if n_true else 1.0
 
-    def _nearest(
-        self, vector: np.ndarray, top: int, excluded: np.ndarray, search_k: int
+    def nearest_rows(
+        self, vector: np.ndarray, top: int, excluded: np.ndarray, search_k: int = -1
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what ``query`` does for one vector, as arrays and without checking anything.
+
+        Parameters
+        ----------
+        vector : numpy.ndarray
+            (n_dims,) float32, unit norm.
+        top, search_k : int
+            As in ``query``.
+        excluded : numpy.ndarray
+            (n_excluded,) int64 rows never to return, unique.
+
+        Returns
+        -------
+        rows : numpy.ndarray
+            (n_found,) int64, at most ``top``.
+        scores : numpy.ndarray
+            (n_found,) float32, exact, best first.
+        """
         n_dims, n_reach = self.sidecar.n_dims, top + len(excluded)
         over = self._overlay_rows[rows_within_reach(self._overlay @ vector, n_reach, n_dims)]
         rows = np.concatenate([self._ask_base(vector, top, excluded, search_k), over])
@@ -199,19 +215,6 @@ class Refreshed(NamedTuple):
     index: TrackIndex
     rebuilt: bool
     reason: str
-
-
-class Candidates(NamedTuple):
-    """Candidate pairs: (n_candidates,) int64 rows a < b, unique and sorted, and their scores.
-
-    ``scores`` is float32 and exact; ``recall`` the estimated share of the pairs at or above the
-    threshold that are among them, None when the sample holds no such pair.
-    """
-
-    rows_a: np.ndarray
-    rows_b: np.ndarray
-    scores: np.ndarray
-    recall: float | None
 
 
 def build_index(
@@ -297,62 +300,3 @@ def refresh_index(
             return Refreshed(index, False, "")
     index = build_index(directory, weights_id, ids, embeddings, n_trees=n_trees, seed=seed)
     return Refreshed(index, True, reason)
-
-
-def candidate_pairs(
-    index: TrackIndex,
-    *,
-    threshold: float,
-    top: int = 20,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Candidates:
-    """Return the pairs of each track with its ``top`` nearest ones, whatever their score.
-
-    Parameters
-    ----------
-    index : TrackIndex
-        The catalogue.
-    threshold : float
-        In [-1, 1]; only for the estimate of recall, made on a random sample of tracks.
-    top : int
-        Neighbours asked for each track.
-    seed : int
-        Of the sample.
-    progress : callable, optional
-        Called with the tracks done and the tracks in all.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of range.
-    """
-    if not -1 <= threshold <= 1 or top < 1:
-        raise ValueError(f"threshold is {threshold} and top {top}; -1 to 1 and at least 1")
-    n, embeddings = len(index), index.embeddings
-    keys, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
-    for row in range(n):
-        rows, found = index._nearest(embeddings[row], top, np.array([row]), -1)
-        keys.append(np.minimum(rows, row) * n + np.maximum(rows, row))
-        scores.append(found)
-        if progress is not None:
-            progress(row + 1, n)
-    pairs, first = np.unique(np.concatenate(keys), return_index=True)
-    n_true = n_found = 0
-    low = threshold - rounding_margin(embeddings.shape[1])
-    sample = _sample(n, _N_SAMPLE, seed)
-    for part in np.split(sample, range(32, len(sample), 32)):
-        for row, products in zip(part, embeddings[part] @ embeddings.T, strict=True):
-            near = np.flatnonzero(products >= low)
-            near = near[near != row]
-            exact = row_scores(embeddings[near], embeddings[row])
-            near = near[exact.astype(np.float64) >= threshold]
-            wanted = np.minimum(near, row) * n + np.maximum(near, row)
-            n_true += len(wanted)
-            n_found += int(np.count_nonzero(np.isin(wanted, pairs)))
-    recall = n_found / n_true if n_true else None
-    return Candidates(pairs // max(n, 1), pairs % max(n, 1), np.concatenate(scores)[first], recall)
-
-
-def _sample(n: int, size: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).choice(n, min(size, n), replace=False)

@@ -20,7 +20,7 @@ from auditor.fma import FmaMetadata, track_id_from_path
 from auditor.frame_store import StoredFrames, store_frames
 from auditor.records import Skipped
 from auditor.tags import read_tags
-from auditor.train import TrainingTracks, gather_tracks
+from auditor.training_batches import TrainingTracks, gather_tracks
 from auditor.walk import find_audio
 
 GENRE_SOURCES = ("tag", "fma", "parent", "top")

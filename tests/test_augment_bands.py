@@ -219,6 +219,28 @@ def test_a_mixture_has_the_stated_level():
     assert float(added_db.max()) <= 10.0 * math.log10(2.0) + 0.01  # 0 dB
 
 
+def test_a_window_mixed_with_itself_changes_its_level_only():
+    x = music(1)  # the one window of a batch is its own partner
+    change = altered(x, mix=1.0) - altered(x)
+    assert 0.0 < float(change.mean()) < 3.1
+    assert float(change.max() - change.min()) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("ranges", "largest"),
+    [
+        ({"pitch_semitones": 0.0}, 5.825),  # by speed: 12 * log2(1.4)
+        ({"pitch_semitones": 0.0, "tempo": 1.2}, 3.157),
+        ({"tempo": 1.0}, 5.0),
+        ({"tempo": 1.0, "pitch_semitones": 2.0}, 2.0),
+    ],
+)
+def test_pitch_follows_the_tempo_where_speed_changes_both(ranges, largest):
+    ramp = torch.arange(72.0).expand(1000, N_SOURCE, 72)  # one dB a band: a shift is a level
+    shift = 36.0 - altered(ramp, warp=1.0, **ranges)[:, N_FRAMES // 2, 36]
+    assert 0.95 * largest < float(shift.abs().max()) <= largest + 1e-3
+
+
 # All together
 
 

@@ -274,6 +274,32 @@ def test_values_that_are_not_finite(tmp_path, tensors, tiny_config, value):
         load_extractor(path)
 
 
+@pytest.mark.parametrize(("value", "good"), [(-1e-3, False), (-0.0, True), (0.0, True)])
+def test_a_variance_may_not_be_negative(tmp_path, tensors, tiny_config, value, good):
+    key = next(k for k in tensors if k.endswith("running_var"))
+    tensors[key][2] = value
+    path = tmp_path / "negative.safetensors"
+    save_file(tensors, path, metadata=header(tiny_config))
+    if good:
+        assert load_extractor(path).name == "negative"
+        return
+    with pytest.raises(WeightsError, match=rf"{key} holds the negative variance -0\.00\d+\. Train"):
+        load_extractor(path)
+
+
+@pytest.mark.parametrize("value", [65_536.0, -1e6, float("inf"), float("nan")])
+def test_values_that_float16_cannot_hold_are_not_saved(tmp_path, tiny_config, value):
+    network = Extractor(tiny_config)
+    with torch.no_grad():
+        network.projection.bias[3] = 65_504.0
+    assert load_extractor(save_extractor(network, tmp_path / "ok", name="x", summary={}))
+    with torch.no_grad():
+        network.projection.bias[3] = value
+    with pytest.raises(WeightsError, match=r"tensor projection\.bias .* finite in float16"):
+        save_extractor(network, tmp_path / "bad", name="x", summary={})
+    assert not (tmp_path / "bad").exists()
+
+
 def test_a_summary_that_is_no_object_is_passed_over(tmp_path, tensors, tiny_config):
     path = tmp_path / "plain.safetensors"
     save_file(tensors, path, metadata=header(tiny_config) | {"summary": "[1]"})
@@ -299,3 +325,21 @@ def test_names_of_pretrained_extractors(tiny_weights, tmp_path, monkeypatch):
     (tmp_path / "tiny-01234567.safetensors").write_bytes(b"")
     with pytest.raises(WeightsError, match="2 pretrained extractors are named tiny"):
         find_weights("tiny")
+
+
+def test_a_name_comes_before_a_file_of_that_name(tiny_weights, tmp_path, monkeypatch):
+    pretrained, here = tmp_path / "pretrained", tmp_path / "here"
+    pretrained.mkdir()
+    here.mkdir()
+    monkeypatch.setattr(module, "PRETRAINED", pretrained)
+    monkeypatch.chdir(here)
+    shipped = pretrained / tiny_weights.name
+    for path in (shipped, here / "tiny", here / "tiny.safetensors", here / "other"):
+        path.write_bytes(tiny_weights.read_bytes())
+    assert find_weights("tiny") == shipped
+    assert find_weights(os.path.join(".", "tiny")).resolve() == here / "tiny"
+    assert find_weights(here / "tiny") == here / "tiny"
+    assert find_weights("tiny.safetensors").resolve() == here / "tiny.safetensors"
+    assert find_weights("other").resolve() == here / "other"
+    with pytest.raises(WeightsError, match="no extractor absent: it is neither"):
+        find_weights("absent")

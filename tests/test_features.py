@@ -68,6 +68,23 @@ def test_a_full_scale_sine_is_a_little_below_0_db_in_its_log_band(hz):
     assert -8.0 < float(frames[:, band].mean()) < 0.1
 
 
+@pytest.mark.parametrize("hz", [250.0, 440.0, 1000.0, 3000.0])
+def test_log_bands_are_means_and_mel_bands_are_sums(hz):
+    log, mel = (float(bands(sine(hz)).mean(dim=0).max()) for bands in (LOG_BANDS, MEL_BANDS))
+    assert log < 0.0
+    assert log < mel < 4.0
+    assert float(MEL_BANDS(sine(250.0)).mean(dim=0).max()) > 1.0
+
+
+def test_white_noise_is_flat_in_log_bands_and_rises_in_mel_bands():
+    log, mel = (
+        10.0 * torch.log10((10.0 ** (bands(torch.from_numpy(NOISE)) / 10.0)).mean(dim=0))
+        for bands in (LOG_BANDS, MEL_BANDS)
+    )
+    assert float(log.max() - log.min()) < 4.0
+    assert float(mel[-5:].mean() - mel[:5].mean()) > 6.0
+
+
 def test_the_log_bank_is_constant_per_octave():
     bank = log_filter_bank(LOG)
     assert bank.shape == (257, 72)

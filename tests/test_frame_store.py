@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from auditor.config import FeatureConfig
+from auditor.errors import AuditError
 from auditor.features import LogBands
 from auditor.frame_store import store_frames
 
 LOG = FeatureConfig()
+
+
+class Deadly(type(Path())):
+    """A path that kills the process it is sent to."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
 
 
 def files_of(folder) -> set[str]:
@@ -114,3 +123,11 @@ def test_processes_give_the_same_frames_in_order(write_tune, tmp_path):
     for a, b in zip(alone, together, strict=True):
         if not a.error:
             assert np.allclose(a.load(), b.load(), atol=0.1)
+
+
+def test_a_process_that_dies_is_told(write_tune, tmp_path):
+    paths = [write_tune("a.wav", 1, duration_s=2.0), Deadly(tmp_path / "b.wav")]
+    with pytest.raises(AuditError, match=r"died after [01] of 2 files; .* with --jobs 1"):
+        store_frames(paths, tmp_path / "frames", LOG, jobs=2)
+    (stored,) = store_frames(paths[:1], tmp_path / "frames", LOG)
+    assert stored.error == ""

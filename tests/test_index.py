@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditor import pairs
-from auditor.index import build_index, candidate_pairs, open_index, refresh_index
-from auditor.vectors import exact_scores
+from auditor.index import build_index, open_index, refresh_index
 
 WEIGHTS = "0a1b2c3d"
 
@@ -106,7 +105,6 @@ def test_a_catalogue_without_tracks_has_an_index_too(tmp_path):
     assert index.recall() == 1.0
     one = open_index(tmp_path, WEIGHTS, ["a"], unit_rows(1))
     assert [row for row, _ in one.query(unit_rows(1), 3)[0]] == [0]
-    assert len(candidate_pairs(index, threshold=0.5).scores) == 0
 
 
 def test_refresh_builds_when_there_is_none_or_too_much_changed(tmp_path):
@@ -132,43 +130,6 @@ def test_recall_falls_when_annoy_may_look_at_little(tmp_path):
     assert few == index.recall(100, 10, search_k=100) != index.recall(100, 10, seed=1, search_k=100)
 
 
-def planted(n: int = 600, n_copies: int = 100) -> np.ndarray:
-    embeddings = unit_rows(n, 32, seed=3)
-    embeddings[-n_copies:] = embeddings[:n_copies] + 0.05 * unit_rows(n_copies, 32, seed=4)
-    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-
-
-def test_candidate_pairs_hold_the_true_pairs_with_the_exact_scores(tmp_path):
-    embeddings = planted()
-    index = build_index(tmp_path, WEIGHTS, names(600), embeddings)
-    seen = []
-    found = candidate_pairs(
-        index, threshold=0.9, top=5, progress=lambda done, total: seen.append((done, total))
-    )
-    assert seen[-1] == (600, 600)
-    assert np.all(found.rows_a < found.rows_b)
-    keys = list(zip(found.rows_a.tolist(), found.rows_b.tolist(), strict=True))
-    assert keys == sorted(set(keys))
-    exact = exact_scores(embeddings, found.rows_a, found.rows_b)
-    assert np.array_equal(found.scores, exact)
-    truth = pairs.find_pairs(embeddings, 0.9)
-    assert set(zip(truth.rows_a.tolist(), truth.rows_b.tolist(), strict=True)) <= set(keys)
-    assert len(truth.rows_a) >= 100
-    assert found.recall == 1.0
-
-
-def test_pair_recall_is_the_true_share_when_every_track_is_sampled(tmp_path):
-    embeddings = unit_rows(500, 64, seed=5)
-    index = build_index(tmp_path, WEIGHTS, names(500), embeddings, n_trees=1)
-    found = candidate_pairs(index, threshold=0.3, top=3)
-    truth = pairs.find_pairs(embeddings, 0.3)
-    keys = set(zip(found.rows_a.tolist(), found.rows_b.tolist(), strict=True))
-    true_keys = set(zip(truth.rows_a.tolist(), truth.rows_b.tolist(), strict=True))
-    assert 0 < found.recall < 1
-    assert found.recall == pytest.approx(len(keys & true_keys) / len(true_keys))
-    assert candidate_pairs(index, threshold=1.0, top=3).recall is None
-
-
 def test_callers_mistakes_name_the_value(built):
     folder, ids, embeddings = built
     index = open_index(folder, WEIGHTS, ids, embeddings)
@@ -186,5 +147,3 @@ def test_callers_mistakes_name_the_value(built):
         index.farthest(embeddings[:1], 1, exclude={-1, 300})
     with pytest.raises(ValueError, match="n_queries is 0"):
         index.recall(0)
-    with pytest.raises(ValueError, match="threshold is 2"):
-        candidate_pairs(index, threshold=2)

@@ -289,6 +289,15 @@ def test_clean_scan_without_known_error_rate() -> None:
     assert not page.all("svg")
 
 
+def test_every_truncated_track_counts() -> None:
+    scan = make_scan()  # lists 4 of 8,000 tracks, and among them every truncated one
+    cut = tuple(dataclasses.replace(track, truncated=True) for track in scan.tracks[:3])
+    text = Page(render_html(dataclasses.replace(scan, tracks=cut + scan.tracks[3:]))).text
+    assert "Truncated 3 " in text
+    assert " listed" not in text
+    assert "Truncated 0 of the submissions" in Page(render_html(make_check())).text
+
+
 def test_badges_of_a_pair() -> None:
     scan = make_scan(1)
     tracks = (

@@ -18,24 +18,13 @@ import pytest
 import torch
 
 from auditor.augment.bands import BandAlterations
+from auditor.checkpoint import CHECKPOINT, CURVE, CURVE_COLUMNS
 from auditor.config import ExtractorConfig, TrainConfig
 from auditor.errors import UsageError, WeightsError
 from auditor.extractor import Extractor, load_extractor, pack_tensors, unpack_tensors
 from auditor.features import LogBands
-from auditor.sampling import Batch
-from auditor.train import (
-    CHECKPOINT,
-    CURVE,
-    CURVE_COLUMNS,
-    gather_tracks,
-    learning_rate,
-    make_batch,
-    read_stretches,
-    repeated,
-    train_extractor,
-    validate,
-    validation_config,
-)
+from auditor.train import learning_rate, train_extractor, validate
+from auditor.training_batches import gather_tracks
 
 REPOSITORY = Path(__file__).parents[1]
 N_TRAIN, N_VALIDATION = 8, 5
@@ -183,7 +172,7 @@ import dataclasses, json, sys, time
 from pathlib import Path
 import numpy as np
 from auditor.config import ExtractorConfig, TrainConfig, from_json
-from auditor.train import gather_tracks, train_extractor
+from auditor.train import train_extractor
 from test_train import N_TRAIN, SHORT, tracks_from
 
 frames = [np.load(path) for path in sorted(Path(sys.argv[1]).glob("*.npy"))]
@@ -303,6 +292,39 @@ def test_a_run_with_another_network_or_other_alterations_is_refused(whole, train
             train(whole.parent, **how)
 
 
+def test_a_run_on_other_music_is_refused(train, tmp_path):
+    short = dataclasses.replace(SHORT, n_steps=4)
+    one = train(tmp_path, short, data={"sha256": "1" * 64})
+    assert train(tmp_path, short, data={"sha256": "1" * 64}) == one
+    with pytest.raises(WeightsError, match=r"a run on other music .*'1{8}', here '2{8}'"):
+        train(tmp_path, short, data={"sha256": "2" * 64})
+
+
+def test_a_run_whose_checkpoint_names_no_music_resumes_and_names_it(whole, train, tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes((whole.parent / CHECKPOINT).read_bytes())
+    _, header = unpack_tensors((tmp_path / CHECKPOINT).read_bytes())
+    assert "data" not in header
+    data = {"n_tracks": 8, "sha256": "1" * 64}
+    assert load_extractor(train(tmp_path, data=data)).summary["data"] == data
+
+
+def test_two_runs_in_one_folder_do_not_mix(train, tmp_path):
+    messages = []
+
+    def run_another(row):
+        with pytest.raises(UsageError) as caught:
+            train(tmp_path / "run", short)
+        messages.append(str(caught.value))
+
+    short = dataclasses.replace(SHORT, n_steps=4)
+    train(tmp_path / "run", short, report=run_another)
+    (message,) = messages
+    assert message.endswith(
+        "run is in use by another training run. Wait for it to end, or give another --name."
+    )
+    train(tmp_path / "run", short)  # the lock went with the first
+
+
 def without(key: str):
     def change(tensors, header):
         return {k: v for k, v in tensors.items() if k != key}, header
@@ -402,64 +424,6 @@ def test_the_rate_warms_up_and_falls_as_a_cosine():
     assert all(a >= b for a, b in itertools.pairwise(rates[100:]))
 
 
-def test_moments_are_the_audible_slots():
-    track = np.full((170 * 4, 72), -100.0, dtype=np.float16)
-    track[160:320] = -20.0
-    track[320:390] = -20.0  # less than half of its slot
-    tracks = gather_tracks(
-        [track, track[:100]],
-        labels=["", ""],
-        groups=[0, 1],
-        albums=["", ""],
-        window_frames=160,
-    )
-    assert [m.tolist() for m in tracks.pool.moments] == [[240], []]
-
-
-def test_stretches_are_centred_and_repeat_the_ends():
-    track = np.arange(50, dtype=np.float16)[:, None].repeat(3, axis=1)
-    tracks = gather_tracks([track], labels=[""], groups=[0], albums=[""], window_frames=16)
-    batch = Batch(tracks=np.asarray([[0, 0]]), centres=np.asarray([[2.4, 48.0]]))
-    stretches = read_stretches(tracks, batch, 8)
-    assert stretches.shape == (2, 8, 3)
-    assert stretches[0, :, 0].tolist() == [0, 0, 0, 1, 2, 3, 4, 5]
-    assert stretches[1, :, 0].tolist() == [44, 45, 46, 47, 48, 49, 49, 49]
-
-
-def test_a_batch_is_decided_by_seed_and_step(music, tiny_config):
-    def batch(step: int, seed: int = 0) -> torch.Tensor:
-        settings = dataclasses.replace(SHORT, seed=seed)
-        how = {"config": tiny_config, "train": settings, "alterations": BandAlterations()}
-        windows, excluded = make_batch(music[0], step, **how)
-        assert excluded is None
-        return windows
-
-    one = batch(3)
-    assert one.shape == (3, 2, 160, 72)
-    assert bool(torch.isfinite(one).all())
-    torch.manual_seed(5)
-    assert torch.equal(one, batch(3))
-    assert not torch.equal(one, batch(4))
-    assert not torch.equal(one, batch(3, seed=1))
-
-
-def test_repeated_excerpts_of_one_track_are_found():
-    stretches = 20.0 * torch.randn(4, 30, 72, generator=torch.Generator().manual_seed(0))
-    stretches[2] = stretches[0]
-    stretches[3] = stretches[0]
-    found = repeated(stretches, np.asarray([5, 5, 5, 6]), 20)
-    assert found.int().tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
-
-
-def test_excerpts_exclude_what_repeats(music, tiny_config):
-    settings = dataclasses.replace(SHORT, classes="excerpt", n_classes=6)
-    how = {"config": tiny_config, "train": settings, "alterations": BandAlterations()}
-    windows, excluded = make_batch(music[0], 0, **how)
-    assert windows.shape == (6, 2, 160, 72)
-    assert excluded.shape == (6, 6)
-    assert bool(excluded.diagonal().all())
-
-
 def test_validation_is_the_same_every_time_and_knows_chance(music, tiny_config):
     torch.manual_seed(0)
     extractor = Extractor(tiny_config)
@@ -469,14 +433,3 @@ def test_validation_is_the_same_every_time_and_knows_chance(music, tiny_config):
     assert validate(extractor, music[1], **how) == one
     assert 0.1 < one[0] < 0.7
     assert 0.0 <= one[1] <= 1.0
-
-
-def test_validation_shrinks_to_the_music_there_is(music):
-    pool = music[1].pool  # five tracks of four windows, two genres
-    many = dataclasses.replace(SHORT, n_classes=50, n_steps=7)
-    assert validation_config(pool, many).n_classes == 3
-    assert validation_config(pool, dataclasses.replace(many, classes="genre")).n_classes == 2
-    n_excerpts = sum(map(len, pool.moments))
-    excerpts = validation_config(pool, dataclasses.replace(many, classes="excerpt"))
-    assert excerpts.n_classes == n_excerpts
-    assert excerpts.seed != SHORT.seed

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from auditor.errors import UsageError
 from auditor.sampling import SamplingPool
-from auditor.train import TrainingTracks
+from auditor.training_batches import TrainingTracks
 from auditor.training_set import (
     gather_training_set,
     genre_label,

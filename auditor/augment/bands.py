@@ -37,7 +37,9 @@ class BandAlterations:
     tempo : float
         Largest tempo ratio; ratios are log-uniform in [1 / tempo, tempo].
     pitch_semitones : float
-        Largest pitch shift either way.
+        Largest pitch shift either way, where pitch moves by itself or freely beside the tempo.
+        Where one speed changes both, pitch follows ``tempo``: up to ``12 * log2(tempo)``, which is
+        5.8 semitones for 1.4.
     equalise : float
         Share given a smooth random equaliser curve of up to ``equalise_db`` either way.
     band_limit : float
@@ -49,7 +51,8 @@ class BandAlterations:
     noise : float
         Share with noise of any colour added at ``noise_snr_db`` .. 30 dB.
     mix : float
-        Share with another window of the batch added at ``mix_snr_db`` .. 20 dB.
+        Share with a window of the batch added at ``mix_snr_db`` .. 20 dB.  The partners are a
+        random permutation, so a window may be its own; that changes nothing but its level.
     codec : float
         Share that lose what a coder would mask and get coarse, jittering levels.
     mask : float

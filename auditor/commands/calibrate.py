@@ -14,6 +14,7 @@ from auditor.commands.options import (
     QuietOption,
     WorkspaceOption,
     command_line,
+    open_for_command,
 )
 from auditor.errors import show_path
 
@@ -80,12 +81,11 @@ def calibrate(
     from auditor.progress import Progress
     from auditor.thresholds import save_thresholds
     from auditor.training_set import read_same_list
-    from auditor.workspace import open_workspace
 
     options = api.CalibrateOptions(target_far=far, n_copies=copies, data=data, seed=seed)
     pairs = read_same_list(same) if same is not None else ()
     with (
-        open_workspace(workspace, extractor=extractor) as opened,
+        open_for_command(workspace, extractor=extractor) as opened,
         Progress(quiet=quiet) as embedding,
         Progress(quiet=quiet, noun="copies") as copying,
     ):

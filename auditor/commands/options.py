@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,7 @@ from auditor.errors import UsageError, show_path
 if TYPE_CHECKING:
     from auditor.audit import Options
     from auditor.records import Result
+    from auditor.workspace import Workspace
 
 CONTEXT_DEBUG = "audit.debug"
 CONTEXT_COMMAND = "audit.command"
@@ -150,6 +152,22 @@ def make_options(
     from auditor.audit import Options
 
     return Options(threshold=threshold, far=far, search=search.value, threshold_file=threshold_file)
+
+
+def open_for_command(
+    directory: Path | None, *, extractor: str, write: bool = True
+) -> AbstractContextManager[Workspace]:
+    """Open a workspace for a command, with one torch thread.
+
+    Decoding takes most of the time and one thread; more threads for the small batches between it
+    gain little on an idle machine and fight each other on a busy one (6 times slower, measured).
+    """
+    import torch
+
+    from auditor.workspace import open_workspace
+
+    torch.set_num_threads(1)
+    return open_workspace(directory, extractor=extractor, write=write)
 
 
 def check_report_options(*, no_report: bool, output: Path | None, open_report: bool) -> None:

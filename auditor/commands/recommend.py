@@ -16,6 +16,7 @@ from auditor.commands.options import (
     WorkspaceOption,
     command_line,
     finish,
+    open_for_command,
 )
 
 EXAMPLES = """\b
@@ -68,7 +69,6 @@ def recommend(
     itself, nor its copies unless --copies is given.
     """
     from auditor import recommend as api
-    from auditor.workspace import open_workspace
 
     query = api.Query(
         of=of,
@@ -78,6 +78,6 @@ def recommend(
         top=top,
         copies=copies,
     )
-    with open_workspace(workspace, extractor=extractor, write=False) as opened:
+    with open_for_command(workspace, extractor=extractor, write=False) as opened:
         result = api.recommend(opened, query, command=command_line(context))
     finish(result, form=form, output=output, no_report=output is None, quiet=quiet)

@@ -29,6 +29,7 @@ from auditor.commands.options import (
     command_line,
     finish,
     make_options,
+    open_for_command,
 )
 from auditor.errors import UsageError
 
@@ -79,10 +80,9 @@ def scan(
     )
     from auditor import audit
     from auditor.progress import Progress
-    from auditor.workspace import open_workspace
 
     with (
-        open_workspace(workspace, extractor=extractor) as opened,
+        open_for_command(workspace, extractor=extractor) as opened,
         Progress(quiet=quiet) as progress,
     ):
         result = audit.scan(

@@ -177,9 +177,8 @@ def _tiles(result: ScanResult | CheckResult) -> tuple[Tile, ...]:
         submissions = Tile("Submissions", f"{len(result.submissions):,}")
         truncated = Tile("Truncated", f"{n_truncated:,}", "of the submissions")
         return (submissions, flagged, tracks, compared, skipped, truncated)
-    listed = "" if len(result.tracks) == result.n_tracks else f"of {len(result.tracks):,} listed"
     clusters = Tile("Clusters", f"{len(result.clusters):,}")
-    truncated = Tile("Truncated", f"{n_truncated:,}", listed)
+    truncated = Tile("Truncated", f"{n_truncated:,}")
     return (tracks, compared, flagged, clusters, skipped, truncated)
 
 
