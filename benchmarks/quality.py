@@ -134,15 +134,25 @@ def main() -> int:
                     f"{len(done)}/{len(jobs)} {time.monotonic() - started:.0f} s", file=sys.stderr
                 )
     hashes = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
+    names = [str(Path(path).relative_to((args.corpus / args.role).resolve())) for path in paths]
     groups = np.asarray(group_tracks(paths, hashes, read_same_list(SAME)))
-    report = evaluate(paths, groups, done, kinds)
+    report = evaluate(names, groups, done, kinds, shipped_threshold(args.extractor))
     print(render(report))
     if args.json:
         args.json.write_text(json.dumps(report, indent=1))
     return 0
 
 
-def evaluate(paths, groups, done, kinds) -> dict:
+def shipped_threshold(extractor: str) -> float | None:
+    """Return the threshold that a scan would use, None if nothing is calibrated."""
+    from auditor.extractor import load_extractor
+    from auditor.thresholds import find_thresholds, shipped_directory
+
+    found = find_thresholds(load_extractor(extractor).weights_id, [shipped_directory()])
+    return found[0].threshold if found else None
+
+
+def evaluate(paths, groups, done, kinds, shipped: float | None) -> dict:
     """Score every copy against every reference and count."""
     references = np.stack([reference for reference, _ in done])
     rows: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -178,6 +188,7 @@ def evaluate(paths, groups, done, kinds) -> dict:
                 "recall_1e-3": recall_at_far(own, negative, 1e-3),
                 "recall_1e-4": recall_at_far(own, negative, 1e-4),
                 "eer": equal_error_rate(own, negative)[0],
+                "n_shipped": None if shipped is None else int((own >= shipped).sum()),
             }
         )
     hardest = np.argsort(np.where(upper, originals, -2.0), axis=None)[::-1][:10]
@@ -187,6 +198,8 @@ def evaluate(paths, groups, done, kinds) -> dict:
         "n_impostor_pairs": int(negative.size),
         "n_original_impostor_pairs": int(upper.sum()),
         "thresholds": {f"{far:g}": threshold_at_far(negative, far) for far in (1e-3, 1e-4)},
+        "shipped_threshold": shipped,
+        "n_false_pairs": None if shipped is None else int((originals[upper] >= shipped).sum()),
         "rows": table,
         "hardest": [
             [paths[i], paths[j], float(originals[i, j])]
@@ -198,19 +211,33 @@ def evaluate(paths, groups, done, kinds) -> dict:
 
 def render(report: dict) -> str:
     """Return the report as Markdown."""
-    lines = [
+    lines = []
+    if report["shipped_threshold"] is not None:
+        n_false, n_pairs = report["n_false_pairs"], report["n_original_impostor_pairs"]
+        low, high = wilson_interval(n_false, n_pairs)
+        lines += [
+            f"shipped threshold {report['shipped_threshold']:.4f}: {n_false} false pairs of "
+            f"{n_pairs:,} unaltered ones, FAR {n_false / n_pairs:.2g} ({low:.2g}–{high:.2g})",
+            "",
+        ]
+    lines += [
         f"{report['n_references']} references, {report['n_impostor_pairs']:,} impostor pairs "
         f"({report['n_original_impostor_pairs']:,} of unaltered tracks); thresholds at FAR "
         + ", ".join(f"{far}: {t:.4f}" for far, t in report["thresholds"].items()),
         "",
-        "| alteration | copies | top-1 (95 %) | recall at FAR 1e-3 | at 1e-4 | EER |",
-        "|---|---|---|---|---|---|",
+        "| alteration | copies | top-1 (95 %) | found at the shipped threshold (95 %) "
+        "| recall at FAR 1e-3 | at 1e-4 | EER |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:
         low, high = row["top1_interval"]
+        found = "–"
+        if row["n_shipped"] is not None:
+            a, b = wilson_interval(row["n_shipped"], row["n"])
+            found = f"{row['n_shipped']} = {row['n_shipped'] / row['n']:.3f} ({a:.3f}–{b:.3f})"
         lines.append(
             f"| {row['label']} | {row['n']} | {row['top1']:.3f} ({low:.3f}–{high:.3f}) "
-            f"| {row['recall_1e-3']:.3f} | {row['recall_1e-4']:.3f} | {row['eer']:.4f} |"
+            f"| {found} | {row['recall_1e-3']:.3f} | {row['recall_1e-4']:.3f} | {row['eer']:.4f} |"
         )
     for title in ("hardest", "natural_duplicates"):
         lines += ["", f"{title.replace('_', ' ')}:"]
