@@ -3,14 +3,17 @@
 Every track of a role of the corpus is a reference.  Altered copies of it are scored against all
 references; tracks known to share material are taken out of the impostor pairs and reported on their
 own.  For each alteration: top-1 hit rate, recall at FAR 1e-3 and 1e-4 at one threshold for all
-alterations, EER.  Embeddings of copies are cached, so a killed run resumes.
+alterations, EER, and what the shipped threshold finds.  Copies are cached, so a killed run resumes.
+
+With ``--aligned`` the excerpt d-vectors are compared moment by moment as well, and their score
+stands beside that of the embeddings.
 
 Examples
 --------
 ::
 
     python benchmarks/quality.py corpus --role test --alteration mp3-32k --alteration crop30
-    python benchmarks/quality.py corpus --role test --all --max-s 90 --every 2 --json quality.json
+    python benchmarks/quality.py corpus --role test --all --aligned --max-s 90 --every 4
 """
 
 from __future__ import annotations
@@ -21,12 +24,13 @@ import json
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
+from auditor.align import AlignConfig, LineMeans, References, line_means
 from auditor.audio import load_waveform
 from auditor.augment.alterations import ALTERATIONS
 from auditor.errors import AudioError
@@ -51,96 +55,126 @@ class Job:
     path: str
     other: str
     alterations: tuple[str, ...]
-    extractor: str
+    extractors: tuple[str, ...]
     max_s: float | None
     cache: Path
 
 
-def embed_job(job: Job) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return the embedding of a reference and those of its copies by alteration."""
+@dataclass
+class Embedded:
+    """A track or a copy: its embedding by the first extractor, d-vectors by the last."""
+
+    embedding: np.ndarray
+    dvectors: np.ndarray
+
+
+def embed_job(job: Job) -> dict[str, Embedded]:
+    """Return the reference (under "") and its copies, by alteration."""
     import torch
 
     from auditor.embed import embed_waveform
     from auditor.extractor import load_extractor
 
     torch.set_num_threads(1)
-    extractor = load_extractor(job.extractor)
-    weights_id = extractor.weights_id
-    waveform = other = None
+    extractors = [load_extractor(name) for name in job.extractors]
+    ids = [extractor.weights_id for extractor in extractors]
+    waveforms: dict[str, np.ndarray] = {}
 
-    def embedding_of(kind: str) -> np.ndarray | None:
-        nonlocal waveform, other
-        key = f"{job.path}|{kind}|{weights_id}|{job.max_s}|{SEED}"
-        name = job.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npy"
-        if name.exists():
-            stored = np.load(name, allow_pickle=False)
-            return stored if stored.size else None
-        if waveform is None:
-            waveform = load_waveform(job.path, duration_s=job.max_s)
-        try:
-            altered = waveform
-            if kind:
-                if ALTERATIONS[kind].needs_other and other is None:
-                    other = load_waveform(job.other, duration_s=job.max_s)
-                seed = int.from_bytes(hashlib.sha256(f"{job.path}|{kind}".encode()).digest()[:4])
-                altered = ALTERATIONS[kind](waveform, np.random.default_rng([SEED, seed]), other)
-            embedding = embed_waveform(altered, [extractor])[weights_id].embedding
-        except (AudioError, ValueError) as error:
-            print(f"{job.path}: {kind}: {error}", file=sys.stderr)
-            embedding = np.zeros(0, dtype=np.float32)
-        np.save(name, embedding, allow_pickle=False)
-        return embedding if embedding.size else None
+    def waveform_of(path: str) -> np.ndarray:
+        if path not in waveforms:
+            waveforms[path] = load_waveform(path, duration_s=job.max_s)
+        return waveforms[path]
 
-    reference = embedding_of("")
-    copies = {kind: embedding_of(kind) for kind in job.alterations}
-    return reference, {kind: copy for kind, copy in copies.items() if copy is not None}
+    def embed(kind: str) -> Embedded | None:
+        key = f"{job.path}|{kind}|{'+'.join(ids)}|{job.max_s}|{SEED}"
+        name = job.cache / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.npz"
+        if not name.exists():
+            try:
+                altered = waveform_of(job.path)
+                if kind:
+                    other = waveform_of(job.other) if ALTERATIONS[kind].needs_other else None
+                    seed = int.from_bytes(
+                        hashlib.sha256(f"{job.path}|{kind}".encode()).digest()[:4]
+                    )
+                    rng = np.random.default_rng([SEED, seed])
+                    altered = ALTERATIONS[kind](altered, rng, other)
+                made = embed_waveform(altered, extractors)
+                arrays = made[ids[0]].embedding, made[ids[-1]].dvectors
+            except (AudioError, ValueError) as error:
+                print(f"{job.path}: {kind}: {error}", file=sys.stderr)
+                arrays = np.zeros(0, np.float32), np.zeros(0, np.float16)
+            part = name.with_suffix(".part.npz")
+            np.savez(part, embedding=arrays[0], dvectors=arrays[1])
+            part.replace(name)
+        with np.load(name, allow_pickle=False) as stored:
+            if not stored["embedding"].any():
+                return None
+            return Embedded(stored["embedding"], stored["dvectors"].astype(np.float32))
+
+    found = {kind: embed(kind) for kind in ("", *job.alterations)}
+    return {kind: made for kind, made in found.items() if made is not None}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", type=Path)
-    parser.add_argument("--role", default="test")
-    parser.add_argument("--extractor", default="track")
-    parser.add_argument("--alteration", action="append", choices=sorted(ALTERATIONS), default=[])
-    parser.add_argument("--all", action="store_true", help="every alteration of the table")
-    parser.add_argument("--every", type=int, default=1, help="copies of every n-th track only")
-    parser.add_argument("--max-s", type=float, help="seconds of each track used, from its start")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--cache", type=Path, default=Path("runs/quality"))
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    kinds = tuple(ALTERATIONS) if args.all else tuple(args.alteration)
-    args.cache.mkdir(parents=True, exist_ok=True)
-    files = find_audio([args.corpus / args.role]).files
-    paths = [file.path.decode() for file in files]
-    jobs = [
-        Job(
-            path,
-            paths[(i + len(paths) // 2) % len(paths)],
-            kinds if i % args.every == 0 else (),
-            args.extractor,
-            args.max_s,
-            args.cache,
-        )
-        for i, path in enumerate(paths)
-    ]
-    started = time.monotonic()
-    done = []
+@dataclass
+class Scores:
+    """Scores of one kind: originals with originals, and copies of each alteration with them."""
+
+    originals: np.ndarray
+    copies: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def embedding_scores(tracks: list[dict[str, Embedded]], origin: dict[str, np.ndarray]) -> Scores:
+    """Return the cosines of embeddings."""
+    references = np.stack([track[""].embedding for track in tracks])
+    scores = Scores(references @ references.T)
+    for kind, rows in origin.items():
+        copies = np.stack([tracks[i][kind].embedding for i in rows])
+        scores.copies[kind] = copies @ references.T
+    return scores
+
+
+def aligned_job(task: tuple[list[np.ndarray], list[np.ndarray], AlignConfig]) -> list[LineMeans]:
+    """Follow the lines of some queries through all references."""
+    import torch
+
+    torch.set_num_threads(1)
+    queries, references, config = task
+    stacked = References.of(references)
+    return [line_means(query, stacked, config=config) for query in queries]
+
+
+def all_aligned(
+    tracks: list[dict[str, Embedded]], origin: dict[str, np.ndarray], args: argparse.Namespace
+) -> Scores:
+    """Return the aligned scores of originals and copies, worked on by several processes."""
+    references = [track[""].dvectors for track in tracks]
+    queries = {"": references}
+    queries |= {kind: [tracks[i][kind].dvectors for i in rows] for kind, rows in origin.items()}
+    config = AlignConfig(penalty=args.penalty, contrast=args.contrast)
+    found: dict[str, np.ndarray] = {}
     with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
-        for result in pool.map(embed_job, jobs):
-            done.append(result)
-            if len(done) % 20 == 0:
-                print(
-                    f"{len(done)}/{len(jobs)} {time.monotonic() - started:.0f} s", file=sys.stderr
-                )
-    hashes = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
-    names = [str(Path(path).relative_to((args.corpus / args.role).resolve())) for path in paths]
-    groups = np.asarray(group_tracks(paths, hashes, read_same_list(SAME)))
-    report = evaluate(names, groups, done, kinds, shipped_threshold(args.extractor))
-    print(render(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=1))
-    return 0
+        parts = {
+            kind: [
+                pool.submit(aligned_job, (given[i : i + 8], references, config))
+                for i in range(0, len(given), 8)
+            ]
+            for kind, given in queries.items()
+        }
+        for kind, futures in parts.items():
+            lines = [line for future in futures for line in future.result()]
+            found[kind] = np.stack(
+                [line.scores(penalty=args.penalty, contrast=args.contrast) for line in lines]
+            )
+            print(f"aligned {kind or 'originals'}", file=sys.stderr)
+    return Scores(found.pop(""), found)
+
+
+def combine(a: Scores, b: Scores, share: float) -> Scores:
+    """Return ``(1 - share) * a + share * b``."""
+    return Scores(
+        (1 - share) * a.originals + share * b.originals,
+        {kind: (1 - share) * a.copies[kind] + share * b.copies[kind] for kind in a.copies},
+    )
 
 
 def shipped_threshold(extractor: str) -> float | None:
@@ -152,72 +186,68 @@ def shipped_threshold(extractor: str) -> float | None:
     return found[0].threshold if found else None
 
 
-def evaluate(paths, groups, done, kinds, shipped: float | None) -> dict:
-    """Score every copy against every reference and count."""
-    references = np.stack([reference for reference, _ in done])
-    rows: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for kind in kinds:
-        origin = np.asarray([i for i, (_, copies) in enumerate(done) if kind in copies])
-        copies = np.stack([done[i][1][kind] for i in origin])
-        rows[kind] = origin, copies @ references.T
+def evaluate(
+    names: list[str],
+    groups: np.ndarray,
+    scores: Scores,
+    origin: dict[str, np.ndarray],
+    shipped: float | None,
+) -> dict:
+    """Count hits and false alarms of one kind of score."""
     upper = np.triu(groups[:, None] != groups[None, :], 1)
-    originals = references @ references.T
-    impostors = [originals[upper]]
-    for origin, scores in rows.values():
-        impostors.append(scores[groups[origin][:, None] != groups[None, :]])
+    impostors = [scores.originals[upper]]
+    for kind, rows in origin.items():
+        impostors.append(scores.copies[kind][groups[rows][:, None] != groups[None, :]])
     negative = np.concatenate(impostors)
     table = []
-    for kind, (origin, scores) in rows.items():
-        own = scores[np.arange(len(origin)), origin]
+    for kind, rows in origin.items():
+        own = scores.copies[kind][np.arange(len(rows)), rows]
         # A natural duplicate of the original on top is no miss: it is the same recording.
-        rivals = np.where(
-            (groups[origin][:, None] == groups[None, :])
-            & (np.arange(len(paths))[None, :] != origin[:, None]),
-            -2.0,
-            scores,
-        )
-        hit = top1_hit_rate(rivals, origin)
-        n_hit = round(hit * len(origin))
+        same = groups[rows][:, None] == groups[None, :]
+        same[np.arange(len(rows)), rows] = False
+        hit = top1_hit_rate(np.where(same, -np.inf, scores.copies[kind]), rows)
         table.append(
             {
                 "alteration": kind,
                 "label": ALTERATIONS[kind].label,
-                "n": len(origin),
+                "n": len(rows),
                 "top1": hit,
-                "top1_interval": wilson_interval(n_hit, len(origin)),
+                "top1_interval": wilson_interval(round(hit * len(rows)), len(rows)),
                 "recall_1e-3": recall_at_far(own, negative, 1e-3),
                 "recall_1e-4": recall_at_far(own, negative, 1e-4),
                 "eer": equal_error_rate(own, negative)[0],
                 "n_shipped": None if shipped is None else int((own >= shipped).sum()),
             }
         )
-    hardest = np.argsort(np.where(upper, originals, -2.0), axis=None)[::-1][:10]
-    same = np.argwhere(np.triu(groups[:, None] == groups[None, :], 1))
+    order = np.argsort(np.where(upper, scores.originals, -np.inf), axis=None)[::-1][:10]
+    hardest = [divmod(int(k), len(names)) for k in order]
+    pairs = np.argwhere(np.triu(groups[:, None] == groups[None, :], 1))
     return {
-        "n_references": len(paths),
+        "n_references": len(names),
         "n_impostor_pairs": int(negative.size),
         "n_original_impostor_pairs": int(upper.sum()),
         "thresholds": {f"{far:g}": threshold_at_far(negative, far) for far in (1e-3, 1e-4)},
         "shipped_threshold": shipped,
-        "n_false_pairs": None if shipped is None else int((originals[upper] >= shipped).sum()),
+        "n_false_pairs": None
+        if shipped is None
+        else int((scores.originals[upper] >= shipped).sum()),
         "rows": table,
-        "hardest": [
-            [paths[i], paths[j], float(originals[i, j])]
-            for i, j in (divmod(int(k), len(paths)) for k in hardest)
+        "hardest": [[names[i], names[j], float(scores.originals[i, j])] for i, j in hardest],
+        "natural_duplicates": [
+            [names[i], names[j], float(scores.originals[i, j])] for i, j in pairs
         ],
-        "natural_duplicates": [[paths[i], paths[j], float(originals[i, j])] for i, j in same],
     }
 
 
-def render(report: dict) -> str:
-    """Return the report as Markdown."""
-    lines = []
+def render(title: str, report: dict) -> str:
+    """Return the report of one kind of score as Markdown."""
+    lines = [f"### {title}", ""]
     if report["shipped_threshold"] is not None:
         n_false, n_pairs = report["n_false_pairs"], report["n_original_impostor_pairs"]
         low, high = wilson_interval(n_false, n_pairs)
         lines += [
-            f"shipped threshold {report['shipped_threshold']:.4f}: {n_false} false pairs of "
-            f"{n_pairs:,} unaltered ones, FAR {n_false / n_pairs:.2g} ({low:.2g}–{high:.2g})",
+            f"Shipped threshold {report['shipped_threshold']:.4f}: {n_false} false pairs of "
+            f"{n_pairs:,} unaltered ones, FAR {n_false / n_pairs:.2g} ({low:.2g}–{high:.2g}).",
             "",
         ]
     lines += [
@@ -239,10 +269,81 @@ def render(report: dict) -> str:
             f"| {row['label']} | {row['n']} | {row['top1']:.3f} ({low:.3f}–{high:.3f}) "
             f"| {found} | {row['recall_1e-3']:.3f} | {row['recall_1e-4']:.3f} | {row['eer']:.4f} |"
         )
-    for title in ("hardest", "natural_duplicates"):
-        lines += ["", f"{title.replace('_', ' ')}:"]
-        lines += [f"- {score:.4f} {a} | {b}" for a, b, score in report[title]]
-    return "\n".join(lines)
+    if report["rows"]:
+        means = [
+            float(np.mean([row[key] for row in report["rows"]]))
+            for key in ("top1", "recall_1e-3", "recall_1e-4", "eer")
+        ]
+        lines.append(
+            f"| **mean** | | {means[0]:.3f} | | {means[1]:.3f} | {means[2]:.3f} | {means[3]:.4f} |"
+        )
+    for key in ("hardest", "natural_duplicates"):
+        lines += ["", f"{key.replace('_', ' ')}:"]
+        lines += [f"- {score:.4f} {a} | {b}" for a, b, score in report[key]]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--role", default="test")
+    parser.add_argument("--extractor", default="track")
+    parser.add_argument("--aligned", action="store_true", help="score excerpt d-vectors as well")
+    parser.add_argument("--excerpt", default="excerpt", help="their extractor")
+    parser.add_argument("--penalty", type=float, default=0.6)
+    parser.add_argument("--contrast", type=float, default=0.5)
+    parser.add_argument("--share", type=float, default=0.7, help="of the aligned score in both")
+    parser.add_argument("--alteration", action="append", choices=sorted(ALTERATIONS), default=[])
+    parser.add_argument("--all", action="store_true", help="every alteration of the table")
+    parser.add_argument("--every", type=int, default=1, help="copies of every n-th track only")
+    parser.add_argument("--max-s", type=float, help="seconds of each track used, from its start")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--cache", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    kinds = tuple(ALTERATIONS) if args.all else tuple(args.alteration)
+    args.cache.mkdir(parents=True, exist_ok=True)
+    paths = [file.path.decode() for file in find_audio([args.corpus / args.role]).files]
+    extractors = (args.extractor, args.excerpt) if args.aligned else (args.extractor,)
+    jobs = [
+        Job(
+            path,
+            paths[(i + len(paths) // 2) % len(paths)],
+            kinds if i % args.every == 0 else (),
+            extractors,
+            args.max_s,
+            args.cache,
+        )
+        for i, path in enumerate(paths)
+    ]
+    started = time.monotonic()
+    tracks: list[dict[str, Embedded]] = []
+    with ProcessPoolExecutor(args.jobs, mp_context=get_context("spawn")) as pool:
+        for result in pool.map(embed_job, jobs):
+            tracks.append(result)
+            if len(tracks) % 20 == 0:
+                seconds = time.monotonic() - started
+                print(f"{len(tracks)}/{len(jobs)} {seconds:.0f} s", file=sys.stderr)
+    names = [str(Path(path).relative_to((args.corpus / args.role).resolve())) for path in paths]
+    hashes = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
+    groups = np.asarray(group_tracks(paths, hashes, read_same_list(SAME)))
+    origin = {
+        kind: np.asarray([i for i, track in enumerate(tracks) if kind in track]) for kind in kinds
+    }
+    of_embeddings = embedding_scores(tracks, origin)
+    scores = {"Embeddings": (of_embeddings, shipped_threshold(args.extractor))}
+    if args.aligned:
+        aligned = all_aligned(tracks, origin, args)
+        scores["Aligned excerpts"] = aligned, None
+        scores["Both"] = combine(of_embeddings, aligned, args.share), None
+    report = {
+        title: evaluate(names, groups, found, origin, shipped)
+        for title, (found, shipped) in scores.items()
+    }
+    print("\n".join(render(title, part) for title, part in report.items()))
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1))
+    return 0
 
 
 if __name__ == "__main__":

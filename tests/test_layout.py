@@ -21,7 +21,7 @@ ROWS = (
     ("submissions", "progress"),
     ("ingest", "training_set"),
     ("workspace", "candidates", "train"),
-    ("embed", "catalogue", "index", "pairs", "checkpoint", "training_batches"),
+    ("embed", "catalogue", "index", "pairs", "align", "checkpoint", "training_batches"),
     ("catalogue_verify", "frame_store", "extractor", "loss", "sampling", "thresholds"),
     ("catalogue_file", "catalogue_rows", "index_file", "features", "augment", "walk", "wording"),
     ("audio", "metrics", "vectors", "tags", "fma", "torch_audio"),
