@@ -68,6 +68,11 @@ class Embedded:
     dvectors: np.ndarray
 
 
+def other_row(row: int, n: int) -> int:
+    """Return the track that is mixed into, or hosts, the copies of a track."""
+    return (row + n // 2) % n
+
+
 def embed_job(job: Job) -> dict[str, Embedded]:
     """Return the reference (under "") and its copies, by alteration."""
     import torch
@@ -193,17 +198,26 @@ def evaluate(
     origin: dict[str, np.ndarray],
     shipped: float | None,
 ) -> dict:
-    """Count hits and false alarms of one kind of score."""
+    """Count hits and false alarms of one kind of score.
+
+    A copy with another track mixed in, or planted in another, holds that track as well: it is no
+    impostor of that copy and no rival of its original.
+    """
+    hosts = groups[[other_row(i, len(names)) for i in range(len(names))]]
+    related = {kind: groups[rows][:, None] == groups[None, :] for kind, rows in origin.items()}
+    for kind, rows in origin.items():
+        if ALTERATIONS[kind].needs_other:
+            related[kind] |= hosts[rows][:, None] == groups[None, :]
     upper = np.triu(groups[:, None] != groups[None, :], 1)
     impostors = [scores.originals[upper]]
-    for kind, rows in origin.items():
-        impostors.append(scores.copies[kind][groups[rows][:, None] != groups[None, :]])
+    for kind in origin:
+        impostors.append(scores.copies[kind][~related[kind]])
     negative = np.concatenate(impostors)
     table = []
     for kind, rows in origin.items():
         own = scores.copies[kind][np.arange(len(rows)), rows]
         # A natural duplicate of the original on top is no miss: it is the same recording.
-        same = groups[rows][:, None] == groups[None, :]
+        same = related[kind].copy()
         same[np.arange(len(rows)), rows] = False
         hit = top1_hit_rate(np.where(same, -np.inf, scores.copies[kind]), rows)
         table.append(
@@ -308,7 +322,7 @@ def main() -> int:
     jobs = [
         Job(
             path,
-            paths[(i + len(paths) // 2) % len(paths)],
+            paths[other_row(i, len(paths))],
             kinds if i % args.every == 0 else (),
             extractors,
             args.max_s,

@@ -151,7 +151,7 @@ def test_a_track_just_too_short_is_padded(make_tune, tiny_extractor):
     window = torch.cat([frames, frames[-missing:].flip(0)])[None]
     expected = embed_windows(tiny_extractor, window)[0].numpy()
     assert padded.dvectors.shape == (1, 16)
-    assert padded.embedding == pytest.approx(expected, abs=1e-5)
+    assert padded.embedding == pytest.approx(expected, abs=5e-4)  # float16
 
 
 def test_extractors_of_one_feature_config_share_a_file(write_tune, tiny_extractor, tiny_config):
@@ -200,8 +200,9 @@ def test_a_bad_file_is_an_audio_error(tmp_path, tiny_extractor):
 
 def test_the_embedding_is_the_normalised_mean_of_audible_dvectors():
     rng = np.random.default_rng(0)
-    dvectors = rng.normal(size=(4, 8)).astype(np.float32)
+    dvectors = rng.normal(size=(4, 8))
     dvectors /= np.linalg.norm(dvectors, axis=1, keepdims=True)
+    dvectors = dvectors.astype(np.float16).astype(np.float32)  # as they are stored
     pooled = pool_dvectors(dvectors, np.asarray([-10.0, -90.0, -20.0, -61.0]))
     mean = (dvectors[0] + dvectors[2]) / 2.0
     assert pooled.embedding == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
