@@ -48,8 +48,8 @@ class AlignConfig:
     query_step: int = 2
     span: int = 5
     n_doublings: int = 4
-    penalty: float = 0.6
-    contrast: float = 0.5
+    penalty: float = 0.8
+    contrast: float = 0.25
 
     def __post_init__(self) -> None:
         if self.max_tempo <= 1.0 or self.n_tempos < 1 or self.n_tempos % 2 == 0:
