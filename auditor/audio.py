@@ -69,7 +69,7 @@ class AudioInfo:
     declared_s : float or None
         Seconds that the header promises; None where the container has no such header.
     codec, container : str
-        FFmpeg's names.
+        FFmpeg's names; of the codec, not of its decoder: ``mp3``, not ``mp3float``.
     sample_rate_hz, n_channels : int
         Before conversion.
     bit_rate : int or None
@@ -260,7 +260,7 @@ class AudioReader:
             declared_s = declared_s * promise if declared_s > 0 else None
         return stream, AudioInfo(
             declared_s=declared_s,
-            codec=context.name,
+            codec=getattr(context.codec, "canonical_name", "") or context.name,
             container=name,
             sample_rate_hz=context.sample_rate,
             n_channels=context.layout.nb_channels,

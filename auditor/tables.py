@@ -17,9 +17,11 @@ from rich.text import Text
 
 from auditor.records import CheckResult, RecommendResult, Result, ScanResult, Track
 from auditor.wording import (
+    count_not_wholly_compared,
     false_alarm_rate,
     false_pairs,
     headline,
+    not_wholly_compared,
     pairs_with_tracks,
     show_count,
     show_score,
@@ -32,6 +34,9 @@ from auditor.wording import (
 
 N_ROWS_SHOWN = 100
 """Rows that ``print_table`` shows unless told otherwise; the report and the CSV hold them all."""
+
+N_PATHS_SHOWN = 10
+"""Tracks not wholly compared that ``print_table`` names, unless it is to show every row."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _TRACK_FIELDS = tuple(field.name for field in dataclasses.fields(Track))
@@ -71,6 +76,8 @@ def print_table(result: Result, console: Console, *, n_rows: int | None = N_ROWS
         console.print()
     for line in _last_lines(result):
         _print_line(console, line)
+    if not isinstance(result, RecommendResult):
+        _print_gaps(result, console, None if n_rows is None else N_PATHS_SHOWN)
 
 
 def to_csv(result: Result) -> str:
@@ -161,6 +168,19 @@ def _print_verdicts(result: CheckResult, console: Console, n_rows: int | None) -
         n_left = len(result.submissions) - n_rows
         _print_line(console, f"… and {show_count(n_left, 'more submission')}.")
     console.print()
+
+
+def _print_gaps(result: ScanResult | CheckResult, console: Console, n_paths: int | None) -> None:
+    is_check = isinstance(result, CheckResult)
+    tracks = not_wholly_compared(result.submissions if is_check else result.tracks)
+    if not tracks:
+        return
+    _print_line(console, count_not_wholly_compared(tracks, "submission" if is_check else "track"))
+    for track in tracks[:n_paths]:
+        said = f"  {show_text(track.path)}: {', '.join(track_badges(track))}"
+        console.print(Text(said), soft_wrap=True, highlight=False)
+    if n_paths is not None and len(tracks) > n_paths:
+        _print_line(console, f"… and {len(tracks) - n_paths:,} more, see the report.")
 
 
 def _print_line(console: Console, line: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from auditor.errors import ResultError
 from auditor.records import (
@@ -114,7 +114,11 @@ def show_rate(rate: float) -> str:
 def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
     if low is None or high is None:
         return ""
-    return f" (95 % {show(low)}–{show(high)})"
+    shown_low, shown_high = show(low), show(high)
+    if not shown_high.startswith("<"):
+        return f" (95 % {shown_low.replace('<', 'below ')}–{shown_high})"
+    below = shown_high.replace("<", "below ")
+    return f" (95 % {below})" if shown_low.startswith("<") else f" (95 % {shown_low} to {below})"
 
 
 def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
@@ -125,6 +129,8 @@ def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
     >>> use = ThresholdUse(0.9, "song.json", 8e-7, 2e-7, 19e-7, 0.8)
     >>> false_pairs(use, 1_000_000)
     '0.8 (95 % 0.2–1.9)'
+    >>> false_pairs(ThresholdUse(0.9, "song.json", 1e-7, 0.0, 8e-7, 1e-4), 1_000)
+    '<0.001 (95 % 0 to below 0.001)'
     """
     if use.expected_false_pairs is None:
         return "unknown"
@@ -150,6 +156,40 @@ def track_badges(track: Track) -> tuple[str, ...]:
     """Return what a reader must know of a track before trusting its scores."""
     known = (("truncated", track.truncated), ("silent", track.silent), ("missing", track.missing))
     return tuple(name for name, holds in known if holds)
+
+
+def comparison_gaps(track: Track) -> str:
+    """Return why a track was not compared, or not wholly; empty if it was, as a whole.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> comparison_gaps(SimpleNamespace(missing=False, silent=True, truncated=False))
+    'silent: no window is loud enough, so it was not compared'
+    """
+    if track.missing:
+        return "missing: the file that was scanned is no longer there, so it was not compared"
+    if track.silent:
+        return "silent: no window is loud enough, so it was not compared"
+    if track.truncated:
+        return (
+            "truncated: the file is cut short or damaged; only what could be decoded was compared"
+        )
+    return ""
+
+
+def not_wholly_compared(tracks: Iterable[Track]) -> list[Track]:
+    """Return the missing, then the silent, then the truncated tracks, each in the given order."""
+    odd = [track for track in tracks if comparison_gaps(track)]
+    return sorted(odd, key=lambda track: (not track.missing, not track.silent))
+
+
+def count_not_wholly_compared(tracks: Sequence[Track], noun: str) -> str:
+    """Return how many of these tracks are missing, silent and truncated; one may be several."""
+    badges = [badge for track in tracks for badge in track_badges(track)]
+    names = ("missing", "silent", "truncated")
+    counts = [f"{badges.count(name):,} {name}" for name in names if name in badges]
+    return f"{show_count(len(tracks), noun)} not wholly compared: {', '.join(counts)}"
 
 
 def pair_badges(pair: Pair, a: Track, b: Track, *, sides: tuple[str, str]) -> tuple[str, ...]:
@@ -238,6 +278,7 @@ def submission_verdict(submission: Track, n_flagged: int) -> str:
     """Return what is said of one submission of a check."""
     if submission.silent:
         return "not compared: no window is loud enough"
+    part = "; truncated, so only a part was compared" if submission.truncated else ""
     if n_flagged:
-        return f"flagged: {show_count(n_flagged, 'track')} at or above the threshold"
-    return "nothing at or above the threshold"
+        return f"flagged: {show_count(n_flagged, 'track')} at or above the threshold{part}"
+    return f"nothing at or above the threshold{part}"

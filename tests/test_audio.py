@@ -75,6 +75,17 @@ def test_every_codec_round_trips(tmp_path, codec, rate):
     assert abs(int(spectrum.argmax()) - 440) <= 1
 
 
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [("wav", "pcm_s16le"), ("mp3", "mp3"), ("aac", "aac"), ("ogg", "vorbis"), ("opus", "opus")],
+)
+def test_the_codec_is_named_not_its_decoder(tmp_path, codec, name):
+    path = tmp_path / f"track.{EXTENSIONS[codec]}"
+    write_audio(path, tone(0.5), codec=codec)
+    with AudioReader(path) as reader:
+        assert reader.info.codec == name
+
+
 @pytest.mark.parametrize("codec", ["wav", "flac", "mp3", "ogg", "aac"])
 def test_stereo_has_the_level_of_mono(codec):
     mono = noise(3.0, rate=44_100)

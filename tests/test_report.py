@@ -298,6 +298,41 @@ def test_every_truncated_track_counts() -> None:
     assert "Truncated 0 of the submissions" in Page(render_html(make_check())).text
 
 
+def test_scan_lists_the_tracks_that_were_not_wholly_compared() -> None:
+    heading = "Tracks not compared, or not wholly"
+    assert heading not in Page(render_html(make_scan())).text
+    odd = (
+        make_track("cut", truncated=True),
+        make_track("hush", silent=True, title="<b>Hush</b>"),
+        make_track("gone", missing=True, truncated=True),
+    )
+    scan = make_scan()
+    html = render_html(dataclasses.replace(scan, tracks=scan.tracks + odd))
+    text = Page(html).text
+    section = text[text.index("flagged pair says nothing") : text.index("Skipped files")]
+    assert heading in text
+    assert "Title gone gone · 3:42 · mp3 · CC0 1.0 music/gone.mp3 missing: the file" in section
+    assert "<b>Hush</b> hush · 3:42 · mp3 · CC0 1.0 music/hush.mp3 silent: no window" in section
+    assert "Title cut cut · 3:42 · mp3 · CC0 1.0 music/cut.mp3 truncated: the file" in section
+    assert section.index("Title gone") < section.index("Hush") < section.index("Title cut")
+    assert "000000" not in section
+
+
+def test_many_tracks_not_wholly_compared_unfold() -> None:
+    missing = tuple(make_track(f"m{i}", missing=True) for i in range(30))
+    page = Page(render_html(make_scan(0, tracks=missing)))
+    assert "18 more" in page.text
+    assert all(f"music/m{i}.mp3 missing: " in page.text for i in range(30))
+
+
+def test_check_says_that_a_submission_is_truncated() -> None:
+    check = make_check()
+    cut = tuple(dataclasses.replace(track, truncated=True) for track in check.submissions)
+    text = Page(render_html(dataclasses.replace(check, submissions=cut))).text
+    assert text.count("at or above the threshold; truncated, so only a part was compared") == 2
+    assert "Title q not compared: no window is loud enough" in text
+
+
 def test_badges_of_a_pair() -> None:
     scan = make_scan(1)
     tracks = (

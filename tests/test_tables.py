@@ -214,6 +214,65 @@ def test_show_text_is_one_line_without_controls(text: str) -> None:
     assert show_text(shown) == shown
 
 
+def test_table_names_the_tracks_that_were_not_wholly_compared() -> None:
+    odd = (
+        make_track("cut", truncated=True),
+        make_track("hush", silent=True),
+        make_track("gone", missing=True, path="music/" + "deep/" * 30 + "gone.mp3"),
+    )
+    text = printed(make_scan(make_track("a"), *odd))
+    counts, *paths = text.splitlines()[-4:]
+    assert counts == "3 tracks not wholly compared: 1 missing, 1 silent, 1 truncated"
+    assert paths == [
+        f"  music/{'deep/' * 30}gone.mp3: missing",
+        "  music/hush.mp3: silent",
+        "  music/cut.mp3: truncated",
+    ]
+    assert "not wholly compared" not in printed(SCAN)
+
+
+def test_table_names_at_most_10_of_them_unless_it_shows_everything() -> None:
+    scan = make_scan(*(make_track(f"t{i:02}", missing=True) for i in range(12)))
+    text = printed(scan)
+    assert "12 tracks not wholly compared: 12 missing\n" in text
+    assert text.count(".mp3: missing\n") == 10
+    assert text.endswith("… and 2 more, see the report.\n")
+    assert printed(scan, n_rows=None).count(".mp3: missing\n") == 12
+
+
+def test_check_table_says_which_submissions_were_not_wholly_compared() -> None:
+    submissions = (
+        make_track("s", truncated=True),
+        make_track("n", truncated=True),
+        make_track("q", silent=True),
+    )
+    check = make_check(submissions, (make_track("a", truncated=True),), Pair("s", "a", 0.95))
+    text = printed(check, width=120)
+    part = "at or above the threshold; truncated, so only a part was compared\n"
+    assert f"Artist – Title s: flagged: 1 track {part}" in text
+    assert f"Artist – Title n: nothing {part}" in text
+    assert text.endswith(
+        "3 submissions not wholly compared: 1 silent, 2 truncated\n"
+        "  music/q.mp3: silent\n  music/s.mp3: truncated\n  music/n.mp3: truncated\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("far_low", "far_high", "shown"),
+    [
+        (0.0, 1e-9, "<0.001 (95 % 0 to below 0.001)"),
+        (1e-10, 1e-9, "<0.001 (95 % below 0.001)"),
+        (1e-10, 1e-5, "<0.001 (95 % below 0.001–1)"),
+        (0.0, 1e-5, "<0.001 (95 % 0–1)"),
+    ],
+)
+def test_intervals_that_reach_below_what_is_shown(
+    far_low: float, far_high: float, shown: str
+) -> None:
+    use = ThresholdUse(0.9, "song.json", 5e-10, far_low, far_high, 5e-5)
+    assert false_pairs(use, 100_000) == shown
+
+
 def test_unlisted_track_is_named() -> None:
     scan = make_scan(make_track("a"), pairs=(Pair("a", "zz", 0.9),))
     with pytest.raises(ResultError, match="names the track 'zz' but does not list it"):

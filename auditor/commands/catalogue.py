@@ -127,14 +127,16 @@ def verify(
         problems = catalogue.verify(hashes=hashes)
         if not problems:
             problems = [entry["problem"] for entry in _indexes(catalogue) if entry["problem"]]
+        problems += _missing(catalogue)
     if form is ListFormat.JSON:
         _print_json(problems)
     else:
-        from auditor.wording import show_text
+        from auditor.wording import show_count, show_text
 
         for problem in problems:
             print(show_text(problem))
-        print(f"{len(problems)} problems" if problems else "all is well", file=sys.stderr)
+        said = show_count(len(problems), "problem") if problems else "all is well"
+        print(said, file=sys.stderr)
     if problems:
         raise typer.Exit(EXIT_PROBLEMS)
 
@@ -177,6 +179,21 @@ def _open(workspace: Path | None) -> Catalogue:
     from auditor.workspace import workspace_directory
 
     return Catalogue.open(_file(workspace_directory(workspace)), read_only=True)
+
+
+def _missing(catalogue: Catalogue) -> list[str]:
+    """Return what is to be said of each track that is marked missing."""
+    from auditor.errors import CatalogueError
+
+    try:
+        missing = [track for track in catalogue.tracks() if track.missing]
+    except CatalogueError:  # a row that cannot be read is a problem that verify has named
+        return []
+    return [
+        f"track {track.id}: {track.path} is missing: the file that was scanned is no longer there. "
+        f"Put it back and run: audit scan DIR, or run: audit catalogue remove {track.id}"
+        for track in missing
+    ]
 
 
 def _indexes(catalogue: Catalogue, *, measure: bool = False) -> list[dict[str, Any]]:

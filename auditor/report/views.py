@@ -21,10 +21,12 @@ from auditor.report.rows import (
     track_view,
 )
 from auditor.wording import (
+    comparison_gaps,
     false_alarm_rate,
     false_pairs,
     find_track,
     headline,
+    not_wholly_compared,
     pairs_with_tracks,
     show_count,
     show_score,
@@ -129,6 +131,10 @@ def _scan_view(result: ScanResult) -> dict[str, Any]:
             for cluster, tracks in zip(result.clusters, in_clusters, strict=True)
         ],
         "n_open": N_OPEN,
+        "gaps": [
+            (track_view(track), comparison_gaps(track))
+            for track in not_wholly_compared(result.tracks)
+        ],
         "charts": [chart.draw(filled, threshold, width=w) for w in (1040, 350)] if filled else [],
         "bins": [(show_score(low), show_score(high), f"{n:,}") for low, high, n in filled],
     }
