@@ -199,14 +199,15 @@ def _below(
 ) -> tuple[list[str], list[str], np.ndarray]:
     """Return paths, hashes and embeddings of the catalogue's tracks below the roots."""
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
-    prefixes = [os.path.abspath(os.fsencode(root)) for root in roots]
+    # The catalogue holds paths below the real root.
+    prefixes = [os.path.realpath(os.fsencode(root)) for root in roots]
     path_of = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
     hash_of = {track.id: track.sha256 for track in workspace.catalogue.tracks()}
     rows = [
         row
         for row, track_id in enumerate(ids)
         if any(
-            path_of[track_id] == prefix or path_of[track_id].startswith(prefix + b"/")
+            path_of[track_id] == prefix or path_of[track_id].startswith(prefix.rstrip(b"/") + b"/")
             for prefix in prefixes
         )
     ]

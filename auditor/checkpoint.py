@@ -7,8 +7,8 @@
     <run>/lock                      held by the one process that trains
 
 The checkpoint's metadata say which run it belongs to: ``identity``, the configurations as JSON, and
-``data``, the SHA-256 of the music, which older checkpoints lack.  Safetensors, JSON and CSV, never
-pickle.
+``data``, the SHA-256 of all it hears of its music, which older checkpoints lack.  Safetensors, JSON
+and CSV, never pickle.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def save_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
     identity : str
         Of the run's settings; a run with other ones may not resume from here.
     data : str
-        SHA-256 of the music; left out if empty.
+        SHA-256 of the music, see ``training_set.music_sha256``; left out if empty.
     """
     tensors = {f"model.{k}": v for k, v in state.extractor.state_dict().items()}
     tensors |= {f"loss.{k}": v for k, v in state.loss.state_dict().items()}
@@ -139,7 +139,10 @@ def save_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
     if data:
         header["data"] = data
     part = path.with_suffix(".part")
-    part.write_bytes(pack_tensors(tensors, header))
+    with part.open("wb") as file:
+        file.write(pack_tensors(tensors, header))
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(part, path)
 
 

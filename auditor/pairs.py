@@ -27,6 +27,9 @@ from auditor.vectors import (
 N_BINS = 200
 """Bins of the score histogram, of equal width on [-1, 1]."""
 
+MAX_PAIRS = 200_000
+"""Most flagged pairs of one scan: more fill no report that can be read, and much memory."""
+
 _STRIPE = 1 << 18
 """Scores that are binned at once: few enough to stay in the processor's cache."""
 
@@ -88,7 +91,7 @@ def find_pairs(
     threshold: float,
     *,
     block: int = 2048,
-    max_pairs: int = 5_000_000,
+    max_pairs: int = MAX_PAIRS,
     progress: Progress | None = None,
 ) -> PairHits:
     """Return every pair of rows a < b whose exact score is at or above the threshold.
@@ -272,7 +275,7 @@ def _search(
             near = product >= low
             if near.any():
                 if n_found + np.count_nonzero(product >= sure) > limits.max_pairs:
-                    raise _too_many(threshold, limits.max_pairs)
+                    raise too_many_pairs(threshold, limits.max_pairs)
                 rows_a, rows_b = np.nonzero(near)
                 rows_a += row
                 rows_b += column
@@ -281,7 +284,7 @@ def _search(
                 found.append((rows_a[keep], rows_b[keep], scores[keep]))
                 n_found += np.count_nonzero(keep)
                 if n_found > limits.max_pairs:
-                    raise _too_many(threshold, limits.max_pairs)
+                    raise too_many_pairs(threshold, limits.max_pairs)
             if limits.progress is not None:
                 limits.progress(n_done, n_total)
     counts[N_BINS - 1] += counts[N_BINS]
@@ -291,7 +294,13 @@ def _search(
     return PairHits(rows_a[order], rows_b[order], scores[order], counts[:N_BINS])
 
 
-def _too_many(threshold: float, max_pairs: int) -> UsageError:
+def too_many_pairs(threshold: float, max_pairs: int) -> UsageError:
+    """Return the error of a threshold that more than ``max_pairs`` pairs reach."""
+    if threshold >= 1.0:
+        return UsageError(
+            f"more than {max_pairs:,} pairs score {threshold:g} or above: the catalogue holds "
+            "many copies of the same tracks. Remove some with: audit catalogue remove"
+        )
     return UsageError(
         f"more than {max_pairs:,} pairs score {threshold:g} or above: the threshold is too low to "
         f"tell tracks apart. Give a higher one, for example --threshold {(threshold + 1) / 2:.2f}"

@@ -7,11 +7,13 @@ the highest counted score only an upper bound is known.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 from itertools import pairwise
 from pathlib import Path
 
@@ -156,25 +158,36 @@ class Thresholds:
         Raises
         ------
         ThresholdError
-            If so low a rate was not counted.
+            If so low a rate was not counted: it is below one in all the pairs, or no threshold
+            that a score can reach has it.
         """
-        lowest = 1.0
-        for point in self.operating_points:
-            if point.threshold > 1.0:  # above every score: it would flag nothing at all
-                break
-            if point.far <= far:
-                return point.threshold
-            lowest = point.far
+        lowest = 1.0 / max(1, self.n_nonmatching_pairs)
+        # Above 1 lies no score: such a threshold would flag nothing at all.
+        points = [point for point in self.operating_points if point.threshold <= 1.0]
+        if far >= lowest * (1.0 - 1e-9):
+            for point in points:
+                if point.far <= far:
+                    return point.threshold
+        lowest = max(lowest, points[-1].far) if points else 1.0
         raise ThresholdError(
             f"a FAR of {far:g} was asked for; {self.n_nonmatching_pairs:,} pairs of {self.data} "
-            f"reach down to {lowest:g}. Ask for at least that, or give --threshold."
+            f"can show {_rounded_up(lowest)} at the lowest. Give --far {_rounded_up(lowest)}, "
+            "run audit calibrate on more music, or give --threshold."
         )
 
 
 def _interpolate(a: float, b: float, share: float) -> float:
+    if share in (0.0, 1.0):  # at a point, the very rate that was counted
+        return b if share else a
     if a <= 0.0 or b <= 0.0:
         return a + share * (b - a)
     return math.exp(math.log(a) + share * (math.log(b) - math.log(a)))
+
+
+def _rounded_up(rate: float) -> str:
+    """Return a rate to two digits and never below it, so that it can be asked for as shown."""
+    up = Context(prec=2, rounding=ROUND_CEILING).create_decimal(repr(float(rate)))
+    return f"{float(up):g}"
 
 
 def load_thresholds(path: str | os.PathLike[str]) -> Thresholds:
@@ -201,26 +214,58 @@ def load_thresholds(path: str | os.PathLike[str]) -> Thresholds:
 
 
 def save_thresholds(thresholds: Thresholds, path: str | os.PathLike[str]) -> Path:
-    """Write a threshold file, replacing what is there in one step."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(to_json(thresholds), indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
-    return path
-
-
-def find_thresholds(weights_id: str, directories: Sequence[Path]) -> tuple[Thresholds, Path] | None:
-    """Return the first calibration of the given weights, in the order of the folders.
+    """Write a threshold file, replacing what is there in one step.
 
     Raises
     ------
     ThresholdError
-        If a file of those folders is damaged.
+        If it cannot be written.
+    """
+    path = Path(path)
+    part = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(to_json(thresholds), indent=1) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise ThresholdError(
+            f"{show_path(path)} cannot be written: {error.strerror or error}. "
+            "Free some space or mend the permissions, or give another --output."
+        ) from None
+    return path
+
+
+def find_thresholds(
+    weights_id: str, directories: Sequence[Path], *, damaged: list[Path] | None = None
+) -> tuple[Thresholds, Path] | None:
+    """Return the first calibration of the given weights, in the order of the folders.
+
+    Parameters
+    ----------
+    weights_id : str
+    directories : sequence of pathlib.Path
+    damaged : list of pathlib.Path, optional
+        If given, damaged files are passed over and added to it.
+
+    Raises
+    ------
+    ThresholdError
+        If a file of those folders is damaged and ``damaged`` is not given.
     """
     for directory in directories:
         for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
-            thresholds = load_thresholds(path)
+            try:
+                thresholds = load_thresholds(path)
+            except ThresholdError:
+                if damaged is None:
+                    raise
+                damaged.append(path)
+                continue
             if thresholds.weights_id == weights_id:
                 return thresholds, path
     return None
@@ -255,8 +300,9 @@ def choose_threshold(
     Raises
     ------
     ThresholdError
-        If nothing is calibrated for these weights and no threshold is given, or the named file is
-        of other weights.
+        If nothing is calibrated for these weights and no threshold is given, the rate was not
+        counted, the named file is damaged or of other weights, or a file in the folders is damaged
+        and no threshold is given.
     """
     if threshold is not None and far is not None:
         raise ThresholdError("--threshold and --far exclude each other. Give one of them.")
@@ -264,6 +310,7 @@ def choose_threshold(
         raise ThresholdError(f"--threshold is {threshold}; a cosine lies in [-1, 1].")
     if far is not None and not 0.0 < far <= 1.0:
         raise ThresholdError(f"--far is {far}; a rate lies in (0, 1].")
+    damaged: list[Path] | None = None if threshold is None else []
     if file is not None:
         found = load_thresholds(file), Path(file)
         if found[0].weights_id != weights_id:
@@ -272,16 +319,19 @@ def choose_threshold(
                 f"extractor in use is {weights_id}. Run: audit calibrate"
             )
     else:
-        found = find_thresholds(weights_id, directories)
+        found = find_thresholds(weights_id, directories, damaged=damaged)
+    notes = [
+        f"{show_path(path)} is damaged or cannot be read, and was passed over."
+        for path in damaged or ()
+    ]
     if found is None:
         if threshold is None:
             raise ThresholdError(
                 f"no threshold is calibrated for weights {weights_id}. "
                 "Run: audit calibrate DIR, or give --threshold."
             )
-        return ThresholdUse(
-            threshold, "given by hand", note="No error rate: nothing is calibrated."
-        )
+        notes.insert(0, "No error rate: nothing is calibrated.")
+        return ThresholdUse(threshold, "given by hand", note=" ".join(notes))
     thresholds, path = found
     if far is not None:
         threshold = thresholds.threshold_at(far)
@@ -290,9 +340,10 @@ def choose_threshold(
         source = f"given by hand; rates from {source}"
     chosen = thresholds.threshold if threshold is None else threshold
     rate, low, high = thresholds.far_at(chosen)
-    note = ""
     if chosen > thresholds.operating_points[-1].threshold:
-        note = "Above every score counted in calibration: only the upper bound is known."
+        notes.insert(0, "Above every score counted in calibration: only the upper bound is known.")
     elif chosen < thresholds.operating_points[0].threshold:
-        note = "Below every calibrated threshold: the rate is at least this."
-    return ThresholdUse(chosen, source, far=rate, far_low=low, far_high=high, note=note)
+        notes.insert(0, "Below every calibrated threshold: the rate is at least this.")
+    if far is not None and high > far:
+        notes.insert(0, f"A rate of {far:g} was asked for; it may be up to {_rounded_up(high)}.")
+    return ThresholdUse(chosen, source, far=rate, far_low=low, far_high=high, note=" ".join(notes))

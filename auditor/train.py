@@ -99,6 +99,7 @@ def train_extractor(
     directory: Path,
     name: str,
     data: dict[str, Any],
+    music_sha256: str = "",
     alterations: BandAlterations | None = None,
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> Path:
@@ -114,8 +115,10 @@ def train_extractor(
     name : str
         Of the weights file.
     data : dict
-        What the weights' header says of the music: names, counts, hours.  Its ``sha256``, if any,
-        goes into the checkpoint, and a run on other music does not resume from there.
+        What the weights' header says of the music: names, counts, hours.
+    music_sha256 : str
+        Of ``training_set.music_sha256``.  Goes into the checkpoint, and a run on other music does
+        not resume from there; empty to leave it out.
     alterations : BandAlterations, optional
     report : callable, optional
         Called with each row of the curve.
@@ -146,7 +149,7 @@ def train_extractor(
         {"config": to_json(config), "train": to_json(train), "alterations": to_json(alterations)},
         sort_keys=True,
     )
-    belongs = {"identity": identity, "data": str(data.get("sha256", ""))}
+    belongs = {"identity": identity, "data": music_sha256}
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         return make_batch(tracks, step, config=config, train=train, alterations=alterations)

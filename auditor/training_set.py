@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -189,6 +190,22 @@ def gather_training_set(
         sha256=hashlib.sha256("".join(sorted(s.sha256 for s in usable)).encode()).hexdigest(),
         skipped=(*walk.unreadable, *skipped),
     )
+
+
+def music_sha256(sets: Sequence[TrainingSet], *, by_label: bool) -> str:
+    """Return one hash over all that a run hears of its music: what a run that resumes must share.
+
+    Parameters
+    ----------
+    sets : sequence of TrainingSet
+        The training music, and the validation music if that is a set of its own.
+    by_label : bool
+        Count the labels in, as needed where classes are genres.
+    """
+    parts = [
+        (s.sha256, s.tracks.pool.groups, s.tracks.pool.labels if by_label else ()) for s in sets
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _label(

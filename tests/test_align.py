@@ -1,4 +1,4 @@
-"""The aligned score: the right line is found, and no line leads from one reference into the next."""
+"""The aligned score: the right line is found, and none leads from one reference to the next."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,21 @@ def test_saving_twice_gives_the_same_bytes(saved):
     save_checkpoint(path, state, identity="settings", data="ab" * 32)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_replaces_the_last(saved, monkeypatch):
+    state, path = saved
+    synced = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda n: (sync(n), synced.append(os.fstat(n).st_ino)))
+
+    def replace_synced(part, target):
+        assert os.stat(part).st_ino in synced
+        replace(part, target)
+
+    monkeypatch.setattr(os, "replace", replace_synced)
+    save_checkpoint(path, state, identity="settings")
+    assert synced
 
 
 @pytest.mark.parametrize("data", ["cd" * 32, ""])

@@ -354,6 +354,29 @@ def test_catalogue_verify(tmp_path, weights, music, workspace):
     assert len(json.loads(damaged.stdout)) == 1
 
 
+def test_catalogue_verify_names_files_that_a_scan_found_gone(tmp_path, weights, music):
+    folder = tmp_path / "music"
+    shutil.copytree(music, folder)
+    workspace = tmp_path / "own"
+    command = ("scan", folder, "-w", workspace, *given(weights), "--no-report")
+    assert invoke(*command).exit_code == 1
+    track_id = ids_of(workspace)["tune1.wav"]
+    (folder / "tune1.wav").unlink()
+    scan = invoke(*command)
+    assert scan.exit_code in (0, 1), scan.output
+    assert "1 track not wholly compared: 1 missing\n" in scan.stdout
+    assert "tune1.wav: missing\n" in scan.stdout
+    verified = invoke("catalogue", "verify", "-w", workspace)
+    assert verified.exit_code == 1
+    (line,) = verified.stdout.splitlines()
+    assert line.startswith(f"track {track_id}: ")
+    assert "tune1.wav is missing" in line
+    assert f"audit catalogue remove {track_id}" in line
+    assert verified.stderr == "1 problem\n"
+    assert invoke("catalogue", "remove", track_id, "--yes", "-w", workspace).exit_code == 0
+    assert invoke("catalogue", "verify", "-w", workspace).stderr == "all is well\n"
+
+
 def test_catalogue_stats_measures_the_index(scanned):
     result = invoke("catalogue", "stats", "-w", scanned)
     assert result.exit_code == 0
@@ -408,6 +431,13 @@ def test_train_prints_the_weights_and_resumes(tmp_path, music):
     other = invoke(*command, "--seed", 1)
     assert other.exit_code == 2
     assert "other settings" in other.stderr
+    (tmp_path / "same.tsv").write_text("a\tb\ntune1.wav\ttune2.wav\n")
+    validated = (*command, "--validation", music)
+    other = invoke(*validated)
+    assert (other.exit_code, "belongs to a run on other music" in other.stderr) == (2, True)
+    assert invoke(*validated, "--name", "validated").exit_code == 0
+    other = invoke(*validated, "--name", "validated", "--same", tmp_path / "same.tsv")
+    assert (other.exit_code, "belongs to a run on other music" in other.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(

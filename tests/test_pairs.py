@@ -164,6 +164,18 @@ def test_too_many_pairs_say_what_to_type(block):
         pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=n - 1)
     with pytest.raises(UsageError, match="more than 9 pairs"):
         pairs.find_cross_pairs(embeddings[:2], embeddings, 0.5, max_pairs=9)
+    with pytest.raises(UsageError, match="many copies .* Remove some with: audit catalogue remove"):
+        pairs.find_pairs(np.eye(1, 8, dtype=np.float32).repeat(9, 0), 1.0, max_pairs=8)
+
+
+def test_a_scan_holds_no_more_pairs_than_a_report_can():
+    embeddings = np.eye(1, 8, dtype=np.float32).repeat(640, 0)
+    assert pairs.n_pairs(640) > pairs.MAX_PAIRS
+    with pytest.raises(
+        UsageError, match=r"more than 200,000 pairs score 0\.5 .* --threshold 0\.75"
+    ):
+        pairs.find_pairs(embeddings, 0.5)
+    assert len(pairs.find_pairs(embeddings[:600], 0.5).scores) == pairs.n_pairs(600)
 
 
 @pytest.mark.parametrize(

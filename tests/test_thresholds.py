@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from itertools import pairwise
 
 import pytest
@@ -89,8 +90,10 @@ def test_threshold_at_keeps_its_promise_or_says_how_far_it_reaches(made, far):
     try:
         threshold = made.threshold_at(far)
     except ThresholdError:
-        assert all(point.far > far for point in made.operating_points)
+        uncounted = far * made.n_nonmatching_pairs < 1.0
+        assert uncounted or all(point.far > far for point in made.operating_points)
         return
+    assert far * made.n_nonmatching_pairs >= 1.0 - 1e-6
     assert made.far_at(threshold)[0] <= far * (1 + 1e-9)
     lower = [p for p in made.operating_points if p.threshold < threshold]
     assert all(point.far > far for point in lower)
@@ -105,13 +108,35 @@ def test_far_beyond_the_points_is_bounded_not_extrapolated():
 
 def test_threshold_at_refuses_a_rate_that_was_not_counted():
     cut = make(operating_points=POINTS[:2])
-    with pytest.raises(ThresholdError, match=r"1e-06 was asked for; 1,770 pairs .* down to 0\.01"):
+    message = r"1e-06 was asked for; 1,770 pairs of tunes can show 0\.01 at the lowest"
+    with pytest.raises(ThresholdError, match=message):
         cut.threshold_at(1e-6)
+
+
+def test_threshold_at_refuses_a_rate_below_one_pair_in_all():
+    message = (
+        r"1,770 pairs of tunes can show 0\.00057 at the lowest\. Give --far 0\.00057, "
+        r"run audit calibrate on more music, or give --threshold\."
+    )
+    for far in (1e-6, 0.99 / 1770):
+        with pytest.raises(ThresholdError, match=message):
+            make().threshold_at(far)
+    assert make().threshold_at(1 / 1770) == 0.9
+
+
+@given(st.integers(1, 10**7))
+def test_the_lowest_rate_that_is_named_can_be_asked_for(n):
+    made = make(n_nonmatching_pairs=n)
+    with pytest.raises(ThresholdError) as caught:
+        made.threshold_at(0.5 / n)
+    named = float(str(caught.value).split("--far ")[1].split(",")[0])
+    assert 1 / n <= named <= 1.1001 / n
+    assert made.threshold_at(named) >= 0.5
 
 
 def test_threshold_at_never_gives_a_threshold_that_no_score_reaches():
     above = (*POINTS[:2], OperatingPoint(1.0 + 1e-7, 0.0, 0.0, 0.004))
-    with pytest.raises(ThresholdError, match=r"reach down to 0\.01"):
+    with pytest.raises(ThresholdError, match=r"can show 0\.01 at the lowest"):
         make(operating_points=above).threshold_at(1e-6)
 
 
@@ -121,6 +146,30 @@ def test_a_file_round_trips_and_replaces_in_one_step(tmp_path):
     assert save_thresholds(make(data="other"), path) == path
     assert load_thresholds(path) == make(data="other")
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_is_on_the_disk_before_it_replaces_another(tmp_path, monkeypatch):
+    synced = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda n: (sync(n), synced.append(os.fstat(n).st_ino)))
+
+    def replace_synced(part, path):
+        assert os.stat(part).st_ino in synced
+        replace(part, path)
+
+    monkeypatch.setattr(os, "replace", replace_synced)
+    assert load_thresholds(save_thresholds(make(), tmp_path / "a.json")) == make()
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    message = r"a\.json cannot be written: .*or give another --output"
+    with pytest.raises(ThresholdError, match=message):
+        save_thresholds(make(), tmp_path / "file" / "a.json")
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(ThresholdError, match=message):
+        save_thresholds(make(), tmp_path / "a.json")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "file"]
 
 
 @pytest.mark.parametrize(
@@ -211,6 +260,32 @@ def test_choose_by_rate_and_by_hand(tmp_path):
     below = choose_threshold(WEIGHTS, [tmp_path], threshold=0.3)
     assert below.far_high == 1.0
     assert "at least this" in below.note
+
+
+def test_choose_by_rate_tells_where_the_interval_reaches_above_it(tmp_path):
+    save_thresholds(make(), tmp_path / "a.json")
+    use = choose_threshold(WEIGHTS, [tmp_path], far=0.001)
+    assert (use.threshold, use.far, use.far_high) == (0.9, 0.0, 0.004)
+    assert use.note == "A rate of 0.001 was asked for; it may be up to 0.004."
+    assert choose_threshold(WEIGHTS, [tmp_path], far=0.05).note == ""
+
+
+def test_a_damaged_file_does_not_stop_a_threshold_by_hand(tmp_path):
+    own, shipped = tmp_path / "own", tmp_path / "shipped"
+    own.mkdir()
+    (own / "bad.json").write_text("{")
+    with pytest.raises(ThresholdError, match="bad.json is no threshold file"):
+        choose_threshold(WEIGHTS, [own])
+    with pytest.raises(ThresholdError, match="bad.json is no threshold file"):
+        choose_threshold(WEIGHTS, [own], far=0.1)
+    use = choose_threshold(WEIGHTS, [own, shipped], threshold=0.7)
+    assert (use.threshold, use.far) == (0.7, None)
+    assert "nothing is calibrated" in use.note
+    assert "bad.json is damaged or cannot be read" in use.note
+    save_thresholds(make(), shipped / "a.json")
+    use = choose_threshold(WEIGHTS, [own, shipped], threshold=0.7)
+    assert (use.threshold, use.far) == (0.7, 0.01)
+    assert "bad.json is damaged or cannot be read" in use.note
 
 
 def test_choose_by_hand_without_a_calibration_states_no_rate(tmp_path):

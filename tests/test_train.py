@@ -294,10 +294,10 @@ def test_a_run_with_another_network_or_other_alterations_is_refused(whole, train
 
 def test_a_run_on_other_music_is_refused(train, tmp_path):
     short = dataclasses.replace(SHORT, n_steps=4)
-    one = train(tmp_path, short, data={"sha256": "1" * 64})
-    assert train(tmp_path, short, data={"sha256": "1" * 64}) == one
+    one = train(tmp_path, short, music_sha256="1" * 64)
+    assert train(tmp_path, short, music_sha256="1" * 64) == one
     with pytest.raises(WeightsError, match=r"a run on other music .*'1{8}', here '2{8}'"):
-        train(tmp_path, short, data={"sha256": "2" * 64})
+        train(tmp_path, short, music_sha256="2" * 64)
 
 
 def test_a_run_whose_checkpoint_names_no_music_resumes_and_names_it(whole, train, tmp_path):
@@ -305,7 +305,8 @@ def test_a_run_whose_checkpoint_names_no_music_resumes_and_names_it(whole, train
     _, header = unpack_tensors((tmp_path / CHECKPOINT).read_bytes())
     assert "data" not in header
     data = {"n_tracks": 8, "sha256": "1" * 64}
-    assert load_extractor(train(tmp_path, data=data)).summary["data"] == data
+    again = train(tmp_path, data=data, music_sha256="2" * 64)
+    assert load_extractor(again).summary["data"] == data
 
 
 def test_two_runs_in_one_folder_do_not_mix(train, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from auditor.errors import UsageError
 from auditor.sampling import SamplingPool
 from auditor.training_batches import TrainingTracks
 from auditor.training_set import (
+    TrainingSet,
     gather_training_set,
     genre_label,
     group_tracks,
+    music_sha256,
     read_same_list,
     select_tracks,
     split_validation,
@@ -218,3 +221,27 @@ def test_no_music_to_train_on(tmp_path, tiny_config):
             UsageError, match=r"no audio that can be decoded. Give folders of music"
         ):
             gather_training_set(roots, config=tiny_config, frames_dir=tmp_path / "frames")
+
+
+def test_the_hash_of_a_run_covers_all_it_hears():
+    def made(sha256="a", groups=(0, 1), labels=("x", "y")) -> TrainingSet:
+        pool = dataclasses.replace(tracks_of([0, 1]).pool, groups=groups, labels=labels)
+        return TrainingSet(TrainingTracks((), pool), 1.0, sha256, ())
+
+    def hashed(*sets, by_label=True) -> str:
+        return music_sha256(sets, by_label=by_label)
+
+    one = hashed(made(), made("b"))
+    assert one == hashed(made(), made("b"))
+    others = [
+        hashed(made()),
+        hashed(made("b"), made()),
+        hashed(made("c"), made("b")),
+        hashed(made(), made("c")),
+        hashed(made(groups=(0, 0)), made("b")),
+        hashed(made(), made("b", groups=(0, 0))),
+        hashed(made(labels=("x", "x")), made("b")),
+        hashed(made(), made("b", labels=("x", "x"))),
+    ]
+    assert len({one, *others}) == len(others) + 1
+    assert hashed(made(), by_label=False) == hashed(made(labels=("z", "z")), by_label=False)

@@ -35,7 +35,7 @@ from auditor.errors import UsageError
 EXAMPLES = """\b
 Examples:
   audit check new.mp3
-  audit check submissions/ --far 1e-6 --format json
+  audit check submissions/ --far 1e-3 --format json
   audit check new.mp3 --add
 
 Exit code: 0 nothing flagged, 1 something flagged, 2 error.

@@ -96,7 +96,7 @@ FarOption = Annotated[
         "--far",
         min=0.0,
         max=1.0,
-        help="Take the calibrated threshold of this false alarm rate per pair, such as 1e-6.",
+        help="Take the calibrated threshold of this false alarm rate per pair, such as 1e-3.",
     ),
 ]
 ThresholdFileOption = Annotated[

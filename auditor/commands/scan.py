@@ -36,7 +36,7 @@ from auditor.errors import UsageError
 EXAMPLES = """\b
 Examples:
   audit scan music/
-  audit scan music/ demos/ --far 1e-6 --open
+  audit scan music/ demos/ --far 1e-3 --open
   audit scan fma_small/ --fma fma_metadata/ --workspace fma
   audit scan --threshold 0.9 --format json > pairs.json
 

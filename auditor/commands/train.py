@@ -163,7 +163,7 @@ def train(
 
     from auditor.fma import load_fma
     from auditor.train import train_extractor
-    from auditor.training_set import read_same_list, split_validation
+    from auditor.training_set import music_sha256, read_same_list, split_validation
 
     gathering: dict[str, Any] = {
         "config": config,
@@ -174,9 +174,10 @@ def train(
         "jobs": jobs,
     }
     gathered = _gather(roots, gathering, quiet)
+    heard = [gathered]
     if validation:
-        checked = _gather(validation, gathering, quiet)
-        tracks, held_out = gathered.tracks, checked.tracks
+        heard.append(_gather(validation, gathering, quiet))
+        tracks, held_out = (one.tracks for one in heard)
     else:
         n_groups = len(set(gathered.tracks.pool.groups))
         tracks, held_out = split_validation(
@@ -207,6 +208,7 @@ def train(
             "hours": gathered.n_hours,
             "sha256": gathered.sha256,
         },
+        music_sha256=music_sha256(heard, by_label=classes is Classes.GENRE),
         report=report,
     )
     print(show_path(weights))
