@@ -21,7 +21,16 @@ from auditor.errors import IndexFileError, show_path
 from auditor.fma import load_fma
 from auditor.index import TrackIndex, open_index, refresh_index
 from auditor.ingest import OnEvent, ingest
-from auditor.pairs import clusters, find_cross_pairs, find_pairs, histogram_edges, n_pairs, nearest
+from auditor.pairs import (
+    MAX_PAIRS,
+    clusters,
+    find_cross_pairs,
+    find_pairs,
+    histogram_edges,
+    n_pairs,
+    nearest,
+    too_many_pairs,
+)
 from auditor.records import (
     CheckResult,
     Cluster,
@@ -95,7 +104,8 @@ def scan(
     Raises
     ------
     AuditError
-        If there is no audio, no threshold, or a damaged part of the workspace.
+        If there is no audio, no threshold, or a damaged part of the workspace, or more than
+        ``pairs.MAX_PAIRS`` pairs are flagged.
     """
     options = options or Options()
     started = time.monotonic()
@@ -177,9 +187,10 @@ def check(
     use = _threshold(workspace, options)
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
     require_tracks(workspace, len(ids))
-    submitted = embed_submissions(workspace, paths, on_event=on_event)
+    stored = dict(zip(ids, embeddings, strict=True))
+    submitted = embed_submissions(workspace, paths, stored=stored, keep=add, on_event=on_event)
     compared = [s for s in submitted.items if not s.track.silent]
-    own = [own_id(workspace, s) for s in compared]
+    own = [own_id(workspace, s.path, s.track.sha256) for s in compared]
     pairs, n_compared, recall = _submission_pairs(
         workspace, compared, own, ids, embeddings, use, options
     )
@@ -202,7 +213,9 @@ def check(
         provenance=make_provenance(workspace, command=command, started=started),
     )
     if add:
-        ingest(workspace, [s.path for s in submitted.items if os.path.exists(s.path)])
+        here = [s for s in submitted.items if os.path.exists(s.path)]
+        prepared = {os.path.realpath(s.path): s.prepared for s in here if s.prepared}
+        ingest(workspace, [s.path for s in here], prepared=prepared)
     return result
 
 
@@ -241,7 +254,7 @@ def _all_pairs(
         return none, none, np.zeros(0, np.float32), _Search(0, None, {})
     index = _index(workspace, ids, embeddings)
     if options.search == "exact":
-        hits = find_pairs(embeddings, use.threshold)
+        hits = find_pairs(embeddings, use.threshold, max_pairs=MAX_PAIRS)
         histogram = {
             "edges": tuple(float(edge) for edge in histogram_edges()),
             "counts": tuple(float(count) for count in hits.histogram),
@@ -250,6 +263,8 @@ def _all_pairs(
         return hits.rows_a, hits.rows_b, hits.scores, search
     found = candidate_pairs(index, threshold=use.threshold, top=min(N_CANDIDATES, len(ids) - 1))
     kept = found.scores.astype(np.float64) >= use.threshold
+    if np.count_nonzero(kept) > MAX_PAIRS:
+        raise too_many_pairs(use.threshold, MAX_PAIRS)
     order = np.lexsort((found.rows_b[kept], found.rows_a[kept], -found.scores[kept]))
     search = _Search(len(found.scores), found.recall, {})
     return (
@@ -312,7 +327,8 @@ def _submission_pairs(
     row_of = {track_id: row for row, track_id in enumerate(ids)}
     own_rows = [row_of.get(name, -1) for name in own]
     if options.search == "exact":
-        flagged = find_cross_pairs(queries, embeddings, use.threshold).rows_a
+        hits = find_cross_pairs(queries, embeddings, use.threshold, max_pairs=MAX_PAIRS)
+        flagged = hits.rows_a
         top = int(np.bincount(flagged, minlength=1).max()) + 2  # itself, and the first unflagged
         rows, scores = nearest(queries, embeddings, min(len(ids), top))
         ranked = [list(zip(*hits, strict=True)) for hits in zip(rows, scores, strict=True)]

@@ -286,6 +286,30 @@ class Catalogue:
             self._expect_one(changed, track_id)
             connection.execute("DELETE FROM skipped WHERE path_bytes = ?", (path_bytes,))
 
+    def rename(self, track_id: str, new_id: str) -> bool:
+        """Give a track another id, with all that is stored of it.
+
+        Returns
+        -------
+        bool
+            False, and nothing is changed, if another track has that id.
+
+        Raises
+        ------
+        CatalogueError
+            If no track has the old id.
+        """
+        with self._write() as connection:
+            if connection.execute("SELECT 1 FROM tracks WHERE id = ?", (new_id,)).fetchone():
+                return False
+            connection.execute("PRAGMA defer_foreign_keys = ON")  # in this transaction
+            ids = (new_id, track_id)
+            changed = connection.execute("UPDATE tracks SET id = ? WHERE id = ?", ids)
+            self._expect_one(changed, track_id)
+            for table in ("embeddings", "dvectors"):
+                connection.execute(f"UPDATE {table} SET track_id = ? WHERE track_id = ?", ids)
+        return True
+
     def mark_missing(self, ids: Iterable[str]) -> None:
         """Mark tracks whose files are no longer on disk; unknown ids are passed over."""
         self._mark(ids, 1)

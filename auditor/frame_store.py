@@ -22,6 +22,7 @@ import numpy as np
 
 from auditor.config import FeatureConfig, to_json
 from auditor.errors import AudioError, AuditError, show_path
+from auditor.walk import hash_file
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,7 @@ def _store_one(task: tuple[Path, Path, FeatureConfig]) -> StoredFrames:
     source, directory, features = task
     layout = hashlib.sha256(json.dumps(to_json(features), sort_keys=True).encode()).hexdigest()[:8]
     try:
-        with source.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = hash_file(source)
         path = directory / f"{sha256[:24]}-{layout}.npy"
         if _is_whole(path, features.n_bands):
             return StoredFrames(source, sha256, path)

@@ -3,25 +3,25 @@
 Files are taken in sorted order and each is stored in one transaction, so a killed run resumes
 where it was and ends as an uninterrupted one.  A file whose size and time are unchanged is not
 opened; one whose content is known under a path that no longer holds it has moved and keeps its id;
-a bad file is named, stored with its reason, and skipped.
+one whose content is new under a known path has been changed and keeps its id too, unless the old
+content lies elsewhere; a bad file is named, stored with its reason, and skipped.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from auditor.catalogue import FileStamp
 from auditor.embed import EmbeddedFile, embed_file
 from auditor.errors import AudioError, TooShortError, UsageError, show_path
-from auditor.fma import FmaMetadata, track_id_from_path
+from auditor.fma import FmaMetadata, FmaTrack, track_id_from_path
 from auditor.records import Skipped, Track
 from auditor.tags import read_tags
-from auditor.walk import FoundFile, Walk, find_audio
+from auditor.walk import FoundFile, Walk, find_audio, hash_file
 from auditor.workspace import Workspace
 
 
@@ -61,6 +61,15 @@ class Ingested:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A file embedded before it is taken in: stamp and SHA-256 of what was embedded."""
+
+    stamp: FileStamp
+    sha256: str
+    embedded: EmbeddedFile
+
+
 OnEvent = Callable[[IngestEvent], None]
 
 
@@ -69,6 +78,7 @@ def ingest(
     roots: Sequence[str | bytes | os.PathLike[str]],
     *,
     fma: FmaMetadata | None = None,
+    prepared: Mapping[bytes, Prepared] | None = None,
     on_event: OnEvent | None = None,
 ) -> Ingested:
     """Embed what is new or changed below some folders, and mark what is gone.
@@ -81,6 +91,8 @@ def ingest(
         Folders or files; empty leaves the catalogue as it is but for files that are gone.
     fma : FmaMetadata, optional
         Gives ids and tags to files named as FMA names them.
+    prepared : mapping of real path to Prepared, optional
+        Files that are not decoded again unless they have changed since.
     on_event : callable, optional
         Called after each file.
 
@@ -104,7 +116,7 @@ def ingest(
             f"{shown}: no audio file was found. Give a folder with mp3, flac, ogg, opus, m4a, wav "
             "or aiff files."
         )
-    run = _Run(workspace, fma)
+    run = _Run(workspace, walk.files, fma, prepared or {})
     skipped = list(walk.unreadable)
     counts = dict.fromkeys(("embedded", "unchanged", "moved", "skipped"), 0)
     for n_done, found in enumerate(walk.files, start=1):
@@ -123,10 +135,21 @@ def ingest(
 class _Run:
     """The state of one pass over the files: what the catalogue knew when it began."""
 
-    def __init__(self, workspace: Workspace, fma: FmaMetadata | None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        files: Sequence[FoundFile],
+        fma: FmaMetadata | None,
+        prepared: Mapping[bytes, Prepared],
+    ) -> None:
         self.workspace = workspace
         self.catalogue = workspace.catalogue
         self.fma = fma
+        self.prepared = prepared
+        self.of_size: dict[int, list[FoundFile]] = {}
+        for found in files:
+            self.of_size.setdefault(found.size, []).append(found)
+        self.hashes: dict[FoundFile, str] = {}
         self.known = self.catalogue.stamps()
         self.holders = {entry[0]: path for path, entry in self.known.items()}
         self.refused = self.catalogue.skipped_stamps()
@@ -136,30 +159,41 @@ class _Run:
 
     def take(self, found: FoundFile) -> tuple[str, str]:
         """Deal with one file; return its outcome and, for a skipped one, the reason."""
-        stamp = FileStamp(found.size, found.mtime_ns)
+        stamp = _stamp(found)
         weights_id = self.workspace.weights_id
         known = self.known.get(found.path)
         wanted_id = self._fma_id(found.path)
-        if known and known[1] == stamp and weights_id in known[2] and wanted_id in ("", known[0]):
-            if found.path in self.refused:  # it was bad for a while, and is again what it was
-                self.catalogue.forget_skipped([found.path])
-            return "unchanged", ""
+        if known and known[1] == stamp and self._rename(known[0], wanted_id):
+            known = self.known[found.path]
+            if weights_id in known[2]:
+                if found.path in self.refused:  # it was bad for a while, and is again what it was
+                    self.catalogue.forget_skipped([found.path])
+                self._refresh_tags(known[0], found.path)
+                return "unchanged", ""
         if self.refused.get(found.path) == stamp:
             return "skipped", self.reasons.get(show_path(found.path), "skipped before")
         relocated = False
         try:
-            sha256 = hash_file(found.path)
+            prepared = self._prepared(found)
+            sha256 = prepared.sha256 if prepared else self._hash(found)
             track_id, relocated = self._identify(found, sha256, wanted_id)
             if relocated:
                 self.catalogue.relocate(track_id, found.path, stamp)
                 self.holders[track_id] = found.path
                 if weights_id in self.catalogue.stamp(found.path)[2]:
+                    self._refresh_tags(track_id, found.path)
+                    known = self.known.get(found.path)
                     return ("unchanged" if known and known[0] == track_id else "moved"), ""
-            embedded = embed_file(found.path, [self.workspace.extractor])
+            embedded = (
+                prepared.embedded
+                if prepared
+                else embed_file(found.path, [self.workspace.extractor])
+            )
             if FileStamp.of(os.stat(found.path)) != stamp:
                 raise AudioError(f"{show_path(found.path)}: changed while it was read. Scan again.")
         except (AudioError, OSError) as error:
             reason = failure_reason(found.path, error)
+            known = self.known.get(found.path)  # it may have another id by now
             # What other extractors made of the same content stays good.
             stored = known and self.holders[known[0]] == found.path
             if stored and known[1] != stamp and not relocated:
@@ -185,18 +219,66 @@ class _Run:
 
     def _identify(self, found: FoundFile, sha256: str, wanted_id: str) -> tuple[str, bool]:
         """Return the id of a file, and whether that track has only moved or been touched."""
-        same = [
-            (track_id, path)
-            for track_id, path in self.catalogue.ids_by_sha256(sha256)
-            if wanted_id in ("", track_id)
-        ]
+        same = self.catalogue.ids_by_sha256(sha256)
         for track_id, path in same:
-            if path == found.path:
-                return track_id, True
+            if path == found.path and self._rename(track_id, wanted_id):
+                return wanted_id or track_id, True
         for track_id, path in same:
-            if not self._holds(path, sha256):
+            if wanted_id in ("", track_id) and not self._holds(path, sha256):
                 return track_id, True
+        known_id = self.known.get(found.path, ("",))[0]
+        if (
+            known_id
+            and self.holders.get(known_id) == found.path
+            and not self._is_elsewhere(found, known_id)
+            and self._rename(known_id, wanted_id)
+        ):
+            return wanted_id or known_id, False
         return wanted_id or self.catalogue.new_id(sha256), False
+
+    def _rename(self, track_id: str, wanted_id: str) -> bool:
+        """Give a track FMA's number, if it is to have one; say whether it has what is wanted."""
+        if wanted_id in ("", track_id):
+            return True
+        if not self.catalogue.rename(track_id, wanted_id):
+            return False
+        path = self.holders.pop(track_id)
+        self.holders[wanted_id] = path
+        self.known[path] = (wanted_id, *self.known[path][1:])
+        return True
+
+    def _is_elsewhere(self, found: FoundFile, track_id: str) -> bool:
+        """Say whether the content that a track was stored with has gone to another file here."""
+        track = self.catalogue.track(track_id)
+        for other in self.of_size.get(track.size, ()):
+            known = self.known.get(other.path)
+            if other.path == found.path or (known and known[1] == _stamp(other)):
+                continue  # the content of a known, unchanged file has an id of its own
+            try:
+                self.hashes[other] = self._hash(other)
+            except (AudioError, OSError):
+                continue
+            if self.hashes[other] == track.sha256:
+                return True
+        return False
+
+    def _hash(self, found: FoundFile) -> str:
+        return self.hashes.get(found) or hash_file(found.path)
+
+    def _prepared(self, found: FoundFile) -> Prepared | None:
+        if not self.prepared:
+            return None
+        prepared = self.prepared.get(os.path.realpath(found.path))
+        return prepared if prepared and prepared.stamp == _stamp(found) else None
+
+    def _refresh_tags(self, track_id: str, path: bytes) -> None:
+        """Store FMA's row of a file where it is not what was stored."""
+        if fma_row(self.fma, path) is None:
+            return
+        track = self.catalogue.track(track_id)
+        tagged = _tagged(track, path, self.fma)
+        if tagged != track:
+            self.catalogue.update_tags(tagged)
 
     def _holds(self, path: bytes, sha256: str) -> bool:
         """Say whether the file at a catalogued path still has the content it was stored with."""
@@ -204,7 +286,7 @@ class _Run:
             known = self.catalogue.stamp(path)
             stamp = FileStamp.of(os.stat(path))
             return (known is not None and known[1] == stamp) or hash_file(path) == sha256
-        except OSError:
+        except (AudioError, OSError):
             return False
 
     def _fma_id(self, path: bytes) -> str:
@@ -227,14 +309,18 @@ class _Run:
 
 def fma_id(fma: FmaMetadata | None, path: bytes) -> str:
     """Return FMA's own number of a file as six digits, or an empty string."""
+    row = fma_row(fma, path)
+    return f"{row.id:06d}" if row is not None else ""
+
+
+def fma_row(fma: FmaMetadata | None, path: bytes) -> FmaTrack | None:
+    """Return what FMA says of a file named as FMA names it, None for any other file."""
     number = track_id_from_path(path) if fma is not None else None
-    return f"{number:06d}" if number is not None and fma.track(number) is not None else ""
+    return fma.track(number) if number is not None else None
 
 
-def hash_file(path: bytes) -> str:
-    """Return the SHA-256 of a file, 64 hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _stamp(found: FoundFile) -> FileStamp:
+    return FileStamp(found.size, found.mtime_ns)
 
 
 def failure_reason(path: bytes, error: Exception) -> str:
@@ -275,8 +361,12 @@ def describe(
         n_channels=info.n_channels,
         bit_rate=info.bit_rate,
     )
-    number = track_id_from_path(found.path) if fma is not None else None
-    row = fma.track(number) if number is not None else None
+    return _tagged(track, found.path, fma)
+
+
+def _tagged(track: Track, path: bytes, fma: FmaMetadata | None) -> Track:
+    """Return a track with the tags that FMA, else the file itself, gives it."""
+    row = fma_row(fma, path)
     if row is not None:
         return dataclasses.replace(
             track,
@@ -289,4 +379,4 @@ def describe(
             licence=row.licence,
             source="fma",
         )
-    return dataclasses.replace(track, **dataclasses.asdict(read_tags(found.path)))
+    return dataclasses.replace(track, **dataclasses.asdict(read_tags(path)))

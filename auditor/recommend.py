@@ -18,8 +18,10 @@ from auditor.embed import embed_file
 from auditor.errors import CatalogueError, UsageError, show_path
 from auditor.pairs import find_cross_pairs, nearest
 from auditor.records import Recommended, RecommendResult
+from auditor.submissions import own_id, unchanged_id
 from auditor.thresholds import find_thresholds
 from auditor.vectors import exact_scores
+from auditor.walk import hash_file
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
 
@@ -105,9 +107,14 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
         liked[query.of] = vector(query.of)
         own.add(query.of)
     elif query.of:
-        liked[show_path(query.of)] = _embed(workspace, query.of)
-        if known := workspace.catalogue.stamp(os.fsencode(os.path.abspath(query.of))):
-            own.add(known[0])
+        path = os.fsencode(os.path.abspath(query.of))
+        itself = unchanged_id(workspace, path)
+        if itself in row_of:
+            liked[show_path(query.of)] = vector(itself)
+        else:
+            liked[show_path(query.of)] = _embed(workspace, query.of)
+            itself = own_id(workspace, path, hash_file(path))
+        own.add(itself)
     disliked = {track_id: vector(track_id) for track_id in query.dislike}
     target, notes = _target(list(liked.values()), list(disliked.values()))
     if query.farthest:

@@ -1,28 +1,37 @@
-"""Files under audit: embedded for a check, and left out of the catalogue."""
+"""Files under audit: embedded for a check, and left out of the catalogue.
+
+A file that is itself in the catalogue and unchanged is not decoded: what is stored of it is used.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from auditor.catalogue import FileStamp
 from auditor.embed import embed_file
 from auditor.errors import AudioError, UsageError, show_path
-from auditor.ingest import IngestEvent, OnEvent, describe, failure_reason, hash_file
+from auditor.ingest import IngestEvent, OnEvent, Prepared, describe, failure_reason
 from auditor.records import Skipped, Track
-from auditor.walk import find_audio
+from auditor.walk import FoundFile, find_audio, hash_file
 from auditor.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A file under audit: its absolute path, its record, and its (n_dims,) embedding."""
+    """A file under audit: its absolute path, its record, and its (n_dims,) embedding.
+
+    ``prepared`` is what adding it to the catalogue takes, if that was asked for.
+    """
 
     path: bytes
     track: Track
     embedding: np.ndarray
+    prepared: Prepared | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ def embed_submissions(
     workspace: Workspace,
     paths: Sequence[str | bytes | os.PathLike[str]],
     *,
+    stored: Mapping[str, np.ndarray] | None = None,
+    keep: bool = False,
     on_event: OnEvent | None = None,
 ) -> Submitted:
     """Embed files, and the audio files below folders, without storing anything.
@@ -46,6 +57,10 @@ def embed_submissions(
     workspace : Workspace
         Gives the extractor.
     paths : sequence of paths
+    stored : mapping of id to (n_dims,) float32, optional
+        Embeddings of the catalogue, used for its own files while they are unchanged.
+    keep : bool
+        Keep d-vectors and all else that adding the files to the catalogue takes.
     on_event : callable, optional
         Called after each file.
 
@@ -68,25 +83,42 @@ def embed_submissions(
     taken: set[str] = set()
     audio_s = 0.0
     for n_done, found in enumerate(walk.files, start=1):
-        reason = ""
-        try:
-            sha256 = hash_file(found.path)
-            embedded = embed_file(found.path, [workspace.extractor])
-        except (AudioError, OSError) as error:
-            reason = failure_reason(found.path, error)
-            skipped.append(Skipped(show_path(found.path), reason))
+        outcome, reason = "unchanged", ""
+        own = unchanged_id(workspace, found.path) if stored else ""
+        if stored and own in stored:
+            track = workspace.catalogue.track(own)
+            submission = Submission(found.path, track, stored[own])
         else:
-            track_id = _submission_id(sha256, taken)
-            track = describe(found, sha256, embedded, fma=None, track_id=track_id)
-            embedding = embedded.embeddings[workspace.weights_id].embedding
-            items.append(Submission(found.path, track, embedding))
-            audio_s += embedded.duration_s
+            try:
+                submission = _embed(workspace, found, keep=keep)
+                outcome = "embedded"
+                audio_s += submission.track.duration_s
+            except (AudioError, OSError) as error:
+                outcome, reason = "skipped", failure_reason(found.path, error)
+                skipped.append(Skipped(show_path(found.path), reason))
+        if outcome != "skipped":
+            track_id = _submission_id(submission.track.sha256, taken)
+            track = dataclasses.replace(submission.track, id=track_id, path=show_path(found.path))
+            items.append(dataclasses.replace(submission, track=track))
         if on_event:
-            outcome = "skipped" if reason else "embedded"
             shown = show_path(found.path)
             on_event(IngestEvent(shown, outcome, reason, n_done, len(walk.files), audio_s))
     skipped.sort(key=lambda s: s.path)
     return Submitted(items, tuple(skipped))
+
+
+def _embed(workspace: Workspace, found: FoundFile, *, keep: bool) -> Submission:
+    """Return a submission without an id."""
+    sha256 = hash_file(found.path)
+    embedded = embed_file(found.path, [workspace.extractor])
+    track = describe(found, sha256, embedded, fma=None, track_id="")
+    stamp = FileStamp(found.size, found.mtime_ns)
+    return Submission(
+        found.path,
+        track,
+        embedded.embeddings[workspace.weights_id].embedding,
+        Prepared(stamp, sha256, embedded) if keep else None,
+    )
 
 
 def _submission_id(sha256: str, taken: set[str]) -> str:
@@ -100,11 +132,23 @@ def _submission_id(sha256: str, taken: set[str]) -> str:
     return name
 
 
-def own_id(workspace: Workspace, submission: Submission) -> str:
-    """Return the id of the submitted file itself, whatever links its path leads through, or ""."""
-    known = workspace.catalogue.stamp(submission.path)
-    if known is not None:
-        return known[0]
-    real = os.path.realpath(submission.path)
-    same = workspace.catalogue.ids_by_sha256(submission.track.sha256)
-    return next((name for name, path in same if path and os.path.realpath(path) == real), "")
+def unchanged_id(workspace: Workspace, path: bytes) -> str:
+    """Return the id of the track of a file, if it is as it was when it was scanned, else ""."""
+    for name in dict.fromkeys((path, os.path.realpath(path))):
+        known = workspace.catalogue.stamp(name)
+        try:
+            if known and known[1] == FileStamp.of(os.stat(name)):
+                return known[0]
+        except OSError:
+            continue
+    return ""
+
+
+def own_id(workspace: Workspace, path: bytes, sha256: str) -> str:
+    """Return the id of a file itself, whatever links its path leads through, or ""."""
+    real = os.path.realpath(path)
+    for name in (path, real):
+        if known := workspace.catalogue.stamp(name):
+            return known[0]
+    same = workspace.catalogue.ids_by_sha256(sha256)
+    return next((name for name, at in same if at and os.path.realpath(at) == real), "")

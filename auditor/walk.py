@@ -6,13 +6,15 @@ of links ends), and what cannot be read is reported instead of passed over in si
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from auditor.audio import SUFFIXES
-from auditor.errors import UsageError, show_path
+from auditor.audio_file import open_audio_file
+from auditor.errors import AudioError, UsageError, show_path
 from auditor.records import Skipped
 
 
@@ -77,8 +79,11 @@ def find_audio(roots: Iterable[str | bytes | os.PathLike[str]]) -> Walk:
             continue
         if stat.S_ISDIR(status.st_mode):
             stack.append(root)
-        else:
+        elif stat.S_ISREG(status.st_mode):
             take(root, status)
+        else:
+            reason = "is not a regular file. Give a folder of music or an audio file."
+            unreadable.append(Skipped(show_path(root), reason))
     stack.reverse()
     while stack:
         folder = stack.pop()
@@ -112,3 +117,24 @@ def find_audio(roots: Iterable[str | bytes | os.PathLike[str]]) -> Walk:
     return Walk(
         tuple(sorted(files, key=lambda f: f.path)), tuple(sorted(unreadable, key=lambda s: s.path))
     )
+
+
+def hash_file(path: str | bytes | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a regular file, 64 hex digits; nothing else is waited for.
+
+    Raises
+    ------
+    OSError
+        If it is gone or cannot be read.
+    AudioError
+        If it is empty, a folder, a pipe or a device.
+    """
+    try:
+        file = open_audio_file(path)
+    except AudioError as error:
+        # What may be mended without a trace in size and time is told from what may not.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+    with file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -26,10 +26,11 @@ from small_audit import (
 import auditor
 import auditor.audit
 import auditor.ingest
+import auditor.submissions
 from auditor.audit import Options, check, scan
 from auditor.encode import write_audio
 from auditor.errors import CatalogueError, IndexFileError, ThresholdError, UsageError
-from auditor.records import result_from_json, to_json
+from auditor.records import ThresholdUse, result_from_json, to_json
 from auditor.workspace import open_workspace
 
 OPTIONS = Options(threshold=THRESHOLD)
@@ -206,6 +207,16 @@ def test_scan_refuses_before_it_decodes(tmp_path, weights, library, monkeypatch)
         run(tmp_path / "ws", weights)
     with pytest.raises(ValueError, match="search is 'both'"):
         Options(search="both")
+
+
+@pytest.mark.parametrize("how", [OPTIONS, ANNOY])
+def test_more_pairs_than_a_report_can_hold_are_refused(workspace, monkeypatch, how):
+    embeddings = np.eye(1, 32, dtype=np.float32).repeat(40, 0)
+    ids = [f"t{i:02}" for i in range(40)]
+    monkeypatch.setattr(auditor.audit, "MAX_PAIRS", 700)
+    use = ThresholdUse(0.5, "by hand")
+    with pytest.raises(UsageError, match=r"more than 700 pairs score 0\.5 .* --threshold 0\.75"):
+        auditor.audit._all_pairs(workspace, ids, embeddings, use, how)
 
 
 def test_one_track_has_no_pairs(tmp_path, weights):
@@ -435,3 +446,75 @@ def test_fma_as_a_catalogue(tmp_path, weights):
         assert facts(again) == facts(result)
         scan(workspace, [small], options=OPTIONS, on_event=log)
         assert set(log.outcomes.values()) == {"unchanged"}, "an id is given once and kept"
+
+
+# What is not decoded twice, and what is not waited for.
+
+
+def test_check_uses_what_is_stored_of_an_unchanged_file(tmp_path, workspace, library, monkeypatch):
+    fresh = shutil.copyfile(library / "a.wav", tmp_path / "fresh.wav")
+    expected = check(workspace, [fresh])
+    link = tmp_path / "link"
+    link.symlink_to(library, target_is_directory=True)
+    monkeypatch.setattr(auditor.submissions, "embed_file", lambda *a: pytest.fail("decoded"))
+    log = Log()
+    result = check(workspace, [link / "a.wav"], on_event=log)
+    assert log.names("unchanged") == ["a.wav"]
+    own = ids_by_name(workspace.catalogue)["a.wav"]
+    assert result.submissions == (
+        dataclasses.replace(expected.submissions[0], path=str(library / "a.wav")),
+    )
+    assert {p.b: p.score for p in result.pairs} == {
+        p.b: pytest.approx(p.score, abs=1e-6) for p in expected.pairs if p.b != own
+    }
+
+
+def test_check_decodes_a_file_that_has_changed_since_the_scan(tmp_path, workspace):
+    path = write_tune(tmp_path / "music" / "x.wav", 8)
+    scan(workspace, [path])
+    write_tune(path, 2)
+    log = Log()
+    result = check(workspace, [path], on_event=log)
+    assert log.names("embedded") == ["x.wav"]
+    assert ids_by_name(workspace.catalogue)["b.wav"] in {p.b for p in result.pairs if p.flagged}
+
+
+def test_check_with_add_decodes_each_submission_once(tmp_path, workspace, monkeypatch):
+    path = write_tune(tmp_path / "new" / "x.wav", 9)
+    (tmp_path / "new" / "x-link.wav").symlink_to(path)
+    (other := tmp_path / "links").mkdir()
+    (other / "y.wav").symlink_to(write_tune(tmp_path / "y.wav", 8))
+    for name in ("embed_file", "hash_file"):
+        monkeypatch.setattr(auditor.ingest, name, lambda *a, n=name: pytest.fail(n))
+    check(workspace, [tmp_path / "new", other], add=True)
+    monkeypatch.undo()
+    ids = ids_by_name(workspace.catalogue)
+    track = workspace.catalogue.track(ids["x.wav"])
+    for name in ("x.wav", "y.wav"):
+        assert len(workspace.catalogue.dvectors(ids[name], workspace.weights_id)[0]) > 0
+    assert workspace.catalogue.new_id(track.sha256) == f"{track.id}-2", "an id as a scan gives it"
+    log = Log()
+    scan(workspace, [tmp_path / "new"], on_event=log)
+    assert set(log.outcomes.values()) == {"unchanged"}
+
+
+def test_a_submission_that_changes_before_it_is_added_is_read_again(tmp_path, workspace):
+    path = write_tune(tmp_path / "x.wav", 2)
+
+    def change(event):
+        write_tune(path, 8, duration_s=4.0)
+
+    check(workspace, [path], add=True, on_event=change)
+    track = workspace.catalogue.track(ids_by_name(workspace.catalogue)["x.wav"])
+    assert track.duration_s == pytest.approx(4.0, abs=0.01)
+
+
+def test_a_pipe_given_by_name_is_skipped_and_not_waited_for(tmp_path, workspace):
+    os.mkfifo(tmp_path / "fifo.mp3")
+    for result in (
+        check(workspace, [tmp_path / "fifo.mp3"]),
+        scan(workspace, [tmp_path / "fifo.mp3"]),
+    ):
+        (skipped,) = result.skipped
+        assert skipped.path == str(tmp_path / "fifo.mp3")
+        assert skipped.reason.startswith("is not a regular file.")

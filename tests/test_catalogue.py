@@ -214,6 +214,27 @@ def test_a_path_stored_under_a_new_id(catalogue):
     assert catalogue.track("000001").missing
 
 
+def test_a_renamed_track_keeps_all_that_is_stored_of_it(catalogue):
+    track = put(catalogue, 1)
+    put(catalogue, 2)
+    vectors = catalogue.dvectors("t00001", WEIGHTS)
+    embedding = catalogue.embeddings(WEIGHTS)[1][0]
+    assert not catalogue.rename("t00001", "t00002"), "the id of another track is not taken"
+    assert [t.id for t in catalogue.tracks()] == ["t00001", "t00002"]
+    assert catalogue.rename("t00001", "000001")
+    assert catalogue.track("000001") == dataclasses.replace(track, id="000001")
+    ids, embeddings = catalogue.embeddings(WEIGHTS)
+    assert ids == ["000001", "t00002"]
+    assert np.array_equal(embeddings[0], embedding)
+    for new, old in zip(catalogue.dvectors("000001", WEIGHTS), vectors, strict=True):
+        assert np.array_equal(new, old)
+    assert all("is gone" in problem for problem in catalogue.verify())
+    catalogue.remove(["000001"])
+    assert catalogue.embeddings(WEIGHTS)[0] == ["t00002"]
+    with pytest.raises(CatalogueError, match="no track has the id 'nosuch'"):
+        catalogue.rename("nosuch", "other")
+
+
 def test_two_files_that_swap_names_keep_their_ids(catalogue):
     put(catalogue, 1)
     put(catalogue, 2)

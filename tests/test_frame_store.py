@@ -131,3 +131,9 @@ def test_a_process_that_dies_is_told(write_tune, tmp_path):
         store_frames(paths, tmp_path / "frames", LOG, jobs=2)
     (stored,) = store_frames(paths[:1], tmp_path / "frames", LOG)
     assert stored.error == ""
+
+
+def test_a_pipe_is_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo.mp3")
+    (stored,) = store_frames([tmp_path / "fifo.mp3"], tmp_path / "frames", LOG)
+    assert "is not a regular file" in stored.error

@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from mutagen.id3 import ID3, TIT2
 from small_audit import Log, ids_by_name, save_small_extractor, write_tune
 
 import auditor.ingest
@@ -101,7 +102,7 @@ def test_a_touched_file_is_read_once_and_not_decoded(workspace, music, no_decodi
     assert workspace.catalogue.tracks() == before
 
 
-def test_changed_content_is_embedded_anew(workspace, music):
+def test_changed_content_is_embedded_anew_under_its_id(workspace, music):
     run(workspace, music)
     old = ids_by_name(workspace.catalogue)["two.wav"]
     _, before = workspace.catalogue.embeddings(workspace.weights_id)
@@ -109,10 +110,52 @@ def test_changed_content_is_embedded_anew(workspace, music):
     _, log = run(workspace, music)
     assert log.names("embedded") == ["two.wav"]
     ids, after = workspace.catalogue.embeddings(workspace.weights_id)
-    assert len(ids) == 3
-    assert old not in ids
-    assert missing(workspace) == [old]
-    assert not np.array_equal(np.sort(before, axis=0), np.sort(after, axis=0))
+    assert ids_by_name(workspace.catalogue)["two.wav"] == old
+    row = ids.index(old)
+    assert before[row] @ after[row] < 0.9
+    track = workspace.catalogue.track(old)
+    assert track.sha256 == hash_file(music / "two.wav")
+    assert track.size == os.path.getsize(music / "two.wav")
+    assert len(workspace.catalogue.tracks()) == 3, "nothing is left behind"
+    assert missing(workspace) == []
+    _, log = run(workspace, music)
+    assert len(log.names("unchanged")) == 3
+
+
+def test_a_file_that_is_tagged_anew_keeps_its_id(workspace, music):
+    path = write_tune(music / "tagged.mp3", 5)
+    run(workspace, music)
+    old = ids_by_name(workspace.catalogue)["tagged.mp3"]
+    tags = ID3()
+    tags.add(TIT2(encoding=3, text="A new title"))
+    tags.save(path)
+    run(workspace, music)
+    assert ids_by_name(workspace.catalogue)["tagged.mp3"] == old
+    assert workspace.catalogue.track(old).title == "A new title"
+    assert len(workspace.catalogue.tracks()) == 4
+
+
+@pytest.mark.parametrize("moved_to", ["a.wav", "z.wav"])
+def test_a_moved_file_whose_name_another_takes_keeps_its_id(workspace, music, moved_to):
+    run(workspace, music)
+    old = ids_by_name(workspace.catalogue)["two.wav"]
+    os.rename(music / "two.wav", music / moved_to)
+    write_tune(music / "two.wav", 9)
+    _, log = run(workspace, music)
+    new = ids_by_name(workspace.catalogue)
+    assert new[moved_to] == old
+    assert new["two.wav"] not in {old, new["one.wav"], new["three.wav"]}
+    assert log.names("embedded") == ["two.wav"]
+    assert missing(workspace) == []
+
+
+def test_a_file_made_a_copy_of_another_keeps_its_own_id(workspace, music):
+    run(workspace, music)
+    old = ids_by_name(workspace.catalogue)
+    shutil.copyfile(music / "one.wav", music / "two.wav")
+    run(workspace, music)
+    assert ids_by_name(workspace.catalogue) == old
+    assert missing(workspace) == []
 
 
 def test_a_moved_file_keeps_its_id(workspace, music, no_decoding):
@@ -299,8 +342,8 @@ def test_a_reader_cannot_take_in(tmp_path, music, weights):
 # FMA's ids.
 
 
-def fma_of(*numbers: int) -> FmaMetadata:
-    cells = ("Food", "AWOL", "Life", "Hip-Hop", "[21]", "[21]", "2009-01-05", "", "CC0", "small")
+def fma_of(*numbers: int, title: str = "Food") -> FmaMetadata:
+    cells = (title, "AWOL", "Life", "Hip-Hop", "[21]", "[21]", "2009-01-05", "", "CC0", "small")
     return FmaMetadata(dict.fromkeys(numbers, cells), {21: ("Hip-Hop",)})
 
 
@@ -345,6 +388,52 @@ def test_two_files_of_one_fma_number_are_two_tracks(workspace, tmp_path, no_deco
     no_decoding("embed_file", "hash_file")
     run(workspace, *roots, fma=fma_of(2))
     assert [track.id for track in workspace.catalogue.tracks()] == ids
+
+
+def test_fma_numbers_come_later_without_decoding_again(workspace, tmp_path, no_decoding):
+    paths = [write_tune(tmp_path / "000" / f"00000{n}.mp3", n) for n in (2, 3, 4)]
+    run(workspace, tmp_path)
+    before = {t.sha256: t.id for t in workspace.catalogue.tracks()}
+    vectors = dict(zip(*workspace.catalogue.embeddings(workspace.weights_id), strict=True))
+    touch(paths[1])
+    no_decoding("embed_file")
+    _, log = run(workspace, tmp_path, fma=fma_of(2, 3))
+    assert log.names("unchanged") == ["000002.mp3", "000003.mp3", "000004.mp3"]
+    tracks = workspace.catalogue.tracks()
+    assert [(t.id, t.title, t.source) for t in tracks[:2]] == [
+        ("000002", "Food", "fma"),
+        ("000003", "Food", "fma"),
+    ]
+    assert (tracks[2].id, len(tracks)) == (before[tracks[2].sha256], 3)
+    after = workspace.catalogue.embeddings(workspace.weights_id)[1]
+    for track, vector in zip(tracks, after, strict=True):
+        assert np.array_equal(vector, vectors[before[track.sha256]])
+        assert len(workspace.catalogue.dvectors(track.id, workspace.weights_id)[0])
+    assert workspace.catalogue.verify(hashes=True) == []
+    no_decoding("embed_file", "hash_file")
+    run(workspace, tmp_path, fma=fma_of(2, 3))
+    assert workspace.catalogue.tracks() == tracks
+
+
+def test_a_changed_file_takes_its_fma_number_and_leaves_nothing_behind(workspace, tmp_path):
+    path = write_tune(tmp_path / "000" / "000002.mp3", 1)
+    run(workspace, tmp_path)
+    write_tune(path, 2)
+    run(workspace, tmp_path, fma=fma_of(2))
+    assert [(t.id, t.sha256) for t in workspace.catalogue.tracks()] == [("000002", hash_file(path))]
+    path.write_bytes(b"no music")
+    run(workspace, tmp_path, fma=fma_of(2))
+    assert missing(workspace) == ["000002"]
+
+
+def test_metadata_of_fma_that_changes_is_stored(workspace, tmp_path, no_decoding):
+    write_tune(tmp_path / "000" / "000002.mp3", 1)
+    run(workspace, tmp_path, fma=fma_of(2))
+    no_decoding("embed_file", "hash_file")
+    run(workspace, tmp_path, fma=fma_of(2, title="Electric Ave"))
+    (track,) = workspace.catalogue.tracks()
+    assert (track.id, track.album) == ("000002", "Life")
+    assert track.title == "Electric Ave"
 
 
 # Small parts.

@@ -18,6 +18,7 @@ from small_audit import (
     write_tune,
 )
 
+import auditor.recommend
 from auditor.audit import Options, scan
 from auditor.encode import write_audio
 from auditor.errors import AudioError, CatalogueError, ThresholdError, UsageError
@@ -188,6 +189,31 @@ def test_a_file_of_the_catalogue_never_recommends_itself(workspace, ids, library
     by_id = recommend(workspace, Query(of=ids["a.wav"], copies=True))
     assert names(by_file) == names(by_id)
     assert "a.wav" not in names(by_file)
+
+
+def test_a_file_of_the_catalogue_is_not_decoded_again(
+    workspace, ids, library, tmp_path, monkeypatch
+):
+    (tmp_path / "mlink").symlink_to(library, target_is_directory=True)
+    monkeypatch.setattr(auditor.recommend, "embed_file", lambda *a: pytest.fail("decoded"))
+    for path in (library / "b.wav", tmp_path / "mlink" / "b.wav"):
+        by_file = recommend(workspace, Query(of=str(path), copies=True))
+        by_id = recommend(workspace, Query(of=ids["b.wav"], copies=True))
+        assert [(a.track.id, a.score) for a in by_file.recommendations] == [
+            (a.track.id, a.score) for a in by_id.recommendations
+        ]
+        assert "b.wav" not in names(by_file)
+
+
+def test_a_changed_file_behind_a_link_never_recommends_itself(tmp_path, weights):
+    music = make_library(tmp_path / "music")
+    (tmp_path / "mlink").symlink_to(music, target_is_directory=True)
+    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+        scan(opened, [music], options=Options(threshold=THRESHOLD))
+        write_tune(music / "b.wav", 3)
+        result = recommend(opened, Query(of=str(tmp_path / "mlink" / "b.wav"), copies=True))
+    assert names(result)[0] == "c.flac", "it is decoded as it is now"
+    assert "b.wav" not in names(result)
 
 
 def test_a_file_whose_name_is_no_unicode(workspace, tmp_path):

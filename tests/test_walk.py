@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from auditor.errors import UsageError
-from auditor.walk import find_audio
+from auditor.errors import AudioError, UsageError
+from auditor.walk import find_audio, hash_file
 
 
 @pytest.fixture
@@ -175,3 +175,23 @@ def test_a_root_that_does_not_exist(root, name):
 def test_no_audio_is_no_error_here(root):
     assert find_audio([root]).files == ()
     assert find_audio([]).files == ()
+
+
+def test_a_pipe_or_a_device_given_by_name_is_no_file(root):
+    os.mkfifo(root / "fifo.mp3")
+    kept = touch(root / "a.wav")
+    walk = find_audio([root / "fifo.mp3", "/dev/zero", kept])
+    assert [f.path for f in walk.files] == [os.fsencode(kept)]
+    assert [s.path for s in walk.unreadable] == ["/dev/zero", str(root / "fifo.mp3")]
+    assert all(s.reason.startswith("is not a regular file. Give") for s in walk.unreadable)
+
+
+def test_hash_file_waits_for_no_pipe_and_no_device(root):
+    os.mkfifo(root / "fifo.mp3")
+    for path in (root / "fifo.mp3", Path("/dev/zero")):
+        with pytest.raises(AudioError, match="is not a regular file"):
+            hash_file(path)
+    with pytest.raises(FileNotFoundError):
+        hash_file(root / "absent.mp3")
+    with pytest.raises(AudioError, match=r"is empty \(0 bytes\)"):
+        hash_file(touch(root / "empty.mp3", b""))
