@@ -93,6 +93,11 @@ def check(
             on_event=progress,
             command=command_line(context),
         )
+    if not result.submissions:
+        raise UsageError(
+            f"nothing was checked: none of the {len(result.skipped)} files could be used. "
+            "Give audio that can be decoded."
+        )
     finish(
         result,
         form=form,
@@ -101,10 +106,5 @@ def check(
         open_report=open_report,
         quiet=quiet,
     )
-    if not result.submissions:
-        raise UsageError(
-            f"nothing was checked: none of the {len(result.skipped)} files could be used. "
-            "Give audio that can be decoded."
-        )
     if not exit_zero and any(pair.flagged for pair in result.pairs):
         raise typer.Exit(EXIT_FLAGGED)
