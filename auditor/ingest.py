@@ -159,7 +159,7 @@ class _Run:
 
     def take(self, found: FoundFile) -> tuple[str, str]:
         """Deal with one file; return its outcome and, for a skipped one, the reason."""
-        stamp = _stamp(found)
+        stamp = stamp_of(found)
         weights_id = self.workspace.weights_id
         known = self.known.get(found.path)
         wanted_id = self._fma_id(found.path)
@@ -252,7 +252,7 @@ class _Run:
         track = self.catalogue.track(track_id)
         for other in self.of_size.get(track.size, ()):
             known = self.known.get(other.path)
-            if other.path == found.path or (known and known[1] == _stamp(other)):
+            if other.path == found.path or (known and known[1] == stamp_of(other)):
                 continue  # the content of a known, unchanged file has an id of its own
             try:
                 self.hashes[other] = self._hash(other)
@@ -269,7 +269,7 @@ class _Run:
         if not self.prepared:
             return None
         prepared = self.prepared.get(os.path.realpath(found.path))
-        return prepared if prepared and prepared.stamp == _stamp(found) else None
+        return prepared if prepared and prepared.stamp == stamp_of(found) else None
 
     def _refresh_tags(self, track_id: str, path: bytes) -> None:
         """Store FMA's row of a file where it is not what was stored."""
@@ -319,7 +319,8 @@ def fma_row(fma: FmaMetadata | None, path: bytes) -> FmaTrack | None:
     return fma.track(number) if number is not None else None
 
 
-def _stamp(found: FoundFile) -> FileStamp:
+def stamp_of(found: FoundFile) -> FileStamp:
+    """Return the stamp of a file as the walk found it."""
     return FileStamp(found.size, found.mtime_ns)
 
 

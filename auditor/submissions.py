@@ -15,7 +15,7 @@ import numpy as np
 from auditor.catalogue import FileStamp
 from auditor.embed import embed_file
 from auditor.errors import AudioError, UsageError, show_path
-from auditor.ingest import IngestEvent, OnEvent, Prepared, describe, failure_reason
+from auditor.ingest import IngestEvent, OnEvent, Prepared, describe, failure_reason, stamp_of
 from auditor.records import Skipped, Track
 from auditor.walk import FoundFile, find_audio, hash_file
 from auditor.workspace import Workspace
@@ -112,12 +112,11 @@ def _embed(workspace: Workspace, found: FoundFile, *, keep: bool) -> Submission:
     sha256 = hash_file(found.path)
     embedded = embed_file(found.path, [workspace.extractor])
     track = describe(found, sha256, embedded, fma=None, track_id="")
-    stamp = FileStamp(found.size, found.mtime_ns)
     return Submission(
         found.path,
         track,
         embedded.embeddings[workspace.weights_id].embedding,
-        Prepared(stamp, sha256, embedded) if keep else None,
+        Prepared(stamp_of(found), sha256, embedded) if keep else None,
     )
 
 

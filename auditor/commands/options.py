@@ -160,7 +160,8 @@ def open_for_command(
     """Open a workspace for a command, with one torch thread.
 
     Decoding takes most of the time and one thread; more threads for the small batches between it
-    gain little on an idle machine and fight each other on a busy one (6 times slower, measured).
+    gain little on an idle machine and fight each other on a busy one: 4 times slower
+    (benchmarks/RESULTS.md).
     """
     import torch
 
