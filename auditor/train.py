@@ -38,6 +38,7 @@ from auditor.metrics import equal_error_rate, recall_at_far
 from auditor.training_batches import (
     TrainingTracks,
     make_batch,
+    make_talk,
     require_batches,
     validation_config,
 )
@@ -51,6 +52,7 @@ def validate(
     *,
     train: TrainConfig,
     alterations: BandAlterations,
+    talk: torch.Tensor | None,
 ) -> tuple[float, float]:
     """Return EER and recall at FAR 1e-3 of altered windows of unseen tracks.
 
@@ -65,7 +67,12 @@ def validate(
     with torch.inference_mode():
         for step in range(N_VALIDATION_BATCHES):
             windows, excluded = make_batch(
-                tracks, step, config=extractor.config, train=fixed, alterations=alterations
+                tracks,
+                step,
+                config=extractor.config,
+                train=fixed,
+                alterations=alterations,
+                talk=talk,
             )
             n, m = windows.shape[:2]
             dvectors = extractor(windows.flatten(0, 1))
@@ -150,9 +157,11 @@ def train_extractor(
         sort_keys=True,
     )
     belongs = {"identity": identity, "data": music_sha256}
+    talk = make_talk(config.features, seed=train.seed) if alterations.talk else None
+    how = {"train": train, "alterations": alterations, "talk": talk}
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        return make_batch(tracks, step, config=config, train=train, alterations=alterations)
+        return make_batch(tracks, step, config=config, **how)
 
     with lock_run(directory), ThreadPoolExecutor(1) as loader:
         torch.manual_seed(train.seed)
@@ -199,7 +208,7 @@ def train_extractor(
             if (step + 1) % train.evaluate_every and step + 1 < train.n_steps:
                 continue
             try:
-                eer, recall = validate(extractor, validation, train=train, alterations=alterations)
+                eer, recall = validate(extractor, validation, **how)
             except ValueError as error:
                 raise UsageError(f"too little music to validate on: {error}.") from None
             progress.seconds = time.monotonic() - started

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from auditor.augment.bands import BandAlterations, alter_windows
-from auditor.config import ExtractorConfig, TrainConfig
+from auditor.augment.voices import crowd, speak
+from auditor.config import SAMPLE_RATE_HZ, ExtractorConfig, FeatureConfig, TrainConfig
 from auditor.errors import UsageError
-from auditor.features import SILENCE_DB, normalise_windows
+from auditor.features import SILENCE_DB, LogBands, normalise_windows
 from auditor.sampling import (
     Batch,
     SamplingPool,
@@ -24,6 +25,12 @@ from auditor.sampling import (
     fewest_moments,
     sample_batch,
 )
+
+N_TALKS = 48
+"""Voices and crowds that may be mixed over the music."""
+
+TALK_S = 30
+"""Length of each, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +108,17 @@ def make_batch(
     config: ExtractorConfig,
     train: TrainConfig,
     alterations: BandAlterations,
+    talk: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Draw, alter and normalise the windows of one step.
+
+    Parameters
+    ----------
+    tracks : TrainingTracks
+    step : int
+    config, train, alterations : configurations
+    talk : torch.Tensor, optional
+        Of ``make_talk``, to be mixed over the music.
 
     Returns
     -------
@@ -133,12 +149,37 @@ def make_batch(
         features=config.features,
         alterations=alterations,
         generator=generator,
+        first=torch.arange(len(stretches)) % train.n_utterances == 0,
+        talk=talk,
     )
     excluded = None
     if train.classes == "excerpt":
         excluded = repeated(stretches[:: train.n_utterances], batch.tracks[:, 0], n_frames)
     shape = (train.n_classes, train.n_utterances, *windows.shape[1:])
     return normalise_windows(windows).view(shape), excluded
+
+
+def make_talk(features: FeatureConfig, *, seed: int) -> torch.Tensor:
+    """Return frames of voices and crowds, half of each.
+
+    Parameters
+    ----------
+    features : FeatureConfig
+    seed : int
+
+    Returns
+    -------
+    torch.Tensor
+        (N_TALKS, n_frames, n_bands) float32, dB, ``TALK_S`` seconds each.
+    """
+    rng = np.random.default_rng([seed, N_TALKS])
+    bands, n_samples = LogBands(features), TALK_S * SAMPLE_RATE_HZ
+    talks = []
+    for k in range(N_TALKS):
+        n_voices = int(rng.integers(3, 24))
+        talk = crowd(n_samples, rng, n_voices=n_voices) if k % 2 else speak(n_samples, rng)
+        talks.append(bands(torch.from_numpy(talk)))
+    return torch.stack(talks)
 
 
 def repeated(stretches: torch.Tensor, rows: np.ndarray, n_frames: int) -> torch.Tensor:

@@ -32,6 +32,9 @@ class BandAlterations:
     ----------
     clean : float
         Share of windows that stay unaltered but for a level change.
+    clean_first : float
+        The same for the first utterance of each class: most copies are compared with an original,
+        so most classes of a batch should hold one.
     warp : float
         Share whose tempo, pitch or both change.
     tempo : float
@@ -49,10 +52,13 @@ class BandAlterations:
     dynamics : float
         Share whose dynamics are compressed by up to ``ratio`` to one.
     noise : float
-        Share with noise of any colour added at ``noise_snr_db`` .. 30 dB.
+        Share with noise of any colour added at ``noise_snr_db`` .. 25 dB.
     mix : float
-        Share with a window of the batch added at ``mix_snr_db`` .. 20 dB.  The partners are a
+        Share with a window of the batch added at ``mix_snr_db`` .. 15 dB.  The partners are a
         random permutation, so a window may be its own; that changes nothing but its level.
+    talk : float
+        Share with one voice or a crowd of them added at ``talk_snr_db`` .. 15 dB, where any are
+        given.
     codec : float
         Share that lose what a coder would mask and get coarse, jittering levels.
     mask : float
@@ -60,6 +66,7 @@ class BandAlterations:
     """
 
     clean: float = 0.1
+    clean_first: float = 0.6
     warp: float = 0.7
     tempo: float = 1.4
     pitch_semitones: float = 5.0
@@ -70,10 +77,12 @@ class BandAlterations:
     rt60_s: float = 2.0
     dynamics: float = 0.3
     ratio: float = 8.0
-    noise: float = 0.4
-    noise_snr_db: float = -3.0
-    mix: float = 0.2
+    noise: float = 0.35
+    noise_snr_db: float = -5.0
+    mix: float = 0.25
     mix_snr_db: float = 0.0
+    talk: float = 0.25
+    talk_snr_db: float = -5.0
     codec: float = 0.3
     mask: float = 0.1
 
@@ -226,9 +235,23 @@ def add_noise(
     fluctuation = torch.zeros(n, n_frames, n_bands)
     for _ in range(2):
         fluctuation -= torch.rand(n, n_frames, n_bands, generator=generator).clamp_min(1e-6).log()
-    noise = shape + DB_PER_NAT * torch.log(fluctuation / 2.0)
-    noise = noise - mean_level(noise) + mean_level(windows) - snr_db[:, None, None]
-    return add_power(windows, noise)
+    return add_at(windows, shape + DB_PER_NAT * torch.log(fluctuation / 2.0), snr_db)
+
+
+def add_at(windows: torch.Tensor, others: torch.Tensor, snr_db: torch.Tensor) -> torch.Tensor:
+    """Add other windows, (n, n_frames, n_bands) in dB, at ratios of mean power of (n,) dB."""
+    level = mean_level(windows) - mean_level(others) - snr_db[:, None, None]
+    return add_power(windows, others + level)
+
+
+def cut_talk(
+    talk: torch.Tensor, n: int, n_frames: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Return stretches of voices from random places, (n, n_frames, n_bands), dB."""
+    which = torch.randint(0, len(talk), (n,), generator=generator)
+    latest = talk.shape[1] - n_frames + 1
+    start = torch.randint(0, latest, (n,), generator=generator)
+    return talk[which[:, None], start[:, None] + torch.arange(n_frames)]
 
 
 def imitate_codec(windows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -263,6 +286,8 @@ def alter_windows(
     features: FeatureConfig,
     alterations: BandAlterations,
     generator: torch.Generator,
+    first: torch.Tensor | None = None,
+    talk: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cut one altered window out of each stretch.
 
@@ -281,6 +306,10 @@ def alter_windows(
     alterations : BandAlterations
     generator : torch.Generator
         On the CPU; the only source of chance.
+    first : torch.Tensor, optional
+        (n,) bool, the windows to which ``clean_first`` applies; none if left out.
+    talk : torch.Tensor, optional
+        (n_talks, n_talk_frames, n_bands), dB, at least ``n_frames`` long: voices and crowds.
 
     Returns
     -------
@@ -290,6 +319,9 @@ def alter_windows(
     n = len(stretches)
     a = alterations
     dirty = ~_chosen(n, a.clean, generator)
+    kept = _chosen(n, a.clean_first, generator)
+    if first is not None:
+        dirty = torch.where(first, ~kept, dirty)
 
     def share(p: float) -> torch.Tensor:
         return dirty & _chosen(n, p, generator)
@@ -319,18 +351,23 @@ def alter_windows(
             x[rows] = alter(x[rows], rows)
 
     other = torch.randperm(n, generator=generator)
-    snr = _uniform(n, a.mix_snr_db, 20.0, generator)[:, None, None]
+    snr = _uniform(n, a.mix_snr_db, 15.0, generator)[:, None, None]
     mixed = share(a.mix)
     loud = mean_level(x)
     others = x[other] - loud[other]
     apply(mixed, lambda w, r: add_power(w, others[r] + loud[r] - snr[r]))
+    talked = share(a.talk)
+    if talk is not None:
+        talk_snr = _uniform(n, a.talk_snr_db, 15.0, generator)
+        voices = cut_talk(talk, n, n_frames, generator)
+        apply(talked, lambda w, r: add_at(w, voices[r], talk_snr[r]))
     rt60 = torch.exp(_uniform(n, math.log(0.2), math.log(a.rt60_s), generator))
     wet = torch.exp(_uniform(n, math.log(0.3), math.log(4.0), generator))
     apply(
         share(a.room),
         lambda w, r: smear(w, rt60[r], wet[r], frame_hop_s=features.frame_hop_s),
     )
-    noise_snr = _uniform(n, a.noise_snr_db, 30.0, generator)
+    noise_snr = _uniform(n, a.noise_snr_db, 25.0, generator)
     apply(share(a.noise), lambda w, r: add_noise(w, noise_snr[r], generator))
     apply(share(a.equalise), lambda w, r: equalise(w, a.equalise_db, generator))
     apply(share(a.dynamics), lambda w, r: compress(w, generator, ratio=a.ratio))
