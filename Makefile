@@ -5,7 +5,7 @@
 PYTHON ?= python3
 MUSIC ?=
 TORCH_INDEX ?=
-CLASSES ?= track
+FMA ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,7 +30,7 @@ help: ## List the targets
 	@echo '  PYTHON=python3.12   the Python that .venv is made with, 3.11 or later'
 	@echo '  MUSIC=DIR           a folder of your own music, for make demo'
 	@echo '  TORCH_INDEX=URL     a further package index, for CPU builds of torch'
-	@echo '  CLASSES=excerpt     what make train tells apart: track, genre or excerpt'
+	@echo '  FMA=DIR             a folder with fma_metadata/ and fma_large/ or the like, for make train'
 
 $(CREATED):
 	@command -v "$(PYTHON)" >/dev/null || { \
@@ -45,7 +45,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(CREATED)
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt $(CREATED)
-	$(INSTALL) --editable '.[augment,dev]'
+	$(INSTALL) --editable '.[augment,benchmark,dev]'
 	@touch $(INSTALLED) $@
 
 .PHONY: install
@@ -81,18 +81,31 @@ format: $(INSTALLED_DEV) ## Mend style and format
 corpus: $(INSTALLED) ## Fetch the benchmark music from Debian packages, some 5 GB
 	$(BIN)/python benchmarks/fetch_corpus.py corpus
 
+TRAIN = OMP_NUM_THREADS=1 $(BIN)/audit train \
+	$(if $(FMA),$(filter-out %fma_metadata,$(wildcard $(FMA)/fma_*)) --fma $(FMA)/fma_metadata,\
+	corpus/train --validation corpus/val --same benchmarks/natural_duplicates.tsv)
+
 .PHONY: train
-train: $(INSTALLED) ## Train an extractor on the benchmark music, after make corpus
-	$(NEEDS_CORPUS)
-	$(BIN)/audit train corpus/train --validation corpus/val --classes $(CLASSES) \
-		--same benchmarks/natural_duplicates.tsv
+train: $(INSTALLED) ## Fetch music and train the three extractors, some three hours on two cores
+	$(if $(FMA),,$(BIN)/python benchmarks/fetch_corpus.py corpus --role train --role val)
+	$(TRAIN) --classes excerpt
+	$(TRAIN) --classes genre $(if $(FMA),,--genres benchmarks/genres.tsv)
+	$(TRAIN) --classes track
 
 .PHONY: bench
-bench: $(INSTALLED_DEV) ## Measure quality, speed and the comparison of all pairs, after make corpus
+bench: $(INSTALLED_DEV) ## Measure speed and the comparison of all pairs, after make corpus
 	$(NEEDS_CORPUS)
 	$(BIN)/python benchmarks/all_pairs.py 25000 106574
 	$(BIN)/python benchmarks/speed.py corpus/test
-	$(BIN)/python benchmarks/quality.py corpus --role test --alteration mp3-32k --alteration crop30
+
+.PHONY: bench-quality
+bench-quality: $(INSTALLED_DEV) ## Measure what is found of altered copies, beside other tools
+	$(NEEDS_CORPUS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/copies.py corpus --role test --every 2
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py corpus --role test --every 2
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py corpus --role test --every 8 \
+		--systems ours,chromaprint,audfprint,recipe,mfcc --out runs/quality/peers
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/genre.py corpus
 
 .PHONY: clean
 clean: ## Remove caches and what the demo made; .venv and downloaded music stay

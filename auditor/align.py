@@ -48,7 +48,7 @@ class AlignConfig:
     query_step: int = 2
     span: int = 5
     n_doublings: int = 4
-    penalty: float = 0.8
+    penalty: float = 1.0
     contrast: float = 0.25
 
     def __post_init__(self) -> None:

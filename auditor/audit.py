@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from auditor.candidates import candidate_pairs
+from auditor.decisions import apply_decisions, check_owner_tags
 from auditor.errors import IndexFileError, show_path
 from auditor.fma import load_fma
 from auditor.index import TrackIndex, open_index, refresh_index
@@ -40,10 +41,13 @@ from auditor.records import (
     ThresholdUse,
 )
 from auditor.submissions import Submission, embed_submissions, own_id
-from auditor.thresholds import choose_threshold
+from auditor.threshold_choice import choose_threshold, find_calibration, music_note
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
 SEARCHES = ("exact", "annoy")
+MAX_FALSE_PAIRS, MAX_FALSE_ALARMS = 1.0, 0.01
+"""Error budgets of a scan and of a check: false pairs to be expected of the whole run, at most."""
+
 N_CANDIDATES = 50
 """Neighbours that the index is asked for, for each track."""
 
@@ -54,21 +58,28 @@ class Options:
 
     Attributes
     ----------
-    threshold, far : float, optional
-        Given by hand, at most one; else the calibrated default.
+    threshold, far, max_false : float, optional
+        A score, a false alarm rate per pair, or the false pairs that the whole run may be expected
+        to raise; at most one of them.  By default ``max_false`` is ``MAX_FALSE_PAIRS`` in a scan
+        and ``MAX_FALSE_ALARMS`` in a check.
     search : "exact" or "annoy"
     threshold_file : pathlib.Path, optional
         A calibration named by hand.
+    same_owner : tuple of str
+        Tags of ``decisions.OWNER_TAGS``; a pair that shares one of them is not flagged.
     """
 
     threshold: float | None = None
     far: float | None = None
     search: str = "exact"
     threshold_file: Path | None = None
+    same_owner: tuple[str, ...] = ()
+    max_false: float | None = None
 
     def __post_init__(self) -> None:
         if self.search not in SEARCHES:
             raise ValueError(f"search is {self.search!r}; it must be exact or annoy")
+        check_owner_tags(self.same_owner)
 
 
 def scan(
@@ -107,20 +118,23 @@ def scan(
         If there is no audio, no threshold, or a damaged part of the workspace, or more than
         ``pairs.MAX_PAIRS`` pairs are flagged.
     """
-    options = options or Options()
+    options = _with_budget(options or Options(), MAX_FALSE_PAIRS)
     started = time.monotonic()
-    use = _threshold(workspace, options)
+    _threshold(workspace, options, 1)  # what it refuses, it refuses before anything is decoded
     metadata = load_fma(fma) if fma is not None else None
     ingested = ingest(workspace, roots, fma=metadata, on_event=on_event)
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
     if not roots:
         require_tracks(workspace, len(ids))
+    use = _threshold(workspace, options, n_pairs(len(ids)))
     rows_a, rows_b, scores, search = _all_pairs(workspace, ids, embeddings, use, options)
+    use = _compare_music(workspace, options, use, search.histogram)
     tracks = {track.id: track for track in workspace.catalogue.tracks()}
     pairs = tuple(
         Pair(ids[a], ids[b], float(score), tracks[ids[a]].sha256 == tracks[ids[b]].sha256)
         for a, b, score in zip(rows_a, rows_b, scores, strict=True)
     )
+    pairs = apply_decisions(pairs, tracks, workspace.catalogue.decisions(), options.same_owner)
     in_pairs = {track_id for pair in pairs for track_id in (pair.a, pair.b)}
     told = [
         track
@@ -130,14 +144,14 @@ def scan(
     return ScanResult(
         tracks=tuple(told),
         pairs=pairs,
-        clusters=_clusters(ids, rows_a, rows_b, scores),
+        clusters=_clusters(ids, pairs),
         skipped=_merge_skipped(ingested.skipped, workspace.catalogue.skipped()),
         n_tracks=len(ids),
         n_pairs_compared=search.n_compared,
         search=options.search,
         index_recall=search.recall,
         histogram=search.histogram,
-        threshold=_expect(use, search.n_compared),
+        threshold=use,
         provenance=make_provenance(workspace, command=command, started=started),
     )
 
@@ -182,34 +196,38 @@ def check(
     """
     if add and not workspace.writable:
         raise ValueError("the workspace was opened with write=False; add needs write=True")
-    options = options or Options()
+    options = _with_budget(options or Options(), MAX_FALSE_ALARMS)
     started = time.monotonic()
-    use = _threshold(workspace, options)
+    _threshold(workspace, options, 1)  # what it refuses, it refuses before anything is decoded
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
     require_tracks(workspace, len(ids))
     stored = dict(zip(ids, embeddings, strict=True))
     submitted = embed_submissions(workspace, paths, stored=stored, keep=add, on_event=on_event)
     compared = [s for s in submitted.items if not s.track.silent]
     own = [own_id(workspace, s.path, s.track.sha256) for s in compared]
+    n_own = sum(name in stored for name in own)
+    use = _threshold(workspace, options, len(compared) * len(ids) - n_own)
     pairs, n_compared, recall = _submission_pairs(
         workspace, compared, own, ids, embeddings, use, options
     )
     wanted = {pair.b for pair in pairs}
     by_id = {track.id: track for track in workspace.catalogue.tracks() if track.id in wanted}
-    hashes = {s.track.id: s.track.sha256 for s in submitted.items}
+    known = by_id | {s.track.id: s.track for s in submitted.items}
+    pairs = [
+        dataclasses.replace(pair, identical_file=known[pair.a].sha256 == known[pair.b].sha256)
+        for pair in pairs
+    ]
+    decisions = workspace.catalogue.decisions()
     result = CheckResult(
         submissions=tuple(s.track for s in submitted.items),
         tracks=tuple(by_id.values()),
-        pairs=tuple(
-            dataclasses.replace(pair, identical_file=hashes[pair.a] == by_id[pair.b].sha256)
-            for pair in pairs
-        ),
+        pairs=apply_decisions(pairs, known, decisions, options.same_owner),
         skipped=submitted.skipped,
         n_tracks=len(ids),
         n_pairs_compared=n_compared,
         search=options.search,
         index_recall=recall,
-        threshold=_expect(use, n_compared),
+        threshold=use,
         provenance=make_provenance(workspace, command=command, started=started),
     )
     if add:
@@ -226,20 +244,41 @@ class _Search:
     histogram: dict[str, tuple[float, ...]]
 
 
-def _threshold(workspace: Workspace, options: Options) -> ThresholdUse:
+def _with_budget(options: Options, max_false: float) -> Options:
+    given = (options.threshold, options.far, options.max_false)
+    chosen = any(value is not None for value in given)
+    return options if chosen else dataclasses.replace(options, max_false=max_false)
+
+
+def _threshold(workspace: Workspace, options: Options, n_comparisons: int) -> ThresholdUse:
     return choose_threshold(
         workspace.weights_id,
         workspace.threshold_directories,
         threshold=options.threshold,
         far=options.far,
+        max_false=options.max_false,
+        n_comparisons=n_comparisons,
         file=options.threshold_file,
     )
 
 
-def _expect(use: ThresholdUse, n_compared: int) -> ThresholdUse:
-    if use.far is None:
+def _compare_music(
+    workspace: Workspace,
+    options: Options,
+    use: ThresholdUse,
+    histogram: dict[str, tuple[float, ...]],
+) -> ThresholdUse:
+    """Say in the note if the scores disagree with those of the calibration."""
+    found = find_calibration(
+        workspace.weights_id,
+        workspace.threshold_directories,
+        file=options.threshold_file,
+        damaged=[],
+    )
+    if found is None:
         return use
-    return dataclasses.replace(use, expected_false_pairs=use.far * n_compared)
+    said = music_note(found[0], histogram, flagged_from=use.threshold)
+    return dataclasses.replace(use, note=" ".join(part for part in (said, use.note) if part))
 
 
 def _all_pairs(
@@ -291,15 +330,19 @@ def _index(workspace: Workspace, ids: list[str], embeddings: np.ndarray) -> Trac
         ) from None
 
 
-def _clusters(
-    ids: list[str], rows_a: np.ndarray, rows_b: np.ndarray, scores: np.ndarray
-) -> tuple[Cluster, ...]:
+def _clusters(ids: list[str], pairs: Sequence[Pair]) -> tuple[Cluster, ...]:
+    row_of = {track_id: row for row, track_id in enumerate(ids)}
+    flagged = [pair for pair in pairs if pair.flagged]
+    rows_a, rows_b = (
+        np.array([row_of[track_id] for track_id in side], dtype=np.int64)
+        for side in ([pair.a for pair in flagged], [pair.b for pair in flagged])
+    )
     groups = clusters(len(ids), rows_a, rows_b)
     number = {row: i for i, group in enumerate(groups) for row in group}
     highest = [-1.0] * len(groups)
-    for a, score in zip(rows_a, scores, strict=True):
-        i = number[int(a)]
-        highest[i] = max(highest[i], float(score))
+    for pair in flagged:
+        i = number[row_of[pair.a]]
+        highest[i] = max(highest[i], pair.score)
     return tuple(
         Cluster(tuple(ids[row] for row in group), score)
         for group, score in zip(groups, highest, strict=True)

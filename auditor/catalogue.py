@@ -21,6 +21,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from auditor.catalogue_decisions import (
+    add_decision,
+    decision_problems,
+    insert_decisions,
+    read_decisions,
+)
 from auditor.catalogue_file import connect, transaction
 from auditor.catalogue_rows import (
     FIELDS,
@@ -35,7 +41,7 @@ from auditor.catalogue_rows import (
 )
 from auditor.catalogue_verify import disk_problem, file_problems, row_problems
 from auditor.errors import CatalogueError, show_path
-from auditor.records import Skipped, Track, TrackEmbedding
+from auditor.records import Decision, Skipped, Track, TrackEmbedding
 
 _COLUMNS = (*FIELDS, "path_bytes", "mtime_ns", "added_at")
 _TAG_FIELDS = ("title", "artist", "album", "genre", "genres", "date", "licence", "source")
@@ -167,6 +173,14 @@ class Catalogue:
                 "SELECT id, path_bytes FROM tracks WHERE sha256 = ? ORDER BY id", (sha256,)
             ).fetchall()
         return [(track_id, path_bytes or b"") for track_id, path_bytes in rows]
+
+    def sha256_of(self, track_id: str) -> str:
+        """Return the hash of a track's file, 64 hex digits; empty if no track has this id."""
+        with self._read() as connection:
+            row = connection.execute(
+                "SELECT sha256 FROM tracks WHERE id = ?", (valid_unicode(track_id),)
+            ).fetchone()
+        return row[0] if row and type(row[0]) is str else ""
 
     def new_id(self, sha256: str) -> str:
         """Return an id that no track has, made of the content's hash.
@@ -356,6 +370,44 @@ class Catalogue:
                 changed = connection.execute("DELETE FROM tracks WHERE id = ?", (track_id,))
                 self._expect_one(changed, track_id)
 
+    def decide(
+        self, sha256_a: str, sha256_b: str, kind: str, *, note: str = "", by: str = ""
+    ) -> Decision:
+        """Store what was decided of two recordings, later than all that is stored of them.
+
+        Parameters
+        ----------
+        sha256_a, sha256_b : str
+            Of both files, in any order; neither need be in the catalogue.
+        kind : str
+            One of ``records.DECISIONS``, or ``records.UNDO``.
+        note, by : str
+            Why, and who.
+
+        Raises
+        ------
+        ValueError
+            If a hash, the kind or a text cannot be stored.
+        """
+        with self._write() as connection:
+            return add_decision(connection, (sha256_a, sha256_b), kind, note=note, by=by)
+
+    def import_decisions(self, decisions: Iterable[Decision]) -> int:
+        """Store decisions with the times they bear, all of them or, on an error, none.
+
+        Returns
+        -------
+        int
+            How many were new; the others were stored already.
+
+        Raises
+        ------
+        ValueError
+            If one of them cannot be stored.
+        """
+        with self._write() as connection:
+            return insert_decisions(connection, decisions)
+
     def _expect_one(self, changed: sqlite3.Cursor, track_id: str) -> None:
         if changed.rowcount != 1:
             raise self._unknown(track_id)
@@ -489,6 +541,14 @@ class Catalogue:
             rows = connection.execute("SELECT path, reason FROM skipped ORDER BY path_bytes")
             return [Skipped(path, reason) for path, reason in rows]
 
+    def decisions(self, hashes: tuple[str, str] | None = None) -> list[Decision]:
+        """Return the decisions, or those of one pair of sorted hashes, oldest first.
+
+        Those that were taken back are among them.
+        """
+        with self._read() as connection:
+            return read_decisions(connection, hashes)
+
     def stats(self, weights_id: str | None = None) -> dict[str, Any]:
         """Return counts for people: JSON types only.
 
@@ -543,6 +603,7 @@ class Catalogue:
             with self._read() as connection:
                 problems += file_problems(connection)
                 problems += row_problems(connection)
+                problems += decision_problems(connection)
                 files = connection.execute(
                     "SELECT id, path_bytes, size, mtime_ns, sha256 FROM tracks"
                     f" WHERE {_PRESENT} ORDER BY id"

@@ -47,8 +47,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             path_bytes BLOB PRIMARY KEY NOT NULL, path TEXT NOT NULL, reason TEXT NOT NULL,
             size INTEGER, mtime_ns INTEGER)""",
     ),
+    (
+        # By content, so that a decision outlives ids, paths and the tracks themselves.
+        """CREATE TABLE decisions (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            sha256_a TEXT NOT NULL, sha256_b TEXT NOT NULL, kind TEXT NOT NULL,
+            note TEXT NOT NULL, decided_at TEXT NOT NULL, decided_by TEXT NOT NULL,
+            UNIQUE (sha256_a, sha256_b, decided_at, kind, note, decided_by))""",
+    ),
 )
 """Statements that lead from schema version i to i + 1; a published entry is never edited."""
+
+READABLE_AS_THEY_ARE = (1,)
+"""Older schema versions that lack tables only, which count as empty: read without a migration."""
 
 
 def connect(
@@ -188,7 +199,7 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool, abs
     if read_only:
         if version == 0:
             raise CatalogueError(absent)
-        if version < len(MIGRATIONS):
+        if version < len(MIGRATIONS) and version not in READABLE_AS_THEY_ARE:
             raise CatalogueError(
                 f"{show_path(path)}: its schema has version {version}; {len(MIGRATIONS)} is "
                 "needed. Run: audit scan DIR"

@@ -19,7 +19,16 @@ import typer
 from typer.core import TyperGroup
 
 import auditor
-from auditor.commands import calibrate, catalogue, check, recommend, scan, train
+from auditor.commands import (
+    calibrate,
+    catalogue,
+    check,
+    decide,
+    recommend,
+    review,
+    scan,
+    train,
+)
 from auditor.commands.options import CONTEXT_COMMAND, CONTEXT_DEBUG
 from auditor.errors import AuditError, show_path
 
@@ -28,7 +37,11 @@ EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_KEPT = {"train": "the last checkpoint is kept"}
+_KEPT = {
+    "train": "the last checkpoint is kept",
+    "review": "every decision so far is kept",
+    "decide": "what was decided so far is kept",
+}
 
 
 class AuditGroup(TyperGroup):
@@ -124,6 +137,8 @@ app = typer.Typer(
 )
 app.command(epilog=scan.EXAMPLES)(scan.scan)
 app.command(epilog=check.EXAMPLES)(check.check)
+app.command(epilog=review.EXAMPLES)(review.review)
+app.command(epilog=decide.EXAMPLES)(decide.decide)
 app.command(epilog=recommend.EXAMPLES)(recommend.recommend)
 app.command(epilog=train.EXAMPLES)(train.train)
 app.add_typer(catalogue.app, name="catalogue", epilog=catalogue.EXAMPLES)

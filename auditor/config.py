@@ -18,6 +18,9 @@ T = TypeVar("T")
 SAMPLE_RATE_HZ = 16_000
 """Every waveform inside the package is mono float32 at this rate, in hertz."""
 
+DEFAULT_EXTRACTOR = "excerpt"
+"""The pretrained extractor that every command uses if none is named."""
+
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not (low <= value <= high):
@@ -208,46 +211,6 @@ PAPER = ExtractorConfig(
     lstm_layers=3,
 )
 """The network of Wan, Wang, Papir and Moreno (2018, arXiv:1710.10467), 3 x 768 to 256."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Network and training that belong together.
-
-    Attributes
-    ----------
-    extractor : ExtractorConfig
-    train : TrainConfig
-    """
-
-    extractor: ExtractorConfig
-    train: TrainConfig
-
-
-_SMALL = ExtractorConfig(conv_channels=(16, 32, 64, 96))
-
-RECIPES = {
-    "track": Recipe(
-        _SMALL,
-        TrainConfig(classes="track", n_classes=64, n_utterances=4, n_steps=5000, patience=20),
-    ),
-    "genre": Recipe(_SMALL, TrainConfig(classes="genre", n_classes=8, n_utterances=10)),
-    "excerpt": Recipe(
-        dataclasses.replace(_SMALL, window_frames=320, hop_frames=80, n_dims=128, pooling="mean"),
-        TrainConfig(
-            classes="excerpt",
-            n_classes=96,
-            n_utterances=2,
-            n_steps=8000,
-            evaluate_every=400,
-            patience=24,
-            jitter_s=0.2,
-            scale=20.0,
-            offset=-10.0,
-        ),
-    ),
-}
-"""What ``audit train --classes`` starts from."""
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from auditor.config import ExtractorConfig, from_json, to_json
+from auditor.config import DEFAULT_EXTRACTOR, ExtractorConfig, from_json, to_json
 from auditor.errors import WeightsError, show_path
 
 PRETRAINED = Path(__file__).with_name("pretrained")
@@ -215,7 +215,7 @@ def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
     )
 
 
-def load_extractor(name_or_path: str | os.PathLike[str] = "track") -> Extractor:
+def load_extractor(name_or_path: str | os.PathLike[str] = DEFAULT_EXTRACTOR) -> Extractor:
     """Load an extractor for inference.
 
     Parameters

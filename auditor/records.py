@@ -21,6 +21,12 @@ SCHEMA_VERSION = 1
 """Version of the JSON of scan, check and recommend results."""
 
 
+DECISIONS = ("false-alarm", "licensed", "same-owner", "cover", "confirmed")
+"""What can be decided of a pair; all but ``confirmed`` say that it is not to be flagged."""
+
+UNDO = "undo"
+"""Kind of the decision that takes back those before it."""
+
 MAX_TEXT = 500
 """Characters kept of a title, an artist or any other text that a file brings along."""
 
@@ -140,7 +146,19 @@ class TrackEmbedding:
 class Pair:
     """Two tracks and what the comparison says of them; ``a`` sorts before ``b`` in a scan.
 
-    In a check, ``a`` is the submission and ``b`` the track of the catalogue.
+    In a check, ``a`` is the submission and ``b`` the track of the catalogue.  ``flagged`` is False
+    below the threshold, and for a pair that was decided not to matter.
+
+    Attributes
+    ----------
+    pair_id : str
+        Short id made of both files' SHA-256, the same in every run (``decisions.pair_id``).
+    decision : str
+        What was decided of the pair, one of ``DECISIONS``; empty while undecided.
+    decision_note : str
+        Why, in the words of whoever decided, or the rule that did.
+    licences_differ : bool
+        The score reaches the threshold, and both licences are known and are not the same.
     """
 
     a: str
@@ -148,6 +166,90 @@ class Pair:
     score: float
     identical_file: bool = False
     flagged: bool = True
+    pair_id: str = ""
+    decision: str = ""
+    decision_note: str = ""
+    licences_differ: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody decided of two recordings, told apart by content and not by id or path.
+
+    Attributes
+    ----------
+    sha256_a, sha256_b : str
+        Hashes of both files' bytes, 64 hex digits, in sorted order.
+    kind : str
+        One of ``DECISIONS``, or ``UNDO``.
+    note : str
+        Why; may have several lines.
+    when : str
+        UTC, ``2026-01-31T12:00:00.000000Z``.
+    by : str
+        Who decided; may be empty.
+    """
+
+    sha256_a: str
+    sha256_b: str
+    kind: str
+    note: str = ""
+    when: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class MatchedRange:
+    """A stretch of one track that is heard in another, from when to when.
+
+    Attributes
+    ----------
+    a_start_s, a_end_s, b_start_s, b_end_s : float
+        In seconds from the start of either track.
+    tempo : float
+        Seconds of b that pass in one second of a; above 1 a is the faster one.
+    score : float
+        See ``auditor.witness``; at most 1.
+    pitch_semitones : float or None
+        How much higher a is than b; None where it was not, or could not be, measured.
+    repetition : float
+        0 where every moment of the range is heard once in either track, near 1 for loops and drones.
+    """
+
+    a_start_s: float
+    a_end_s: float
+    b_start_s: float
+    b_end_s: float
+    tempo: float
+    score: float
+    pitch_semitones: float | None
+    repetition: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the second witness says of a pair.
+
+    Attributes
+    ----------
+    score : float
+        Of the best stretch, whether or not it is good enough to be one of the ranges; -1 if none.
+    ranges : tuple of MatchedRange
+        Best first.
+    share_a, share_b : float
+        Share of either track that lies in a range, 0 to 1.
+    tempo : float
+        Of the best range; 1 where there is none.
+    background : float
+        Mean similarity of the two tracks, -1 to 1: how alike they sound anyhow.
+    """
+
+    score: float
+    ranges: tuple[MatchedRange, ...]
+    share_a: float
+    share_b: float
+    tempo: float
+    background: float
 
 
 @dataclass(frozen=True)
@@ -171,7 +273,10 @@ class ThresholdUse:
     """The threshold a result was made with, and what is known of its error rate.
 
     ``far`` is per pair, with its 95 % interval; all three are None for a threshold given by hand
-    outside the calibrated range.  ``expected_false_pairs`` is ``far`` times the pairs compared.
+    outside the calibrated range.  ``expected_false_pairs`` is ``far`` times ``n_comparisons``, the
+    pairs that could raise one (all of them, also where an index proposes only some), and
+    ``expected_low`` to ``expected_high`` its 95 % interval.  ``budget`` is the expected number of
+    false pairs that was asked for, None where the threshold was chosen otherwise.
     """
 
     threshold: float
@@ -181,6 +286,10 @@ class ThresholdUse:
     far_high: float | None = None
     expected_false_pairs: float | None = None
     note: str = ""
+    expected_low: float | None = None
+    expected_high: float | None = None
+    budget: float | None = None
+    n_comparisons: int | None = None
 
 
 @dataclass(frozen=True)

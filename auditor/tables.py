@@ -18,11 +18,16 @@ from rich.text import Text
 from auditor.records import CheckResult, RecommendResult, Result, ScanResult, Track
 from auditor.wording import (
     count_not_wholly_compared,
+    count_set_aside,
+    error_line,
     false_alarm_rate,
-    false_pairs,
     headline,
+    is_set_aside,
     not_wholly_compared,
+    pair_marks,
+    pair_state,
     pairs_with_tracks,
+    show_budget,
     show_count,
     show_score,
     show_search,
@@ -40,9 +45,23 @@ N_PATHS_SHOWN = 10
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _TRACK_FIELDS = tuple(field.name for field in dataclasses.fields(Track))
+_PAIR_FIELDS = (
+    "flagged",
+    "identical_file",
+    "pair_id",
+    "decision",
+    "decision_note",
+    "licences_differ",
+)
 
 
-def print_table(result: Result, console: Console, *, n_rows: int | None = N_ROWS_SHOWN) -> None:
+def print_table(
+    result: Result,
+    console: Console,
+    *,
+    n_rows: int | None = N_ROWS_SHOWN,
+    show_decided: bool = False,
+) -> None:
     """Print a result for reading in a terminal of 80 columns or more.
 
     Parameters
@@ -53,29 +72,29 @@ def print_table(result: Result, console: Console, *, n_rows: int | None = N_ROWS
         Where to.
     n_rows : int or None
         Rows of the table at most, None for all; what is left out is said.
+    show_decided : bool
+        Also list the pairs that were decided not to matter, apart from the others.
 
     Raises
     ------
     ResultError
         If a pair names a track that the result does not list.
     """
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
-    rows = _recommend_rows(result) if isinstance(result, RecommendResult) else _pair_rows(result)
-    columns = {"scan": ("Track A", "Track B"), "check": ("Submission", "Catalogue track")}
-    table.add_column("Score", justify="right", no_wrap=True)
-    for name in columns.get(result.kind, ("Track", "Nearest to")):
-        table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
-    for cells in rows[:n_rows]:
-        table.add_row(*cells)
+    if isinstance(result, RecommendResult):
+        rows, aside = _recommend_rows(result), []
+    else:
+        rows, aside = _pair_rows(result), _pair_rows(result, set_aside=True)
     if isinstance(result, CheckResult):
         _print_verdicts(result, console, n_rows)
-    if rows:
-        console.print(table)
-        if n_rows is not None and len(rows) > n_rows:
-            _print_line(console, f"… and {len(rows) - n_rows:,} more; the report lists them all.")
-        console.print()
+    _print_rows(result, rows, console, n_rows)
+    if aside and show_decided:
+        _print_line(console, "Decided, and not flagged any more:")
+        _print_rows(result, aside, console, n_rows)
     for line in _last_lines(result):
         _print_line(console, line)
+    if aside:
+        how = "" if show_decided else "; --show-decided lists them"
+        _print_line(console, f"{count_set_aside(result.pairs)}{how}")
     if not isinstance(result, RecommendResult):
         _print_gaps(result, console, None if n_rows is None else N_PATHS_SHOWN)
 
@@ -100,10 +119,11 @@ def to_csv(result: Result) -> str:
             writer.writerow([_csv_cell(cell) for cell in cells])
         return lines.getvalue()
     fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
-    writer.writerow(("score", "threshold", "flagged", "identical_file", *fields))
+    writer.writerow(("score", "threshold", *_PAIR_FIELDS, *fields))
     for pair, a, b in pairs_with_tracks(result):
-        said = (pair.score, result.threshold.threshold, pair.flagged, pair.identical_file)
-        cells = (*said, *_track_values(a), *_track_values(b))
+        said = (getattr(pair, name) for name in _PAIR_FIELDS)
+        of_tracks = (*_track_values(a), *_track_values(b))
+        cells = (pair.score, result.threshold.threshold, *said, *of_tracks)
         writer.writerow([_csv_cell(cell) for cell in cells])
     return lines.getvalue()
 
@@ -132,14 +152,40 @@ def _track_cell(track: Track, badges: tuple[str, ...], style: str = "") -> Text:
     return cell
 
 
-def _pair_rows(result: ScanResult | CheckResult) -> list[tuple[Text, Text, Text]]:
+def _print_rows(
+    result: Result, rows: list[tuple[Text, Text, Text]], console: Console, n_rows: int | None
+) -> None:
+    if not rows:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
+    columns = {"scan": ("Track A", "Track B"), "check": ("Submission", "Catalogue track")}
+    table.add_column("Score", justify="right", no_wrap=True)
+    for name in columns.get(result.kind, ("Track", "Nearest to")):
+        table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
+    for cells in rows[:n_rows]:
+        table.add_row(*cells)
+    console.print(table)
+    if n_rows is not None and len(rows) > n_rows:
+        _print_line(console, f"… and {len(rows) - n_rows:,} more; the report lists them all.")
+    console.print()
+
+
+def _pair_rows(
+    result: ScanResult | CheckResult, *, set_aside: bool = False
+) -> list[tuple[Text, Text, Text]]:
     rows = []
     for pair, a, b in pairs_with_tracks(result):
-        said = ("identical file",) if pair.identical_file else ()
-        said += () if pair.flagged else ("below the threshold",)
+        if is_set_aside(pair) != set_aside:
+            continue
         style = "" if pair.flagged else "dim"
         score = Text(show_score(pair.score), style=style or "bold")
+        if pair.pair_id:
+            score.append(f"\n{show_text(pair.pair_id)}", style="dim not bold")
+        said = pair_marks(pair) + ((state,) if (state := pair_state(pair)) else ())
         cell_b = _track_cell(b, said + track_badges(b), style)
+        if pair.decision_note:
+            note = " / ".join(pair.decision_note.splitlines())
+            cell_b.append(f"\n{show_text(note)}", style="italic")
         rows.append((score, _track_cell(a, track_badges(a), style), cell_b))
     return rows
 
@@ -157,10 +203,12 @@ def _recommend_rows(result: RecommendResult) -> list[tuple[Text, Text, Text]]:
 
 def _print_verdicts(result: CheckResult, console: Console, n_rows: int | None) -> None:
     n_flagged = dict.fromkeys((track.id for track in result.submissions), 0)
+    n_set_aside = dict(n_flagged)
     for pair in result.pairs:
         n_flagged[pair.a] = n_flagged.get(pair.a, 0) + pair.flagged
+        n_set_aside[pair.a] = n_set_aside.get(pair.a, 0) + is_set_aside(pair)
     for track in result.submissions[:n_rows]:
-        verdict = submission_verdict(track, n_flagged[track.id])
+        verdict = submission_verdict(track, n_flagged[track.id], n_set_aside[track.id])
         line = Text(show_text(track.label), style="bold" if n_flagged[track.id] else "")
         line.append(f": {verdict}", style="")
         console.print(line, soft_wrap=True, highlight=False)
@@ -191,13 +239,12 @@ def _last_lines(result: Result) -> list[str]:
     lines = [headline(result)]
     if isinstance(result, RecommendResult):
         return [*lines, *result.notes]
-    compared = f"{show_count(result.n_pairs_compared, 'pair')} compared, {show_search(result)}"
     skipped = f", {show_count(len(result.skipped), 'file')} skipped" if result.skipped else ""
     use = result.threshold
-    rate = f"false alarm rate {false_alarm_rate(use)}"
+    budget = f"; budget: {show_budget(use)}" if use.budget is not None else ""
     lines += [
-        f"{compared}{skipped}",
-        f"threshold {show_score(use.threshold)}, {use.source}; {rate}",
-        f"expected false pairs: {false_pairs(use, result.n_pairs_compared)}",
+        error_line(result),
+        f"{show_search(result)}{skipped}{budget}",
+        f"threshold: {use.source}; false alarm rate {false_alarm_rate(use)}",
     ]
     return [*lines, use.note] if use.note else lines

@@ -1,8 +1,9 @@
 """Calibrated thresholds: JSON files that say how often unrelated pairs reach a score.
 
 A file holds operating points counted on pairs of known music, each with its 95 % interval, the data
-and the weights behind them.  ``far_at`` reads the rate of any threshold off those points; beyond
-the highest counted score only an upper bound is known.
+and the weights behind them, and from format 2 on an extreme-value tail (``auditor.tail``).
+``far_at`` reads the rate of any threshold off the points, and above the threshold where the tail
+begins off the tail; without one only an upper bound is known beyond the highest counted score.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
@@ -19,10 +21,17 @@ from pathlib import Path
 
 from auditor.config import from_json, to_json
 from auditor.errors import ThresholdError, show_path
-from auditor.records import ThresholdUse
+from auditor.tail import Tail
 
-FORMAT = "audit-threshold/1"
+FORMAT = "audit-threshold/2"
+FORMATS = ("audit-threshold/1", FORMAT)
+"""What is read; the first knows no tail."""
+
+SCORE = "embedding-cosine"
+"""The score of a pair of track embeddings; other scores have files of their own."""
+
 MAX_FILE_BYTES = 4 << 20
+_NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
 
 
 def shipped_directory() -> Path:
@@ -90,6 +99,10 @@ class Thresholds:
     data, data_sha256 : str
         Name of the music and hash over its files.
     date, version, command : str
+    score : str
+        Name of the score that was counted.
+    tail : Tail, optional
+        Of the non-matching scores; it begins at an operating point.
     """
 
     weights_id: str
@@ -106,13 +119,16 @@ class Thresholds:
     date: str
     version: str
     command: str
-    score: str = "embedding-cosine"
+    score: str = SCORE
     format: str = FORMAT
+    tail: Tail | None = None
 
     def __post_init__(self) -> None:
         points = self.operating_points
-        if self.format != FORMAT:
-            raise ValueError(f"format is {self.format!r}; this version reads {FORMAT!r}")
+        if self.format not in FORMATS:
+            raise ValueError(
+                f"format is {self.format!r}; this version reads {' and '.join(FORMATS)}"
+            )
         if not points:
             raise ValueError("operating_points is empty; at least one is needed")
         for a, b in pairwise(points):
@@ -120,14 +136,27 @@ class Thresholds:
                 raise ValueError("operating_points must rise in threshold and never rise in far")
         if not -1.0 <= self.threshold <= 1.0:
             raise ValueError(f"threshold is {self.threshold}; a cosine lies in [-1, 1]")
+        if self.tail is not None:
+            self._check_tail(self.tail)
+
+    def _check_tail(self, tail: Tail) -> None:
+        if self.format == FORMATS[0]:
+            raise ValueError(f"format is {self.format!r}, which knows no tail")
+        joint = [point for point in self.operating_points if point.threshold == tail.threshold]
+        if not joint or not math.isclose(joint[0].far, tail.share, rel_tol=1e-9):
+            raise ValueError(
+                f"the tail begins at {tail.threshold} with a share of {tail.share:g}; "
+                "an operating point there, of the same rate, is needed"
+            )
 
     def far_at(self, threshold: float) -> tuple[float, float, float]:
         """Return FAR and its 95 % interval at a threshold.
 
         Between two points the logarithm of the rate is interpolated; where the lower bound is 0 at
-        either, it is that of the higher threshold.  Above the last point nothing was counted: FAR
-        is that point's at most, and may be 0.  Below the first, FAR is only known to be at least
-        that point's, and its upper bound is 1.
+        either, it is that of the higher threshold.  Where the tail has begun, it gives the rate.
+        Without a tail nothing is known above the last point but that FAR is that point's at most,
+        and may be 0.  Below the first, FAR is only known to be at least that point's, and its
+        upper bound is 1.
 
         Examples
         --------
@@ -137,6 +166,8 @@ class Thresholds:
         [0.01, 0.0, 0.0346]
         """
         points = self.operating_points
+        if self.tail is not None and threshold > self.tail.threshold:
+            return self.tail.far_at(threshold)
         if threshold > points[-1].threshold:
             return points[-1].far, 0.0, points[-1].far_high
         if threshold < points[0].threshold:
@@ -153,27 +184,38 @@ class Thresholds:
         return points[0].far, points[0].far_low, points[0].far_high
 
     def threshold_at(self, far: float) -> float:
-        """Return the lowest calibrated threshold whose FAR is at most ``far``.
+        """Return the lowest threshold known to have a FAR of at most ``far``.
+
+        It is an operating point, or below the rate at which the tail begins the very threshold
+        that the tail gives.
 
         Raises
         ------
         ThresholdError
-            If so low a rate was not counted: it is below one in all the pairs, or no threshold
-            that a score can reach has it.
+            If there is no tail and so low a rate was not counted: it is below one in all the pairs,
+            or no threshold that a score can reach has it.
         """
-        lowest = 1.0 / max(1, self.n_nonmatching_pairs)
-        # Above 1 lies no score: such a threshold would flag nothing at all.
-        points = [point for point in self.operating_points if point.threshold <= 1.0]
+        if self.tail is not None and far < self.tail.share:
+            return self.tail.threshold_at(far)
+        lowest = self.lowest_counted()
         if far >= lowest * (1.0 - 1e-9):
-            for point in points:
+            for point in self._reachable():
                 if point.far <= far:
                     return point.threshold
-        lowest = max(lowest, points[-1].far) if points else 1.0
         raise ThresholdError(
             f"a FAR of {far:g} was asked for; {self.n_nonmatching_pairs:,} pairs of {self.data} "
-            f"can show {_rounded_up(lowest)} at the lowest. Give --far {_rounded_up(lowest)}, "
+            f"can show {rounded_up(lowest)} at the lowest. Give --far {rounded_up(lowest)}, "
             "run audit calibrate on more music, or give --threshold."
         )
+
+    def lowest_counted(self) -> float:
+        """Return the lowest FAR that was counted: at least one in all the pairs."""
+        points = self._reachable()
+        return max(1.0 / max(1, self.n_nonmatching_pairs), points[-1].far if points else 1.0)
+
+    def _reachable(self) -> list[OperatingPoint]:
+        # Above 1 lies no score: such a threshold would flag nothing at all.
+        return [point for point in self.operating_points if point.threshold <= 1.0]
 
 
 def _interpolate(a: float, b: float, share: float) -> float:
@@ -184,10 +226,14 @@ def _interpolate(a: float, b: float, share: float) -> float:
     return math.exp(math.log(a) + share * (math.log(b) - math.log(a)))
 
 
-def _rounded_up(rate: float) -> str:
+def rounded_up(rate: float) -> str:
     """Return a rate to two digits and never below it, so that it can be asked for as shown."""
     up = Context(prec=2, rounding=ROUND_CEILING).create_decimal(repr(float(rate)))
     return f"{float(up):g}"
+
+
+def _on_one_line(numbers: re.Match[str]) -> str:
+    return "".join(numbers[0].split()).replace(",", ", ")
 
 
 def load_thresholds(path: str | os.PathLike[str]) -> Thresholds:
@@ -226,7 +272,7 @@ def save_thresholds(thresholds: Thresholds, path: str | os.PathLike[str]) -> Pat
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(to_json(thresholds), indent=1) + "\n")
+            file.write(_NUMBERS.sub(_on_one_line, json.dumps(to_json(thresholds), indent=1)) + "\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -241,14 +287,19 @@ def save_thresholds(thresholds: Thresholds, path: str | os.PathLike[str]) -> Pat
 
 
 def find_thresholds(
-    weights_id: str, directories: Sequence[Path], *, damaged: list[Path] | None = None
+    weights_id: str,
+    directories: Sequence[Path],
+    *,
+    score: str = SCORE,
+    damaged: list[Path] | None = None,
 ) -> tuple[Thresholds, Path] | None:
-    """Return the first calibration of the given weights, in the order of the folders.
+    """Return the first calibration of a score of the given weights, in the order of the folders.
 
     Parameters
     ----------
     weights_id : str
     directories : sequence of pathlib.Path
+    score : str
     damaged : list of pathlib.Path, optional
         If given, damaged files are passed over and added to it.
 
@@ -266,84 +317,6 @@ def find_thresholds(
                     raise
                 damaged.append(path)
                 continue
-            if thresholds.weights_id == weights_id:
+            if (thresholds.weights_id, thresholds.score) == (weights_id, score):
                 return thresholds, path
     return None
-
-
-def choose_threshold(
-    weights_id: str,
-    directories: Sequence[Path],
-    *,
-    threshold: float | None = None,
-    far: float | None = None,
-    file: Path | None = None,
-) -> ThresholdUse:
-    """Decide on the threshold of a run and say what is known of its error rate.
-
-    Parameters
-    ----------
-    weights_id : str
-        Of the extractor in use.
-    directories : sequence of pathlib.Path
-        Where calibrations lie, the user's own before the shipped ones.
-    threshold, far : float, optional
-        Given by hand; at most one of them.
-    file : pathlib.Path, optional
-        A calibration named by hand.
-
-    Returns
-    -------
-    ThresholdUse
-        Without ``expected_false_pairs``.
-
-    Raises
-    ------
-    ThresholdError
-        If nothing is calibrated for these weights and no threshold is given, the rate was not
-        counted, the named file is damaged or of other weights, or a file in the folders is damaged
-        and no threshold is given.
-    """
-    if threshold is not None and far is not None:
-        raise ThresholdError("--threshold and --far exclude each other. Give one of them.")
-    if threshold is not None and not -1.0 <= threshold <= 1.0:
-        raise ThresholdError(f"--threshold is {threshold}; a cosine lies in [-1, 1].")
-    if far is not None and not 0.0 < far <= 1.0:
-        raise ThresholdError(f"--far is {far}; a rate lies in (0, 1].")
-    damaged: list[Path] | None = None if threshold is None else []
-    if file is not None:
-        found = load_thresholds(file), Path(file)
-        if found[0].weights_id != weights_id:
-            raise ThresholdError(
-                f"{show_path(file)} was calibrated for weights {found[0].weights_id}; the "
-                f"extractor in use is {weights_id}. Run: audit calibrate"
-            )
-    else:
-        found = find_thresholds(weights_id, directories, damaged=damaged)
-    notes = [
-        f"{show_path(path)} is damaged or cannot be read, and was passed over."
-        for path in damaged or ()
-    ]
-    if found is None:
-        if threshold is None:
-            raise ThresholdError(
-                f"no threshold is calibrated for weights {weights_id}. "
-                "Run: audit calibrate DIR, or give --threshold."
-            )
-        notes.insert(0, "No error rate: nothing is calibrated.")
-        return ThresholdUse(threshold, "given by hand", note=" ".join(notes))
-    thresholds, path = found
-    if far is not None:
-        threshold = thresholds.threshold_at(far)
-    source = f"{path.name} ({thresholds.data})"
-    if threshold is not None and far is None:
-        source = f"given by hand; rates from {source}"
-    chosen = thresholds.threshold if threshold is None else threshold
-    rate, low, high = thresholds.far_at(chosen)
-    if chosen > thresholds.operating_points[-1].threshold:
-        notes.insert(0, "Above every score counted in calibration: only the upper bound is known.")
-    elif chosen < thresholds.operating_points[0].threshold:
-        notes.insert(0, "Below every calibrated threshold: the rate is at least this.")
-    if far is not None and high > far:
-        notes.insert(0, f"A rate of {far:g} was asked for; it may be up to {_rounded_up(high)}.")
-    return ThresholdUse(chosen, source, far=rate, far_low=low, far_high=high, note=" ".join(notes))

@@ -17,14 +17,11 @@ from pathlib import Path
 
 from auditor.config import ExtractorConfig
 from auditor.errors import UsageError, show_path
-from auditor.fma import FmaMetadata, track_id_from_path
 from auditor.frame_store import StoredFrames, store_frames
+from auditor.genres import GenreSource, genre_label
 from auditor.records import Skipped
-from auditor.tags import read_tags
 from auditor.training_batches import TrainingTracks, gather_tracks
 from auditor.walk import find_audio
-
-GENRE_SOURCES = ("tag", "fma", "parent", "top")
 
 
 @dataclass(frozen=True)
@@ -118,57 +115,36 @@ def group_tracks(
     return [root(i) for i in range(len(paths))]
 
 
-def genre_label(
-    path: Path, roots: Sequence[Path], *, source: str, fma: FmaMetadata | None = None
-) -> str:
-    """Return the genre of a file, or an empty string.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-    roots : sequence of pathlib.Path
-        The folders that were walked.
-    source : "tag", "fma", "parent" or "top"
-        The file's genre tag; FMA's top-level genre; the folder the file lies in; the first folder
-        below the walked one.
-    fma : FmaMetadata, optional
-        Needed for ``fma``.
-
-    Raises
-    ------
-    ValueError
-        If the source is unknown, or is ``fma`` without metadata.
-    """
-    if source not in GENRE_SOURCES:
-        raise ValueError(f"source is {source!r}; it must be one of {', '.join(GENRE_SOURCES)}")
-    if source == "fma":
-        if fma is None:
-            raise ValueError("source is 'fma'; FMA metadata is needed for it")
-        number = track_id_from_path(path)
-        track = fma.track(number) if number is not None else None
-        return track.genres[0] if track is not None and track.genres else ""
-    if source == "tag":
-        return read_tags(path).genre.strip().lower()
-    if source == "top":
-        for folder in roots:
-            if path != folder and path.is_relative_to(folder):
-                parts = path.relative_to(folder).parts
-                return parts[0] if len(parts) > 1 else folder.name
-    return path.parent.name
-
-
 def gather_training_set(
     roots: Sequence[Path],
     *,
     config: ExtractorConfig,
     frames_dir: Path,
-    genre_from: str = "parent",
+    genres: GenreSource | None = None,
     same: Sequence[tuple[str, str]] = (),
-    fma: FmaMetadata | None = None,
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainingSet:
     """Walk folders and make their music ready for training.
+
+    Parameters
+    ----------
+    roots : sequence of pathlib.Path
+    config : ExtractorConfig
+    frames_dir : pathlib.Path
+        Of the frame store.
+    genres : GenreSource, optional
+        Where the labels come from; by default there are none.
+    same : sequence of pairs of str
+        Of ``read_same_list``.
+    jobs : int
+        Processes that decode.
+    progress : callable, optional
+        Called with the number of files done and the number of all.
+
+    Returns
+    -------
+    TrainingSet
 
     Raises
     ------
@@ -185,7 +161,7 @@ def gather_training_set(
         shown = ", ".join(show_path(root) for root in roots)
         raise UsageError(f"{shown}: no audio that can be decoded. Give folders of music.")
     return TrainingSet(
-        tracks=_label(usable, roots, config, genre_from, same, fma),
+        tracks=_label(usable, roots, config, genres, same),
         n_hours=round(sum(len(s.load()) for s in usable) * config.features.frame_hop_s / 3600.0, 3),
         sha256=hashlib.sha256("".join(sorted(s.sha256 for s in usable)).encode()).hexdigest(),
         skipped=(*walk.unreadable, *skipped),
@@ -212,13 +188,12 @@ def _label(
     usable: Sequence[StoredFrames],
     roots: Sequence[Path],
     config: ExtractorConfig,
-    genre_from: str,
+    genres: GenreSource | None,
     same: Sequence[tuple[str, str]],
-    fma: FmaMetadata | None,
 ) -> TrainingTracks:
     return gather_tracks(
         [s.load() for s in usable],
-        labels=[genre_label(s.source, roots, source=genre_from, fma=fma) for s in usable],
+        labels=[genre_label(s.source, roots, genres) if genres else "" for s in usable],
         groups=group_tracks([str(s.source) for s in usable], [s.sha256 for s in usable], same),
         albums=[str(s.source.parent) for s in usable],
         window_frames=config.window_frames,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from auditor.errors import ResultError
 from auditor.records import (
+    DECISIONS,
     CheckResult,
     Pair,
     RecommendResult,
@@ -134,9 +135,41 @@ def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
     """
     if use.expected_false_pairs is None:
         return "unknown"
-    low = None if use.far_low is None else use.far_low * n_pairs_compared
-    high = None if use.far_high is None else use.far_high * n_pairs_compared
+    low, high = use.expected_low, use.expected_high
+    if low is None and use.far_low is not None:
+        low = use.far_low * n_pairs_compared
+    if high is None and use.far_high is not None:
+        high = use.far_high * n_pairs_compared
     return show_number(use.expected_false_pairs) + _interval(low, high, show_number)
+
+
+def show_compared(result: ScanResult | CheckResult) -> str:
+    """Return how many pairs were compared, and of how many, where an index proposed them."""
+    n_compared, n_comparisons = result.n_pairs_compared, result.threshold.n_comparisons
+    if n_comparisons is None or n_comparisons == n_compared:
+        return show_count(n_compared, "pair")
+    return f"{n_compared:,} of {show_count(n_comparisons, 'pair')}"
+
+
+def error_line(result: ScanResult | CheckResult) -> str:
+    """Return pairs compared, threshold and expected false pairs, in one line."""
+    return (
+        f"{show_compared(result)} compared, threshold {show_score(result.threshold.threshold)}, "
+        f"expected false pairs {false_pairs(result.threshold, result.n_pairs_compared)}"
+    )
+
+
+def show_budget(use: ThresholdUse) -> str:
+    """Return the error budget that was asked for; empty where there was none.
+
+    Examples
+    --------
+    >>> show_budget(ThresholdUse(0.9, "song.json", budget=1.0))
+    '1 false pair'
+    """
+    if use.budget is None:
+        return ""
+    return f"{use.budget:,g} false pair{'' if use.budget == 1.0 else 's'}"
 
 
 def false_alarm_rate(use: ThresholdUse) -> str:
@@ -192,6 +225,43 @@ def count_not_wholly_compared(tracks: Sequence[Track], noun: str) -> str:
     return f"{show_count(len(tracks), noun)} not wholly compared: {', '.join(counts)}"
 
 
+def is_set_aside(pair: Pair) -> bool:
+    """Say whether it was decided that a pair does not matter; such a pair is not flagged."""
+    return pair.decision not in ("", "confirmed")
+
+
+def count_set_aside(pairs: Iterable[Pair]) -> str:
+    """Return how many pairs were set aside, by decision; empty if none was.
+
+    Examples
+    --------
+    >>> count_set_aside([Pair("x", "y", 1.0, flagged=False, decision="licensed")])
+    '1 pair set aside: 1 licensed'
+    """
+    made = [pair.decision for pair in pairs if is_set_aside(pair)]
+    counts = [f"{made.count(kind):,} {kind}" for kind in DECISIONS if kind in made]
+    return f"{show_count(len(made), 'pair')} set aside: {', '.join(counts)}" if made else ""
+
+
+def pair_marks(pair: Pair) -> tuple[str, ...]:
+    """Return what both tracks of a pair have or lack in common."""
+    known = (("licences differ", pair.licences_differ), ("identical file", pair.identical_file))
+    return tuple(name for name, holds in known if holds)
+
+
+def pair_state(pair: Pair) -> str:
+    """Return what was decided of a pair, else why it is not flagged; empty if it is.
+
+    Examples
+    --------
+    >>> pair_state(Pair("x", "y", 0.9, decision="confirmed")), pair_state(Pair("x", "y", 0.9))
+    ('decided: confirmed', '')
+    """
+    if pair.decision:
+        return f"decided: {pair.decision}"
+    return "" if pair.flagged else "below the threshold"
+
+
 def pair_badges(pair: Pair, a: Track, b: Track, *, sides: tuple[str, str]) -> tuple[str, ...]:
     """Return the badges of a pair, those of one track led by the name of its side.
 
@@ -203,12 +273,12 @@ def pair_badges(pair: Pair, a: Track, b: Track, *, sides: tuple[str, str]) -> tu
     >>> pair_badges(Pair("x", "y", 1.0, identical_file=True), whole, cut, sides=("A", "B"))
     ('identical file', 'B truncated')
     """
-    badges = ["identical file"] if pair.identical_file else []
+    badges = list(pair_marks(pair))
     for badge in ("truncated", "silent", "missing"):
         named = [side for side, t in zip(sides, (a, b), strict=True) if badge in track_badges(t)]
         if named:
             badges.append(f"{' and '.join(named)} {badge}")
-    return tuple(badges) if pair.flagged else (*badges, "below the threshold")
+    return (*badges, pair_state(pair)) if pair_state(pair) else tuple(badges)
 
 
 def pairs_with_tracks(result: ScanResult | CheckResult) -> list[tuple[Pair, Track, Track]]:
@@ -262,23 +332,30 @@ def headline(result: Result) -> str:
     if isinstance(result, ScanResult):
         if not result.n_pairs_compared:
             return f"No pairs to compare {among}"
-        if not result.pairs:
+        n_flagged = sum(pair.flagged for pair in result.pairs)
+        if not n_flagged and any(is_set_aside(pair) for pair in result.pairs):
+            return f"Nothing flagged that is not decided {among}"
+        if not n_flagged:
             return f"Nothing at or above the threshold {among}"
         n_clusters = show_count(len(result.clusters), "cluster")
-        return f"{show_count(len(result.pairs), 'pair')} in {n_clusters} {among}"
+        return f"{show_count(n_flagged, 'pair')} in {n_clusters} {among}"
     submissions = show_count(len(result.submissions), "submission")
     n_flagged = len({pair.a for pair in result.pairs if pair.flagged})
     compared = f"compared with {show_count(result.n_tracks, 'track')}"
     if n_flagged:
         return f"{n_flagged:,} of {submissions} flagged, {compared}"
+    if any(is_set_aside(pair) for pair in result.pairs):
+        return f"Nothing flagged that is not decided: {submissions} {compared}"
     return f"Nothing at or above the threshold: {submissions} {compared}"
 
 
-def submission_verdict(submission: Track, n_flagged: int) -> str:
+def submission_verdict(submission: Track, n_flagged: int, n_set_aside: int = 0) -> str:
     """Return what is said of one submission of a check."""
     if submission.silent:
         return "not compared: no window is loud enough"
     part = "; truncated, so only a part was compared" if submission.truncated else ""
     if n_flagged:
         return f"flagged: {show_count(n_flagged, 'track')} at or above the threshold{part}"
+    if n_set_aside:
+        return f"nothing flagged: {show_count(n_set_aside, 'pair')} set aside by decisions{part}"
     return f"nothing at or above the threshold{part}"

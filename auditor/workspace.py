@@ -24,6 +24,7 @@ import filelock
 
 import auditor
 from auditor.catalogue import Catalogue
+from auditor.config import DEFAULT_EXTRACTOR
 from auditor.errors import CatalogueError, UsageError, WorkspaceLockedError, show_path
 from auditor.records import Provenance
 from auditor.thresholds import shipped_directory
@@ -78,7 +79,7 @@ def workspace_directory(directory: str | os.PathLike[str] | None = None) -> Path
 def open_workspace(
     directory: str | os.PathLike[str] | None = None,
     *,
-    extractor: str | os.PathLike[str] = "track",
+    extractor: str | os.PathLike[str] = DEFAULT_EXTRACTOR,
     write: bool = True,
 ) -> Iterator[Workspace]:
     """Open a workspace; with ``write`` it is created if absent and locked against other writers.

@@ -25,6 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
+from auditor.config import DEFAULT_EXTRACTOR
+
 RATE_HZ = 44_100
 
 
@@ -89,7 +91,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--every", type=int, default=4)
-    parser.add_argument("--extractor", default="track")
+    parser.add_argument("--extractor", default=DEFAULT_EXTRACTOR)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--hours", type=float, default=2.0)
     parser.add_argument("--embed-one", action="store_true", help=argparse.SUPPRESS)

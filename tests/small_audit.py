@@ -70,18 +70,18 @@ def calibrate_by_hand(workspace: Path, weights_id: str, *, threshold: float = TH
     """Write a threshold file for the extractor into a workspace."""
     points = (
         OperatingPoint(0.5, 0.1, 0.08, 0.12),
-        OperatingPoint(threshold, 1e-3, 1e-4, 1e-2),
-        OperatingPoint(0.999, 0.0, 0.0, 1e-3),
+        OperatingPoint(threshold, 1e-4, 1e-5, 1e-3),
+        OperatingPoint(0.999, 0.0, 0.0, 1e-4),
     )
     made = Thresholds(
         weights_id=weights_id,
         extractor="small",
         threshold=threshold,
-        target_far=1e-3,
+        target_far=1e-4,
         operating_points=points,
         recalls=(),
-        n_tracks=10,
-        n_nonmatching_pairs=1000,
+        n_tracks=450,
+        n_nonmatching_pairs=100_000,
         n_set_aside_pairs=0,
         data="tunes",
         data_sha256="0" * 64,

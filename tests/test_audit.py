@@ -106,7 +106,9 @@ def test_scan_finds_the_planted_pairs_and_nothing_else(workspace, library, weigh
 
     assert result.threshold.threshold == THRESHOLD
     assert result.threshold.source == "small.json (tunes)"
-    assert result.threshold.expected_false_pairs == pytest.approx(1e-3 * N_PAIRS)
+    assert result.threshold.expected_false_pairs == pytest.approx(1e-4 * N_PAIRS)
+    assert result.threshold.expected_high == pytest.approx(1e-3 * N_PAIRS)
+    assert (result.threshold.budget, result.threshold.n_comparisons) == (1.0, N_PAIRS)
     made = result.provenance
     assert (made.version, made.command) == (auditor.__version__, "audit scan music")
     assert (made.extractor, made.weights_id) == ("small", weights.stem[-8:])
@@ -219,6 +221,47 @@ def test_more_pairs_than_a_report_can_hold_are_refused(workspace, monkeypatch, h
         auditor.audit._all_pairs(workspace, ids, embeddings, use, how)
 
 
+def test_a_budget_becomes_the_threshold_for_this_number_of_comparisons(workspace, tmp_path):
+    def use_of(run, *arguments, **how):
+        return run(workspace, *arguments, options=Options(**how)).threshold
+
+    loose = use_of(scan, max_false=0.1)
+    assert (loose.threshold, loose.budget) == (THRESHOLD, 0.1)
+    strict = use_of(scan, max_false=0.001)
+    assert (strict.threshold, strict.note) == (0.999, "")
+    beyond = use_of(scan, max_false=1e-4)  # less than one in the calibration's 100,000 pairs
+    assert beyond.threshold == 0.999
+    assert beyond.expected_high == pytest.approx(1e-4 * N_PAIRS)
+    assert "small.json has no tail and counted only down to 1e-05" in beyond.note
+    annoy = use_of(scan, max_false=0.1, search="annoy")
+    assert (annoy.threshold, annoy.n_comparisons) == (THRESHOLD, N_PAIRS)
+    paths = [write_tune(tmp_path / f"{seed}.wav", seed) for seed in (60, 61)]
+    checked = use_of(check, paths)
+    assert (checked.budget, checked.n_comparisons) == (0.01, 2 * 7)
+    assert checked.threshold == THRESHOLD
+    for how in ({"far": 0.1}, {"threshold": 0.9}):
+        assert use_of(scan, **how).budget is None
+    with pytest.raises(ThresholdError, match="--far and a budget of false pairs exclude"):
+        use_of(scan, far=0.1, max_false=1.0)
+
+
+def test_a_scan_of_music_unlike_the_calibration_is_told(workspace, monkeypatch):
+    embeddings = np.random.default_rng(0).normal(size=(40, 32)) + 2.0
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    ids = [f"t{i:02}" for i in range(40)]
+    options = Options(threshold=0.97)
+    use = ThresholdUse(0.97, "by hand", note="As before.")
+    histogram = auditor.audit._all_pairs(
+        workspace, ids, embeddings.astype(np.float32), use, options
+    )[3].histogram
+    folder = workspace.directory
+    calibrate_by_hand(folder, workspace.weights_id, threshold=0.6)
+    said = auditor.audit._compare_music(workspace, options, use, histogram).note
+    assert "in the calibration: this music is more alike" in said
+    assert said.endswith("on it. As before.")
+    assert auditor.audit._compare_music(workspace, options, use, {}).note == "As before."
+
+
 def test_one_track_has_no_pairs(tmp_path, weights):
     path = write_tune(tmp_path / "only.wav", 1)
     for options in (OPTIONS, ANNOY):
@@ -304,7 +347,7 @@ def test_check_compares_and_does_not_add(tmp_path, reader, library, search):
     assert [hit[1:] for hit in found["unknown.wav"]] == [(False, False)]
     assert all(t.id.startswith("new-") for t in result.submissions)
     assert (result.n_tracks, result.n_pairs_compared) == (7, 21)
-    assert result.threshold.expected_false_pairs == pytest.approx(21e-3)
+    assert result.threshold.expected_false_pairs == pytest.approx(21e-4)
     assert {t.id for t in result.tracks} == {pair.b for pair in result.pairs}
     assert result_from_json(to_json(result)) == result
 

@@ -31,6 +31,7 @@ from auditor.encode import encode
 from auditor.errors import AuditError
 from auditor.extractor import Extractor, save_extractor
 from auditor.records import CheckResult, RecommendResult, ScanResult, result_from_json
+from auditor.thresholds import load_thresholds
 from auditor.workspace import lock_workspace
 
 ODD_NAME = b"co\xffpy\n<script>[red].wav"
@@ -179,6 +180,7 @@ def test_workspace_from_the_environment(monkeypatch, scanned):
     [
         (["nowhere"], "does not exist"),
         (["--threshold", "0.5", "--far", "0.1"], "exclude each other"),
+        (["--max-false-pairs", "2"], "exclude each other"),
         (["--no-report", "--open"], "--no-report and --open exclude each other"),
         (["--no-report", "--output", "x"], "--no-report and --output exclude each other"),
         (["--extractor", "nothing"], "no extractor nothing"),
@@ -469,14 +471,33 @@ def test_calibrate_writes_a_threshold_that_scan_finds(tmp_path, weights):
     for seed in range(20):
         (folder / f"{seed}.wav").write_bytes(encode(tune(seed, seconds=2.5), codec="wav"))
     common = ("-w", tmp_path / "ws", "--extractor", weights)
-    result = invoke("calibrate", folder, *common, "--copies", 1, "--far", 0.1)
+    result = invoke("calibrate", folder, *common, "--copies", 1, "--far", 0.1, "--plots")
     assert result.exit_code == 0, result.output
     written = Path(result.stdout.strip())
     assert written.parent == tmp_path / "ws" / "thresholds"
+    assert "<svg" in written.with_suffix(".html").read_text()
+    assert f"plots: {written.with_suffix('.html')}" in result.stderr
+    assert "no tail: too few pairs" in result.stderr
+    made = load_thresholds(written)
+    assert [recall.n_copies for recall in made.recalls] == [1] * 8
+    again = invoke("calibrate", *common, "--copies", 0, "--far", 0.1, "-o", tmp_path / "b.json")
+    assert again.exit_code == 0, again.output
+    catalogue = load_thresholds(tmp_path / "b.json")
+    assert (catalogue.operating_points, catalogue.recalls) == (made.operating_points, ())
+    assert catalogue.data == "the catalogue"
     assert json.loads(written.read_text())["command"].startswith("audit calibrate ")
     scan = invoke("scan", *common, "--format", "json", "--no-report")
     assert scan.exit_code in (0, 1), scan.output
-    assert result_from_json(scan.stdout).threshold.far is not None
+    use = result_from_json(scan.stdout).threshold
+    assert use.expected_false_pairs == pytest.approx(190 * use.far)
+    assert (use.budget, use.n_comparisons) == (1.0, 190)
+    asked = ("--max-false-pairs", 15, "--format", "json", "--no-report")
+    scan = invoke("scan", *common, *asked)
+    use = result_from_json(scan.stdout).threshold
+    assert (use.budget, use.n_comparisons) == (15.0, 190)
+    check = invoke("check", folder / "0.wav", *common, "--max-false-alarms", 0.5, *asked[2:])
+    use = result_from_json(check.stdout).threshold
+    assert (use.budget, use.n_comparisons) == (0.5, 19)
 
 
 def test_calibrate_refuses_too_little_music(tmp_path, weights, music):

@@ -167,7 +167,8 @@ def test_wheel_works_away_from_its_source(unpacked):
 from pathlib import Path
 import auditor
 from auditor.extractor import PRETRAINED, load_extractor
-from auditor.thresholds import choose_threshold, shipped_directory
+from auditor.threshold_choice import choose_threshold
+from auditor.thresholds import shipped_directory
 here = Path.cwd()
 assert Path(auditor.__file__).is_relative_to(here), auditor.__file__
 assert PRETRAINED.is_relative_to(here) and shipped_directory().is_relative_to(here)

@@ -34,10 +34,10 @@ FOOTER = (
     r"0 pairs? in .* clusters? among 0 \w+",
     r"0 of 0 submissions? flagged, .*? track",
     r"0 tracks? recommended among 0 \w+",
-    r"0 pairs? compared, exact search",
-    r"threshold 0, .*?;",
+    r"0 pairs? compared, threshold 0, expected false pairs? 0 .*?\)",
+    r"exact search; budget: 0 false pairs?",
+    r"threshold: .*?;",
     r"false alarm rate 0 .*?\)",
-    r"expected false pairs?: 0 .*?\)",
 )
 """What the last lines of a result say, numbers masked; recorded output is compared in these."""
 

@@ -270,11 +270,21 @@ def test_json_reads_back(result: ScanResult, tmp_path: Path) -> None:
 def test_scan_says_its_numbers() -> None:
     text = Page(render_html(make_scan())).text
     assert "2 pairs in 2 clusters among 8,000 tracks" in text
-    assert "Expected false pairs: 0.8 (95 % 0.2–1.9)" in text
+    assert "Expected false pairs: 0.8 (95 % 0.2–1.9) in 1,000,000 pairs compared." in text
+    assert "Error budget" not in text
     assert "Pairs compared 1,000,000 exact search" in text
     assert "music/bad.mp3 no audio stream" in text
     assert "the false alarm rate is 8 × 10⁻⁷ per pair" in text
     assert "threshold 0.8700" in text
+
+
+def test_scan_says_its_budget_and_the_interval_of_all_comparisons() -> None:
+    use = dataclasses.replace(
+        USE, budget=1.0, n_comparisons=32_000_000, expected_low=0.1, expected_high=3.5
+    )
+    text = Page(render_html(make_scan(threshold=use))).text
+    assert "Expected false pairs: 0.8 (95 % 0.1–3.5) in 1,000,000 of 32,000,000 pairs" in text
+    assert "Error budget 1 false pair" in text
 
 
 def test_clean_scan_without_known_error_rate() -> None:
@@ -343,7 +353,7 @@ def test_badges_of_a_pair() -> None:
     page = Page(render_html(dataclasses.replace(scan, tracks=tracks, pairs=pairs)))
     assert "Evidence identical file A truncated B missing" in page.text
     assert json.loads(page.texts["script"][0])["pairs"] == [
-        ["0.9900", 0, 1, ["identical file", "A truncated", "B missing"]]
+        ["0.9900", 0, 1, ["identical file", "A truncated", "B missing"], ""]
     ]
 
 

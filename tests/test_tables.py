@@ -118,11 +118,24 @@ def test_table_fits_80_columns_and_ends_with_counts_threshold_and_false_pairs() 
     last = " ".join(text[text.index("1 pair in 1 cluster") :].split())
     assert last == (
         "1 pair in 1 cluster among 8,000 tracks "
-        "1,000,000 pairs compared, exact search, 1 file skipped "
-        "threshold 0.8700, song-9f8e7d6c.json; "
-        "false alarm rate 8 × 10⁻⁷ per pair (95 % 2 × 10⁻⁷–1.9 × 10⁻⁶) "
-        "expected false pairs: 0.8 (95 % 0.2–1.9)"
+        "1,000,000 pairs compared, threshold 0.8700, expected false pairs 0.8 (95 % 0.2–1.9) "
+        "exact search, 1 file skipped "
+        "threshold: song-9f8e7d6c.json; "
+        "false alarm rate 8 × 10⁻⁷ per pair (95 % 2 × 10⁻⁷–1.9 × 10⁻⁶)"
     )
+
+
+def test_table_says_the_budget_and_of_how_many_pairs_an_index_proposed_some() -> None:
+    use = dataclasses.replace(
+        USE, budget=0.5, n_comparisons=31_996_000, expected_low=0.1, expected_high=3.5
+    )
+    annoy = dataclasses.replace(SCAN, threshold=use, search="annoy", index_recall=0.993)
+    text = " ".join(printed(annoy).split())
+    assert (
+        "1,000,000 of 31,996,000 pairs compared, threshold 0.8700, "
+        "expected false pairs 0.8 (95 % 0.1–3.5)"
+    ) in text
+    assert "budget: 0.5 false pairs threshold:" in text
 
 
 def test_table_shows_markup_controls_and_direction_marks_as_text() -> None:
@@ -157,7 +170,8 @@ def test_check_table_has_a_verdict_for_every_submission() -> None:
     assert "Artist – Title q: not compared: no window is loud enough\n" in text
     assert "Artist – Title n: nothing at or above the threshold\n" in text
     assert "below the threshold" in text
-    assert "4 pairs compared, annoy search, index recall 99.3 %" in text
+    assert "4 pairs compared, threshold " in text
+    assert "annoy search, index recall 99.3 %" in text
 
 
 def test_recommend_table_and_csv() -> None:
@@ -176,9 +190,9 @@ def test_recommend_table_and_csv() -> None:
 def test_csv_has_every_field_of_both_tracks() -> None:
     (row,) = csv_rows(SCAN)
     names = [field.name for field in dataclasses.fields(Track)]
-    assert set(row) == {"score", "threshold", "flagged", "identical_file"} | {
-        f"{side}_{name}" for side in "ab" for name in names
-    }
+    of_pair = {"score", "threshold", "flagged", "identical_file", "pair_id", "licences_differ"}
+    of_pair |= {"decision", "decision_note"}
+    assert set(row) == of_pair | {f"{side}_{name}" for side in "ab" for name in names}
     assert row["score"] == "0.98765"
     assert row["a_bit_rate"] == ""
     assert row["a_truncated"] == "false"

@@ -1,4 +1,4 @@
-"""Threshold files: rates read off operating points, validation, and the choice of a threshold."""
+"""Threshold files: rates read off operating points and off the tail, and validation."""
 
 from __future__ import annotations
 
@@ -8,52 +8,22 @@ import os
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_thresholds import OTHERS, POINTS, RECALL, TAIL, WEIGHTS, make, make_tailed
 
 from auditor.config import to_json
 from auditor.errors import ThresholdError
 from auditor.thresholds import (
+    FORMATS,
     MAX_FILE_BYTES,
-    AlterationRecall,
     OperatingPoint,
     Thresholds,
-    choose_threshold,
     find_thresholds,
     load_thresholds,
     save_thresholds,
     shipped_directory,
 )
-
-WEIGHTS = "0a1b2c3d"
-OTHERS = "ffffffff"
-POINTS = (
-    OperatingPoint(0.5, 0.1, 0.08, 0.12),
-    OperatingPoint(0.7, 0.01, 0.005, 0.02),
-    OperatingPoint(0.9, 0.0, 0.0, 0.004),
-)
-RECALL = to_json(AlterationRecall("mp3, 32 kbit/s", 10, 9, 0.6, 0.98))
-
-
-def make(**changes) -> Thresholds:
-    values = {
-        "weights_id": WEIGHTS,
-        "extractor": "track",
-        "threshold": 0.7,
-        "target_far": 0.01,
-        "operating_points": POINTS,
-        "recalls": (AlterationRecall(**RECALL),),
-        "n_tracks": 60,
-        "n_nonmatching_pairs": 1770,
-        "n_set_aside_pairs": 3,
-        "data": "tunes",
-        "data_sha256": "0" * 64,
-        "date": "2024-01-01",
-        "version": "0.1.0",
-        "command": "audit calibrate tunes/",
-    }
-    return Thresholds(**{**values, **changes})
-
 
 rates = st.floats(0.0, 1.0)
 
@@ -140,6 +110,60 @@ def test_threshold_at_never_gives_a_threshold_that_no_score_reaches():
         make(operating_points=above).threshold_at(1e-6)
 
 
+def test_counts_give_the_rate_as_far_as_the_tail_begins_and_the_tail_from_there():
+    made = make_tailed()
+    assert [made.far_at(p.threshold)[0] for p in POINTS[:2]] == [0.1, 0.01]
+    assert made.far_at(0.6)[0] == make().far_at(0.6)[0]
+    assert made.far_at(0.7 + 1e-9)[0] == pytest.approx(0.01, rel=1e-6), "continuous at the joint"
+    assert made.far_at(0.9) == TAIL.far_at(0.9)
+    assert made.far_at(0.9)[0] > POINTS[-1].far, "which was counted as 0"
+    assert made.threshold_at(0.1) == 0.5
+    assert made.threshold_at(0.05) == made.threshold_at(0.01) == 0.7
+    assert made.threshold_at(1e-9) == TAIL.threshold_at(1e-9)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1.0, 1.0), min_size=2, max_size=10))
+def test_with_a_tail_far_never_rises_with_the_threshold(thresholds):
+    made = make_tailed()
+    found = [made.far_at(threshold) for threshold in sorted(thresholds)]
+    for (a, _, _), (b, _, _) in pairwise(found):
+        assert b <= a * (1 + 1e-9) + 1e-300
+    for far, low, high in found:
+        assert 0.0 <= low <= far <= high <= 1.0
+
+
+@settings(deadline=None)
+@given(st.floats(-9.0, -1.0))
+def test_with_a_tail_every_rate_has_its_threshold(exponent):
+    made, far = make_tailed(), 10.0**exponent
+    assert made.far_at(made.threshold_at(far))[0] <= far * (1 + 1e-6)
+    if far < TAIL.share:
+        assert made.far_at(made.threshold_at(far))[0] == pytest.approx(far, rel=1e-6)
+
+
+def test_a_file_of_the_first_format_still_loads(tmp_path):
+    data = {key: value for key, value in to_json(make()).items() if key != "tail"}
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({**data, "format": "audit-threshold/1"}))
+    made = load_thresholds(path)
+    assert made == make(format="audit-threshold/1")
+    assert made.far_at(0.95) == (0.0, 0.0, 0.004)
+    assert load_thresholds(save_thresholds(made, tmp_path / "again.json")) == made
+
+
+def test_a_tail_is_kept_to_the_last_digit_and_reads_well(tmp_path):
+    path = save_thresholds(make_tailed(), tmp_path / "a.json")
+    assert load_thresholds(path) == make_tailed()
+    assert "[-0.24, 0.07, 0.008]" in path.read_text()
+
+
+def test_every_score_has_files_of_its_own(tmp_path):
+    save_thresholds(make(score="aligned", data="by moments"), tmp_path / "a.json")
+    assert find_thresholds(WEIGHTS, [tmp_path]) is None
+    assert find_thresholds(WEIGHTS, [tmp_path], score="aligned")[0].data == "by moments"
+
+
 def test_a_file_round_trips_and_replaces_in_one_step(tmp_path):
     path = tmp_path / "new" / "track-0a1b2c3d.json"
     assert save_thresholds(make(), path) == path
@@ -175,7 +199,11 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "audit-threshold/2"}, "format is 'audit-threshold/2'; this version reads"),
+        ({"format": "audit-threshold/3"}, "format is 'audit-threshold/3'; this version reads"),
+        ({"format": FORMATS[0], "tail": to_json(TAIL)}, "audit-threshold/1', which knows no tail"),
+        ({"tail": {**to_json(TAIL), "threshold": 0.69}}, "the tail begins at 0.69 with a share"),
+        ({"tail": {**to_json(TAIL), "n_scores": 1000}}, "with a share of 0.177; an operating"),
+        ({"tail": {**to_json(TAIL), "shape": 0.1}}, "a tail has shape 0.1"),
         ({"operating_points": []}, "operating_points is empty"),
         ({"threshold": 1.5}, "threshold is 1.5; a cosine"),
         ({"threshold": 1.0000005}, "a cosine lies in"),
@@ -235,89 +263,6 @@ def test_the_first_folder_with_these_weights_wins(tmp_path):
     assert (found[0].data, found[1]) == ("mine", own / "b.json")
     assert find_thresholds(WEIGHTS, [shipped, own])[0].data == "theirs"
     assert find_thresholds("12345678", [own, shipped, tmp_path / "absent"]) is None
-
-
-def test_choose_takes_the_calibrated_default_with_its_rates(tmp_path):
-    save_thresholds(make(), tmp_path / "a.json")
-    use = choose_threshold(WEIGHTS, [tmp_path])
-    assert (use.threshold, use.far, use.far_low, use.far_high) == pytest.approx(
-        (0.7, 0.01, 0.005, 0.02)
-    )
-    assert use.source == "a.json (tunes)"
-    assert use.note == ""
-    assert use.expected_false_pairs is None
-
-
-def test_choose_by_rate_and_by_hand(tmp_path):
-    save_thresholds(make(), tmp_path / "a.json")
-    assert choose_threshold(WEIGHTS, [tmp_path], far=0.1).threshold == 0.5
-    by_hand = choose_threshold(WEIGHTS, [tmp_path], threshold=0.6)
-    assert by_hand.source == "given by hand; rates from a.json (tunes)"
-    assert 0.01 < by_hand.far < 0.1
-    above = choose_threshold(WEIGHTS, [tmp_path], threshold=0.95)
-    assert (above.far, above.far_high) == (0.0, 0.004)
-    assert "only the upper bound is known" in above.note
-    below = choose_threshold(WEIGHTS, [tmp_path], threshold=0.3)
-    assert below.far_high == 1.0
-    assert "at least this" in below.note
-
-
-def test_choose_by_rate_tells_where_the_interval_reaches_above_it(tmp_path):
-    save_thresholds(make(), tmp_path / "a.json")
-    use = choose_threshold(WEIGHTS, [tmp_path], far=0.001)
-    assert (use.threshold, use.far, use.far_high) == (0.9, 0.0, 0.004)
-    assert use.note == "A rate of 0.001 was asked for; it may be up to 0.004."
-    assert choose_threshold(WEIGHTS, [tmp_path], far=0.05).note == ""
-
-
-def test_a_damaged_file_does_not_stop_a_threshold_by_hand(tmp_path):
-    own, shipped = tmp_path / "own", tmp_path / "shipped"
-    own.mkdir()
-    (own / "bad.json").write_text("{")
-    with pytest.raises(ThresholdError, match="bad.json is no threshold file"):
-        choose_threshold(WEIGHTS, [own])
-    with pytest.raises(ThresholdError, match="bad.json is no threshold file"):
-        choose_threshold(WEIGHTS, [own], far=0.1)
-    use = choose_threshold(WEIGHTS, [own, shipped], threshold=0.7)
-    assert (use.threshold, use.far) == (0.7, None)
-    assert "nothing is calibrated" in use.note
-    assert "bad.json is damaged or cannot be read" in use.note
-    save_thresholds(make(), shipped / "a.json")
-    use = choose_threshold(WEIGHTS, [own, shipped], threshold=0.7)
-    assert (use.threshold, use.far) == (0.7, 0.01)
-    assert "bad.json is damaged or cannot be read" in use.note
-
-
-def test_choose_by_hand_without_a_calibration_states_no_rate(tmp_path):
-    use = choose_threshold(WEIGHTS, [tmp_path], threshold=0.9)
-    assert (use.threshold, use.far, use.far_low, use.far_high) == (0.9, None, None, None)
-    assert "nothing is calibrated" in use.note
-
-
-@pytest.mark.parametrize(
-    ("how", "message"),
-    [
-        ({}, "no threshold is calibrated for weights 0a1b2c3d. Run: audit calibrate"),
-        ({"far": 0.01}, "no threshold is calibrated"),
-        ({"threshold": 0.9, "far": 0.01}, "exclude each other"),
-        ({"threshold": 1.1}, "--threshold is 1.1; a cosine"),
-        ({"threshold": float("nan")}, "--threshold is nan"),
-        ({"far": 0.0}, "--far is 0.0; a rate"),
-        ({"far": 2.0}, "--far is 2.0; a rate"),
-    ],
-)
-def test_choose_refuses(tmp_path, how, message):
-    with pytest.raises(ThresholdError, match=message):
-        choose_threshold(WEIGHTS, [tmp_path], **how)
-
-
-def test_a_file_named_by_hand_must_be_of_these_weights(tmp_path):
-    path = save_thresholds(make(weights_id=OTHERS), tmp_path / "named.json")
-    with pytest.raises(ThresholdError, match=f"calibrated for weights {OTHERS}; .* is {WEIGHTS}"):
-        choose_threshold(WEIGHTS, [], file=path)
-    named = save_thresholds(make(threshold=0.9), tmp_path / "named.json")
-    save_thresholds(make(), tmp_path / "own" / "a.json")
-    assert choose_threshold(WEIGHTS, [tmp_path / "own"], file=named).threshold == 0.9
 
 
 def test_every_shipped_file_is_valid():

@@ -1,4 +1,4 @@
-"""Music for training: labels, groups that never meet, a part set aside."""
+"""Music for training: groups that never meet, a part set aside."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import UsageError
+from auditor.genres import GenreSource
 from auditor.sampling import SamplingPool
 from auditor.training_batches import TrainingTracks
 from auditor.training_set import (
     TrainingSet,
     gather_training_set,
-    genre_label,
     group_tracks,
     music_sha256,
     read_same_list,
@@ -106,44 +106,6 @@ def test_groups_are_what_can_be_reached(hashes, links):
         assert groups[i] == min(reached)
 
 
-# Genres
-
-
-@pytest.mark.parametrize(
-    ("path", "source", "label"),
-    [
-        ("/m/rock/x/1.mp3", "parent", "x"),
-        ("/m/rock/x/1.mp3", "top", "rock"),
-        ("/m/1.mp3", "top", "m"),
-        ("/other/y/1.mp3", "top", "y"),
-        ("/given/z/1.mp3", "top", "z"),
-    ],
-)
-def test_the_genre_is_a_folder(path, source, label):
-    roots = [Path("/given/z/1.mp3"), Path("/m")]
-    assert genre_label(Path(path), roots, source=source) == label
-
-
-def test_the_genre_is_a_tag(write_tune):
-    import mutagen
-
-    path = write_tune("a.flac", 1, codec="flac", duration_s=0.5)
-    assert genre_label(path, [], source="tag") == ""
-    file = mutagen.File(path)
-    file["GENRE"] = " Acid Jazz "
-    file.save()
-    assert genre_label(path, [], source="tag") == "acid jazz"
-
-
-def test_a_genre_from_nowhere():
-    with pytest.raises(
-        ValueError, match="source is 'mood'; it must be one of tag, fma, parent, top"
-    ):
-        genre_label(Path("a.mp3"), [], source="mood")
-    with pytest.raises(ValueError, match="FMA metadata is needed"):
-        genre_label(Path("a.mp3"), [], source="fma")
-
-
 # The part set aside
 
 
@@ -186,7 +148,7 @@ def test_gather_training_set(write_tune, tmp_path, tiny_config):
         [tmp_path / "m"],
         config=tiny_config,
         frames_dir=tmp_path / "frames",
-        genre_from="top",
+        genres=GenreSource("top"),
         same=[("2.wav", "jazz/3.wav")],
     )
     # jazz/3, jazz/4, rock/a/1, rock/b/2
@@ -211,6 +173,7 @@ def test_a_silent_track_has_no_moments(tmp_path, write_tune, tiny_config):
         [tmp_path / "m"], config=tiny_config, frames_dir=tmp_path / "frames"
     )
     assert [len(m) for m in found.tracks.pool.moments] == [2, 0, 0]
+    assert found.tracks.pool.labels == ("", "", "")  # no genres were asked for
 
 
 def test_no_music_to_train_on(tmp_path, tiny_config):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,26 +17,39 @@ from auditor.commands.options import (
     command_line,
     open_for_command,
 )
+from auditor.config import DEFAULT_EXTRACTOR
 from auditor.errors import show_path
+
+if TYPE_CHECKING:
+    from auditor.thresholds import Thresholds
 
 EXAMPLES = """\b
 Examples:
   audit calibrate music/
-  audit calibrate music/ --same same.tsv --far 1e-5 --output mine.json
+  audit calibrate --copies 0
+  audit calibrate music/ --same same.tsv --alterations all --plots --output mine.json
   audit scan music/ --threshold-file mine.json
 """
+
+
+class Alterations(StrEnum):
+    """Which altered copies are made."""
+
+    QUICK = "quick"
+    ALL = "all"
 
 
 def calibrate(
     context: typer.Context,
     roots: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="DIR",
-            help="Music that shares no material, but for what --same lists.",
+            help="Music that shares no material, but for what --same lists; none to count on the "
+            "catalogue as it is.",
             show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -61,37 +75,57 @@ def calibrate(
         ),
     ] = 1e-4,
     copies: Annotated[
-        int, typer.Option("--copies", min=1, help="Tracks of which altered copies are made.")
+        int,
+        typer.Option(
+            "--copies",
+            min=0,
+            help="Tracks of which altered copies are made; 0 for error rates only.",
+        ),
     ] = 40,
+    alterations: Annotated[
+        Alterations,
+        typer.Option("--alterations", help="Make 8 kinds of altered copies, or all 37 of them."),
+    ] = Alterations.QUICK,
+    plots: Annotated[
+        bool,
+        typer.Option("--plots", help="Also write an HTML page with charts beside the file."),
+    ] = False,
     data: Annotated[
         str, typer.Option("--data", metavar="NAME", help="What to call the music in the file.")
     ] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything chance decides.")] = 0,
     workspace: WorkspaceOption = None,
-    extractor: ExtractorOption = "track",
+    extractor: ExtractorOption = DEFAULT_EXTRACTOR,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Measure error rates and write a threshold.
 
-    Takes the music into the catalogue, counts how often unrelated tracks reach a score, and prints
-    where the threshold file is.
+    Takes the music into the catalogue, counts how often unrelated tracks reach a score, fits the
+    tail of rates too small to count, and prints where the threshold file is.
     """
     from auditor import calibrate as api
+    from auditor.augment.alterations import ALTERATIONS
     from auditor.progress import Progress
     from auditor.thresholds import save_thresholds
     from auditor.training_set import read_same_list
 
-    options = api.CalibrateOptions(target_far=far, n_copies=copies, data=data, seed=seed)
+    options = api.CalibrateOptions(
+        target_far=far,
+        n_copies=copies,
+        alterations=tuple(ALTERATIONS) if alterations is Alterations.ALL else api.QUICK,
+        data=data,
+        seed=seed,
+    )
     pairs = read_same_list(same) if same is not None else ()
     with (
         open_for_command(workspace, extractor=extractor) as opened,
         Progress(quiet=quiet) as embedding,
         Progress(quiet=quiet, noun="copies") as copying,
     ):
-        thresholds = api.calibrate(
+        made = api.calibrate(
             opened,
-            roots,
+            roots or [],
             same_pairs=pairs,
             options=options,
             on_event=embedding,
@@ -99,11 +133,35 @@ def calibrate(
             command=command_line(context),
         )
         name = f"{opened.extractor.name}-{opened.weights_id}.json"
-        written = save_thresholds(thresholds, output or opened.directory / "thresholds" / name)
-    if not quiet:
-        print(
-            f"threshold {thresholds.threshold:.4f} at FAR {far:g}, from "
-            f"{thresholds.n_nonmatching_pairs:,} pairs of {thresholds.n_tracks:,} tracks",
-            file=sys.stderr,
+        written = save_thresholds(made.thresholds, output or opened.directory / "thresholds" / name)
+    if plots:
+        from auditor.report.calibration import write_calibration
+
+        page = write_calibration(
+            made.thresholds, made.nonmatching, made.matching, written.with_suffix(".html")
         )
+    if not quiet:
+        for line in _said(made.thresholds):
+            print(line, file=sys.stderr)
+        if plots:
+            print(f"plots: {show_path(page)}", file=sys.stderr)
     print(show_path(written))
+
+
+def _said(thresholds: Thresholds) -> list[str]:
+    """Return what is worth knowing of a calibration, in lines."""
+    made, tail = thresholds, thresholds.tail
+    lines = [
+        f"threshold {made.threshold:.4f} at FAR {made.target_far:g}, from "
+        f"{made.n_nonmatching_pairs:,} pairs of {made.n_tracks:,} tracks, "
+        f"{made.n_set_aside_pairs:,} set aside"
+    ]
+    if tail is None:
+        lines.append("no tail: too few pairs to say anything of rates below those counted")
+    else:
+        lines.append(
+            f"tail from {tail.threshold:.4f} to {tail.end_point:.4f}, fitted to "
+            f"{tail.n_exceedances:,} scores of unaltered pairs: shape {tail.shape:.3f}, "
+            f"goodness of fit p = {tail.p_value:g}"
+        )
+    return lines

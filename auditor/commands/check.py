@@ -15,12 +15,15 @@ from auditor.commands.options import (
     FarOption,
     Format,
     FormatOption,
+    MaxFalseAlarmsOption,
     NoReportOption,
     OpenOption,
     OutputOption,
     QuietOption,
+    SameOwnerOption,
     Search,
     SearchOption,
+    ShowDecidedOption,
     ThresholdFileOption,
     ThresholdOption,
     WorkspaceOption,
@@ -30,12 +33,13 @@ from auditor.commands.options import (
     make_options,
     open_for_command,
 )
+from auditor.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError
 
 EXAMPLES = """\b
 Examples:
   audit check new.mp3
-  audit check submissions/ --far 1e-3 --format json
+  audit check submissions/ --max-false-alarms 0.001 --format json
   audit check new.mp3 --add
 
 Exit code: 0 nothing flagged, 1 something flagged, 2 error.
@@ -56,11 +60,14 @@ def check(
         bool, typer.Option("--add", help="Take the submissions into the catalogue afterwards.")
     ] = False,
     workspace: WorkspaceOption = None,
-    extractor: ExtractorOption = "track",
+    extractor: ExtractorOption = DEFAULT_EXTRACTOR,
     threshold: ThresholdOption = None,
     far: FarOption = None,
+    max_false_alarms: MaxFalseAlarmsOption = None,
     threshold_file: ThresholdFileOption = None,
     search: SearchOption = Search.EXACT,
+    same_owner: SameOwnerOption = None,
+    show_decided: ShowDecidedOption = False,
     form: FormatOption = Format.TABLE,
     output: OutputOption = None,
     no_report: NoReportOption = False,
@@ -76,7 +83,12 @@ def check(
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)
     options = make_options(
-        threshold=threshold, far=far, threshold_file=threshold_file, search=search
+        threshold=threshold,
+        far=far,
+        threshold_file=threshold_file,
+        search=search,
+        same_owner=same_owner,
+        max_false=max_false_alarms,
     )
     from auditor import audit
     from auditor.progress import Progress
@@ -104,6 +116,7 @@ def check(
         output=output,
         no_report=no_report,
         open_report=open_report,
+        show_decided=show_decided,
         quiet=quiet,
     )
     if not exit_zero and any(pair.flagged for pair in result.pairs):

@@ -45,6 +45,14 @@ class ListFormat(StrEnum):
     JSON = "json"
 
 
+class OwnerTag(StrEnum):
+    """Tags that may name an owner; the same as ``decisions.OWNER_TAGS``."""
+
+    ARTIST = "artist"
+    ALBUM = "album"
+    LICENCE = "licence"
+
+
 class Search(StrEnum):
     """How pairs are found."""
 
@@ -99,6 +107,26 @@ FarOption = Annotated[
         help="Take the calibrated threshold of this false alarm rate per pair, such as 1e-3.",
     ),
 ]
+MaxFalsePairsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-false-pairs",
+        metavar="N",
+        min=0.0,
+        help="Take the threshold at which the whole scan is expected to raise N false pairs; "
+        "1 by default.",
+    ),
+]
+MaxFalseAlarmsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-false-alarms",
+        metavar="N",
+        min=0.0,
+        help="Take the threshold at which the whole check is expected to raise N false alarms; "
+        "0.01 by default.",
+    ),
+]
 ThresholdFileOption = Annotated[
     Path | None,
     typer.Option("--threshold-file", metavar="FILE", help="Calibration to use, a JSON file."),
@@ -106,6 +134,16 @@ ThresholdFileOption = Annotated[
 SearchOption = Annotated[
     Search,
     typer.Option("--search", help="Compare all pairs, or only those the Annoy index proposes."),
+]
+SameOwnerOption = Annotated[
+    list[OwnerTag] | None,
+    typer.Option(
+        "--same-owner",
+        help="Set pairs aside whose tag is the same: two tracks of one owner. Repeat it for more.",
+    ),
+]
+ShowDecidedOption = Annotated[
+    bool, typer.Option("--show-decided", help="Also list the pairs that decisions set aside.")
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="What to print on stdout.")]
 ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="What to print on stdout.")]
@@ -147,11 +185,20 @@ def make_options(
     far: float | None,
     threshold_file: Path | None,
     search: Search,
+    same_owner: list[OwnerTag] | None = None,
+    max_false: float | None = None,
 ) -> Options:
     """Return the options of a scan or check."""
     from auditor.audit import Options
 
-    return Options(threshold=threshold, far=far, search=search.value, threshold_file=threshold_file)
+    return Options(
+        threshold=threshold,
+        far=far,
+        search=search.value,
+        threshold_file=threshold_file,
+        same_owner=tuple(tag.value for tag in same_owner or ()),
+        max_false=max_false,
+    )
 
 
 def open_for_command(
@@ -184,7 +231,7 @@ def check_report_options(*, no_report: bool, output: Path | None, open_report: b
         raise UsageError(f"--no-report and {other} exclude each other. Give one of them.")
 
 
-def print_result(result: Result, form: Format) -> None:
+def print_result(result: Result, form: Format, *, show_decided: bool = False) -> None:
     """Print a result on stdout."""
     if form is Format.JSON:
         from auditor.records import to_json
@@ -199,7 +246,7 @@ def print_result(result: Result, form: Format) -> None:
 
         from auditor.tables import print_table
 
-        print_table(result, Console())
+        print_table(result, Console(), show_decided=show_decided)
     sys.stdout.flush()
 
 
@@ -210,6 +257,7 @@ def finish(
     output: Path | None,
     no_report: bool = False,
     open_report: bool = False,
+    show_decided: bool = False,
     quiet: bool = False,
 ) -> None:
     """Print a result, write its report, and say where on stderr.
@@ -223,7 +271,7 @@ def finish(
         If the report cannot be written.
     """
     try:
-        print_result(result, form)
+        print_result(result, form, show_decided=show_decided)
     finally:
         if not no_report:
             from auditor.report import write_report

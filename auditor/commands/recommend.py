@@ -18,6 +18,7 @@ from auditor.commands.options import (
     finish,
     open_for_command,
 )
+from auditor.config import DEFAULT_EXTRACTOR
 
 EXAMPLES = """\b
 Examples:
@@ -54,7 +55,7 @@ def recommend(
         bool, typer.Option("--copies", help="Also tracks flagged as copies of the ones given.")
     ] = False,
     workspace: WorkspaceOption = None,
-    extractor: ExtractorOption = "track",
+    extractor: ExtractorOption = DEFAULT_EXTRACTOR,
     form: FormatOption = Format.TABLE,
     output: Annotated[
         Path | None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,12 +17,15 @@ from auditor.commands.options import (
     FmaOption,
     Format,
     FormatOption,
+    MaxFalsePairsOption,
     NoReportOption,
     OpenOption,
     OutputOption,
     QuietOption,
+    SameOwnerOption,
     Search,
     SearchOption,
+    ShowDecidedOption,
     ThresholdFileOption,
     ThresholdOption,
     WorkspaceOption,
@@ -31,12 +35,16 @@ from auditor.commands.options import (
     make_options,
     open_for_command,
 )
+from auditor.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError
+
+if TYPE_CHECKING:
+    from auditor.records import ScanResult
 
 EXAMPLES = """\b
 Examples:
   audit scan music/
-  audit scan music/ demos/ --far 1e-3 --open
+  audit scan music/ demos/ --max-false-pairs 0.1 --open
   audit scan fma_small/ --fma fma_metadata/ --workspace fma
   audit scan --threshold 0.9 --format json > pairs.json
 
@@ -55,12 +63,15 @@ def scan(
         ),
     ] = None,
     workspace: WorkspaceOption = None,
-    extractor: ExtractorOption = "track",
+    extractor: ExtractorOption = DEFAULT_EXTRACTOR,
     fma: FmaOption = None,
     threshold: ThresholdOption = None,
     far: FarOption = None,
+    max_false_pairs: MaxFalsePairsOption = None,
     threshold_file: ThresholdFileOption = None,
     search: SearchOption = Search.EXACT,
+    same_owner: SameOwnerOption = None,
+    show_decided: ShowDecidedOption = False,
     form: FormatOption = Format.TABLE,
     output: OutputOption = None,
     no_report: NoReportOption = False,
@@ -76,7 +87,12 @@ def scan(
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)
     options = make_options(
-        threshold=threshold, far=far, threshold_file=threshold_file, search=search
+        threshold=threshold,
+        far=far,
+        threshold_file=threshold_file,
+        search=search,
+        same_owner=same_owner,
+        max_false=max_false_pairs,
     )
     from auditor import audit
     from auditor.progress import Progress
@@ -93,12 +109,14 @@ def scan(
             on_event=progress,
             command=command_line(context),
         )
+        _keep_for_review(opened.directory, result)
     finish(
         result,
         form=form,
         output=output,
         no_report=no_report,
         open_report=open_report,
+        show_decided=show_decided,
         quiet=quiet,
     )
     if result.n_tracks == 0:
@@ -108,3 +126,17 @@ def scan(
         )
     if not exit_zero and any(pair.flagged for pair in result.pairs):
         raise typer.Exit(EXIT_FLAGGED)
+
+
+def _keep_for_review(directory: Path, result: ScanResult) -> None:
+    """Keep the result in the workspace; what it says does not depend on that."""
+    from auditor.review import keep_last_scan
+
+    try:
+        keep_last_scan(directory, result)
+    except OSError as error:
+        print(
+            f"audit: this scan could not be kept for audit review: {error.strerror or error}. Give "
+            "audit review the JSON beside the report instead.",
+            file=sys.stderr,
+        )

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 import sys
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auditor.commands.options import DebugOption, QuietOption
-from auditor.config import PAPER, RECIPES, TrainConfig
+from auditor.config import PAPER, TrainConfig
 from auditor.errors import UsageError, show_path
 
 if TYPE_CHECKING:
+    from auditor.training_batches import TrainingTracks
     from auditor.training_set import TrainingSet
 
 EXAMPLES = """\b
@@ -24,6 +26,8 @@ Examples:
   audit train music/ --classes track
   audit train train/ --validation val/ --classes genre --genre-from top
   audit train fma_large/ --classes genre --fma fma_metadata/
+  audit train fma_large/ --classes genre --fma fma_metadata/ --genre-from fma-leaf
+  audit train music/ --classes genre --genres genres.tsv
   audit scan music/ --extractor runs/track/track-0a1b2c3d.safetensors
 
 A run that was stopped goes on from its last checkpoint when the same command is given again.
@@ -49,8 +53,10 @@ class GenreFrom(StrEnum):
 
     TAG = "tag"
     FMA = "fma"
+    FMA_LEAF = "fma-leaf"
     PARENT = "parent"
     TOP = "top"
+    LIST = "list"
 
 
 class Precision(StrEnum):
@@ -96,13 +102,22 @@ def train(
         GenreFrom | None,
         typer.Option(
             "--genre-from",
-            help="Genres are the files' tags, FMA's, the folder of a file, or the top folder; "
-            "fma if --fma is given, else tag.",
+            help="Genres are the files' tags, FMA's top-level or deepest ones, the folder of a "
+            "file, the top folder, or those of --genres; by default list or fma if its option is "
+            "given, else tag.",
         ),
     ] = None,
     fma: Annotated[
         Path | None,
         typer.Option("--fma", metavar="DIR", help="Folder with FMA's tracks.csv and genres.csv."),
+    ] = None,
+    genres: Annotated[
+        Path | None,
+        typer.Option(
+            "--genres",
+            metavar="FILE",
+            help="TSV with a header, starts of paths below the folders, and their genres.",
+        ),
     ] = None,
     same: Annotated[
         Path | None,
@@ -147,9 +162,20 @@ def train(
         raise UsageError(
             f"--name is {show_path(run)!r}; letters, digits, '_', '.' and '-' are needed."
         )
-    source = genre_from or (GenreFrom.FMA if fma is not None else GenreFrom.TAG)
-    if classes is Classes.GENRE and source is GenreFrom.FMA and fma is None:
-        raise UsageError("--genre-from fma needs FMA's tables. Give --fma DIR.")
+    source = genre_from or (
+        GenreFrom.LIST
+        if genres is not None
+        else GenreFrom.FMA
+        if fma is not None
+        else GenreFrom.TAG
+    )
+    if classes is Classes.GENRE:
+        if source in (GenreFrom.FMA, GenreFrom.FMA_LEAF) and fma is None:
+            raise UsageError(f"--genre-from {source.value} needs FMA's tables. Give --fma DIR.")
+        if source is GenreFrom.LIST and genres is None:
+            raise UsageError("--genre-from list needs a list of genres. Give --genres FILE.")
+    from auditor.recipes import RECIPES  # torch takes a second to import
+
     recipe = RECIPES[classes.value]
     config = PAPER if architecture is Architecture.PAPER else recipe.extractor
     settings = {
@@ -162,17 +188,22 @@ def train(
     schedule = dataclasses.replace(recipe.train, seed=seed, precision=precision.value, **settings)
 
     from auditor.fma import load_fma
+    from auditor.genres import GenreSource, read_genre_list
     from auditor.train import train_extractor
     from auditor.training_set import music_sha256, read_same_list, split_validation
 
     gathering: dict[str, Any] = {
         "config": config,
         "frames_dir": output / FRAMES,
-        "genre_from": source.value if classes is Classes.GENRE else GenreFrom.PARENT.value,
         "same": read_same_list(same) if same is not None else (),
-        "fma": load_fma(fma) if fma is not None else None,
         "jobs": jobs,
     }
+    if classes is Classes.GENRE:
+        gathering["genres"] = GenreSource(
+            source.value,
+            fma=load_fma(fma) if fma is not None else None,
+            listed=read_genre_list(genres) if genres is not None else None,
+        )
     gathered = _gather(roots, gathering, quiet)
     heard = [gathered]
     if validation:
@@ -199,6 +230,7 @@ def train(
         held_out,
         config=config,
         train=schedule,
+        alterations=recipe.alterations,
         directory=output / run,
         name=run,
         data={
@@ -207,6 +239,7 @@ def train(
             "n_validation_tracks": len(held_out.frames),
             "hours": gathered.n_hours,
             "sha256": gathered.sha256,
+            **({"genres": count_genres(tracks)} if classes is Classes.GENRE else {}),
         },
         music_sha256=music_sha256(heard, by_label=classes is Classes.GENRE),
         report=report,
@@ -223,6 +256,12 @@ def describe_row(row: dict[str, float], schedule: TrainConfig) -> str:
     )
 
 
+def count_genres(tracks: TrainingTracks) -> dict[str, int]:
+    """Return the number of tracks of each genre, the largest first."""
+    counts = Counter(label for label in tracks.pool.labels if label)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
 def _gather(roots: list[Path], gathering: dict[str, Any], quiet: bool) -> TrainingSet:
     from auditor.progress import Progress
     from auditor.training_set import gather_training_set
@@ -233,7 +272,9 @@ def _gather(roots: list[Path], gathering: dict[str, Any], quiet: bool) -> Traini
         for skipped in gathered.skipped:
             path, reason = show_path(skipped.path), show_path(skipped.reason)
             print(f"skipped {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)
-        print(
-            f"{len(gathered.tracks.frames):,} tracks, {gathered.n_hours:.2f} hours", file=sys.stderr
-        )
+        line = f"{len(gathered.tracks.frames):,} tracks, {gathered.n_hours:.2f} hours"
+        if "genres" in gathering:
+            counts = count_genres(gathered.tracks)
+            line += f"; {sum(counts.values()):,} of them in {len(counts):,} genres"
+        print(line, file=sys.stderr)
     return gathered

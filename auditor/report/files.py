@@ -49,11 +49,18 @@ def write_report(result: Result, path: str | os.PathLike[str]) -> tuple[Path, Pa
         json_path: (to_json(result) + "\n").encode("utf-8", "backslashreplace"),
         html_path: render_html(result).encode("utf-8"),
     }
-    _write_all(contents)
+    write_files(contents)
     return html_path, json_path
 
 
-def _write_all(contents: dict[Path, bytes]) -> None:
+def write_files(contents: dict[Path, bytes]) -> None:
+    """Write files, all of them or none, each in one step.
+
+    Raises
+    ------
+    AuditError
+        If one cannot be written.
+    """
     mark = secrets.token_hex(4)
     written: dict[Path, Path] = {}
     target = next(iter(contents))

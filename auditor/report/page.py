@@ -36,10 +36,18 @@ def render_html(result: Result) -> str:
     ResultError
         If the result names a track that it does not list, or its histogram is not consistent.
     """
-    environment = _environment()
-    style = _source(environment, "report.css")
-    script = _source(environment, "report.js") if result.kind == "scan" else ""
-    policy = "; ".join(
+    pages = environment()
+    style = source(pages, "report.css")
+    script = source(pages, "report.js") if result.kind == "scan" else ""
+    policy = content_policy(style, script)
+    return pages.get_template(f"{result.kind}.html.j2").render(
+        page_view(result), policy=Markup(policy), style=Markup(style), script=Markup(script)
+    )
+
+
+def content_policy(style: str, script: str) -> str:
+    """Return the Content-Security-Policy of a page with one style and at most one script."""
+    return "; ".join(
         (
             "default-src 'none'",
             f"style-src '{_csp_hash(style)}'",
@@ -49,9 +57,6 @@ def render_html(result: Result) -> str:
             "base-uri 'none'",
             "form-action 'none'",
         )
-    )
-    return environment.get_template(f"{result.kind}.html.j2").render(
-        page_view(result), policy=Markup(policy), style=Markup(style), script=Markup(script)
     )
 
 
@@ -68,8 +73,9 @@ def json_for_script(data: Any) -> Markup:
 
 
 @functools.cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """Return the templates, set up to escape and to show every value as plain text."""
+    pages = Environment(
         loader=PackageLoader("auditor"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -78,17 +84,18 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["json_for_script"] = json_for_script
-    return environment
+    pages.filters["json_for_script"] = json_for_script
+    return pages
 
 
 def _finalize(value: Any) -> Any:
     return show_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _source(environment: Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+def source(pages: Environment, name: str) -> str:
+    """Return a file of the templates as it is."""
+    assert pages.loader is not None
+    return pages.loader.get_source(pages, name)[0]
 
 
 def _csp_hash(text: str) -> str:

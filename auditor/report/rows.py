@@ -61,6 +61,7 @@ class PairView:
     badges: tuple[str, ...]
     a: TrackView
     b: TrackView
+    note: str = ""
 
 
 def track_view(track: Track) -> TrackView:
@@ -101,7 +102,9 @@ def pair_view(
 ) -> PairView:
     """Return a pair as one row; ``sides`` names its tracks in the badges."""
     badges = pair_badges(pair, a, b, sides=sides)
-    return PairView(show_score(pair.score), pair.flagged, badges, *views)
+    note = show_text(" / ".join(pair.decision_note.splitlines()))
+    badges = (*badges, f"pair {pair.pair_id}") if pair.pair_id else badges
+    return PairView(show_score(pair.score), pair.flagged, badges, *views, note)
 
 
 def pairs_data(
@@ -118,7 +121,7 @@ def pairs_data(
             for i, track in tracks.items()
         ],
         "pairs": [
-            [view.score, place[pair.a], place[pair.b], view.badges]
+            [view.score, place[pair.a], place[pair.b], view.badges, view.note]
             for pair, view in zip(pairs, pair_views, strict=True)
         ],
     }

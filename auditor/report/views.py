@@ -22,12 +22,16 @@ from auditor.report.rows import (
 )
 from auditor.wording import (
     comparison_gaps,
+    count_set_aside,
     false_alarm_rate,
     false_pairs,
     find_track,
     headline,
+    is_set_aside,
     not_wholly_compared,
     pairs_with_tracks,
+    show_budget,
+    show_compared,
     show_count,
     show_score,
     show_search,
@@ -52,12 +56,16 @@ class ClusterView:
 
 @dataclass(frozen=True)
 class SubmissionView:
-    """One submission of a check: its verdict, its flagged pairs, its nearest unflagged one."""
+    """One submission of a check: its verdict, its flagged pairs, its nearest unflagged one.
+
+    ``set_aside`` holds the pairs that were decided not to matter.
+    """
 
     track: TrackView
     verdict: str
     flagged: bool
     pairs: tuple[PairView, ...]
+    set_aside: tuple[PairView, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def page_view(result: Result) -> dict[str, Any]:
         "threshold_known": use.expected_false_pairs is not None,
         "false_pairs": false_pairs(use, result.n_pairs_compared),
         "false_alarm_rate": false_alarm_rate(use),
-        "n_compared": show_count(result.n_pairs_compared, "pair"),
+        "n_compared": show_compared(result),
         "skipped": result.skipped,
         "notes": (use.note,) if use.note else (),
         "tiles": _tiles(result),
@@ -105,7 +113,10 @@ def page_view(result: Result) -> dict[str, Any]:
 
 
 def _scan_view(result: ScanResult) -> dict[str, Any]:
-    rows = sorted(pairs_with_tracks(result), key=lambda row: (-row[0].score, row[0].a, row[0].b))
+    rows = sorted(
+        pairs_with_tracks(result),
+        key=lambda row: (not row[0].licences_differ, -row[0].score, row[0].a, row[0].b),
+    )
     listed = {track.id: track for track in result.tracks}
     in_clusters = [
         [find_track(listed, track_id) for track_id in cluster.tracks] for cluster in result.clusters
@@ -113,6 +124,12 @@ def _scan_view(result: ScanResult) -> dict[str, Any]:
     shown = {track.id: track for _, a, b in rows for track in (a, b)}
     shown |= {track.id: track for tracks in in_clusters for track in tracks}
     views = {track_id: track_view(track) for track_id, track in shown.items()}
+    set_aside = [
+        pair_view(pair, a, b, (views[a.id], views[b.id]), sides=("A", "B"))
+        for pair, a, b in rows
+        if is_set_aside(pair)
+    ]
+    rows = [row for row in rows if not is_set_aside(row[0])]
     pairs = [
         pair_view(pair, a, b, (views[a.id], views[b.id]), sides=("A", "B")) for pair, a, b in rows
     ]
@@ -121,6 +138,8 @@ def _scan_view(result: ScanResult) -> dict[str, Any]:
     return {
         "pairs": pairs[:N_STATIC_PAIRS],
         "n_pairs": len(pairs),
+        "set_aside": set_aside,
+        "set_aside_count": count_set_aside(result.pairs),
         "pairs_data": pairs_data([pair for pair, _, _ in rows], pairs, shown, views),
         "clusters": [
             ClusterView(
@@ -142,19 +161,22 @@ def _scan_view(result: ScanResult) -> dict[str, Any]:
 
 def _check_view(result: CheckResult) -> dict[str, Any]:
     pairs: dict[str, list[PairView]] = {track.id: [] for track in result.submissions}
+    set_aside: dict[str, list[PairView]] = {track.id: [] for track in result.submissions}
     rows = pairs_with_tracks(result)
     for pair, a, b in sorted(rows, key=lambda row: (not row[0].flagged, -row[0].score, row[0].b)):
         views = (track_view(a), track_view(b))
-        pairs[a.id].append(pair_view(pair, a, b, views, sides=("submission", "track")))
+        listed = set_aside if is_set_aside(pair) else pairs
+        listed[a.id].append(pair_view(pair, a, b, views, sides=("submission", "track")))
     submissions = []
     for track in result.submissions:
         n_flagged = sum(pair.flagged for pair in pairs[track.id])
         submissions.append(
             SubmissionView(
                 track=track_view(track),
-                verdict=submission_verdict(track, n_flagged),
+                verdict=submission_verdict(track, n_flagged, len(set_aside[track.id])),
                 flagged=n_flagged > 0,
                 pairs=tuple(pairs[track.id]),
+                set_aside=tuple(set_aside[track.id]),
             )
         )
     return {"submissions": submissions}
@@ -206,6 +228,7 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
             ("Threshold", show_score(use.threshold)),
             ("Threshold from", use.source),
             ("False alarm rate", false_alarm_rate(use)),
+            ("Error budget", show_budget(use)),
             ("Expected false pairs", false_pairs(use, result.n_pairs_compared)),
         ]
     return [(name, value) for name, value in rows if value]

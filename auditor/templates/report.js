@@ -6,7 +6,7 @@
   const table = byId("pairs-table");
   const PAGE = 50;
   const LABEL = 0, FACTS = 1, DURATION = 2, VALUES = 3;
-  const SCORE = 0, A = 1, B = 2, BADGES = 3;
+  const SCORE = 0, A = 1, B = 2, BADGES = 3, NOTE = 4;
 
   // The first row that came with the page is the pattern of all others.
   const pattern = table.tBodies[0].cloneNode(true);
@@ -55,6 +55,8 @@
       return badge;
     });
     body.querySelector('[data-f="badges"]').replaceChildren(...badges);
+    put('[data-f="note"]', pair[NOTE]);
+    body.querySelector('[data-f="note"]').hidden = !pair[NOTE];
     return body;
   };
 

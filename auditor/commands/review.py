@@ -1,0 +1,268 @@
+"""``audit review``: decide the flagged pairs one after another, by ear."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auditor.commands.decide import ByOption, open_catalogue, results_of
+from auditor.commands.options import DebugOption, WorkspaceOption
+from auditor.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from auditor.catalogue import Catalogue
+    from auditor.decisions import Hashes
+    from auditor.records import Track
+    from auditor.review import Case, Player
+
+EXAMPLES = """\b
+Examples:
+  audit review                       the pairs of the last scan
+  audit review reports/check.json    those of a check
+  audit review --play --by Ana
+"""
+
+KEYS = {
+    "f": "false-alarm",
+    "l": "licensed",
+    "o": "same-owner",
+    "c": "cover",
+    "y": "confirmed",
+}
+"""Keys that decide."""
+
+HELP = (
+    "f false alarm   l licensed   o same owner   c cover   y confirmed",
+    "s skip   n note   u undo   1 play A   2 play B   x open both   q quit",
+)
+
+
+def review(
+    result: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RESULT.json",
+            help="A scan or check, the JSON beside its report; the last scan by default.",
+            show_default=False,
+        ),
+    ] = None,
+    play: Annotated[
+        bool, typer.Option("--play", help="Play the first track of each pair at once.")
+    ] = False,
+    open_files: Annotated[
+        bool, typer.Option("--open", help="Open both files of each pair at once.")
+    ] = False,
+    by: ByOption = "",
+    workspace: WorkspaceOption = None,
+    debug: DebugOption = False,
+) -> None:
+    """Decide the flagged pairs that are undecided.
+
+    Shows one pair after another and takes a key for each; every decision is stored at once. Without
+    a terminal, keys are read as lines from stdin.
+    """
+    from rich.console import Console
+
+    from auditor.decisions import standing
+    from auditor.review import Player, cases, undecided
+
+    results = results_of(workspace, result)
+    if not results:
+        raise UsageError(
+            "no scan is kept in this workspace. Run: audit scan, or give the JSON beside a report."
+        )
+    with open_catalogue(workspace, write=True) as catalogue:
+        left = undecided(cases(results[0]), standing(catalogue.decisions()))
+        player = Player()
+        session = Session(catalogue, player, Console(highlight=False), by=by)
+        try:
+            session.run(left, play=play, open_files=open_files)
+        finally:
+            player.close()
+
+
+class Session:
+    """One sitting: what is shown, and what the keys do.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        Where decisions go.
+    player : Player
+    console : rich.console.Console
+    by : str
+        Who decides.
+    read_key, read_line : callable
+        Return a key, or a line of text; both raise EOFError when no more will come.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        player: Player,
+        console: Console,
+        *,
+        by: str = "",
+        read_key: Callable[[], str] | None = None,
+        read_line: Callable[[], str] | None = None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._player = player
+        self._console = console
+        self._by = by
+        self._read_key = read_key or _read_key
+        self._read_line = read_line or _read_line
+        self._decided: list[Case] = []
+        self._skipped: set[Hashes] = set()
+
+    def run(self, left: list[Case], *, play: bool = False, open_files: bool = False) -> None:
+        """Show the cases one after another until they end, or until ``q``."""
+        place = 0
+        while place < len(left):
+            case = left[place]
+            if self._is_decided(case):  # by another process, since this one began
+                place += 1
+                continue
+            self._show(case, place + 1, len(left))
+            if open_files:
+                self._open(case)
+            if play:
+                self._play(case.a)
+            step = self._ask(case)
+            self._player.stop()
+            if step is None:
+                break
+            place = left.index(step) if step is not case else place + 1
+        n_left = sum(not self._is_decided(case) for case in left)
+        said = f"{len(self._decided):,} decided, {len(self._skipped):,} skipped, {n_left:,} left"
+        self._say(said if left else "every flagged pair of this result is decided")
+
+    def _ask(self, case: Case) -> Case | None:
+        """Do what the keys say.
+
+        Returns
+        -------
+        Case or None
+            The same case when it is done with, an earlier one to go back to, None to end.
+        """
+        note = ""
+        while True:
+            try:
+                key = self._read_key()
+                if key == "n":
+                    self._console.print("note: ", end="")
+                    note = self._read_line()
+                    continue
+            except EOFError:
+                return None
+            if key == "q":
+                return None
+            if key == "s":
+                self._skipped.add(case.hashes)
+                return case
+            if key == "u" and self._decided:
+                return self._undo()
+            if key in KEYS and self._decide(case, KEYS[key], note):
+                return case
+            if key in ("1", "2"):
+                self._play(case.a if key == "1" else case.b)
+            elif key == "x":
+                self._open(case)
+            elif key == "u":
+                self._say("nothing was decided yet")
+            elif key not in KEYS:
+                for line in HELP:
+                    self._say(line)
+
+    def _decide(self, case: Case, kind: str, note: str) -> bool:
+        try:
+            made = self._catalogue.decide(*case.hashes, kind, note=note, by=self._by)
+        except ValueError as error:
+            self._say(f"{error}; not stored")
+            return False
+        self._decided.append(case)
+        self._say(f"→ {made.kind}" + (f": {made.note}" if made.note else ""))
+        return True
+
+    def _undo(self) -> Case:
+        from auditor.records import UNDO
+
+        case = self._decided.pop()
+        self._catalogue.decide(*case.hashes, UNDO, by=self._by)
+        self._say(f"took back the decision of {case.pair.pair_id or 'the pair before'}")
+        return case
+
+    def _is_decided(self, case: Case) -> bool:
+        from auditor.decisions import standing
+
+        return case.hashes in standing(self._catalogue.decisions(case.hashes))
+
+    def _play(self, track: Track) -> None:
+        self._hear(track, self._player.play)
+
+    def _open(self, case: Case) -> None:
+        for track in (case.a, case.b):
+            self._hear(track, self._player.open)
+
+    def _hear(self, track: Track, how: Callable[[str], bool]) -> None:
+        from auditor.review import find_file
+
+        path = find_file(self._catalogue, track)
+        if not path:
+            self._say(f"{track.path} is not there any more, or is not what was compared")
+        elif not how(path):
+            self._say(f"no program was found that opens {path}")
+
+    def _show(self, case: Case, number: int, n_cases: int) -> None:
+        from rich.text import Text
+
+        from auditor.decisions import pair_id
+        from auditor.wording import pair_badges, show_score, show_text, track_facts
+
+        badges = pair_badges(case.pair, case.a, case.b, sides=("A", "B"))
+        head = Text(f"{number:,} of {n_cases:,}   score ", style="bold")
+        head.append(show_score(case.pair.score))
+        head.append(f"   pair {pair_id(*case.hashes)}", style="dim")
+        if badges:
+            head.append("   " + show_text(", ".join(badges)), style="yellow")
+        self._console.print()
+        self._console.print(head)
+        for side, track in (("A", case.a), ("B", case.b)):
+            line = Text(f"  {side}  ", style="bold")
+            line.append(show_text(track.label))
+            self._console.print(line, soft_wrap=True)
+            facts = (track_facts(track), show_text(track.album), show_text(track.date))
+            for text in (" · ".join(fact for fact in facts if fact), show_text(track.path)):
+                self._console.print(Text(f"     {text}", style="dim"), soft_wrap=True)
+        for line in HELP:
+            self._console.print(Text(f"  {line}", style="cyan"))
+
+    def _say(self, text: str) -> None:
+        from rich.text import Text
+
+        from auditor.wording import show_text
+
+        self._console.print(Text(f"  {show_text(' / '.join(text.splitlines()))}"), soft_wrap=True)
+
+
+def _read_key() -> str:
+    """Return one key of the terminal in lower case, or the first letter of a line of stdin."""
+    if not sys.stdin.isatty():
+        return _read_line().strip()[:1].lower()
+    key = typer.getchar()
+    if key in ("\x03", "\x04"):
+        raise KeyboardInterrupt if key == "\x03" else EOFError
+    return key.lower()
+
+
+def _read_line() -> str:
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\r\n")

@@ -1,0 +1,278 @@
+"""The shards of an excerpt index: files that are written once, and how they are searched.
+
+A shard holds some windows of some tracks: what the backend (Annoy) built, the window of each row,
+and a JSON sidecar that says what it is.  The sidecar carries sizes and hashes of the other two and
+is named by its own hash, so damage is found before Annoy, which checks nothing, sees anything.  It
+is renamed into place last: a build that is killed leaves nothing that looks like a shard.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import auditor
+from auditor.config import from_json
+from auditor.errors import IndexFileError, show_path
+from auditor.excerpt_backend import BACKENDS, Backend, ExcerptConfig
+from auditor.index_file import VERIFY_BYTES, _put_in_place, _sha256
+
+FORMAT_VERSION = 1
+"""Version of the sidecar."""
+
+MAX_WINDOWS = 1 << 24
+"""Windows of a track, five months of music; votes hold an array over them."""
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What the JSON file of a shard says.
+
+    Attributes
+    ----------
+    format_version, audit_version
+        Version of this layout, and of the program that wrote it.
+    weights_id, n_dims
+        The extractor, and the dimensions of its d-vectors.
+    config : ExcerptConfig
+        How the shard was made.
+    n_items : int
+        Rows.
+    data_size, data_sha256, rows_sha256
+        Of the backend's file and of the axes and windows.
+    ids : tuple of str
+        Tracks, in the order of their rows.
+    versions : str
+        CRC-32 of each track's embedding, 8 hex digits a track.
+    n_rows : tuple of int
+        Rows of each track.
+    """
+
+    format_version: int
+    audit_version: str
+    weights_id: str
+    n_dims: int
+    config: ExcerptConfig
+    n_items: int
+    data_size: int
+    data_sha256: str
+    rows_sha256: str
+    ids: tuple[str, ...]
+    versions: str
+    n_rows: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.format_version != FORMAT_VERSION:
+            raise ValueError(f"format_version is {self.format_version}; 1 was expected")
+        if not (1 <= self.n_dims < 2**16 and 0 <= self.n_items < 2**31):
+            raise ValueError(f"n_dims is {self.n_dims} and n_items {self.n_items}")
+        for name, pattern in (("weights_id", "[0-9A-Za-z]{1,64}"), ("versions", "([0-9a-f]{8})*")):
+            if not re.fullmatch(pattern, getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)!r:.20}")
+        if not len(set(self.ids)) == len(self.ids) == len(self.n_rows) == len(self.versions) // 8:
+            raise ValueError(
+                f"{len(self.ids)} ids ({len(set(self.ids))} distinct), {len(self.n_rows)} counts "
+                f"and {len(self.versions) // 8} versions; all must be equal"
+            )
+        if min(self.n_rows, default=0) < 0 or sum(self.n_rows) != self.n_items:
+            raise ValueError(f"n_rows sums to {sum(self.n_rows)}; n_items is {self.n_items}")
+
+    @property
+    def n_axes(self) -> int:
+        """Dimensions of a row."""
+        return min(self.config.n_axes, self.n_dims)
+
+    def track_versions(self) -> dict[str, int]:
+        """Return the version of each track."""
+        numbers = np.frombuffer(bytes.fromhex(self.versions), ">u4").tolist()
+        return dict(zip(self.ids, numbers, strict=True))
+
+
+class Shard:
+    """One shard, memory-mapped; made by ``read_shard``.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        Of the sidecar.
+    sidecar : Sidecar
+    windows : numpy.ndarray
+        (n_items,) int32, window of each row in its track.
+    """
+
+    def __init__(
+        self, path: Path, sidecar: Sidecar, axes: np.ndarray, windows: np.ndarray, found: Backend
+    ) -> None:
+        self.path, self.sidecar, self.windows = path, sidecar, windows
+        self._axes, self._backend = axes, found
+
+    def search(
+        self, vectors: np.ndarray, top: int, *, search_k: int = -1
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the rows near each vector.
+
+        Parameters
+        ----------
+        vectors : numpy.ndarray
+            (n, n_dims) float32, unit norm.
+        top, search_k : int
+            Rows wanted for each; nodes looked at, -1 for ``top * n_trees`` or ``MIN_SEARCH_K``.
+
+        Returns
+        -------
+        vectors, rows : numpy.ndarray
+            (n_hits,) int64.
+        cosines : numpy.ndarray
+            (n_hits,) float32, within what lies outside the axes.
+        """
+        along = vectors @ self._axes
+        which, rows, cosines = self._backend.search(along, top, search_k)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.sidecar.n_items:
+            raise _damaged(self.path, f"it names the row {rows.max()} of {self.sidecar.n_items}")
+        return which, rows, cosines * np.linalg.norm(along, axis=1)[which]
+
+
+class ShardWriter:
+    """A shard in the making: ``add`` tracks, then ``close``.
+
+    Parameters
+    ----------
+    directory : pathlib.Path
+        Made when it is missing.
+    weights_id : str
+    config : ExcerptConfig
+    axes : numpy.ndarray
+        (n_dims, n_axes) float32, orthonormal columns, from ``main_axes``.
+    """
+
+    def __init__(
+        self, directory: Path, weights_id: str, config: ExcerptConfig, axes: np.ndarray
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._folder, self._weights_id, self._config = directory, weights_id, config
+        self._axes = np.ascontiguousarray(axes, "<f4")
+        self._backend: Backend = BACKENDS[config.backend](axes.shape[1], config)
+        self._ids: list[str] = []
+        self._versions: list[str] = []
+        self._windows: list[np.ndarray] = []
+        self.n_items = 0
+
+    def add(self, track_id: str, version: int, windows: np.ndarray, dvectors: np.ndarray) -> None:
+        """Add the indexed windows of a track, (n,) integers, and their d-vectors, (n, n_dims)."""
+        self._backend.add(dvectors.astype(np.float32) @ self._axes)
+        self._ids.append(track_id)
+        self._versions.append(f"{version:08x}")
+        self._windows.append(windows.astype("<i4"))
+        self.n_items += len(windows)
+
+    def close(self) -> Path:
+        """Build the files and put them in place; return the path of the sidecar."""
+        partial = [self._folder / f"{self._weights_id}-partial.{e}" for e in ("ann", "rows")]
+        self._backend.save(partial[0])
+        partial[1].write_bytes(
+            self._axes.tobytes() + np.concatenate([np.zeros(0, "<i4"), *self._windows]).tobytes()
+        )
+        sidecar = Sidecar(
+            format_version=FORMAT_VERSION,
+            audit_version=getattr(auditor, "__version__", "unknown"),
+            weights_id=self._weights_id,
+            n_dims=self._axes.shape[0],
+            config=self._config,
+            n_items=self.n_items,
+            data_size=partial[0].stat().st_size,
+            data_sha256=_sha256(partial[0]),
+            rows_sha256=_sha256(partial[1]),
+            ids=tuple(self._ids),
+            versions="".join(self._versions),
+            n_rows=tuple(len(windows) for windows in self._windows),
+        )
+        text = json.dumps(dataclasses.asdict(sidecar)).encode()
+        path = self._folder / f"{self._weights_id}-{hashlib.sha256(text).hexdigest()[:16]}.json"
+        for file in partial:
+            _put_in_place(file, path.with_suffix(file.suffix))
+        partial[0].with_suffix(".json").write_bytes(text)
+        _put_in_place(partial[0].with_suffix(".json"), path)
+        return path
+
+
+def read_shard(path: Path, weights_id: str, n_dims: int, *, verify: bool = False) -> Shard:
+    """Map a shard, checked.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Of the sidecar.
+    weights_id : str
+    n_dims : int
+        What the d-vectors of the catalogue have.
+    verify : bool
+        Hash the backend's file even when it is larger than ``index_file.VERIFY_BYTES``.
+
+    Raises
+    ------
+    IndexFileError
+        If a file is missing or damaged, or the shard is of other weights or dimensions.
+    """
+    try:
+        text = path.read_bytes()
+        if path.stem != f"{weights_id}-{hashlib.sha256(text).hexdigest()[:16]}":
+            raise ValueError("its SHA-256 is not the one in its name")
+        sidecar = from_json(Sidecar, json.loads(text), where="sidecar")
+        if (sidecar.weights_id, sidecar.n_dims) != (weights_id, n_dims):
+            raise ValueError(
+                f"it has {sidecar.n_dims} dimensions of weights {sidecar.weights_id}; {n_dims} of "
+                f"{weights_id} were expected"
+            )
+        data, rows = path.with_suffix(".ann"), path.with_suffix(".rows")
+        size = data.stat().st_size
+        if size != sidecar.data_size:
+            raise ValueError(f"{data.name} has {size:,} bytes of {sidecar.data_size:,}")
+        if (verify or size <= VERIFY_BYTES) and _sha256(data) != sidecar.data_sha256:
+            raise ValueError(f"the SHA-256 of {data.name} is not the one in the sidecar")
+        if _sha256(rows) != sidecar.rows_sha256:
+            raise ValueError(f"the SHA-256 of {rows.name} is not the one in the sidecar")
+        n_axes = n_dims * sidecar.n_axes
+        if rows.stat().st_size != 4 * (n_axes + sidecar.n_items):
+            raise ValueError(f"{rows.name} has {rows.stat().st_size:,} bytes")
+        axes = np.fromfile(rows, "<f4", n_axes).reshape(n_dims, sidecar.n_axes)
+        windows = np.fromfile(rows, "<i4", offset=4 * n_axes)
+        if len(windows) and not 0 <= windows.min() <= windows.max() < MAX_WINDOWS:
+            raise ValueError(f"{rows.name} names the windows {windows.min()} to {windows.max()}")
+        backend: Backend = BACKENDS[sidecar.config.backend](sidecar.n_axes, sidecar.config)
+        if (n_found := backend.load(data)) != sidecar.n_items:
+            raise ValueError(f"{data.name} has {n_found:,} rows of {sidecar.n_items:,}")
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(path, getattr(error, "strerror", None) or str(error)) from None
+    return Shard(path, sidecar, axes, windows, backend)
+
+
+def sidecar_paths(directory: Path, weights_id: str) -> list[Path]:
+    """Return the sidecars of an extractor's shards, sorted; those unfinished are none."""
+    return [p for p in sorted(directory.glob(f"{weights_id}-*.json")) if "partial" not in p.name]
+
+
+def remove_strays(directory: Path, weights_id: str) -> None:
+    """Remove what a killed build left; nothing that belongs to a shard or another extractor."""
+    for suffix in (".ann", ".rows", ".json"):
+        for path in directory.glob(f"{weights_id}-*{suffix}"):
+            if path.stem.endswith("-partial") or not path.with_suffix(".json").exists():
+                path.unlink(missing_ok=True)
+
+
+def remove_shard(path: Path) -> None:
+    """Remove the files of a shard, its sidecar first; who has it open keeps it."""
+    for suffix in (".json", ".rows", ".ann"):
+        path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _damaged(path: Path, reason: str) -> IndexFileError:
+    return IndexFileError(
+        f"{show_path(path)} cannot be used: {reason}. Run audit scan: it is built again from the "
+        "catalogue"
+    )

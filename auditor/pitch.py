@@ -1,0 +1,269 @@
+"""The pitch shift, and the exact tempo ratio, between two recordings of one stretch of music.
+
+On a log-frequency axis a pitch shift is a translation.  The frames of both stretches are brought to
+one time axis (the tempo is known), levelled, and correlated at every translation of up to eight
+semitones and every small lag; a parabola through the best one and its neighbours gives the fraction
+of a band.
+
+Levelled means: in every frame the local mean over the frequencies is taken off, and in every band
+the mean over time.  What an equaliser, a room or a loudspeaker does to all frames alike stays where
+it is when the music is shifted, and is gone after that.
+
+The d-vectors tell the tempo of a short stretch to a few per cent only.  ``match_frames`` tries the
+ratios around theirs on the middle of the stretch, where errors of the tempo do least, and then
+refines the best one on all of it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.ndimage import uniform_filter1d
+
+from auditor.audio import load_waveform
+from auditor.config import FeatureConfig
+from auditor.features import LogBands
+
+PITCH_FEATURES = FeatureConfig(
+    n_bands=150, f_min_hz=220.0, bands_per_octave=36, frame_s=0.128, frame_hop_s=0.064, n_fft=4096
+)
+"""Frames in which semitones can be told apart: a third of a semitone a band, 220 Hz to 3.9 kHz."""
+
+MAX_SEMITONES = 8.0
+"""Larger shifts are not looked for."""
+
+MIN_CORRELATION = 0.1
+"""A peak of the correlation below it says nothing."""
+
+_MAX_LAG_S = 0.8
+_MIDDLE_S, _MAX_S = 8.0, 30.0
+_COARSE, _FINE = 0.006, 0.001
+_RANGE_DB = 50.0
+_LOCAL_SEMITONES = 8.0
+_STEP_S = 0.064
+
+
+@dataclass(frozen=True)
+class PitchMatch:
+    """How two stretches of frames fit together.
+
+    Attributes
+    ----------
+    semitones : float
+        How much higher a is than b, -8 to 8.
+    tempo : float
+        Seconds of b that pass in one second of a.
+    correlation : float
+        Of the levelled frames, at most 1.
+    """
+
+    semitones: float
+    tempo: float
+    correlation: float
+
+
+def range_frames(
+    path: str | bytes | os.PathLike[str],
+    *,
+    start_s: float,
+    end_s: float,
+    features: FeatureConfig = PITCH_FEATURES,
+) -> np.ndarray:
+    """Decode a stretch of a file into frames.
+
+    Parameters
+    ----------
+    path : str, bytes or os.PathLike
+    start_s, end_s : float
+        In seconds, ``0 <= start_s < end_s``.
+    features : FeatureConfig
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_frames, n_bands) float32, dB; no frame where the stretch is shorter than one.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be read or ends before ``start_s``.
+    ValueError
+        If the stretch is empty.
+    """
+    waveform = load_waveform(path, start_s=max(start_s, 0.0), duration_s=end_s - start_s)
+    return waveform_frames(waveform, features=features)
+
+
+def waveform_frames(
+    waveform: np.ndarray, *, features: FeatureConfig = PITCH_FEATURES
+) -> np.ndarray:
+    """Return the frames of a waveform, (n_frames, n_bands) float32 dB; none if it is too short."""
+    if len(waveform) < features.n_fft:
+        return np.zeros((0, features.n_bands), dtype=np.float32)
+    with torch.inference_mode():
+        return LogBands(features)(torch.from_numpy(waveform.astype(np.float32))).numpy()
+
+
+def pitch_shift(
+    a_frames: np.ndarray,
+    b_frames: np.ndarray,
+    *,
+    tempo: float,
+    features: FeatureConfig = PITCH_FEATURES,
+) -> float | None:
+    """Return by how many semitones a is higher than b.
+
+    Parameters
+    ----------
+    a_frames, b_frames : numpy.ndarray
+        (n, n_bands) and (m, n_bands) dB, frames of the same music, which starts in both at the same
+        moment within 0.8 s.
+    tempo : float
+        Seconds of b that pass in one second of a; above 1 a is the faster one.
+    features : FeatureConfig
+        Of the frames; its layout is ``log``.
+
+    Returns
+    -------
+    float or None
+        In semitones, -8 to 8; None where the two do not correlate, or less than 1 s is left.
+
+    Raises
+    ------
+    ValueError
+        If the bands are not on a log-frequency axis, or the arrays do not have them.
+    """
+    match = match_frames(a_frames, b_frames, tempo=tempo, features=features, slack=0.0)
+    return None if match is None else match.semitones
+
+
+def match_frames(
+    a_frames: np.ndarray,
+    b_frames: np.ndarray,
+    *,
+    tempo: float,
+    features: FeatureConfig = PITCH_FEATURES,
+    slack: float = 0.06,
+) -> PitchMatch | None:
+    """Return pitch and tempo of a matched range; None where ``pitch_shift`` has none.
+
+    Parameters and errors are those of ``pitch_shift``, but the tempo need only be right within
+    ``slack``, a share of it; 1 is always tried if it lies within twice that.
+    """
+    if features.layout != "log":
+        raise ValueError(f"the frames have layout {features.layout!r}; 'log' is needed")
+    for name, frames in (("a_frames", a_frames), ("b_frames", b_frames)):
+        if frames.ndim != 2 or frames.shape[1] != features.n_bands:
+            raise ValueError(f"{name} has shape {frames.shape}; (n, {features.n_bands}) is needed")
+    if not 0.2 <= tempo <= 5.0:
+        raise ValueError(f"tempo is {tempo}; it must lie between 0.2 and 5")
+    n_shifts = round(MAX_SEMITONES * features.bands_per_octave / 12.0)
+    n_shifts = min(n_shifts, features.n_bands // 2)
+    shifts = np.arange(-n_shifts, n_shifts + 1)
+    if slack > 0.0:
+        ratios = tempo * (1.0 + np.arange(-slack, slack + 0.5 * _COARSE, _COARSE))
+        if abs(tempo - 1.0) <= 2.0 * slack:
+            ratios = np.append(ratios, 1.0)
+        middle = [_middle(f, s * _MIDDLE_S, features) for f, s in _sides(a_frames, b_frames, tempo)]
+        tried = [_correlation(*middle, float(ratio), shifts, features) for ratio in ratios]
+        best = int(np.argmax([0.0 if c is None else c.max() for c in tried]))
+        if tried[best] is None:
+            return None
+        tempo = float(ratios[best])
+        centre = int(shifts[tried[best].argmax()])
+        shifts = shifts[np.abs(shifts - centre) <= 2]
+    whole = [_middle(f, s * _MAX_S, features) for f, s in _sides(a_frames, b_frames, tempo)]
+    steps = np.arange(-_COARSE, _COARSE + 0.5 * _FINE, _FINE) if slack > 0.0 else np.zeros(1)
+    found = [_correlation(*whole, tempo * float(1.0 + step), shifts, features) for step in steps]
+    peaks = np.asarray([0.0 if c is None else c.max() for c in found])
+    best = int(peaks.argmax())
+    if peaks[best] < MIN_CORRELATION:
+        return None
+    shift = int(found[best].argmax())
+    position = shifts[shift] + _vertex(found[best], shift)
+    return PitchMatch(
+        semitones=float(position * 12.0 / features.bands_per_octave),
+        tempo=tempo * (1.0 + float(steps[best]) + _FINE * _vertex(peaks, best)),
+        correlation=float(peaks[best]),
+    )
+
+
+def _sides(
+    a_frames: np.ndarray, b_frames: np.ndarray, tempo: float
+) -> tuple[tuple[np.ndarray, float], tuple[np.ndarray, float]]:
+    return (a_frames, 1.0), (b_frames, tempo)
+
+
+def _middle(frames: np.ndarray, duration_s: float, features: FeatureConfig) -> np.ndarray:
+    """Return the middle ``duration_s`` seconds, all if there is less."""
+    n = round(duration_s / features.frame_hop_s)
+    start = max(0, (len(frames) - n) // 2)
+    return frames[start : start + n]
+
+
+def _vertex(values: np.ndarray, at: int) -> float:
+    """Return where a parabola through a value and its neighbours peaks, relative to its place."""
+    if not 0 < at < len(values) - 1:
+        return 0.0
+    left, top, right = (float(v) for v in values[at - 1 : at + 2])
+    return float(np.clip(0.5 * (right - left) / max(2.0 * top - left - right, 1e-9), -0.5, 0.5))
+
+
+def _resampled(frames: np.ndarray, step: float) -> np.ndarray:
+    """Return means of ``step`` frames, a fraction allowed, (n, n_bands) float64."""
+    n = int(len(frames) / step)
+    sums = np.concatenate([np.zeros((1, frames.shape[1])), np.cumsum(frames, axis=0, dtype=float)])
+    edges = np.arange(n + 1) * step
+    low = np.minimum(edges.astype(np.int64), max(len(frames) - 1, 0))
+    share = (edges - low)[:, None]
+    at_edges = sums[low] + share * (sums[np.minimum(low + 1, len(frames))] - sums[low])
+    return np.diff(at_edges, axis=0) / step
+
+
+def _levelled(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
+    if len(frames) == 0:
+        return frames
+    width = max(3, round(_LOCAL_SEMITONES * features.bands_per_octave / 12.0))
+    top = np.quantile(frames.max(axis=1), 0.95)
+    clipped = np.maximum(frames, top - _RANGE_DB)
+    local = clipped - uniform_filter1d(clipped, width, axis=1, mode="nearest")
+    return local - local.mean(axis=0)
+
+
+def _correlation(
+    a_frames: np.ndarray,
+    b_frames: np.ndarray,
+    tempo: float,
+    shifts: np.ndarray,
+    features: FeatureConfig,
+) -> np.ndarray | None:
+    """Return the highest correlation of any lag at every translation.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (n_shifts,) in [-1, 1]; ``shifts`` are bands by which a is higher.  None below 1 s.
+    """
+    step = max(1, round(_STEP_S / features.frame_hop_s))
+    a = _levelled(_resampled(a_frames, float(step)), features)
+    b = _levelled(_resampled(b_frames, step * tempo), features)
+    step_s = step * features.frame_hop_s
+    if min(len(a), len(b)) * step_s < 1.0:
+        return None
+    max_lag = round(_MAX_LAG_S / step_s)
+    size = next_fast_len(max(len(a), len(b)) + max_lag, real=True)
+    of_a, of_b = rfft(a, size, axis=0), rfft(b, size, axis=0)  # (size // 2 + 1, n_bands)
+    power_a, power_b = (a**2).sum(axis=0), (b**2).sum(axis=0)
+    highest = []
+    for shift in shifts:
+        upper = slice(max(shift, 0), features.n_bands + min(shift, 0))
+        lower = slice(max(-shift, 0), features.n_bands + min(-shift, 0))
+        products = irfft((of_a[:, upper] * of_b[:, lower].conj()).sum(axis=1), size)
+        norm = np.sqrt(power_a[upper].sum() * power_b[lower].sum())
+        lagged = max(products[-max_lag:].max(), products[: max_lag + 1].max())
+        highest.append(lagged / max(norm, 1e-9))
+    return np.asarray(highest)

@@ -1,0 +1,118 @@
+"""Pitch shifts of synthetic frames and of real notes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditor.audio import write_audio
+from auditor.augment.waveform import change_speed
+from auditor.config import SAMPLE_RATE_HZ, FeatureConfig
+from auditor.errors import AudioError
+from auditor.pitch import PITCH_FEATURES, pitch_shift, range_frames, waveform_frames
+
+BANDS = FeatureConfig(n_bands=72, frame_hop_s=0.010)
+
+
+def frames(n: int, seed: int, *, n_bands: int = 120) -> np.ndarray:
+    """Return (n, n_bands) dB in which single bands sound for a while."""
+    rng = np.random.default_rng(seed)
+    out = np.full((n, n_bands), -60.0)
+    for _ in range(n // 2):
+        start, band = rng.integers(n), rng.integers(n_bands)
+        out[start : start + rng.integers(10, 60), band] += rng.uniform(20.0, 50.0)
+    return out.astype(np.float32)
+
+
+def notes(seed: int, *, duration_s: float = 8.0) -> np.ndarray:
+    """Return a melody with overtones."""
+    rng = np.random.default_rng(seed)
+    out = np.zeros(round(duration_s * SAMPLE_RATE_HZ), dtype=np.float32)
+    for start in range(0, len(out) - 8000, 4000):
+        time_s = np.arange(8000) / SAMPLE_RATE_HZ
+        pitch_hz = 220.0 * 2.0 ** (rng.integers(0, 24) / 12)
+        tone = sum(np.sin(2 * np.pi * pitch_hz * k * time_s) / k for k in range(1, 6))
+        out[start : start + 8000] += (0.1 * tone * np.exp(-time_s / 0.15)).astype(np.float32)
+    return out
+
+
+@settings(max_examples=15, deadline=None)
+@given(bands=st.integers(-8, 8), seed=st.integers(0, 50))
+def test_a_translation_of_the_bands_is_the_shift(bands, seed):
+    music = frames(600, seed)
+    a, b = music[:, 24 - bands : 96 - bands], music[:, 24:96]
+    found = pitch_shift(a, b, tempo=1.0, features=BANDS)
+    assert found == pytest.approx(bands, abs=0.3)
+    assert pitch_shift(b, a, tempo=1.0, features=BANDS) == pytest.approx(-found, abs=0.1)
+
+
+@pytest.mark.parametrize("tempo", [0.8, 1.1, 1.25])
+def test_a_known_tempo_is_undone(tempo):
+    music = frames(900, 3)
+    at = (np.arange(int(900 / tempo)) * tempo).astype(int)
+    a, b = music[at][:, 22:94], music[:, 24:96]
+    assert pitch_shift(a, b, tempo=tempo, features=BANDS) == pytest.approx(2.0, abs=0.3)
+    assert pitch_shift(b, a, tempo=1 / tempo, features=BANDS) == pytest.approx(-2.0, abs=0.3)
+
+
+def test_a_late_start_of_half_a_second_does_no_harm():
+    music = frames(900, 4)
+    found = pitch_shift(music[50:800, 21:93], music[:750, 24:96], tempo=1.0, features=BANDS)
+    assert found == pytest.approx(3.0, abs=0.3)
+
+
+def test_an_equaliser_is_no_pitch_shift():
+    music = frames(900, 5)
+    slope = np.linspace(-20.0, 20.0, 72, dtype=np.float32)
+    found = pitch_shift(music[:, 23:95] + slope, music[:, 24:96], tempo=1.0, features=BANDS)
+    assert found == pytest.approx(1.0, abs=0.3)
+
+
+@pytest.mark.parametrize("ratio", [0.8, 0.97, 1.0, 1.06, 1.25])
+def test_speed_changes_pitch_and_tempo_together(ratio):
+    music = notes(1)
+    a, b = waveform_frames(change_speed(music, ratio)), waveform_frames(music)
+    assert pitch_shift(a, b, tempo=ratio) == pytest.approx(12 * np.log2(ratio), abs=0.15)
+
+
+def test_what_does_not_correlate_has_no_shift():
+    a, b = waveform_frames(notes(2)), frames(120, 6, n_bands=PITCH_FEATURES.n_bands)
+    assert pitch_shift(a, b, tempo=1.0) is None
+    silence = np.full((200, PITCH_FEATURES.n_bands), -120.0, dtype=np.float32)
+    assert pitch_shift(silence, silence, tempo=1.0) is None
+
+
+def test_less_than_a_second_has_no_shift():
+    a = waveform_frames(notes(2)[:12_000])
+    assert pitch_shift(a, a, tempo=1.0) is None
+    none = waveform_frames(np.zeros(100, dtype=np.float32))
+    assert none.shape == (0, PITCH_FEATURES.n_bands)
+    assert pitch_shift(none, none, tempo=1.0) is None
+
+
+def test_a_stretch_of_a_file_is_decoded(tmp_path):
+    music = notes(3)
+    write_audio(tmp_path / "music.flac", music, codec="flac")
+    found = range_frames(tmp_path / "music.flac", start_s=2.0, end_s=5.0)
+    expected = waveform_frames(music[32_000:80_000])
+    np.testing.assert_allclose(np.maximum(found, -70.0), np.maximum(expected, -70.0), atol=0.1)
+    with pytest.raises(AudioError, match="ends|holds"):
+        range_frames(tmp_path / "music.flac", start_s=9.0, end_s=10.0)
+    with pytest.raises(ValueError, match="duration_s -1"):
+        range_frames(tmp_path / "music.flac", start_s=3.0, end_s=2.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "how", "message"),
+    [
+        ((50, 72), {"features": FeatureConfig(layout="mel", f_min_hz=0.0)}, "layout 'mel'"),
+        ((50, 40), {"features": BANDS}, r"a_frames has shape \(50, 40\)"),
+        ((50, 72), {"features": BANDS, "tempo": 9.0}, "tempo is 9.0"),
+    ],
+)
+def test_frames_that_do_not_fit_are_refused(shape, how, message):
+    given_frames = np.zeros(shape, dtype=np.float32)
+    with pytest.raises(ValueError, match=message):
+        pitch_shift(given_frames, given_frames, **{"tempo": 1.0, **how})
