@@ -350,7 +350,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--penalty", type=float, default=AlignConfig.penalty)
     parser.add_argument("--contrast", type=float, default=AlignConfig.contrast)
-    parser.add_argument("--share", type=float, default=0.9, help="of the aligned score in both")
+    parser.add_argument("--share", type=float, default=0.95, help="of the aligned score in both")
     parser.add_argument("--cohort", type=int, default=0, help="tracks of train to normalise by")
     parser.add_argument("--top", type=int, default=50, help="of their scores that count")
     parser.add_argument("--best", default="both", help="our system that is held against peers")

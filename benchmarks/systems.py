@@ -26,7 +26,7 @@ import numpy as np
 from copies import ORIGINAL, copy_name
 from evaluation import Scores, combine
 
-from auditor.align import AlignConfig, References, line_means
+from auditor.align import LOOP_POWER, AlignConfig, References, line_means, weigh_windows
 from auditor.errors import AudioError, UsageError
 from auditor.features import audible_windows
 
@@ -276,12 +276,21 @@ class LineTask:
     config: AlignConfig
 
 
+OVERLAP = 4.0
+"""Windows of the excerpt extractor over their step."""
+
+
+def _heard(path: Path) -> np.ndarray:
+    """Return d-vectors as they are aligned: silence is nothing, loops are weighed less."""
+    return weigh_windows(Embedded.load(path).audible(), overlap=OVERLAP)
+
+
 def follow_lines(task: LineTask) -> Lines:
     """Follow the lines of queries; a query or reference without a window scores the lowest."""
     import torch
 
     torch.set_num_threads(1)
-    references = [Embedded.load(path).audible() for path in task.references]
+    references = [_heard(path) for path in task.references]
     there = np.asarray([len(dvectors) > 0 for dvectors in references])
     stacked = References.of([dvectors for dvectors in references if len(dvectors)])
     shape = (len(task.queries), task.config.n_doublings + 1, len(references))
@@ -291,7 +300,7 @@ def follow_lines(task: LineTask) -> Lines:
         np.zeros((shape[0], shape[2]), np.float32),
     )
     for q, path in enumerate(task.queries):
-        query = Embedded.load(path).audible()
+        query = _heard(path)
         if len(query) == 0:
             continue
         found = line_means(query, stacked, config=task.config)
@@ -330,7 +339,7 @@ def all_lines(
     """
     grid = asdict(replace(config, penalty=0.0, contrast=0.0))
     listed = {kind: [str(path) for path in paths] for kind, paths in queries.items()}
-    key = json.dumps(["audible", grid, listed, [str(p) for p in references]], sort_keys=True)
+    key = json.dumps([LOOP_POWER, grid, listed, [str(p) for p in references]], sort_keys=True)
     path = cache / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npz"
     if is_stale(path, [*references, *(path for paths in queries.values() for path in paths)]):
         tasks = [
@@ -440,7 +449,7 @@ class Settings:
 
     extractors: tuple[str, ...] = ("excerpt",)
     align: AlignConfig = field(default_factory=AlignConfig)
-    share: float = 0.9
+    share: float = 0.95
     cohort: tuple[Path, ...] = ()
     cohort_s: float = 90.0
     top: int = 50

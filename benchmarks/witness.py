@@ -4,7 +4,8 @@ The originals and altered copies of a role (``benchmarks/copies.py`` writes them
 excerpt extractor and compared.  Where a copy lies in its original is known: it follows from the
 alteration, and for those that draw from the seed, from the same draws.  Further copies are made
 here: 5 s planted, three excerpts in one submission, and the traps, pairs that are no copies.
-Embeddings are kept, so a killed run goes on where it was.
+D-vectors that ``benchmarks/quality.py`` kept are used again, and those made here are
+kept, so a killed run goes on where it was.
 
 Examples
 --------
@@ -72,6 +73,7 @@ class Bench:
     extractor: Extractor
     config: WitnessConfig
     folder: Path
+    shared: Path
     cache: Path
     n_tracks: int
 
@@ -81,7 +83,9 @@ class Bench:
 
     def track(self, kind: str, row: int, make: Callable[[], np.ndarray]) -> WitnessTrack | None:
         """Return a track, embedded now or before; None if it is too short or absent."""
-        path = self.cache / kind / f"{row:04d}.npz"
+        path = self.shared / kind / f"{row:04d}.npz"  # as the quality benchmark leaves them
+        if not path.exists():
+            path = self.cache / kind / f"{row:04d}.npz"
         if not path.exists():
             try:
                 waveform = make()
@@ -100,7 +104,10 @@ class Bench:
             part.replace(path)
         with np.load(path, allow_pickle=False) as stored:
             dvectors, levels = stored["dvectors"], stored["levels"]
-            duration_s = float(stored["duration_s"])
+            known = "duration_s" in stored
+            duration_s = float(stored["duration_s"]) if known else wav_s(self.wav(kind, row))
+        if len(dvectors) == 0:
+            return None
         return prepare_track(
             dvectors,
             levels=levels,
@@ -469,6 +476,7 @@ def main() -> int:
     parser.add_argument("--no-pitch", action="store_true", help="pitch decodes audio: leave it")
     parser.add_argument("--min-score", type=float, default=WitnessConfig().min_score)
     parser.add_argument("--copies", type=Path, default=Path("runs/copies"))
+    parser.add_argument("--dvectors", type=Path, default=Path("runs/dvectors"), help="read first")
     parser.add_argument("--cache", type=Path, default=Path("runs/witness"))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
@@ -480,6 +488,7 @@ def main() -> int:
         extractor,
         WitnessConfig(min_score=args.min_score),
         folder,
+        args.dvectors / extractor.weights_id / folder.name,
         args.cache / extractor.weights_id / folder.name,
         len(paths),
     )

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.align import AlignConfig, References, aligned_scores, best_alignment, line_means
+from auditor.align import (
+    AlignConfig,
+    References,
+    aligned_scores,
+    best_alignment,
+    line_means,
+    weigh_windows,
+)
 
 CONFIG = AlignConfig()
 
@@ -124,3 +131,31 @@ def test_nothing_to_align_is_refused(tracks):
 def test_a_grid_that_cannot_be_searched_is_refused(how, message):
     with pytest.raises(ValueError, match=message):
         AlignConfig(**how)
+
+
+def test_loops_weigh_less_and_what_is_heard_once_weighs_all(tracks):
+    once = tracks[1]
+    bar = walk(8, 9)
+    looped = np.tile(bar, (10, 1))
+    silent = np.concatenate([once, np.zeros((5, once.shape[1]), np.float32)])
+    assert np.linalg.norm(weigh_windows(once, overlap=4.0), axis=1).mean() > 0.99
+    assert np.linalg.norm(weigh_windows(looped, overlap=4.0), axis=1).max() < 0.97
+    assert not weigh_windows(silent, overlap=4.0)[-5:].any()
+
+
+def test_two_tracks_over_one_loop_score_less_when_loops_are_weighed():
+    loop = np.tile(walk(6, 9), (12, 1))
+    rng = np.random.default_rng(0)
+
+    def over(n: int) -> np.ndarray:
+        rows = loop + 0.1 * rng.normal(size=loop.shape).astype(np.float32)
+        return np.concatenate([walk(n, n), rows / np.linalg.norm(rows, axis=1, keepdims=True)])
+
+    one, other = over(20), over(31)
+    plain = aligned_scores(one, References.of([other]), config=CONFIG)
+    weighed = aligned_scores(
+        weigh_windows(one, overlap=4.0),
+        References.of([weigh_windows(other, overlap=4.0)]),
+        config=CONFIG,
+    )
+    assert weighed[0] < plain[0] - 0.05

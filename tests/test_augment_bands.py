@@ -293,3 +293,41 @@ def test_each_share_is_that_share(kind):
 def test_silence_stays_finite():
     y = altered(torch.full((16, N_SOURCE, 72), -120.0), **dataclasses.asdict(BandAlterations()))
     assert bool(torch.isfinite(y).all())
+
+
+def test_first_utterances_stay_clean_where_asked():
+    x = music(n=64)
+    first = torch.arange(64) % 2 == 0
+    y = alter_windows(
+        x,
+        n_frames=N_FRAMES,
+        lead=torch.full((64,), float(N_SOURCE // 2)),
+        features=LOG,
+        alterations=dataclasses.replace(NONE, clean_first=1.0, equalise=1.0),
+        generator=chance(),
+        first=first,
+    )
+    plain = altered(x)
+    changed = (y - plain).abs().amax(dim=(1, 2)) > 0.1
+    assert not changed[first].any()
+    assert changed[~first].float().mean() > 0.9
+
+
+def test_talk_is_mixed_over_at_its_ratio():
+    x = torch.full((200, N_SOURCE, 72), -30.0)
+    talk = torch.full((3, 2 * N_FRAMES, 72), -80.0)
+    talk[:, ::2] = -10.0
+    y = alter_windows(
+        x,
+        n_frames=N_FRAMES,
+        lead=torch.full((200,), float(N_SOURCE // 2)),
+        features=LOG,
+        alterations=dataclasses.replace(NONE, talk=1.0, talk_snr_db=5.0),
+        generator=chance(),
+        talk=talk,
+    )
+    gained = bands.mean_level(y).flatten() + 30.0
+    least, most = (10 * math.log10(1 + 10 ** (-snr / 10)) for snr in (15.0, 5.0))
+    assert least - 0.01 <= gained.min() < least + 0.1
+    assert most - 0.1 < gained.max() <= most + 0.01
+    assert torch.equal(altered(x, talk=1.0), altered(x)), "without voices there is no talk"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import auditor
+from auditor.config import DEFAULT_EXTRACTOR
 
 ROOT = Path(__file__).parent.parent
 MAX_WEIGHTS_BYTES = 12_000_000
@@ -136,9 +137,9 @@ def test_metadata_names_the_version_the_python_and_the_command(wheel):
 def test_every_dependency_is_pinned_once():
     pins = re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     project = (ROOT / "pyproject.toml").read_text()
-    lists = re.findall(r"^(?:dependencies|augment|dev) = \[(.*?)\]", project, re.M | re.S)
+    lists = re.findall(r"^(?:dependencies|augment|benchmark|dev) = \[(.*?)\]", project, re.M | re.S)
     named = re.findall(r'"([\w-]+)>=', "".join(lists))
-    assert len(lists) == 3
+    assert len(lists) == 4
     assert sorted(pins) == sorted(named)
 
 
@@ -179,7 +180,7 @@ print(extractor.name, use.threshold, use.far_high)
     done = run_unpacked(unpacked, "-c", program)
     assert done.returncode == 0, done.stderr
     name, threshold, far_high = done.stdout.split()
-    assert name == "track"
+    assert name == DEFAULT_EXTRACTOR
     assert -1.0 < float(threshold) <= 1.0
     assert 0.0 < float(far_high) < 1.0
 

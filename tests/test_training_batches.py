@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from auditor import training_batches
 from auditor.augment.bands import BandAlterations
 from auditor.config import ExtractorConfig, TrainConfig
 from auditor.errors import UsageError
@@ -17,6 +18,7 @@ from auditor.training_batches import (
     TrainingTracks,
     gather_tracks,
     make_batch,
+    make_talk,
     read_stretches,
     repeated,
     require_batches,
@@ -114,3 +116,24 @@ def test_too_little_music_is_told(music):
         require_batches(
             music.pool, dataclasses.replace(SHORT, n_classes=6), n_batches=1, purpose="train on"
         )
+
+
+def test_voices_and_crowds_are_made_of_the_seed(tiny_config, monkeypatch):
+    monkeypatch.setattr(training_batches, "N_TALKS", 4)
+    monkeypatch.setattr(training_batches, "TALK_S", 5)
+    talk = make_talk(tiny_config.features, seed=3)
+    assert talk.shape == (4, 497, 72)
+    assert bool(torch.isfinite(talk).all())
+    assert torch.equal(talk, make_talk(tiny_config.features, seed=3))
+    assert not torch.equal(talk, make_talk(tiny_config.features, seed=4))
+    # A crowd never pauses; one person does.
+    level = talk.amax(dim=2)
+    assert level[1].std() < level[0].std()
+
+
+def test_talk_changes_a_batch(music, tiny_config):
+    how = {"config": tiny_config, "train": SHORT, "alterations": BandAlterations(talk=1.0)}
+    talk = 10.0 * torch.randn(2, 400, 72, generator=torch.Generator().manual_seed(0)) - 30.0
+    plain, talked = make_batch(music, 0, **how)[0], make_batch(music, 0, **how, talk=talk)[0]
+    assert plain.shape == talked.shape
+    assert not torch.equal(plain, talked)

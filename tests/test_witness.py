@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditor.lines import Grid, Stretch, measure_line, search_lines
+from auditor.line_fit import measure_line
+from auditor.lines import Grid, Stretch, search_lines
 from auditor.witness import (
     WitnessConfig,
     compare_tracks,
@@ -93,9 +94,7 @@ def test_an_excerpt_planted_in_another_track_is_found_with_its_times(length_s, a
     planted = plant(other, track[start : start + round(length_s / 0.2)], at_s)
     found = find_evidence(windows(planted, noise=0.3), windows(track), **TIMES)
     best = found.ranges[0]
-    assert times(best) == pytest.approx(
-        (at_s, at_s + length_s, 50.6, 50.6 + length_s), abs=1.0
-    )
+    assert times(best) == pytest.approx((at_s, at_s + length_s, 50.6, 50.6 + length_s), abs=1.0)
     assert found.share_a == pytest.approx(length_s / 100.0, abs=0.02)
 
 
@@ -124,9 +123,7 @@ def test_three_excerpts_in_one_submission_are_three_ranges(track, other):
         truth.append((at_s, at_s + 10.0, start_s, start_s + 10.0))
     found = find_evidence(windows(planted, noise=0.2), windows(track), **TIMES)
     assert len(found.ranges) == 3
-    for best, expected in zip(
-        sorted(found.ranges, key=lambda r: r.a_start_s), truth, strict=True
-    ):
+    for best, expected in zip(sorted(found.ranges, key=lambda r: r.a_start_s), truth, strict=True):
         assert times(best) == pytest.approx(expected, abs=1.0)
 
 
@@ -261,9 +258,7 @@ def test_nothing_above_zero_on_a_line_is_no_run():
     matrix = np.full((20, 20), -0.1, dtype=np.float32)
     ones = np.ones(20, dtype=np.float32)
     stretch = Stretch(0.0, 0.0, 1.0, 0, 0, 10)
-    found = measure_line(
-        matrix, stretch, row_weights=ones, column_weights=ones, penalty=1.0
-    )
+    found = measure_line(matrix, stretch, row_weights=ones, column_weights=ones, penalty=1.0)
     assert found is None
 
 
