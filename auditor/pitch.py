@@ -10,8 +10,8 @@ the mean over time.  What an equaliser, a room or a loudspeaker does to all fram
 it is when the music is shifted, and is gone after that.
 
 The d-vectors tell the tempo of a short stretch to a few per cent only.  ``match_frames`` tries the
-ratios around theirs on the middle of the stretch, where errors of the tempo do least, and then
-refines the best one on all of it.
+ratios around theirs, and 1, on the middle of the stretch, where errors of the tempo do least, and
+then refines the best one on all of it.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def match_frames(
     """Return pitch and tempo of a matched range; None where ``pitch_shift`` has none.
 
     Parameters and errors are those of ``pitch_shift``, but the tempo need only be right within
-    ``slack``, a share of it; 1 is always tried if it lies within twice that.
+    ``slack``, a share of it; 1 is always tried.
     """
     if features.layout != "log":
         raise ValueError(f"the frames have layout {features.layout!r}; 'log' is needed")
@@ -166,8 +166,7 @@ def match_frames(
     shifts = np.arange(-n_shifts, n_shifts + 1)
     if slack > 0.0:
         ratios = tempo * (1.0 + np.arange(-slack, slack + 0.5 * _COARSE, _COARSE))
-        if abs(tempo - 1.0) <= 2.0 * slack:
-            ratios = np.append(ratios, 1.0)
+        ratios = np.append(ratios, 1.0)
         middle = [_middle(f, s * _MIDDLE_S, features) for f, s in _sides(a_frames, b_frames, tempo)]
         tried = [_correlation(*middle, float(ratio), shifts, features) for ratio in ratios]
         best = int(np.argmax([0.0 if c is None else c.max() for c in tried]))

@@ -213,7 +213,8 @@ class MatchedRange:
     pitch_semitones : float or None
         How much higher a is than b; None where it was not, or could not be, measured.
     repetition : float
-        0 where every moment of the range is heard once in either track, near 1 for loops and drones.
+        0 where every moment of the range is heard once in either track, near 1 for loops and
+        drones.
     """
 
     a_start_s: float

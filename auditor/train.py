@@ -52,7 +52,7 @@ def validate(
     *,
     train: TrainConfig,
     alterations: BandAlterations,
-    talk: torch.Tensor | None,
+    talk: torch.Tensor | None = None,
 ) -> tuple[float, float]:
     """Return EER and recall at FAR 1e-3 of altered windows of unseen tracks.
 

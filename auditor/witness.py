@@ -21,8 +21,13 @@ ratio.  What proves nothing is taken out first:
 * **Silence** (``features.audible_windows``) has Z = 0 and w = 0.
 
 A stretch of the line scores its mean Z less ``penalty / sqrt(n)``, n being the sum of
-``min(w_i, w_j)`` along it.  A bar that is looped through two tracks has the n of one bar, however
-long the loop runs.  The score of a range is that of its best stretch.
+``min(w_i, w_j)`` along it.  A bar that is looped through two tracks has the n of few bars, however
+long the loop runs.  The score of a range is that of its best stretch, less what it fails to stand
+out by: with s the mean S along the range and m the mean S of all of its rows and columns, it loses
+
+    stand_out_cost * max(0, stand_out - (s - m) / (1 - m)).
+
+Two takes of white noise, or of one synthesiser, are alike everywhere, and no line stands out.
 
 Ranges are found greedily: the line that explains most first; then all that lies in a stretch of a
 that is explained *and* in a stretch of b that is explained is taken out, and the search goes on.  A
@@ -49,6 +54,9 @@ __all__ = ["WitnessConfig", "WitnessTrack", "compare_tracks", "find_evidence", "
 
 _EXPLAINED = -1.0
 """Stands in Z for what a range explained already; no stretch gains by crossing it."""
+
+_BASE = 0.65
+"""Share of the highest mean that a line must exceed to explain anything."""
 
 _SAME_LINE = 3.0
 """Stretches whose lines pass within so many windows of each other are measured once."""
@@ -133,7 +141,7 @@ def compare_tracks(
     matrix = similarity - 0.5 * config.contrast * (a.backgrounds[:, None] + b.backgrounds[None, :])
     matrix[~a.audible] = 0.0
     matrix[:, ~b.audible] = 0.0
-    score, runs = _find_runs(matrix, a.weights, b.weights, config, min_n=config.min_s / hop_s)
+    score, runs = _find_runs(similarity, matrix, a.weights, b.weights, config, config.min_s / hop_s)
     a_s, b_s = a.duration_s, b.duration_s
     ranges = tuple(_to_seconds(run, hop_s, window_s, a_s, b_s) for run in runs)
     return Evidence(
@@ -174,14 +182,15 @@ def _exchanged(evidence: Evidence) -> Evidence:
 
 
 def _find_runs(
+    similarity: np.ndarray,
     matrix: np.ndarray,
     row_weights: np.ndarray,
     column_weights: np.ndarray,
     config: WitnessConfig,
-    *,
     min_n: float,
 ) -> tuple[float, list[Run]]:
-    """Return the best score and the runs that are good enough, best first; changes the matrix."""
+    """Return the best score and the runs that are good enough, best first; changes the matrix Z."""
+    around = similarity.mean(axis=1), similarity.mean(axis=0)
     weights = np.sqrt(row_weights[:, None] * column_weights[None, :])
     explained_rows = np.zeros(len(row_weights), dtype=bool)
     explained_columns = np.zeros(len(column_weights), dtype=bool)
@@ -202,6 +211,7 @@ def _find_runs(
         run = _most_telling([run for run in measured if run], config)
         if run is None:
             break
+        run = _less_what_is_around(run, similarity, around, config)
         score = max(score, run.score)
         n = min(run.i_end - run.i_start, run.j_end - run.j_start)
         if run.score < config.min_score or n < min_n:
@@ -225,7 +235,7 @@ def _candidates(stretches: list[Stretch], n: int) -> list[Stretch]:
     """
     if not stretches:
         return []
-    base = 0.5 * max(stretch.mean for stretch in stretches)
+    base = _BASE * max(stretch.mean for stretch in stretches)
     by_length = sorted(stretches, key=lambda stretch: -stretch.n * (stretch.mean - base))
     taken: list[Stretch] = []
     for ordered, wanted in ((stretches, n - n // 2), (by_length, n)):
@@ -240,14 +250,31 @@ def _candidates(stretches: list[Stretch], n: int) -> list[Stretch]:
 
 
 def _most_telling(runs: list[Run], config: WitnessConfig) -> Run | None:
-    """Return the run that explains most: its length times what its mean exceeds the half by."""
-    base = 0.5 * max((run.mean for run in runs), default=0.0)
+    """Return the run that explains most: its length times what its mean exceeds the base by."""
+    base = _BASE * max((run.mean for run in runs), default=0.0)
 
     def explained(run: Run) -> float:
         n = run.i_end - run.i_start + 1.0
         return n * (run.mean - base) - config.tempo_cost * abs(math.log(run.tempo))
 
     return max(runs, key=explained, default=None)
+
+
+def _less_what_is_around(
+    run: Run,
+    similarity: np.ndarray,
+    around: tuple[np.ndarray, np.ndarray],
+    config: WitnessConfig,
+) -> Run:
+    """Take off what a run fails to stand out by; ``around`` are means of rows and of columns."""
+    rows = np.arange(math.ceil(run.i_start), math.floor(run.i_end) + 1)
+    columns = np.round(run.j_start + run.tempo * (rows - run.i_start)).astype(np.int64)
+    columns = np.clip(columns, 0, similarity.shape[1] - 1)
+    inside = float(similarity[rows, columns].mean())
+    outside = 0.5 * float(around[0][rows].mean() + around[1][columns].mean())
+    standing_out = (inside - outside) / max(1.0 - outside, 1e-3)
+    loss = config.stand_out_cost * max(0.0, config.stand_out - standing_out)
+    return dataclasses.replace(run, score=max(run.score - loss, -1.0))
 
 
 def _to_seconds(

@@ -32,7 +32,7 @@ class WitnessConfig:
         Every so many-th window of the shorter track is followed in the first search.
     span, n_doublings : int
         Followed windows of its shortest stretch, and how often it is doubled.
-    contrast, alike, own, penalty : float
+    contrast, alike, own, penalty, stand_out, stand_out_cost : float
         Of the formulae.
     tempo_cost : float
         Of two short lines that fit alike, the one nearer to the original tempo is taken: from what
@@ -58,11 +58,13 @@ class WitnessConfig:
     alike: float = 0.95
     own: float = 1.1
     penalty: float = 1.1
-    tempo_cost: float = 2.0
+    stand_out: float = 0.25
+    stand_out_cost: float = 2.0
+    tempo_cost: float = 3.0
     prior: float = 0.2
     n_tried: int = 4
     max_ranges: int = 12
-    min_score: float = 0.3
+    min_score: float = 0.28
     min_s: float = 2.0
 
     def __post_init__(self) -> None:

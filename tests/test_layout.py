@@ -23,15 +23,15 @@ ROWS = (
     ("workspace", "candidates", "train", "decisions", "excerpt_index"),
     (
         *("embed", "catalogue", "index", "pairs", "align", "checkpoint", "training_batches"),
-        *("threshold_choice", "excerpt_shards"),
+        *("threshold_choice", "excerpt_shards", "witness"),
     ),
     (
         *("catalogue_verify", "catalogue_decisions", "frame_store", "extractor", "loss"),
-        *("sampling", "thresholds", "recipes", "witness", "pitch", "excerpt_backend"),
+        *("sampling", "thresholds", "recipes", "witness_track", "pitch", "excerpt_backend"),
     ),
     (
         *("catalogue_file", "catalogue_rows", "index_file", "features", "augment", "walk"),
-        *("wording", "genres"),
+        *("wording", "genres", "line_fit"),
     ),
     (
         *("audio", "metrics", "vectors", "tags", "fma", "torch_audio", "tail", "schema"),

@@ -11,7 +11,13 @@ from auditor.audio import write_audio
 from auditor.augment.waveform import change_speed
 from auditor.config import SAMPLE_RATE_HZ, FeatureConfig
 from auditor.errors import AudioError
-from auditor.pitch import PITCH_FEATURES, pitch_shift, range_frames, waveform_frames
+from auditor.pitch import (
+    PITCH_FEATURES,
+    match_frames,
+    pitch_shift,
+    range_frames,
+    waveform_frames,
+)
 
 BANDS = FeatureConfig(n_bands=72, frame_hop_s=0.010)
 
@@ -75,6 +81,16 @@ def test_speed_changes_pitch_and_tempo_together(ratio):
     music = notes(1)
     a, b = waveform_frames(change_speed(music, ratio)), waveform_frames(music)
     assert pitch_shift(a, b, tempo=ratio) == pytest.approx(12 * np.log2(ratio), abs=0.15)
+
+
+@pytest.mark.parametrize(("ratio", "guess"), [(1.06, 1.02), (0.9, 0.94), (1.0, 1.3)])
+def test_a_tempo_that_is_roughly_right_becomes_exact(ratio, guess):
+    music = notes(4, duration_s=14.0)
+    a, b = waveform_frames(change_speed(music, ratio)), waveform_frames(music)
+    found = match_frames(a, b, tempo=guess)
+    assert found.tempo == pytest.approx(ratio, rel=0.004)
+    assert found.semitones == pytest.approx(12 * np.log2(ratio), abs=0.15)
+    assert found.correlation > 0.5
 
 
 def test_what_does_not_correlate_has_no_shift():

@@ -192,7 +192,8 @@ def test_copies_are_scored_against_all_originals(inputs, settings):
     np.testing.assert_allclose(np.diag(found["embeddings"].originals), 1.0, atol=1e-5)
     clipped = found["aligned"].copies["clipping"]
     assert (clipped.argmax(axis=1) == [0, 2]).all()
-    mixture = 0.2 * found["embeddings"].copies["mix"] + 0.8 * found["aligned"].copies["mix"]
+    share, parts = settings.share, (found["embeddings"], found["aligned"])
+    mixture = (1.0 - share) * parts[0].copies["mix"] + share * parts[1].copies["mix"]
     np.testing.assert_allclose(found["both"].copies["mix"], mixture, atol=1e-6)
 
 

@@ -151,7 +151,8 @@ def test_the_loss_goes_down(train, tiny_config, tmp_path):
         SHORT, n_steps=60, evaluate_every=20, precision="float32", learning_rate=1e-2
     )
     config = dataclasses.replace(tiny_config, pooling="mean")
-    path = train(tmp_path, settings, config=config, alterations=BandAlterations(clean=1.0))
+    clean = BandAlterations(clean=1.0, clean_first=1.0)
+    path = train(tmp_path, settings, config=config, alterations=clean)
     losses = [float(row["loss"]) for row in curve_of(path)]
     assert losses[-1] < 0.7 * losses[0]
 

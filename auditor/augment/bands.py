@@ -244,9 +244,7 @@ def add_at(windows: torch.Tensor, others: torch.Tensor, snr_db: torch.Tensor) ->
     return add_power(windows, others + level)
 
 
-def cut_talk(
-    talk: torch.Tensor, n: int, n_frames: int, generator: torch.Generator
-) -> torch.Tensor:
+def cut_talk(talk: torch.Tensor, n: int, n_frames: int, generator: torch.Generator) -> torch.Tensor:
     """Return stretches of voices from random places, (n, n_frames, n_bands), dB."""
     which = torch.randint(0, len(talk), (n,), generator=generator)
     latest = talk.shape[1] - n_frames + 1
