@@ -167,17 +167,21 @@ def match_frames(
     if slack > 0.0:
         ratios = tempo * (1.0 + np.arange(-slack, slack + 0.5 * _COARSE, _COARSE))
         ratios = np.append(ratios, 1.0)
-        middle = [_middle(f, s * _MIDDLE_S, features) for f, s in _sides(a_frames, b_frames, tempo)]
-        tried = [_correlation(*middle, float(ratio), shifts, features) for ratio in ratios]
+        tried = [
+            _middles(a_frames, b_frames, float(ratio), shifts, features, _MIDDLE_S)
+            for ratio in ratios
+        ]
         best = int(np.argmax([0.0 if c is None else c.max() for c in tried]))
         if tried[best] is None:
             return None
         tempo = float(ratios[best])
         centre = int(shifts[tried[best].argmax()])
         shifts = shifts[np.abs(shifts - centre) <= 2]
-    whole = [_middle(f, s * _MAX_S, features) for f, s in _sides(a_frames, b_frames, tempo)]
     steps = np.arange(-_COARSE, _COARSE + 0.5 * _FINE, _FINE) if slack > 0.0 else np.zeros(1)
-    found = [_correlation(*whole, tempo * float(1.0 + step), shifts, features) for step in steps]
+    found = [
+        _middles(a_frames, b_frames, tempo * float(1.0 + step), shifts, features, _MAX_S)
+        for step in steps
+    ]
     peaks = np.asarray([0.0 if c is None else c.max() for c in found])
     best = int(peaks.argmax())
     if peaks[best] < MIN_CORRELATION:
@@ -191,10 +195,18 @@ def match_frames(
     )
 
 
-def _sides(
-    a_frames: np.ndarray, b_frames: np.ndarray, tempo: float
-) -> tuple[tuple[np.ndarray, float], tuple[np.ndarray, float]]:
-    return (a_frames, 1.0), (b_frames, tempo)
+def _middles(
+    a_frames: np.ndarray,
+    b_frames: np.ndarray,
+    tempo: float,
+    shifts: np.ndarray,
+    features: FeatureConfig,
+    duration_s: float,
+) -> np.ndarray | None:
+    """Return the correlation of the middle ``duration_s`` of a with as much of b."""
+    a = _middle(a_frames, duration_s, features)
+    b = _middle(b_frames, duration_s * tempo, features)
+    return _correlation(a, b, tempo, shifts, features)
 
 
 def _middle(frames: np.ndarray, duration_s: float, features: FeatureConfig) -> np.ndarray:
