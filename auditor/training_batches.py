@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -159,6 +160,7 @@ def make_batch(
     return normalise_windows(windows).view(shape), excluded
 
 
+@lru_cache(maxsize=1)
 def make_talk(features: FeatureConfig, *, seed: int) -> torch.Tensor:
     """Return frames of voices and crowds, half of each.
 
@@ -171,6 +173,7 @@ def make_talk(features: FeatureConfig, *, seed: int) -> torch.Tensor:
     -------
     torch.Tensor
         (N_TALKS, n_frames, n_bands) float32, dB, ``TALK_S`` seconds each.
+        It is kept for the next call, and not to be written to.
     """
     rng = np.random.default_rng([seed, N_TALKS])
     bands, n_samples = LogBands(features), TALK_S * SAMPLE_RATE_HZ

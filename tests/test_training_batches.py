@@ -121,11 +121,12 @@ def test_too_little_music_is_told(music):
 def test_voices_and_crowds_are_made_of_the_seed(tiny_config, monkeypatch):
     monkeypatch.setattr(training_batches, "N_TALKS", 4)
     monkeypatch.setattr(training_batches, "TALK_S", 5)
-    talk = make_talk(tiny_config.features, seed=3)
+    make = make_talk.__wrapped__  # what is kept is of the usual size
+    talk = make(tiny_config.features, seed=3)
     assert talk.shape == (4, 497, 72)
     assert bool(torch.isfinite(talk).all())
-    assert torch.equal(talk, make_talk(tiny_config.features, seed=3))
-    assert not torch.equal(talk, make_talk(tiny_config.features, seed=4))
+    assert torch.equal(talk, make(tiny_config.features, seed=3))
+    assert not torch.equal(talk, make(tiny_config.features, seed=4))
     # A crowd never pauses; one person does.
     level = talk.amax(dim=2)
     assert level[1].std() < level[0].std()
