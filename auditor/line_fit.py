@@ -106,8 +106,6 @@ def measure_line(
     for _ in range(_ROUNDS):
         tempo, offset, simplest = _fit_peaks(matrix, rows, tempo, offset)
         on_line, values = _follow(matrix, tempo, offset)
-        if len(on_line) == 0:
-            return None
         first, last, level = _extent(values)
         if level <= 0.0:
             return None
@@ -227,8 +225,11 @@ def _extent(values: np.ndarray) -> tuple[int, int, float]:
     """Return first and last place of the run, and its level.
 
     The run is the stretch whose sum over a bridge level is largest, so that it goes on across weak
-    windows; its ends are cut back to where half of the level is reached.
+    windows; its ends are cut back to where half of the level is reached.  Without any value, as on a
+    line that leaves the matrix, the level is 0.
     """
+    if len(values) == 0:
+        return 0, 0, 0.0
     level = float(np.sort(values)[-max(1, min(8, len(values))) :].mean())
     first, last = 0, len(values) - 1
     for _ in range(_ROUNDS):

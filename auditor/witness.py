@@ -267,9 +267,12 @@ def _less_what_is_around(
     config: WitnessConfig,
 ) -> Run:
     """Take off what a run fails to stand out by; ``around`` are means of rows and of columns."""
+    n_rows, n_columns = similarity.shape
     rows = np.arange(math.ceil(run.i_start), math.floor(run.i_end) + 1)
+    if len(rows) == 0:  # the run lies between two rows
+        rows = np.asarray([min(round(run.i_start), n_rows - 1)])
     columns = np.round(run.j_start + run.tempo * (rows - run.i_start)).astype(np.int64)
-    columns = np.clip(columns, 0, similarity.shape[1] - 1)
+    columns = np.clip(columns, 0, n_columns - 1)
     inside = float(similarity[rows, columns].mean())
     outside = 0.5 * float(around[0][rows].mean() + around[1][columns].mean())
     standing_out = (inside - outside) / max(1.0 - outside, 1e-3)
