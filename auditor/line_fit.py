@@ -225,8 +225,8 @@ def _extent(values: np.ndarray) -> tuple[int, int, float]:
     """Return first and last place of the run, and its level.
 
     The run is the stretch whose sum over a bridge level is largest, so that it goes on across weak
-    windows; its ends are cut back to where half of the level is reached.  Without any value, as on a
-    line that leaves the matrix, the level is 0.
+    windows; its ends are cut back to where half of the level is reached.  Without any value, as on
+    a line that leaves the matrix, the level is 0.
     """
     if len(values) == 0:
         return 0, 0, 0.0
