@@ -17,12 +17,22 @@ import numpy as np
 from auditor.config import from_json
 from auditor.errors import ResultError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the JSON of scan, check and recommend results."""
 
 
 DECISIONS = ("false-alarm", "licensed", "same-owner", "cover", "confirmed")
 """What can be decided of a pair; all but ``confirmed`` say that it is not to be flagged."""
+
+VERDICTS = (
+    "identical file",
+    "same recording",
+    "altered recording",
+    "shared excerpt",
+    "sounds alike",
+    "clear",
+)
+"""What is said of a pair (``auditor.verdicts``), the strongest first."""
 
 UNDO = "undo"
 """Kind of the decision that takes back those before it."""
@@ -143,62 +153,6 @@ class TrackEmbedding:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two tracks and what the comparison says of them; ``a`` sorts before ``b`` in a scan.
-
-    In a check, ``a`` is the submission and ``b`` the track of the catalogue.  ``flagged`` is False
-    below the threshold, and for a pair that was decided not to matter.
-
-    Attributes
-    ----------
-    pair_id : str
-        Short id made of both files' SHA-256, the same in every run (``decisions.pair_id``).
-    decision : str
-        What was decided of the pair, one of ``DECISIONS``; empty while undecided.
-    decision_note : str
-        Why, in the words of whoever decided, or the rule that did.
-    licences_differ : bool
-        The score reaches the threshold, and both licences are known and are not the same.
-    """
-
-    a: str
-    b: str
-    score: float
-    identical_file: bool = False
-    flagged: bool = True
-    pair_id: str = ""
-    decision: str = ""
-    decision_note: str = ""
-    licences_differ: bool = False
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What somebody decided of two recordings, told apart by content and not by id or path.
-
-    Attributes
-    ----------
-    sha256_a, sha256_b : str
-        Hashes of both files' bytes, 64 hex digits, in sorted order.
-    kind : str
-        One of ``DECISIONS``, or ``UNDO``.
-    note : str
-        Why; may have several lines.
-    when : str
-        UTC, ``2026-01-31T12:00:00.000000Z``.
-    by : str
-        Who decided; may be empty.
-    """
-
-    sha256_a: str
-    sha256_b: str
-    kind: str
-    note: str = ""
-    when: str = ""
-    by: str = ""
-
-
-@dataclass(frozen=True)
 class MatchedRange:
     """A stretch of one track that is heard in another, from when to when.
 
@@ -254,11 +208,104 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two tracks and what the comparison says of them; ``a`` sorts before ``b`` in a scan.
+
+    In a check, ``a`` is the submission and ``b`` the track of the catalogue.  ``flagged`` is False
+    below the threshold, for a pair that only sounds alike, and for one that was decided not to
+    matter.
+
+    Attributes
+    ----------
+    score : float
+        What the threshold is compared with, at most 1.
+    identical_file : bool
+        Both files hold the same bytes.
+    pair_id : str
+        Short id made of both files' SHA-256, the same in every run (``decisions.pair_id``).
+    decision : str
+        What was decided of the pair, one of ``DECISIONS``; empty while undecided.
+    decision_note : str
+        Why, in the words of whoever decided, or the rule that did.
+    licences_differ : bool
+        The score reaches the threshold, and both licences are known and are not the same.
+    similarity : float or None
+        Cosine of the two embeddings; None where it was not asked for.
+    far : float or None
+        How often unrelated tracks score as high, per pair; None where nobody counted.
+    verdict : str
+        One of ``VERDICTS``; empty where no second witness was heard.
+    evidence : Evidence or None
+        What the second witness says; None where it was not heard.
+    """
+
+    a: str
+    b: str
+    score: float
+    identical_file: bool = False
+    flagged: bool = True
+    pair_id: str = ""
+    decision: str = ""
+    decision_note: str = ""
+    licences_differ: bool = False
+    similarity: float | None = None
+    far: float | None = None
+    verdict: str = ""
+    evidence: Evidence | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What somebody decided of two recordings, told apart by content and not by id or path.
+
+    Attributes
+    ----------
+    sha256_a, sha256_b : str
+        Hashes of both files' bytes, 64 hex digits, in sorted order.
+    kind : str
+        One of ``DECISIONS``, or ``UNDO``.
+    note : str
+        Why; may have several lines.
+    when : str
+        UTC, ``2026-01-31T12:00:00.000000Z``.
+    by : str
+        Who decided; may be empty.
+    """
+
+    sha256_a: str
+    sha256_b: str
+    kind: str
+    note: str = ""
+    when: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True)
 class Cluster:
-    """Tracks connected by flagged pairs, largest cluster first, ids sorted."""
+    """Tracks connected by flagged pairs, largest cluster first, ids sorted.
+
+    ``original`` is the one that is suggested to be the original, ``original_why`` says why.
+    """
 
     tracks: tuple[str, ...]
     highest_score: float
+    original: str = ""
+    original_why: str = ""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How likely a copy altered in one way is to be found, with its 95 % interval.
+
+    Measured with the threshold of the result on the music of its calibration; 0 of 0 copies and an
+    interval from 0 to 1 where nobody measured.
+    """
+
+    alteration: str
+    n_copies: int
+    n_found: int
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -328,6 +375,7 @@ class ScanResult:
     provenance: Provenance
     kind: str = "scan"
     schema_version: int = SCHEMA_VERSION
+    detection: tuple[Detection, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -350,6 +398,7 @@ class CheckResult:
     provenance: Provenance
     kind: str = "check"
     schema_version: int = SCHEMA_VERSION
+    detection: tuple[Detection, ...] = ()
 
 
 @dataclass(frozen=True)

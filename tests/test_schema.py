@@ -79,7 +79,7 @@ def test_real_results_follow_their_schema(results, kind):
     ("place", "value"),
     [
         (("kind",), "recommend"),
-        (("schema_version",), 2),
+        (("schema_version",), 1),
         (("more",), 1),
         (("n_tracks",), 1.5),
         (("search",), "guess"),
