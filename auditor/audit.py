@@ -1,8 +1,8 @@
 """The audit itself: every flagged pair of a catalogue, and submissions against a catalogue.
 
-``scan`` and ``check`` are the Python API; the commands only parse arguments and print.  The exact
-pass over all pairs is the default; ``search="annoy"`` lets the index propose candidates instead.
-Either way a score is the cosine of two stored embeddings, computed exactly.
+``scan`` and ``check`` are the Python API; the commands only parse arguments and print.  With an
+extractor whose d-vectors can be aligned, the second witness decides (``auditor.matching``); with
+the others the cosine of two embeddings does (``auditor.search``).  An index only ever proposes.
 """
 
 from __future__ import annotations
@@ -10,28 +10,24 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from auditor.candidates import candidate_pairs
 from auditor.decisions import apply_decisions, check_owner_tags
-from auditor.errors import IndexFileError, show_path
+from auditor.errors import ThresholdError
 from auditor.fma import load_fma
-from auditor.index import TrackIndex, open_index, refresh_index
 from auditor.ingest import OnEvent, ingest
-from auditor.pairs import (
-    MAX_PAIRS,
-    clusters,
-    find_cross_pairs,
-    find_pairs,
-    histogram_edges,
-    n_pairs,
-    nearest,
-    too_many_pairs,
+from auditor.matching import (
+    Examined,
+    Query,
+    examine_catalogue,
+    examine_submissions,
 )
+from auditor.originals import suggest_original
+from auditor.pairs import clusters, n_pairs
 from auditor.records import (
     CheckResult,
     Cluster,
@@ -39,17 +35,28 @@ from auditor.records import (
     ScanResult,
     Skipped,
     ThresholdUse,
+    Track,
 )
+from auditor.search import Similar, similar_pairs, similar_tracks
 from auditor.submissions import Submission, embed_submissions, own_id
-from auditor.threshold_choice import choose_threshold, find_calibration, music_note
+from auditor.threshold_choice import (
+    HIGHEST_THRESHOLD,
+    choose_threshold,
+    find_calibration,
+    music_note,
+)
+from auditor.thresholds import MATCH_SCORE, SCORE, Thresholds
+from auditor.verdicts import FLAGGED, decide_verdict
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
 SEARCHES = ("exact", "annoy")
 MAX_FALSE_PAIRS, MAX_FALSE_ALARMS = 1.0, 0.01
 """Error budgets of a scan and of a check: false pairs to be expected of the whole run, at most."""
 
-N_CANDIDATES = 50
-"""Neighbours that the index is asked for, for each track."""
+SIMILAR_FROM = 0.95
+"""Cosine from which tracks are said to sound alike where no calibration gives another one."""
+
+OnPair = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,7 @@ def scan(
     options: Options | None = None,
     fma: Path | None = None,
     on_event: OnEvent | None = None,
+    on_pair: OnPair | None = None,
     command: str = "",
 ) -> ScanResult:
     """Embed what is new below some folders and find every flagged pair of the whole catalogue.
@@ -102,8 +110,8 @@ def scan(
     options : Options, optional
     fma : pathlib.Path, optional
         FMA's metadata folder.
-    on_event : callable, optional
-        Called after each file.
+    on_event, on_pair : callables, optional
+        Called after each file; and with the candidate pairs examined and all of them.
     command : str
         Kept in the provenance.
 
@@ -126,14 +134,31 @@ def scan(
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
     if not roots:
         require_tracks(workspace, len(ids))
-    use = _threshold(workspace, options, n_pairs(len(ids)))
-    rows_a, rows_b, scores, search = _all_pairs(workspace, ids, embeddings, use, options)
-    use = _compare_music(workspace, options, use, search.histogram)
+    use, calibration = _threshold(workspace, options, n_pairs(len(ids)))
     tracks = {track.id: track for track in workspace.catalogue.tracks()}
-    pairs = tuple(
-        Pair(ids[a], ids[b], float(score), tracks[ids[a]].sha256 == tracks[ids[b]].sha256)
-        for a, b, score in zip(rows_a, rows_b, scores, strict=True)
-    )
+    if workspace.aligns:
+        similar_from = _similar_from(workspace, use)
+        found = examine_catalogue(
+            workspace,
+            ids,
+            embeddings,
+            tracks,
+            similar_from=similar_from,
+            search=options.search,
+            on_pair=on_pair,
+        )
+        judged = (_judge(p, tracks, use, calibration, similar_from) for p in found.pairs)
+        pairs = [pair for pair in judged if pair.verdict != "clear"]
+        n_compared, recall, histogram = found.n_compared, None, found.histogram
+        cosines = similar_pairs(workspace, ids, embeddings, threshold=1.0, search="exact").histogram
+    else:
+        similar = similar_pairs(
+            workspace, ids, embeddings, threshold=use.threshold, search=options.search
+        )
+        pairs = _by_similarity(similar, ids, ids, tracks, use)
+        n_compared, recall, histogram = similar.n_compared, similar.recall, similar.histogram
+        cosines = histogram
+    use = _compare_music(workspace, options, use, cosines)
     pairs = apply_decisions(pairs, tracks, workspace.catalogue.decisions(), options.same_owner)
     in_pairs = {track_id for pair in pairs for track_id in (pair.a, pair.b)}
     told = [
@@ -144,15 +169,16 @@ def scan(
     return ScanResult(
         tracks=tuple(told),
         pairs=pairs,
-        clusters=_clusters(ids, pairs),
+        clusters=_clusters(ids, pairs, tracks),
         skipped=_merge_skipped(ingested.skipped, workspace.catalogue.skipped()),
         n_tracks=len(ids),
-        n_pairs_compared=search.n_compared,
+        n_pairs_compared=n_compared,
         search=options.search,
-        index_recall=search.recall,
-        histogram=search.histogram,
+        index_recall=recall,
+        histogram=histogram,
         threshold=use,
         provenance=make_provenance(workspace, command=command, started=started),
+        detection=calibration.detection(use.threshold) if calibration else (),
     )
 
 
@@ -163,6 +189,7 @@ def check(
     options: Options | None = None,
     add: bool = False,
     on_event: OnEvent | None = None,
+    on_submission: Callable[[Submission], None] | None = None,
     command: str = "",
 ) -> CheckResult:
     """Compare submissions with the catalogue.
@@ -176,8 +203,8 @@ def check(
     options : Options, optional
     add : bool
         Store the submissions in the catalogue afterwards.
-    on_event : callable, optional
-        Called after each file.
+    on_event, on_submission : callables, optional
+        Called after each file, and with each submission, for those who show it.
     command : str
         Kept in the provenance.
 
@@ -203,24 +230,40 @@ def check(
     require_tracks(workspace, len(ids))
     stored = dict(zip(ids, embeddings, strict=True))
     submitted = embed_submissions(workspace, paths, stored=stored, keep=add, on_event=on_event)
+    for submission in submitted.items if on_submission else ():
+        on_submission(submission)
     compared = [s for s in submitted.items if not s.track.silent]
     own = [own_id(workspace, s.path, s.track.sha256) for s in compared]
     n_own = sum(name in stored for name in own)
-    use = _threshold(workspace, options, len(compared) * len(ids) - n_own)
-    pairs, n_compared, recall = _submission_pairs(
-        workspace, compared, own, ids, embeddings, use, options
-    )
+    use, calibration = _threshold(workspace, options, len(compared) * len(ids) - n_own)
+    tracks = {track.id: track for track in workspace.catalogue.tracks()}
+    known = tracks | {s.track.id: s.track for s in submitted.items}
+    pairs: list[Pair] = []
+    n_compared, recall = 0, None
+    if compared and workspace.aligns:
+        queries = [_query(s, name) for s, name in zip(compared, own, strict=True)]
+        found = examine_submissions(workspace, queries, ids, embeddings, tracks)
+        similar_from = _similar_from(workspace, use)
+        judged = [_judge(p, known, use, calibration, similar_from) for p in found.pairs]
+        pairs, n_compared = _with_nearest(judged), found.n_compared
+    elif compared:
+        row_of = {track_id: row for row, track_id in enumerate(ids)}
+        similar = similar_tracks(
+            workspace,
+            np.stack([s.embedding for s in compared]),
+            [row_of.get(name, -1) for name in own],
+            ids,
+            embeddings,
+            threshold=use.threshold,
+            search=options.search,
+        )
+        pairs = _by_similarity(similar, [s.track.id for s in compared], ids, known, use)
+        n_compared, recall = similar.n_compared, similar.recall
     wanted = {pair.b for pair in pairs}
-    by_id = {track.id: track for track in workspace.catalogue.tracks() if track.id in wanted}
-    known = by_id | {s.track.id: s.track for s in submitted.items}
-    pairs = [
-        dataclasses.replace(pair, identical_file=known[pair.a].sha256 == known[pair.b].sha256)
-        for pair in pairs
-    ]
     decisions = workspace.catalogue.decisions()
     result = CheckResult(
         submissions=tuple(s.track for s in submitted.items),
-        tracks=tuple(by_id.values()),
+        tracks=tuple(track for track in tracks.values() if track.id in wanted),
         pairs=apply_decisions(pairs, known, decisions, options.same_owner),
         skipped=submitted.skipped,
         n_tracks=len(ids),
@@ -229,6 +272,7 @@ def check(
         index_recall=recall,
         threshold=use,
         provenance=make_provenance(workspace, command=command, started=started),
+        detection=calibration.detection(use.threshold) if calibration else (),
     )
     if add:
         here = [s for s in submitted.items if os.path.exists(s.path)]
@@ -237,21 +281,18 @@ def check(
     return result
 
 
-@dataclass(frozen=True)
-class _Search:
-    n_compared: int
-    recall: float | None
-    histogram: dict[str, tuple[float, ...]]
-
-
 def _with_budget(options: Options, max_false: float) -> Options:
     given = (options.threshold, options.far, options.max_false)
     chosen = any(value is not None for value in given)
     return options if chosen else dataclasses.replace(options, max_false=max_false)
 
 
-def _threshold(workspace: Workspace, options: Options, n_comparisons: int) -> ThresholdUse:
-    return choose_threshold(
+def _threshold(
+    workspace: Workspace, options: Options, n_comparisons: int
+) -> tuple[ThresholdUse, Thresholds | None]:
+    """Return the threshold of a run, and the calibration behind it where there is one."""
+    score = MATCH_SCORE if workspace.aligns else SCORE
+    use = choose_threshold(
         workspace.weights_id,
         workspace.threshold_directories,
         threshold=options.threshold,
@@ -259,78 +300,124 @@ def _threshold(workspace: Workspace, options: Options, n_comparisons: int) -> Th
         max_false=options.max_false,
         n_comparisons=n_comparisons,
         file=options.threshold_file,
+        score=score,
     )
+    found = find_calibration(
+        workspace.weights_id,
+        workspace.threshold_directories,
+        file=options.threshold_file,
+        score=score,
+        damaged=[],
+    )
+    return use, found[0] if found else None
+
+
+def _similar_from(workspace: Workspace, use: ThresholdUse) -> float:
+    """Return the cosine that unrelated tracks reach as seldom as the threshold of the run."""
+    found = find_calibration(workspace.weights_id, workspace.threshold_directories, damaged=[])
+    if found is None or not use.far:
+        return SIMILAR_FROM
+    try:
+        return min(found[0].threshold_at(use.far), HIGHEST_THRESHOLD)
+    except ThresholdError:
+        return SIMILAR_FROM
 
 
 def _compare_music(
     workspace: Workspace,
     options: Options,
     use: ThresholdUse,
-    histogram: dict[str, tuple[float, ...]],
+    cosines: dict[str, tuple[float, ...]],
 ) -> ThresholdUse:
-    """Say in the note if the scores disagree with those of the calibration."""
+    """Say in the note if the embeddings are more alike than those of the calibration."""
+    file = None if workspace.aligns else options.threshold_file
     found = find_calibration(
-        workspace.weights_id,
-        workspace.threshold_directories,
-        file=options.threshold_file,
-        damaged=[],
+        workspace.weights_id, workspace.threshold_directories, file=file, damaged=[]
     )
     if found is None:
         return use
-    said = music_note(found[0], histogram, flagged_from=use.threshold)
+    flagged_from = _similar_from(workspace, use) if workspace.aligns else use.threshold
+    said = music_note(found[0], cosines, flagged_from=flagged_from)
     return dataclasses.replace(use, note=" ".join(part for part in (said, use.note) if part))
 
 
-def _all_pairs(
-    workspace: Workspace,
-    ids: list[str],
-    embeddings: np.ndarray,
+def _judge(
+    found: Examined,
+    tracks: Mapping[str, Track],
     use: ThresholdUse,
-    options: Options,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, _Search]:
-    if len(ids) < 2:
-        none = np.zeros(0, np.int64)
-        return none, none, np.zeros(0, np.float32), _Search(0, None, {})
-    index = _index(workspace, ids, embeddings)
-    if options.search == "exact":
-        hits = find_pairs(embeddings, use.threshold, max_pairs=MAX_PAIRS)
-        histogram = {
-            "edges": tuple(float(edge) for edge in histogram_edges()),
-            "counts": tuple(float(count) for count in hits.histogram),
-        }
-        search = _Search(n_pairs(len(ids)), None, histogram)
-        return hits.rows_a, hits.rows_b, hits.scores, search
-    found = candidate_pairs(index, threshold=use.threshold, top=min(N_CANDIDATES, len(ids) - 1))
-    kept = found.scores.astype(np.float64) >= use.threshold
-    if np.count_nonzero(kept) > MAX_PAIRS:
-        raise too_many_pairs(use.threshold, MAX_PAIRS)
-    order = np.lexsort((found.rows_b[kept], found.rows_a[kept], -found.scores[kept]))
-    search = _Search(len(found.scores), found.recall, {})
-    return (
-        found.rows_a[kept][order],
-        found.rows_b[kept][order],
-        found.scores[kept][order],
-        search,
+    calibration: Thresholds | None,
+    similar_from: float,
+) -> Pair:
+    identical = tracks[found.a].sha256 == tracks[found.b].sha256
+    verdict = decide_verdict(
+        found.evidence,
+        score=found.score,
+        threshold=use.threshold,
+        identical_file=identical,
+        similarity=found.similarity,
+        similar_from=similar_from,
+    )
+    return Pair(
+        found.a,
+        found.b,
+        found.score,
+        identical_file=identical,
+        flagged=verdict in FLAGGED,
+        similarity=found.similarity,
+        far=calibration.far_at(found.score)[0] if calibration else None,
+        verdict=verdict,
+        evidence=found.evidence,
     )
 
 
-def _index(workspace: Workspace, ids: list[str], embeddings: np.ndarray) -> TrackIndex:
-    """Open the index, brought up to date if the workspace may be written to."""
-    folder, weights_id = workspace.index_directory, workspace.weights_id
-    try:
-        if workspace.writable:
-            return refresh_index(folder, weights_id, ids, embeddings).index
-        return open_index(folder, weights_id, ids, embeddings)
-    except FileNotFoundError:
-        raise IndexFileError(f"{show_path(folder)} holds no index yet. Run: audit scan") from None
-    except OSError as error:
-        raise IndexFileError(
-            f"{show_path(folder)}: the index cannot be written: {error.strerror or error}. The "
-            "catalogue is safe. Free some space or mend the permissions, then run: audit scan"
-        ) from None
+def _by_similarity(
+    similar: Similar,
+    ids_a: Sequence[str],
+    ids_b: Sequence[str],
+    tracks: Mapping[str, Track],
+    use: ThresholdUse,
+) -> list[Pair]:
+    """Return pairs whose cosine decides."""
+    return [
+        Pair(
+            ids_a[a],
+            ids_b[b],
+            float(score),
+            identical_file=tracks[ids_a[a]].sha256 == tracks[ids_b[b]].sha256,
+            flagged=float(score) >= use.threshold,
+            similarity=float(score),
+        )
+        for a, b, score in zip(similar.rows_a, similar.rows_b, similar.scores, strict=True)
+    ]
 
 
-def _clusters(ids: list[str], pairs: Sequence[Pair]) -> tuple[Cluster, ...]:
+def _query(submission: Submission, own: str) -> Query:
+    return Query(
+        submission.track,
+        submission.embedding,
+        submission.dvectors,
+        submission.levels,
+        submission.spectrum,
+        own,
+    )
+
+
+def _with_nearest(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs that are not clear, and the best clear one of each submission."""
+    kept: list[Pair] = []
+    told: set[str] = set()
+    for pair in pairs:
+        if pair.verdict != "clear":
+            kept.append(pair)
+        elif pair.a not in told:
+            told.add(pair.a)
+            kept.append(pair)
+    return sorted(kept, key=lambda pair: (pair.a, -pair.score, pair.b))
+
+
+def _clusters(
+    ids: list[str], pairs: Sequence[Pair], tracks: Mapping[str, Track]
+) -> tuple[Cluster, ...]:
     row_of = {track_id: row for row, track_id in enumerate(ids)}
     flagged = [pair for pair in pairs if pair.flagged]
     rows_a, rows_b = (
@@ -343,54 +430,13 @@ def _clusters(ids: list[str], pairs: Sequence[Pair]) -> tuple[Cluster, ...]:
     for pair in flagged:
         i = number[row_of[pair.a]]
         highest[i] = max(highest[i], pair.score)
+    members = [tuple(ids[row] for row in group) for group in groups]
     return tuple(
-        Cluster(tuple(ids[row] for row in group), score)
-        for group, score in zip(groups, highest, strict=True)
+        Cluster(names, score, *suggest_original([tracks[name] for name in names]))
+        for names, score in zip(members, highest, strict=True)
     )
 
 
 def _merge_skipped(*lists: Iterable[Skipped]) -> tuple[Skipped, ...]:
     merged = {skipped.path: skipped for skipped in (s for part in lists for s in part)}
     return tuple(merged[path] for path in sorted(merged))
-
-
-def _submission_pairs(
-    workspace: Workspace,
-    submissions: list[Submission],
-    own: Sequence[str],
-    ids: list[str],
-    embeddings: np.ndarray,
-    use: ThresholdUse,
-    options: Options,
-) -> tuple[list[Pair], int, float | None]:
-    """Return flagged pairs and nearest unflagged ones, pairs compared, and index recall."""
-    if not submissions:
-        return [], 0, None
-    queries = np.stack([s.embedding for s in submissions])
-    row_of = {track_id: row for row, track_id in enumerate(ids)}
-    own_rows = [row_of.get(name, -1) for name in own]
-    if options.search == "exact":
-        hits = find_cross_pairs(queries, embeddings, use.threshold, max_pairs=MAX_PAIRS)
-        flagged = hits.rows_a
-        top = int(np.bincount(flagged, minlength=1).max()) + 2  # itself, and the first unflagged
-        rows, scores = nearest(queries, embeddings, min(len(ids), top))
-        ranked = [list(zip(*hits, strict=True)) for hits in zip(rows, scores, strict=True)]
-        n_compared = len(queries) * len(ids) - sum(row >= 0 for row in own_rows)
-        recall = None
-    else:
-        index = _index(workspace, ids, embeddings)
-        ranked = index.query(queries, min(N_CANDIDATES + 1, len(ids)))
-        n_compared = sum(
-            row != itself for hits, itself in zip(ranked, own_rows, strict=True) for row, _ in hits
-        )
-        recall = index.recall()
-    pairs: list[Pair] = []
-    for submission, itself, hits in zip(submissions, own_rows, ranked, strict=True):
-        for row, score in hits:
-            if row == itself:
-                continue
-            is_flagged = float(score) >= use.threshold
-            pairs.append(Pair(submission.track.id, ids[row], float(score), flagged=is_flagged))
-            if not is_flagged:
-                break
-    return pairs, n_compared, recall

@@ -1,10 +1,14 @@
 """Measure how often unrelated tracks reach a score, and write it down as a threshold file.
 
-Non-matching pairs are the cross pairs of a folder's unaltered tracks; tracks of the same bytes or
-listed as sharing material are set aside.  FAR is counted, with a bootstrap over tracks for its
-interval, because pairs that share a track are not independent, and at least as wide as the Wilson
-interval.  Where counts end an extreme-value tail goes on (``auditor.tail``), fitted to the same
-pairs.  Altered copies of some tracks say what a threshold finds.
+Which score that is, the extractor says (``auditor.pair_scores``).  Non-matching pairs are the cross
+pairs of a folder's unaltered tracks.  Set aside are tracks of the same bytes, those listed as
+sharing material, and pairs whose matched stretches have the same spectrum moment by moment
+(``CONFIRMED``): copies that nobody listed would make unrelated tracks look alike.
+
+FAR is counted, with a bootstrap over tracks for its interval, because pairs that share a track are
+not independent, and at least as wide as the Wilson interval.  Where counts end an extreme-value
+tail goes on (``auditor.tail``), fitted to the same pairs.  Altered copies of some tracks say what a
+threshold finds.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from auditor.embed import embed_waveform
 from auditor.errors import AudioError, UsageError, show_path
 from auditor.ingest import OnEvent, ingest
 from auditor.metrics import threshold_at_far, wilson_interval
+from auditor.pair_scores import MatchScores, PairScores, pair_scores
 from auditor.tail import Tail, fit_tail
 from auditor.thresholds import AlterationRecall, OperatingPoint, Thresholds
 from auditor.training_set import group_tracks
@@ -36,6 +41,13 @@ FARS = (0.3, 0.1, *(m * 10.0**-e for e in range(2, 10) for m in (3.0, 1.0)))
 """Rates at which operating points are set, as far down as the pairs allow."""
 
 N_BOOTSTRAP = 500
+
+MAX_TRACKS = 300
+"""Tracks whose pairs are aligned; of more, so many are taken, evenly spread."""
+
+CONFIRMED, CONFIRMED_S = 0.7, 8.0
+"""Correlation of the spectra of a matched range, and its length in seconds, from which two tracks
+are taken to share material: no unrelated pair came near, and lossy copies do."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +95,14 @@ class Calibration:
         (n_nonmatching_pairs,) float64 scores of the pairs of unrelated tracks.
     matching : dict of str to numpy.ndarray
         By alteration, (n_copies,) float64 scores of its copies with their originals.
+    confirmed : tuple of (str, str, float)
+        Paths of the pairs that were set aside by their spectra, and the correlation.
     """
 
     thresholds: Thresholds
     nonmatching: np.ndarray
     matching: dict[str, np.ndarray]
+    confirmed: tuple[tuple[str, str, float], ...] = ()
 
 
 def calibrate(
@@ -97,6 +112,7 @@ def calibrate(
     same_pairs: Sequence[tuple[str, str]] = (),
     options: CalibrateOptions | None = None,
     on_event: OnEvent | None = None,
+    on_pair: Callable[[int, int], None] | None = None,
     on_copy: Callable[[int, int], None] | None = None,
     command: str = "",
 ) -> Calibration:
@@ -111,8 +127,8 @@ def calibrate(
     same_pairs : sequence of pairs of paths
         Tracks known to share material, see ``training_set.read_same_list``.
     options : CalibrateOptions, optional
-    on_event, on_copy : callables, optional
-        Progress of embedding and of making copies (done, all).
+    on_event, on_pair, on_copy : callables, optional
+        Progress of embedding, of comparing pairs and of making copies (done, all).
     command : str
         Kept in the file.
 
@@ -128,17 +144,25 @@ def calibrate(
     """
     options = options or CalibrateOptions()
     ingest(workspace, roots, on_event=on_event)
-    names, hashes, embeddings = _below(workspace, roots)
+    ids, names, hashes = _below(workspace, roots)
     if not roots:
         require_tracks(workspace, len(names))
+    by = pair_scores(workspace)
+    if isinstance(by, MatchScores) and len(ids) > MAX_TRACKS:
+        chosen = np.linspace(0, len(ids) - 1, MAX_TRACKS).astype(np.int64)
+        ids, names, hashes = ([part[i] for i in chosen] for part in (ids, names, hashes))
     groups = np.asarray(group_tracks(names, hashes, same_pairs))
     if len(np.unique(groups)) < 20:
         raise UsageError(
             f"{len(np.unique(groups))} distinct tracks to calibrate on; at least 20 are needed. "
             "Give a larger folder."
         )
-    # float64, so that a threshold just above a score is not rounded down onto it.
-    scores = (embeddings @ embeddings.T).astype(np.float64)  # (n_tracks, n_tracks)
+    scores = by.matrix(ids, progress=on_pair)  # (n_tracks, n_tracks)
+    confirmed: tuple[tuple[str, str, float], ...] = ()
+    if isinstance(by, MatchScores):
+        confirmed = _confirmed_pairs(by, groups, ids, names)
+        known = [*same_pairs, *((a, b) for a, b, _ in confirmed)]
+        groups = np.asarray(group_tracks(names, hashes, known))
     each_once = np.triu(np.ones(scores.shape, dtype=bool), 1)
     nonmatching = each_once & (groups[:, None] != groups[None, :])
     counted = scores[nonmatching]
@@ -148,8 +172,7 @@ def calibrate(
     else:
         threshold = threshold_at_far(counted, options.target_far)
     threshold = min(1.0, float(np.ceil(threshold * 1e6) / 1e6))
-    copies, origin, kinds = _copy_embeddings(workspace, names, groups, options, on_copy)
-    own = np.einsum("ij,ij->i", copies, embeddings[origin]).astype(np.float64)
+    own, kinds = _copy_scores(workspace, by, ids, names, groups, options, on_copy)
     matching = {kind: own[kinds == kind] for kind in options.alterations if options.n_copies}
     thresholds = Thresholds(
         weights_id=workspace.weights_id,
@@ -157,7 +180,7 @@ def calibrate(
         threshold=threshold,
         target_far=options.target_far,
         operating_points=operating_points(scores, nonmatching, tail=tail, seed=options.seed),
-        recalls=tuple(_recall(kind, own >= threshold) for kind, own in matching.items()),
+        recalls=tuple(_recall(kind, own, threshold) for kind, own in matching.items()),
         n_tracks=len(names),
         n_nonmatching_pairs=counted.size,
         n_set_aside_pairs=int((each_once & ~nonmatching).sum()),
@@ -168,9 +191,10 @@ def calibrate(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         version=auditor.__version__,
         command=command,
+        score=by.name,
         tail=tail,
     )
-    return Calibration(thresholds, counted, matching)
+    return Calibration(thresholds, counted, matching, confirmed)
 
 
 def operating_points(
@@ -229,38 +253,57 @@ def _weigh(weights: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 def _below(
     workspace: Workspace, roots: Sequence[str | bytes | os.PathLike[str]]
-) -> tuple[list[str], list[str], np.ndarray]:
-    """Return paths, hashes and embeddings of the catalogue's tracks below the roots, if any."""
-    ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
+) -> tuple[list[str], list[str], list[str]]:
+    """Return ids, paths and hashes of the catalogue's tracks below the roots, if any, by path."""
+    ids, _ = workspace.catalogue.embeddings(workspace.weights_id)
     # The catalogue holds paths below the real root.
     prefixes = [os.path.realpath(os.fsencode(root)) for root in roots]
     path_of = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
     hash_of = {track.id: track.sha256 for track in workspace.catalogue.tracks()}
-    rows = [
-        row
-        for row, track_id in enumerate(ids)
+    kept = [
+        track_id
+        for track_id in ids
         if not roots
         or any(
             path_of[track_id] == prefix or path_of[track_id].startswith(prefix.rstrip(b"/") + b"/")
             for prefix in prefixes
         )
     ]
-    rows.sort(key=lambda row: path_of[ids[row]])
-    names = [os.fsdecode(path_of[ids[row]]) for row in rows]
-    return names, [hash_of[ids[row]] for row in rows], embeddings[rows]
+    kept.sort(key=lambda track_id: path_of[track_id])
+    return kept, [os.fsdecode(path_of[i]) for i in kept], [hash_of[i] for i in kept]
 
 
-def _copy_embeddings(
+def _confirmed_pairs(
+    by: MatchScores,
+    groups: np.ndarray,
+    ids: Sequence[str],
+    names: Sequence[str],
+) -> tuple[tuple[str, str, float], ...]:
+    """Return the pairs that share material, by path, and the correlation of their spectra."""
+    found = []
+    for a, b in np.argwhere(np.triu(groups[:, None] != groups[None, :], 1)):
+        evidence = by.evidence(ids[a], ids[b])
+        if evidence is None:
+            continue
+        best = evidence.ranges[0]
+        if (best.correlation or 0.0) >= CONFIRMED and best.a_end_s - best.a_start_s >= CONFIRMED_S:
+            found.append((names[a], names[b], round(best.correlation or 0.0, 3)))
+    return tuple(found)
+
+
+def _copy_scores(
     workspace: Workspace,
+    by: PairScores,
+    ids: Sequence[str],
     names: Sequence[str],
     groups: np.ndarray,
     options: CalibrateOptions,
     on_copy: Callable[[int, int], None] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return embeddings of altered copies, the row each was made of, and its alteration."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores of altered copies with their originals, and the alterations."""
     n = min(options.n_copies, len(names))
     chosen = np.unique(np.linspace(0, len(names) - 1, n).astype(np.int64))
-    vectors, origin, kinds = [], [], []
+    scores, kinds = [], []
     for n_done, row in enumerate(chosen, start=1):
         waveform = _beginning(names[row], options)
         others = [other for other in np.roll(chosen, -n_done) if groups[other] != groups[row]]
@@ -270,23 +313,17 @@ def _copy_embeddings(
             rng = np.random.default_rng([options.seed, int(row), i])
             try:
                 altered = ALTERATIONS[kind](waveform, rng, other)
-                embedding = embed_waveform(altered, [workspace.extractor])[workspace.weights_id]
+                copy = embed_waveform(altered, [workspace.extractor])[workspace.weights_id]
             except (AudioError, ValueError):
                 continue  # too short for this alteration: one copy fewer, and the counts say so
-            if embedding.embedding.any():
-                vectors.append(embedding.embedding)
-                origin.append(row)
+            if copy.embedding.any():
+                scores.append(by.of_copy(copy, altered, ids[row]))
                 kinds.append(kind)
         if on_copy:
             on_copy(n_done, len(chosen))
-    if not vectors and n:
+    if not scores and n:
         raise UsageError(f"no copy could be made of {show_path(names[0])} and the others.")
-    n_dims = workspace.extractor.config.n_dims
-    return (
-        np.stack(vectors) if vectors else np.zeros((0, n_dims), np.float32),
-        np.asarray(origin, dtype=np.int64),
-        np.asarray(kinds, dtype=str),
-    )
+    return np.asarray(scores, dtype=np.float64), np.asarray(kinds, dtype=str)
 
 
 def _beginning(name: str, options: CalibrateOptions) -> np.ndarray | None:
@@ -296,7 +333,10 @@ def _beginning(name: str, options: CalibrateOptions) -> np.ndarray | None:
         return None
 
 
-def _recall(kind: str, found: np.ndarray) -> AlterationRecall:
-    n, n_found = len(found), int(found.sum())
+def _recall(kind: str, scores: np.ndarray, threshold: float) -> AlterationRecall:
+    n, n_found = len(scores), int((scores >= threshold).sum())
     low, high = wilson_interval(n_found, n) if n else (0.0, 1.0)
-    return AlterationRecall(ALTERATIONS[kind].label, n, n_found, round(low, 4), round(high, 4))
+    rounded = tuple(sorted(float(np.floor(1e4 * score) / 1e4) for score in scores))
+    return AlterationRecall(
+        ALTERATIONS[kind].label, n, n_found, round(low, 4), round(high, 4), rounded
+    )

@@ -39,7 +39,9 @@ from auditor.catalogue_rows import (
     unpack_dvectors,
     valid_unicode,
 )
+from auditor.catalogue_spectra import drop_unused, put_spectrum, read_spectrum
 from auditor.catalogue_verify import disk_problem, file_problems, row_problems
+from auditor.config import SPECTRUM, SPECTRUM_LAYOUT
 from auditor.errors import CatalogueError, show_path
 from auditor.records import Decision, Skipped, Track, TrackEmbedding
 
@@ -210,6 +212,7 @@ class Catalogue:
         path_bytes: bytes,
         stamp: FileStamp,
         embeddings: Mapping[str, TrackEmbedding],
+        spectrum: np.ndarray | None = None,
     ) -> None:
         """Store a track with its embeddings, or replace what is stored under its id.
 
@@ -225,6 +228,8 @@ class Catalogue:
         stamp : FileStamp
             Of the file as it was embedded.
         embeddings : mapping of weights id to TrackEmbedding
+        spectrum : numpy.ndarray, optional
+            (n_frames, n_bands) uint8, see ``auditor.spectrum``.
 
         Raises
         ------
@@ -254,6 +259,8 @@ class Catalogue:
             connection.execute(DISPLACE, (path_bytes, track.id))
             connection.execute("DELETE FROM skipped WHERE path_bytes = ?", (path_bytes,))
             connection.execute(PUT_TRACK, row)
+            if spectrum is not None:
+                put_spectrum(connection, track.sha256, SPECTRUM_LAYOUT, spectrum)
             for weights_id, (n_windows, n_dims, embedding, dvectors, levels) in packed.items():
                 key = (track.id, weights_id)
                 connection.execute(
@@ -324,6 +331,11 @@ class Catalogue:
                 connection.execute(f"UPDATE {table} SET track_id = ? WHERE track_id = ?", ids)
         return True
 
+    def store_spectrum(self, sha256: str, spectrum: np.ndarray) -> None:
+        """Store the spectrum of a content, (n_frames, n_bands) uint8."""
+        with self._write() as connection:
+            put_spectrum(connection, sha256, SPECTRUM_LAYOUT, spectrum)
+
     def mark_missing(self, ids: Iterable[str]) -> None:
         """Mark tracks whose files are no longer on disk; unknown ids are passed over."""
         self._mark(ids, 1)
@@ -369,6 +381,7 @@ class Catalogue:
             for track_id in sorted(set(ids)):
                 changed = connection.execute("DELETE FROM tracks WHERE id = ?", (track_id,))
                 self._expect_one(changed, track_id)
+            drop_unused(connection)
 
     def decide(
         self, sha256_a: str, sha256_b: str, kind: str, *, note: str = "", by: str = ""
@@ -540,6 +553,17 @@ class Catalogue:
         with self._read() as connection:
             rows = connection.execute("SELECT path, reason FROM skipped ORDER BY path_bytes")
             return [Skipped(path, reason) for path, reason in rows]
+
+    def spectrum(self, sha256: str) -> np.ndarray | None:
+        """Return the spectrum of a content, (n_frames, n_bands) uint8; None where none is stored.
+
+        Raises
+        ------
+        CatalogueError
+            If it is damaged.
+        """
+        with self._read() as connection:
+            return read_spectrum(connection, sha256, SPECTRUM_LAYOUT, SPECTRUM.n_bands)
 
     def decisions(self, hashes: tuple[str, str] | None = None) -> list[Decision]:
         """Return the decisions, or those of one pair of sorted hashes, oldest first.

@@ -55,10 +55,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             note TEXT NOT NULL, decided_at TEXT NOT NULL, decided_by TEXT NOT NULL,
             UNIQUE (sha256_a, sha256_b, decided_at, kind, note, decided_by))""",
     ),
+    (
+        # By content: files of the same bytes have one spectrum.
+        """CREATE TABLE spectra (
+            sha256 TEXT PRIMARY KEY NOT NULL, layout TEXT NOT NULL, frames BLOB NOT NULL)""",
+    ),
 )
 """Statements that lead from schema version i to i + 1; a published entry is never edited."""
 
-READABLE_AS_THEY_ARE = (1,)
+READABLE_AS_THEY_ARE = (1, 2)
 """Older schema versions that lack tables only, which count as empty: read without a migration."""
 
 

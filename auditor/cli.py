@@ -25,10 +25,12 @@ from auditor.commands import (
     check,
     decide,
     recommend,
+    report,
     review,
     scan,
     train,
 )
+from auditor.commands import map as map_command
 from auditor.commands.options import CONTEXT_COMMAND, CONTEXT_DEBUG
 from auditor.errors import AuditError, show_path
 
@@ -140,6 +142,8 @@ app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=review.EXAMPLES)(review.review)
 app.command(epilog=decide.EXAMPLES)(decide.decide)
 app.command(epilog=recommend.EXAMPLES)(recommend.recommend)
+app.command(epilog=report.EXAMPLES)(report.report)
+app.command("map", epilog=map_command.EXAMPLES)(map_command.map_tracks)
 app.command(epilog=train.EXAMPLES)(train.train)
 app.add_typer(catalogue.app, name="catalogue", epilog=catalogue.EXAMPLES)
 app.command(epilog=calibrate.EXAMPLES)(calibrate.calibrate)

@@ -87,6 +87,16 @@ class FeatureConfig:
         return round(self.frame_hop_s * SAMPLE_RATE_HZ)
 
 
+SPECTRUM = FeatureConfig(
+    n_bands=100, f_min_hz=220.0, bands_per_octave=24, frame_s=0.192, frame_hop_s=0.096, n_fft=4096
+)
+"""Frames that are kept of every track (``auditor.spectrum``): half a semitone a band, 220 Hz to
+3.8 kHz; chosen on the validation music (docs/method.md)."""
+
+SPECTRUM_LAYOUT = "log100x24-96ms/1"
+"""Names those frames where they are stored; frames of another layout are made anew."""
+
+
 @dataclass(frozen=True)
 class ExtractorConfig:
     """Shape of one GE2E d-vector network, and how a track is cut into windows for it.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,7 @@ from auditor.features import (
     window_levels,
 )
 from auditor.records import TrackEmbedding
+from auditor.spectrum import SpectrumStream
 
 BATCH = 64
 """Windows embedded at a time.  Every batch has this size (the last is padded), so that a d-vector
@@ -57,6 +58,8 @@ class EmbeddedFile:
         Weights id to ``TrackEmbedding``.
     seconds : dict
         Where the time went: ``decode``, ``features``, ``extractor``.
+    spectrum : numpy.ndarray
+        (n_frames, n_bands) uint8, see ``auditor.spectrum``.
     """
 
     info: AudioInfo
@@ -65,6 +68,7 @@ class EmbeddedFile:
     silent: bool
     embeddings: dict[str, TrackEmbedding]
     seconds: dict[str, float]
+    spectrum: np.ndarray
 
 
 def embed_windows(extractor: Extractor, windows: torch.Tensor) -> torch.Tensor:
@@ -112,14 +116,15 @@ def embed_file(
         If no extractor is given.
     """
     seconds = {"decode": 0.0, "features": 0.0, "extractor": 0.0}
+    heard = SpectrumStream()
     with AudioReader(path) as reader:
         blocks = _timed(reader.blocks(), seconds, "decode")
-        embeddings = _embed_blocks(blocks, extractors, seconds)
+        embeddings = _embed_blocks(_listened(blocks, heard), extractors, seconds)
         info, duration_s, truncated = reader.info, reader.duration_s, reader.truncated
     if not embeddings:
         raise _too_short(show_path(path), duration_s, extractors)
     silent = not any(e.embedding.any() for e in embeddings.values())
-    return EmbeddedFile(info, duration_s, truncated, silent, embeddings, seconds)
+    return EmbeddedFile(info, duration_s, truncated, silent, embeddings, seconds, heard.spectrum())
 
 
 def embed_waveform(
@@ -234,6 +239,12 @@ def pool_dvectors(dvectors: np.ndarray, levels: np.ndarray) -> TrackEmbedding:
         dvectors=dvectors,
         levels=levels,
     )
+
+
+def _listened(blocks: Iterable[np.ndarray], heard: SpectrumStream) -> Iterator[np.ndarray]:
+    for block in blocks:
+        heard.feed(block)
+        yield block
 
 
 def _timed(items: Iterable, seconds: dict[str, float], key: str):

@@ -34,7 +34,7 @@ def encode(
     sample_rate_hz: int = SAMPLE_RATE_HZ,
     bit_rate: int | None = None,
 ) -> bytes:
-    """Encode a waveform in memory.
+    """Encode a waveform in memory, into the same bytes for the same waveform.
 
     Parameters
     ----------
@@ -71,8 +71,10 @@ def encode(
     container_name, encoder, sample_format = _ENCODERS[codec]
     layout = "mono" if len(channels) == 1 else "stereo"
     options = {"strict": "experimental"} if codec == "ogg" else {}
+    # FFmpeg draws a random serial number for each Ogg stream unless it is told not to.
+    exact = {"fflags": "+bitexact"} if container_name == "ogg" else {}
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=container_name) as container:
+    with av.open(buffer, "w", format=container_name, container_options=exact) as container:
         stream = container.add_stream(encoder, rate=sample_rate_hz, options=options)
         stream.codec_context.layout = layout
         stream.codec_context.format = sample_format

@@ -134,18 +134,37 @@ def stream_frames(blocks: Iterable[np.ndarray], bands: LogBands) -> Iterator[tor
     torch.Tensor
         (n_frames, n_bands) float32, dB; never empty.
     """
-    config = bands.config
-    rest = np.zeros(0, dtype=np.float32)
+    stream = FrameStream(bands)
     for block in blocks:
-        samples = np.concatenate([rest, block])
+        frames = stream.feed(block)
+        if frames is not None:
+            yield frames
+
+
+class FrameStream:
+    """Makes the frames of a waveform that is fed in blocks; see ``stream_frames``.
+
+    Parameters
+    ----------
+    bands : LogBands
+    """
+
+    def __init__(self, bands: LogBands) -> None:
+        self._bands = bands
+        self._rest = np.zeros(0, dtype=np.float32)
+
+    def feed(self, block: np.ndarray) -> torch.Tensor | None:
+        """Take (n,) float32 samples; return the frames they complete, None if there is none."""
+        config = self._bands.config
+        samples = np.concatenate([self._rest, block])
         n_frames = 1 + (len(samples) - config.n_fft) // config.frame_hop
         if n_frames < 1:
-            rest = samples
-            continue
+            self._rest = samples
+            return None
         used = (n_frames - 1) * config.frame_hop + config.n_fft
+        self._rest = samples[n_frames * config.frame_hop :]
         with torch.inference_mode():
-            yield bands(torch.from_numpy(samples[:used]))
-        rest = samples[n_frames * config.frame_hop :]
+            return self._bands(torch.from_numpy(samples[:used]))
 
 
 class WindowCutter:

@@ -208,7 +208,11 @@ class _Run:
             self.catalogue.mark_missing([track_id])  # its file is gone, which is not noted yet
         started = time.perf_counter()
         self.catalogue.put(
-            track, path_bytes=found.path, stamp=stamp, embeddings=embedded.embeddings
+            track,
+            path_bytes=found.path,
+            stamp=stamp,
+            embeddings=embedded.embeddings,
+            spectrum=embedded.spectrum,
         )
         self.holders[track_id] = found.path
         self.audio_s += embedded.duration_s

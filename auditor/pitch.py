@@ -16,22 +16,15 @@ then refines the best one on all of it.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import uniform_filter1d
 
-from auditor.audio import load_waveform
-from auditor.config import FeatureConfig
-from auditor.features import LogBands
-
-PITCH_FEATURES = FeatureConfig(
-    n_bands=150, f_min_hz=220.0, bands_per_octave=36, frame_s=0.128, frame_hop_s=0.064, n_fft=4096
-)
-"""Frames in which semitones can be told apart: a third of a semitone a band, 220 Hz to 3.9 kHz."""
+from auditor.config import SPECTRUM, FeatureConfig
+from auditor.records import MatchedRange
+from auditor.spectrum import cut_spectrum
 
 MAX_SEMITONES = 8.0
 """Larger shifts are not looked for."""
@@ -66,46 +59,28 @@ class PitchMatch:
     correlation: float
 
 
-def range_frames(
-    path: str | bytes | os.PathLike[str],
-    *,
-    start_s: float,
-    end_s: float,
-    features: FeatureConfig = PITCH_FEATURES,
-) -> np.ndarray:
-    """Decode a stretch of a file into frames.
+def match_range(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> PitchMatch | None:
+    """Return how the middle of a matched range fits, at most 30 s of it.
 
     Parameters
     ----------
-    path : str, bytes or os.PathLike
-    start_s, end_s : float
-        In seconds, ``0 <= start_s < end_s``.
-    features : FeatureConfig
+    found : MatchedRange
+    a, b : numpy.ndarray
+        (n_frames, n_bands) uint8, spectra of both tracks (``auditor.spectrum``).
 
     Returns
     -------
-    numpy.ndarray
-        (n_frames, n_bands) float32, dB; no frame where the stretch is shorter than one.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be read or ends before ``start_s``.
-    ValueError
-        If the stretch is empty.
+    PitchMatch or None
+        As ``match_frames``.
     """
-    waveform = load_waveform(path, start_s=max(start_s, 0.0), duration_s=end_s - start_s)
-    return waveform_frames(waveform, features=features)
-
-
-def waveform_frames(
-    waveform: np.ndarray, *, features: FeatureConfig = PITCH_FEATURES
-) -> np.ndarray:
-    """Return the frames of a waveform, (n_frames, n_bands) float32 dB; none if it is too short."""
-    if len(waveform) < features.n_fft:
-        return np.zeros((0, features.n_bands), dtype=np.float32)
-    with torch.inference_mode():
-        return LogBands(features)(torch.from_numpy(waveform.astype(np.float32))).numpy()
+    length_s = min(_MAX_S, found.a_end_s - found.a_start_s)
+    skip_s = 0.5 * (found.a_end_s - found.a_start_s - length_s)
+    a_s, b_s = found.a_start_s + skip_s, found.b_start_s + found.tempo * skip_s
+    return match_frames(
+        cut_spectrum(a, a_s, a_s + length_s),
+        cut_spectrum(b, b_s, b_s + found.tempo * length_s),
+        tempo=found.tempo,
+    )
 
 
 def pitch_shift(
@@ -113,7 +88,7 @@ def pitch_shift(
     b_frames: np.ndarray,
     *,
     tempo: float,
-    features: FeatureConfig = PITCH_FEATURES,
+    features: FeatureConfig = SPECTRUM,
 ) -> float | None:
     """Return by how many semitones a is higher than b.
 
@@ -146,7 +121,7 @@ def match_frames(
     b_frames: np.ndarray,
     *,
     tempo: float,
-    features: FeatureConfig = PITCH_FEATURES,
+    features: FeatureConfig = SPECTRUM,
     slack: float = 0.06,
 ) -> PitchMatch | None:
     """Return pitch and tempo of a matched range; None where ``pitch_shift`` has none.

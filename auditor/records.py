@@ -169,6 +169,9 @@ class MatchedRange:
     repetition : float
         0 where every moment of the range is heard once in either track, near 1 for loops and
         drones.
+    correlation : float or None
+        Of both spectra, moment by moment, at one tempo and pitch, at most 1; None where they were
+        not compared.
     """
 
     a_start_s: float
@@ -179,6 +182,7 @@ class MatchedRange:
     score: float
     pitch_semitones: float | None
     repetition: float
+    correlation: float | None = None
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,29 @@ from auditor.workspace import Workspace
 
 @dataclass(frozen=True)
 class Submission:
-    """A file under audit: its absolute path, its record, and its (n_dims,) embedding.
+    """A file under audit.
 
-    ``prepared`` is what adding it to the catalogue takes, if that was asked for.
+    Attributes
+    ----------
+    path : bytes
+        Absolute.
+    track : Track
+    embedding : numpy.ndarray
+        (n_dims,) float32.
+    dvectors, levels : numpy.ndarray
+        (n_windows, n_dims) and (n_windows,), as ``TrackEmbedding`` has them.
+    spectrum : numpy.ndarray or None
+        (n_frames, n_bands) uint8, see ``auditor.spectrum``.
+    prepared : Prepared or None
+        What adding it to the catalogue takes, if that was asked for.
     """
 
     path: bytes
     track: Track
     embedding: np.ndarray
+    dvectors: np.ndarray
+    levels: np.ndarray
+    spectrum: np.ndarray | None
     prepared: Prepared | None = None
 
 
@@ -87,7 +102,9 @@ def embed_submissions(
         own = unchanged_id(workspace, found.path) if stored else ""
         if stored and own in stored:
             track = workspace.catalogue.track(own)
-            submission = Submission(found.path, track, stored[own])
+            windows = workspace.catalogue.dvectors(own, workspace.weights_id)
+            spectrum = workspace.catalogue.spectrum(track.sha256)
+            submission = Submission(found.path, track, stored[own], *windows, spectrum)
         else:
             try:
                 submission = _embed(workspace, found, keep=keep)
@@ -112,10 +129,14 @@ def _embed(workspace: Workspace, found: FoundFile, *, keep: bool) -> Submission:
     sha256 = hash_file(found.path)
     embedded = embed_file(found.path, [workspace.extractor])
     track = describe(found, sha256, embedded, fma=None, track_id="")
+    made = embedded.embeddings[workspace.weights_id]
     return Submission(
         found.path,
         track,
-        embedded.embeddings[workspace.weights_id].embedding,
+        made.embedding,
+        made.dvectors,
+        made.levels,
+        embedded.spectrum,
         Prepared(stamp_of(found), sha256, embedded) if keep else None,
     )
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from auditor.records import CheckResult, RecommendResult, Result, ScanResult, Track
+from auditor.evidence_words import best_range, verdict_sentence
+from auditor.records import CheckResult, Pair, RecommendResult, Result, ScanResult, Track
 from auditor.wording import (
     count_not_wholly_compared,
     count_set_aside,
@@ -45,6 +46,13 @@ N_PATHS_SHOWN = 10
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _TRACK_FIELDS = tuple(field.name for field in dataclasses.fields(Track))
+_EVIDENCE_FIELDS = (
+    *("verdict", "far", "similarity", "witness_score", "n_ranges", "share_a", "share_b"),
+    *("a_start_s", "a_end_s", "b_start_s", "b_end_s", "tempo", "pitch_semitones", "repetition"),
+    *("correlation", "said"),
+)
+"""Last columns of the CSV: the verdict, and the best range in seconds; empty where unknown."""
+
 _PAIR_FIELDS = (
     "flagged",
     "identical_file",
@@ -119,13 +127,29 @@ def to_csv(result: Result) -> str:
             writer.writerow([_csv_cell(cell) for cell in cells])
         return lines.getvalue()
     fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
-    writer.writerow(("score", "threshold", *_PAIR_FIELDS, *fields))
+    writer.writerow(("score", "threshold", *_PAIR_FIELDS, *fields, *_EVIDENCE_FIELDS))
     for pair, a, b in pairs_with_tracks(result):
         said = (getattr(pair, name) for name in _PAIR_FIELDS)
         of_tracks = (*_track_values(a), *_track_values(b))
-        cells = (pair.score, result.threshold.threshold, *said, *of_tracks)
+        cells = (pair.score, result.threshold.threshold, *said, *of_tracks, *_evidence_values(pair))
         writer.writerow([_csv_cell(cell) for cell in cells])
     return lines.getvalue()
+
+
+def _evidence_values(pair: Pair) -> tuple[object, ...]:
+    evidence = pair.evidence
+    said = verdict_sentence(pair)
+    if evidence is None:
+        return pair.verdict, pair.far, pair.similarity, *(None,) * 12, said
+    whole = (evidence.score, len(evidence.ranges), evidence.share_a, evidence.share_b)
+    best: tuple[object, ...] = (None,) * 8
+    if evidence.ranges:
+        first = evidence.ranges[0]
+        best = (
+            *(first.a_start_s, first.a_end_s, first.b_start_s, first.b_end_s),
+            *(first.tempo, first.pitch_semitones, first.repetition, first.correlation),
+        )
+    return pair.verdict, pair.far, pair.similarity, *whole, *best, said
 
 
 def _track_values(track: Track) -> tuple[object, ...]:
@@ -183,10 +207,15 @@ def _pair_rows(
             score.append(f"\n{show_text(pair.pair_id)}", style="dim not bold")
         said = pair_marks(pair) + ((state,) if (state := pair_state(pair)) else ())
         cell_b = _track_cell(b, said + track_badges(b), style)
+        cell_a = _track_cell(a, track_badges(a), style)
+        if pair.verdict:
+            cell_a.append(f"\n{pair.verdict}", style="bold" if pair.flagged else style)
+        if heard := best_range(pair):
+            cell_b.append(f"\n{heard}")
         if pair.decision_note:
             note = " / ".join(pair.decision_note.splitlines())
             cell_b.append(f"\n{show_text(note)}", style="italic")
-        rows.append((score, _track_cell(a, track_badges(a), style), cell_b))
+        rows.append((score, cell_a, cell_b))
     return rows
 
 

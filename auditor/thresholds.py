@@ -21,14 +21,19 @@ from pathlib import Path
 
 from auditor.config import from_json, to_json
 from auditor.errors import ThresholdError, show_path
+from auditor.metrics import wilson_interval
+from auditor.records import Detection
 from auditor.tail import Tail
 
-FORMAT = "audit-threshold/2"
-FORMATS = ("audit-threshold/1", FORMAT)
-"""What is read; the first knows no tail."""
+FORMAT = "audit-threshold/3"
+FORMATS = ("audit-threshold/1", "audit-threshold/2", FORMAT)
+"""What is read; the first knows no tail, the second no scores of copies."""
 
 SCORE = "embedding-cosine"
-"""The score of a pair of track embeddings; other scores have files of their own."""
+"""The score of a pair of track embeddings."""
+
+MATCH_SCORE = "match"
+"""The score of ``auditor.match_score``; it has files of its own."""
 
 MAX_FILE_BYTES = 4 << 20
 _NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
@@ -61,13 +66,18 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class AlterationRecall:
-    """Share of altered copies found at the file's default threshold, with its Wilson interval."""
+    """Share of altered copies found at the file's default threshold, with its Wilson interval.
+
+    ``scores`` are those of the copies with their originals, rising, so that the share can be told
+    at other thresholds; empty in files of older formats.
+    """
 
     alteration: str
     n_copies: int
     n_found: int
     recall_low: float
     recall_high: float
+    scores: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not (0 <= self.n_found <= self.n_copies and 0.0 <= self.recall_low <= self.recall_high):
@@ -77,6 +87,8 @@ class AlterationRecall:
             )
         if self.recall_high > 1.0:
             raise ValueError(f"recall_high is {self.recall_high}; a rate lies in [0, 1]")
+        if self.scores and len(self.scores) != self.n_copies:
+            raise ValueError(f"{len(self.scores)} scores of {self.n_copies} copies")
 
 
 @dataclass(frozen=True)
@@ -207,6 +219,23 @@ class Thresholds:
             f"can show {rounded_up(lowest)} at the lowest. Give --far {rounded_up(lowest)}, "
             "run audit calibrate on more music, or give --threshold."
         )
+
+    def detection(self, threshold: float) -> tuple[Detection, ...]:
+        """Return how likely copies are to be found at a threshold, by alteration.
+
+        Alterations whose copies' scores are not in the file are left out.
+        """
+        found = []
+        for recall in self.recalls:
+            if recall.scores:
+                n_found = sum(score >= threshold for score in recall.scores)
+                low, high = wilson_interval(n_found, recall.n_copies)
+                found.append(
+                    Detection(
+                        recall.alteration, recall.n_copies, n_found, round(low, 4), round(high, 4)
+                    )
+                )
+        return tuple(found)
 
     def lowest_counted(self) -> float:
         """Return the lowest FAR that was counted: at least one in all the pairs."""

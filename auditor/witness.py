@@ -50,7 +50,14 @@ from auditor.lines import Stretch, search_lines
 from auditor.records import Evidence, MatchedRange
 from auditor.witness_track import WitnessConfig, WitnessTrack, prepare_track
 
-__all__ = ["WitnessConfig", "WitnessTrack", "compare_tracks", "find_evidence", "prepare_track"]
+__all__ = [
+    "WitnessConfig",
+    "WitnessTrack",
+    "compare_tracks",
+    "covered_s",
+    "find_evidence",
+    "prepare_track",
+]
 
 _EXPLAINED = -1.0
 """Stands in Z for what a range explained already; no stretch gains by crossing it."""
@@ -147,8 +154,8 @@ def compare_tracks(
     return Evidence(
         score=score,
         ranges=ranges,
-        share_a=_covered([(r.a_start_s, r.a_end_s) for r in ranges]) / a_s,
-        share_b=_covered([(r.b_start_s, r.b_end_s) for r in ranges]) / b_s,
+        share_a=covered_s([(r.a_start_s, r.a_end_s) for r in ranges]) / a_s,
+        share_b=covered_s([(r.b_start_s, r.b_end_s) for r in ranges]) / b_s,
         tempo=ranges[0].tempo if ranges else 1.0,
         background=float(similarity.mean()),
     )
@@ -303,9 +310,15 @@ def _to_seconds(
     )
 
 
-def _covered(spans: list[tuple[float, float]]) -> float:
-    """Return the length of a union of intervals."""
-    total, reached = 0.0, 0.0
+def covered_s(spans: list[tuple[float, float]]) -> float:
+    """Return the length of a union of intervals.
+
+    Examples
+    --------
+    >>> covered_s([(0.0, 2.0), (1.0, 3.0), (5.0, 6.0)])
+    4.0
+    """
+    total, reached = 0.0, -math.inf
     for start, end in sorted(spans):
         total += max(0.0, end - max(start, reached))
         reached = max(reached, end)

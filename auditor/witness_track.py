@@ -17,6 +17,9 @@ _PRIOR_WINDOWS = 20.0
 """Windows' worth of ``WitnessConfig.prior`` in every background: short tracks have few of their
 own."""
 
+_BLOCK = 1024
+"""Windows compared with all of their track at once; it bounds the memory of a long one."""
+
 
 @dataclass(frozen=True)
 class WitnessConfig:
@@ -152,14 +155,17 @@ def prepare_track(
         )
     rows = np.ascontiguousarray(dvectors, dtype=np.float32)
     audible = np.ones(len(rows), bool) if levels is None else audible_windows(levels)
-    own = rows @ rows.T
-    own[:, ~audible] = 0.0
-    heard = np.maximum((own - config.alike) / (1.0 - config.alike), 0.0).sum(axis=1)
-    weights = np.where(audible, np.minimum(1.0, config.own / np.maximum(heard, 1e-6)), 0.0)
     at = np.arange(len(rows))
-    far = (np.abs(at[:, None] - at[None, :]) * hop_s >= window_s) & audible[None, :]
-    total = (own * far).sum(axis=1) + _PRIOR_WINDOWS * config.prior
-    backgrounds = total / (far.sum(axis=1) + _PRIOR_WINDOWS)
+    heard, total, n_far = (np.zeros(len(rows)) for _ in range(3))
+    for first in range(0, len(rows), _BLOCK):
+        own = rows[first : first + _BLOCK] @ rows.T
+        own[:, ~audible] = 0.0
+        block = slice(first, first + _BLOCK)
+        heard[block] = np.maximum((own - config.alike) / (1.0 - config.alike), 0.0).sum(axis=1)
+        far = (np.abs(at[block, None] - at[None, :]) * hop_s >= window_s) & audible[None, :]
+        total[block], n_far[block] = (own * far).sum(axis=1), far.sum(axis=1)
+    weights = np.where(audible, np.minimum(1.0, config.own / np.maximum(heard, 1e-6)), 0.0)
+    backgrounds = (total + _PRIOR_WINDOWS * config.prior) / (n_far + _PRIOR_WINDOWS)
     reach_s = (len(rows) - 1) * hop_s + window_s
     return WitnessTrack(
         rows,

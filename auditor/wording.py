@@ -259,6 +259,8 @@ def pair_state(pair: Pair) -> str:
     """
     if pair.decision:
         return f"decided: {pair.decision}"
+    if pair.verdict == "sounds alike" and not pair.flagged:
+        return "not flagged"
     return "" if pair.flagged else "below the threshold"
 
 

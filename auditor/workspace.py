@@ -60,6 +60,26 @@ class Workspace:
         return self.extractor.weights_id
 
     @property
+    def aligns(self) -> bool:
+        """Whether d-vectors of the extractor say what is played when, so that they can be aligned.
+
+        True of those trained on excerpts; the others only tell tracks or genres apart.
+        """
+        return self.extractor.summary.get("classes") == "excerpt"
+
+    @property
+    def hop_s(self) -> float:
+        """Seconds from one d-vector to the next."""
+        config = self.extractor.config
+        return config.hop_frames * config.features.frame_hop_s
+
+    @property
+    def window_s(self) -> float:
+        """Seconds that a d-vector hears."""
+        config = self.extractor.config
+        return config.window_frames * config.features.frame_hop_s
+
+    @property
     def index_directory(self) -> Path:
         """Where the Annoy index lies."""
         return self.directory / "index"

@@ -219,7 +219,12 @@ def test_the_report_lists_decided_pairs_apart():
     assert "a &lt;b&gt; / [red]note" in apart
     assert "pair 22222222" in apart.partition('id="pairs-data"')[0]
     data = json.loads(html.partition('id="pairs-data">')[2].partition("</script>")[0])
-    assert [pair[3][0] for pair in data["pairs"]] == ["licences differ", "decided: confirmed"]
+    badges = [(pair.get("badges"), pair.get("aside", False)) for pair in data["pairs"]]
+    assert badges == [
+        (["licences differ"], False),
+        (["decided: confirmed"], False),
+        (["decided: licensed"], True),
+    ]
     assert 'id="decided"' not in render_html(make_scan((), ()))
 
 
@@ -239,7 +244,7 @@ def test_a_check_lists_decided_pairs_apart():
     assert "by contract" in printed(result, show_decided=True)
     html = render_html(result)
     first, _, apart = html.partition("Decided before, and not flagged any more: 1")
-    assert "below the threshold" in first
+    assert "Below the threshold" in first
     assert "11111111" not in first
     assert "by contract" in apart
 

@@ -32,7 +32,8 @@ from auditor.records import (
 )
 from auditor.report import chart, render_html, write_report
 from auditor.report.page import json_for_script
-from auditor.report.views import N_STATIC_PAIRS
+from auditor.report.dossier import N_DOSSIER
+from auditor.report.scan_view import N_STATIC_PAIRS
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -106,7 +107,7 @@ def make_check() -> CheckResult:
 
 
 def make_recommend() -> RecommendResult:
-    answers = (Recommended(make_track("b"), 0.8, "a"), Recommended(make_track("c"), -0.25))
+    answers = (Recommended(make_track("b"), 0.8, "a"), Recommended(make_track("c", sha256="cd" * 32), -0.25))
     return RecommendResult({"like": ("a",), "dislike": ()}, answers, 3, PROVENANCE, notes=("one",))
 
 
@@ -123,7 +124,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "input", "br"):
+        if tag not in ("meta", "link", "input", "br", "img"):
             self._open.append(tag)
         if tag in ("script", "style"):
             self.texts.setdefault(tag, []).append("")
@@ -164,7 +165,9 @@ def test_policy_allows_its_own_style_and_script_and_nothing_else(result: ScanRes
     page = Page(render_html(result))
     policy = page.policy
     assert policy["default-src"] == "'none'"
-    assert policy["img-src"] == policy["media-src"] == "data:"
+    assert policy["img-src"] == "data:"
+    if result.kind != "recommend":  # plays files that lie beside it
+        assert policy["media-src"] == "data: blob:"
     scripts = [
         text
         for text, attributes in zip(page.texts.get("script", []), page.all("script"), strict=True)
@@ -175,7 +178,7 @@ def test_policy_allows_its_own_style_and_script_and_nothing_else(result: ScanRes
         for text in texts:
             digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
             assert policy[directive] == f"'sha256-{digest}'"
-    assert len(scripts) == (result.kind == "scan" and bool(result.pairs))
+    assert len(scripts) == (result.kind != "recommend" and bool(result.pairs))
 
 
 @RESULTS
@@ -269,7 +272,7 @@ def test_json_reads_back(result: ScanResult, tmp_path: Path) -> None:
 
 def test_scan_says_its_numbers() -> None:
     text = Page(render_html(make_scan())).text
-    assert "2 pairs in 2 clusters among 8,000 tracks" in text
+    assert "2 pairs in 2 clusters among 8,000 tracks; expected false pairs 0.8" in text
     assert "Expected false pairs: 0.8 (95 % 0.2–1.9) in 1,000,000 pairs compared." in text
     assert "Error budget" not in text
     assert "Pairs compared 1,000,000 exact search" in text
@@ -351,18 +354,19 @@ def test_badges_of_a_pair() -> None:
     )
     pairs = (dataclasses.replace(scan.pairs[0], identical_file=True),)
     page = Page(render_html(dataclasses.replace(scan, tracks=tracks, pairs=pairs)))
-    assert "Evidence identical file A truncated B missing" in page.text
-    assert json.loads(page.texts["script"][0])["pairs"] == [
-        ["0.9900", 0, 1, ["identical file", "A truncated", "B missing"], ""]
-    ]
+    said = "Identical file Both files hold the same bytes. A truncated B missing"
+    assert f"0.9900 Case 1 {said}" in page.text
+    (pair,) = json.loads(page.texts["script"][0])["pairs"]
+    assert (pair["score"], pair["a"], pair["b"]) == ("0.9900", 0, 1)
+    assert pair["badges"] == ["A truncated", "B missing"]
 
 
 def test_pairs_come_best_first() -> None:
     scan = make_scan(3)
     shuffled = dataclasses.replace(scan, pairs=scan.pairs[::-1])
     data = json.loads(Page(render_html(shuffled)).texts["script"][0])
-    assert [pair[0] for pair in data["pairs"]] == ["0.9900", "0.9900", "0.9900"]
-    assert [data["tracks"][pair[1]][3][0] for pair in data["pairs"]] == [
+    assert [pair["score"] for pair in data["pairs"]] == ["0.9900", "0.9900", "0.9900"]
+    assert [data["tracks"][pair["a"]][3][0] for pair in data["pairs"]] == [
         "000000",
         "000002",
         "000004",
@@ -375,15 +379,15 @@ def test_check_has_a_verdict_per_submission() -> None:
     assert "Title s flagged: 1 track at or above the threshold" in text
     assert "Title n nothing at or above the threshold" in text
     assert "Title q not compared: no window is loud enough" in text
-    assert "Evidence identical file track truncated" in text
-    assert "Evidence below the threshold" in text
+    assert "Identical file Both files hold the same bytes. track truncated" in text
+    assert "0.5000 Case 2 Below the threshold The score does not reach the threshold." in text
     assert "annoy search, index recall 99.3 %" in text
 
 
 def test_recommendations_in_order() -> None:
     text = Page(render_html(make_recommend())).text
     assert "2 tracks recommended among 3 tracks" in text
-    assert text.index("0.8000 Title b") < text.index("−0.2500 Title c")
+    assert text.index("Title b") < text.index("Title c")
 
 
 def test_5000_pairs_stay_small() -> None:
@@ -391,6 +395,7 @@ def test_5000_pairs_stay_small() -> None:
     page = Page(html)
     rows = [a for a in page.all("tbody") if (a.get("class") or "").startswith("pair")]
     assert len(rows) == N_STATIC_PAIRS
+    assert len(page.all("article")) == N_DOSSIER
     data = json.loads(page.texts["script"][0])
     assert (len(data["pairs"]), len(data["tracks"])) == (5000, 10_000)
     assert "The first 200 of 5,000 pairs" in page.text

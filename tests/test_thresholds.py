@@ -199,7 +199,7 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "audit-threshold/3"}, "format is 'audit-threshold/3'; this version reads"),
+        ({"format": "audit-threshold/9"}, "format is 'audit-threshold/9'; this version reads"),
         ({"format": FORMATS[0], "tail": to_json(TAIL)}, "audit-threshold/1', which knows no tail"),
         ({"tail": {**to_json(TAIL), "threshold": 0.69}}, "the tail begins at 0.69 with a share"),
         ({"tail": {**to_json(TAIL), "n_scores": 1000}}, "with a share of 0.177; an operating"),

@@ -121,6 +121,7 @@ def calibrate(
     with (
         open_for_command(workspace, extractor=extractor) as opened,
         Progress(quiet=quiet) as embedding,
+        Progress(quiet=quiet, noun="pairs") as comparing,
         Progress(quiet=quiet, noun="copies") as copying,
     ):
         made = api.calibrate(
@@ -129,6 +130,7 @@ def calibrate(
             same_pairs=pairs,
             options=options,
             on_event=embedding,
+            on_pair=comparing.advance,
             on_copy=copying.advance,
             command=command_line(context),
         )
@@ -141,6 +143,12 @@ def calibrate(
             made.thresholds, made.nonmatching, made.matching, written.with_suffix(".html")
         )
     if not quiet:
+        for a, b, correlation in made.confirmed:
+            print(
+                f"set aside: {show_path(a)} and {show_path(b)} share material, their spectra "
+                f"correlate by {correlation:.2f}",
+                file=sys.stderr,
+            )
         for line in _said(made.thresholds):
             print(line, file=sys.stderr)
         if plots:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from auditor.commands.options import (
     EXIT_FLAGGED,
+    MAX_REPORT_MB,
     DebugOption,
     ExitZeroOption,
     ExtractorOption,
@@ -16,10 +17,12 @@ from auditor.commands.options import (
     Format,
     FormatOption,
     MaxFalseAlarmsOption,
+    NoAudioOption,
     NoReportOption,
     OpenOption,
     OutputOption,
     QuietOption,
+    ReportSizeOption,
     SameOwnerOption,
     Search,
     SearchOption,
@@ -30,11 +33,16 @@ from auditor.commands.options import (
     check_report_options,
     command_line,
     finish,
+    gather_media,
     make_options,
     open_for_command,
+    report_path,
 )
 from auditor.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError
+
+if TYPE_CHECKING:
+    from auditor.submissions import Submission
 
 EXAMPLES = """\b
 Examples:
@@ -71,6 +79,8 @@ def check(
     form: FormatOption = Format.TABLE,
     output: OutputOption = None,
     no_report: NoReportOption = False,
+    no_audio: NoAudioOption = False,
+    max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
     exit_zero: ExitZeroOption = False,
     quiet: QuietOption = False,
@@ -93,17 +103,29 @@ def check(
     from auditor import audit
     from auditor.progress import Progress
 
+    report = None if no_report else report_path(output, "check")
     with (
         open_for_command(workspace, extractor=extractor, write=add) as opened,
         Progress(quiet=quiet) as progress,
     ):
+        submissions: list[Submission] = []
         result = audit.check(
             opened,
             paths,
             options=options,
             add=add,
             on_event=progress,
+            on_submission=submissions.append,
             command=command_line(context),
+        )
+        media = gather_media(
+            opened,
+            result,
+            report,
+            submissions=submissions,
+            max_report_mb=max_report_size,
+            audio=not no_audio,
+            quiet=quiet,
         )
     if not result.submissions:
         raise UsageError(
@@ -113,8 +135,8 @@ def check(
     finish(
         result,
         form=form,
-        output=output,
-        no_report=no_report,
+        report=report,
+        media=media,
         open_report=open_report,
         show_decided=show_decided,
         quiet=quiet,

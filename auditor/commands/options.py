@@ -18,8 +18,14 @@ import typer
 from auditor.errors import UsageError, show_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
     from auditor.audit import Options
-    from auditor.records import Result
+    from auditor.media import Media
+    from auditor.records import CheckResult, Result, ScanResult
+    from auditor.submissions import Submission
     from auditor.workspace import Workspace
 
 CONTEXT_DEBUG = "audit.debug"
@@ -158,6 +164,19 @@ OutputOption = Annotated[
 ]
 NoReportOption = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
 OpenOption = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
+NoAudioOption = Annotated[
+    bool, typer.Option("--no-audio", help="Put no clips of the tracks into the report.")
+]
+ReportSizeOption = Annotated[
+    float,
+    typer.Option(
+        "--max-report-size",
+        min=0.0,
+        metavar="MB",
+        help="Size that clips and pictures may add to the report.",
+    ),
+]
+MAX_REPORT_MB = 25.0
 ExitZeroOption = Annotated[
     bool, typer.Option("--exit-zero", help="End with 0 even if something is flagged.")
 ]
@@ -250,17 +269,71 @@ def print_result(result: Result, form: Format, *, show_decided: bool = False) ->
     sys.stdout.flush()
 
 
+def gather_media(
+    workspace: Workspace,
+    result: ScanResult | CheckResult,
+    report: Path | None,
+    *,
+    submissions: Sequence[Submission] = (),
+    max_report_mb: float = MAX_REPORT_MB,
+    audio: bool = True,
+    quiet: bool = False,
+) -> Media | None:
+    """Return what the report lets people hear and see; None where there is no report.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    result : ScanResult or CheckResult
+    report : pathlib.Path or None
+        The HTML file to come.
+    submissions : sequence of Submission
+        Of a check.
+    max_report_mb : float
+        In megabytes.
+    audio : bool
+        False leaves the clips out.
+    quiet : bool
+    """
+    from auditor.clips import make_media
+    from auditor.progress import Progress
+
+    if report is None:
+        return None
+    submitted = {s.track.id: s for s in submissions}
+    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    paths |= {track_id: s.path for track_id, s in submitted.items()}
+
+    def dvectors(track_id: str) -> tuple[np.ndarray, np.ndarray]:
+        if track_id in submitted:
+            return submitted[track_id].dvectors, submitted[track_id].levels
+        return workspace.catalogue.dvectors(track_id, workspace.weights_id)
+
+    with Progress(quiet=quiet, noun="pairs for the report") as progress:
+        return make_media(
+            result,
+            paths=paths,
+            dvectors=dvectors,
+            hop_s=workspace.hop_s,
+            window_s=workspace.window_s,
+            folder=report.parent,
+            max_bytes=round(max_report_mb * 1e6),
+            audio=audio,
+            on_pair=progress.advance,
+        )
+
+
 def finish(
     result: Result,
     *,
     form: Format,
-    output: Path | None,
-    no_report: bool = False,
+    report: Path | None,
+    media: Media | None = None,
     open_report: bool = False,
     show_decided: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Print a result, write its report, and say where on stderr.
+    """Print a result, write its report unless it is None, and say where on stderr.
 
     The report is written even if whoever reads stdout goes away, and the result is on stdout even
     if the report cannot be written.
@@ -273,10 +346,10 @@ def finish(
     try:
         print_result(result, form, show_decided=show_decided)
     finally:
-        if not no_report:
+        if report is not None:
             from auditor.report import write_report
 
-            html, _ = write_report(result, report_path(output, result.kind))
+            html, _ = write_report(result, report, media)
             if not quiet:
                 print(f"report: {show_path(html)}", file=sys.stderr)
             if open_report:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +13,21 @@ from auditor.commands.options import (
     ExtractorOption,
     Format,
     FormatOption,
+    OpenOption,
     QuietOption,
     WorkspaceOption,
     command_line,
     finish,
     open_for_command,
+    report_path,
 )
 from auditor.config import DEFAULT_EXTRACTOR
+from auditor.errors import show_path
+
+if TYPE_CHECKING:
+    from auditor.media import Media
+    from auditor.records import RecommendResult
+    from auditor.workspace import Workspace
 
 EXAMPLES = """\b
 Examples:
@@ -26,6 +35,7 @@ Examples:
   audit recommend music/one.mp3 --top 5
   audit recommend --like mjq2hx5a --like b3wz7kqd --dislike x4d2p6ta
   audit recommend mjq2hx5a --farthest --format json
+  audit recommend mjq2hx5a --open
 """
 
 
@@ -57,10 +67,15 @@ def recommend(
     workspace: WorkspaceOption = None,
     extractor: ExtractorOption = DEFAULT_EXTRACTOR,
     form: FormatOption = Format.TABLE,
+    html: Annotated[
+        bool,
+        typer.Option("--html", help="Also write a page to listen to, a new file in reports/."),
+    ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR|FILE.html", help="Also write a report, there."),
+        typer.Option("--output", "-o", metavar="DIR|FILE.html", help="Also write it, there."),
     ] = None,
+    open_report: OpenOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -71,6 +86,7 @@ def recommend(
     """
     from auditor import recommend as api
 
+    html = html or open_report
     query = api.Query(
         of=of,
         like=tuple(like or ()),
@@ -81,4 +97,26 @@ def recommend(
     )
     with open_for_command(workspace, extractor=extractor, write=False) as opened:
         result = api.recommend(opened, query, command=command_line(context))
-    finish(result, form=form, output=output, no_report=output is None, quiet=quiet)
+        report = report_path(output, result.kind) if html or output is not None else None
+        media = None if report is None else _links(opened, result, report.parent, of)
+    finish(result, form=form, report=report, media=media, open_report=open_report, quiet=quiet)
+
+
+def _links(workspace: Workspace, result: RecommendResult, folder: Path, of: str) -> Media:
+    """Return links from the page to what is recommended and to what was asked for."""
+    from auditor.links import relative_link
+    from auditor.media import Media, TrackMedia
+
+    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    wanted = [track_id for ids in result.query.values() for track_id in ids]
+    wanted += [answer.track.id for answer in result.recommendations]
+    links = {track_id: paths.get(track_id) for track_id in dict.fromkeys(wanted)}
+    if os.path.isfile(of):
+        links[show_path(of)] = os.fsencode(of)
+    return Media(
+        tuple(
+            TrackMedia(track_id, link=relative_link(path, folder))
+            for track_id, path in links.items()
+            if path is not None
+        )
+    )

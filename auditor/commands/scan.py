@@ -10,6 +10,7 @@ import typer
 
 from auditor.commands.options import (
     EXIT_FLAGGED,
+    MAX_REPORT_MB,
     DebugOption,
     ExitZeroOption,
     ExtractorOption,
@@ -18,10 +19,12 @@ from auditor.commands.options import (
     Format,
     FormatOption,
     MaxFalsePairsOption,
+    NoAudioOption,
     NoReportOption,
     OpenOption,
     OutputOption,
     QuietOption,
+    ReportSizeOption,
     SameOwnerOption,
     Search,
     SearchOption,
@@ -32,8 +35,10 @@ from auditor.commands.options import (
     check_report_options,
     command_line,
     finish,
+    gather_media,
     make_options,
     open_for_command,
+    report_path,
 )
 from auditor.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError
@@ -75,6 +80,8 @@ def scan(
     form: FormatOption = Format.TABLE,
     output: OutputOption = None,
     no_report: NoReportOption = False,
+    no_audio: NoAudioOption = False,
+    max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
     exit_zero: ExitZeroOption = False,
     quiet: QuietOption = False,
@@ -97,9 +104,11 @@ def scan(
     from auditor import audit
     from auditor.progress import Progress
 
+    report = None if no_report else report_path(output, "scan")
     with (
         open_for_command(workspace, extractor=extractor) as opened,
         Progress(quiet=quiet) as progress,
+        Progress(quiet=quiet, noun="candidate pairs") as comparing,
     ):
         result = audit.scan(
             opened,
@@ -107,14 +116,23 @@ def scan(
             options=options,
             fma=fma,
             on_event=progress,
+            on_pair=comparing.advance,
             command=command_line(context),
         )
         _keep_for_review(opened.directory, result)
+        media = gather_media(
+            opened,
+            result,
+            report,
+            max_report_mb=max_report_size,
+            audio=not no_audio,
+            quiet=quiet,
+        )
     finish(
         result,
         form=form,
-        output=output,
-        no_report=no_report,
+        report=report,
+        media=media,
         open_report=open_report,
         show_decided=show_decided,
         quiet=quiet,

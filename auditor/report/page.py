@@ -16,20 +16,30 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from auditor.media import Media
 from auditor.records import Result
+from auditor.report.playable import playable
 from auditor.report.views import page_view
 from auditor.wording import show_text
+
+SCRIPTS = (
+    *("report_elements.js", "report_decisions.js", "report_table.js", "report_shapes.js"),
+    *("report_sound.js", "report_case.js", "report.js"),
+)
+"""Parts of the one script of a page, each using what stands before it."""
 
 _JSON_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
 
-def render_html(result: Result) -> str:
-    """Return a result as one self-contained HTML page, the same text for the same result.
+def render_html(result: Result, media: Media | None = None) -> str:
+    """Return a result as one self-contained HTML page, the same text for the same arguments.
 
     Parameters
     ----------
     result : ScanResult, CheckResult or RecommendResult
         What to show.
+    media : Media, optional
+        What is heard and seen of its pairs; a page without any is whole too.
 
     Raises
     ------
@@ -37,12 +47,22 @@ def render_html(result: Result) -> str:
         If the result names a track that it does not list, or its histogram is not consistent.
     """
     pages = environment()
-    style = source(pages, "report.css")
-    script = source(pages, "report.js") if result.kind == "scan" else ""
+    view = page_view(result, media)
+    style = source(pages, "report.css") + source(pages, "case.css")
+    script = _script(pages) if view.get("cases_data") else ""
     policy = content_policy(style, script)
+    if result.kind == "recommend":
+        style = source(pages, "report.css") + source(pages, "recommend.css")
+        script = source(pages, "recommend.js") if view["playable"] else ""
+        policy = playable(content_policy(style, script))
     return pages.get_template(f"{result.kind}.html.j2").render(
-        page_view(result), policy=Markup(policy), style=Markup(style), script=Markup(script)
+        view, policy=Markup(policy), style=Markup(style), script=Markup(script)
     )
+
+
+def _script(pages: Environment) -> str:
+    parts = "\n".join(source(pages, name) for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def content_policy(style: str, script: str) -> str:
@@ -53,7 +73,7 @@ def content_policy(style: str, script: str) -> str:
             f"style-src '{_csp_hash(style)}'",
             f"script-src '{_csp_hash(script)}'" if script else "script-src 'none'",
             "img-src data:",
-            "media-src data:",
+            "media-src data: blob:",
             "base-uri 'none'",
             "form-action 'none'",
         )

@@ -1,0 +1,65 @@
+"""Rows of a catalogue: the spectra of its contents (``auditor.spectrum``), compressed."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+
+import numpy as np
+
+from auditor.errors import CatalogueError
+
+MAX_BYTES = 1 << 28
+"""Of one spectrum unpacked: some seventy hours."""
+
+
+def put_spectrum(
+    connection: sqlite3.Connection, sha256: str, layout: str, spectrum: np.ndarray
+) -> None:
+    """Store (n_frames, n_bands) uint8 of a content, in place of what was there."""
+    if spectrum.dtype != np.uint8 or spectrum.ndim != 2:
+        raise ValueError(f"the spectrum is {spectrum.dtype} {spectrum.shape}; uint8, 2-d is needed")
+    # Differences from frame to frame pack better, and come back exactly.
+    steps = np.diff(spectrum, axis=0, prepend=np.zeros((1, spectrum.shape[1]), np.uint8))
+    packed = zlib.compress(steps.tobytes(), 6)
+    connection.execute("INSERT OR REPLACE INTO spectra VALUES (?, ?, ?)", (sha256, layout, packed))
+
+
+def read_spectrum(
+    connection: sqlite3.Connection, sha256: str, layout: str, n_bands: int
+) -> np.ndarray | None:
+    """Return the spectrum of a content, None where there is none in this layout.
+
+    Raises
+    ------
+    CatalogueError
+        If it is damaged.
+    """
+    if not connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'spectra'"
+    ).fetchone():
+        return None
+    row = connection.execute(
+        "SELECT frames FROM spectra WHERE sha256 = ? AND layout = ?", (sha256, layout)
+    ).fetchone()
+    if row is None:
+        return None
+    damaged = CatalogueError(
+        f"the spectrum of the content {sha256[:12]} is damaged. Run: audit catalogue verify"
+    )
+    if not isinstance(row[0], bytes):
+        raise damaged
+    unpack = zlib.decompressobj()
+    try:
+        steps = unpack.decompress(row[0], MAX_BYTES)
+    except zlib.error:
+        raise damaged from None
+    if unpack.unconsumed_tail or not unpack.eof or len(steps) % n_bands:
+        raise damaged
+    frames = np.frombuffer(steps, np.uint8).reshape(-1, n_bands)
+    return np.cumsum(frames, axis=0, dtype=np.uint8)
+
+
+def drop_unused(connection: sqlite3.Connection) -> None:
+    """Drop the spectra of contents that no track has any more."""
+    connection.execute("DELETE FROM spectra WHERE sha256 NOT IN (SELECT sha256 FROM tracks)")

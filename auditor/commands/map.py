@@ -1,0 +1,112 @@
+"""``audit map``: the catalogue as a map to look at and listen to."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from auditor.commands.options import (
+    DebugOption,
+    ExtractorOption,
+    QuietOption,
+    WorkspaceOption,
+    command_line,
+    open_for_command,
+    report_path,
+)
+from auditor.config import DEFAULT_EXTRACTOR
+from auditor.errors import UsageError, show_path
+
+EXAMPLES = """\b
+Examples:
+  audit map --open
+  audit map --colour licence -o map.html
+  audit map --workspace fma --extractor genre --seed 7
+"""
+
+MAX_SEED = 2**32 - 1
+SAY_AFTER_S = 3.0
+"""Seconds above which the time it takes is said beforehand."""
+
+
+class Colour(StrEnum):
+    """What the tracks are coloured by at first; the same as ``report.map.COLOURS``."""
+
+    GENRE = "genre"
+    ARTIST = "artist"
+    ALBUM = "album"
+    CLUSTER = "cluster"
+    LICENCE = "licence"
+
+
+def map_tracks(
+    context: typer.Context,
+    workspace: WorkspaceOption = None,
+    extractor: ExtractorOption = DEFAULT_EXTRACTOR,
+    colour: Annotated[
+        Colour | None,
+        typer.Option(
+            "--colour",
+            help="What to colour by at first; the page can change it. By default the first of "
+            "these that tells tracks apart.",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Another seed gives another map.")
+    ] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR|FILE.html",
+            help="Where the page goes; a new file in reports/ by default.",
+        ),
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser.")
+    ] = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Draw a map of the catalogue: tracks that sound alike lie close together.
+
+    One page to move about in, to search and to listen to, coloured by genre, artist, album, cluster
+    or licence, with the flagged pairs of the last scan joined by lines. Places are by t-SNE.
+    """
+    if output is not None and output.suffix.lower() == ".json":
+        raise UsageError(
+            f"{show_path(output)}: a map is an HTML page. Give --output FILE.html, or a folder."
+        )
+    from auditor.atlas import make_atlas
+    from auditor.progress import show_seconds
+    from auditor.report.map import write_map
+
+    def say(n_tracks: int, seconds: float) -> None:
+        if seconds > SAY_AFTER_S and not quiet:
+            print(
+                f"placing {n_tracks:,} tracks takes about {show_seconds(seconds)} on one core",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    with open_for_command(workspace, extractor=extractor, write=False) as opened:
+        atlas = make_atlas(opened, seed=seed, command=command_line(context), on_start=say)
+    path, n_bytes = write_map(
+        atlas, report_path(output, "map"), colour=None if colour is None else colour.value
+    )
+    print(
+        f"map of {len(atlas.tracks):,} tracks, {len(atlas.pairs):,} flagged pairs: "
+        f"{show_path(path)} ({n_bytes / 1e6:.1f} MB)"
+    )
+    if not quiet:
+        for note in atlas.notes:
+            print(f"note: {note}", file=sys.stderr)
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(path.absolute().as_uri())

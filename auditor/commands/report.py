@@ -1,0 +1,82 @@
+"""``audit report``: the HTML of a result again, from its JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from auditor.commands.options import DebugOption, OpenOption, QuietOption
+
+if TYPE_CHECKING:
+    from auditor.media import Media
+
+EXAMPLES = """\b
+Examples:
+  audit report reports/scan-20260131-120000.json
+  audit report check.json -o for-the-lawyer.html
+"""
+
+
+def report(
+    result: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RESULT.json", help="What scan, check or recommend wrote.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.html",
+            help="Where the report goes; beside the JSON by default.",
+        ),
+    ] = None,
+    open_report: OpenOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Render a report again from its JSON, the same bytes for the same result and version.
+
+    Waveforms, clips and matrices come from RESULT.media.json beside it, if that is there.
+    """
+    import sys
+
+    from auditor.errors import UsageError, show_path
+    from auditor.report import render_html
+    from auditor.report.files import load_report, write_files
+
+    html = result.with_suffix(".html") if output is None else output
+    if html.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{show_path(html)} is no HTML file. Give one that ends in .html.")
+    found, media = load_report(result)
+    if media is not None and html.absolute().parent != result.absolute().parent:
+        media = rebase_links(media, result.absolute().parent, html.absolute().parent)
+    write_files({html: render_html(found, media).encode("utf-8")})
+    if not quiet:
+        print(f"report: {show_path(html)}", file=sys.stderr)
+    if open_report:
+        import webbrowser
+
+        webbrowser.open(html.absolute().as_uri())
+
+
+def rebase_links(media: Media, old: Path, new: Path) -> Media:
+    """Return media whose links lead from the folder ``new``, as they led from ``old``."""
+    import dataclasses
+    import os
+    from urllib.parse import unquote_to_bytes
+
+    from auditor.links import relative_link
+
+    def rebase(link: str) -> str:
+        path = os.path.join(os.fsencode(old), unquote_to_bytes(link))
+        return relative_link(path, new) if link else ""
+
+    return dataclasses.replace(
+        media,
+        tracks=tuple(dataclasses.replace(track, link=rebase(track.link)) for track in media.tracks),
+    )

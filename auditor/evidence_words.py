@@ -1,0 +1,274 @@
+"""Verdicts, matched ranges and scores of a pair, in words for somebody who decides.
+
+Nothing here decides anything: a sentence says what the second witness heard, from where to where
+and how altered, with the numbers of ``records.Evidence``, and never that anything infringes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from auditor.records import VERDICTS, MatchedRange, Pair
+from auditor.verdicts import RULES
+from auditor.wording import show_duration
+
+VERDICT_MEANINGS: Mapping[str, str] = {
+    "identical file": "Both files hold the same bytes, so they are one file under two names.",
+    "same recording": (
+        "Most of one track is heard in the other at the same speed and pitch: one recording, "
+        "perhaps cut, louder, or encoded again."
+    ),
+    "altered recording": (
+        "Most of one track is heard in the other, faster or slower, higher or lower: one "
+        "recording that somebody changed, or a second performance that follows it very closely."
+    ),
+    "shared excerpt": (
+        "One or more stretches of one track are heard in the other, and the rest is not: a "
+        "sample, a loop that both bought, a quotation or a medley."
+    ),
+    "sounds alike": (
+        "The two tracks sound alike as a whole, or share no more than a loop or a drone: a style, "
+        "an arrangement, the same instruments. It is shown and not flagged."
+    ),
+    "clear": "Nothing that was compared points to shared material; a copy may still be missed.",
+}
+"""What each of ``records.VERDICTS`` means, in one sentence, the strongest first."""
+
+UNHEARD_MEANING = (
+    "The score reaches the threshold, and no second witness was heard: the tracks sound alike to "
+    "the extractor, and nobody knows yet where."
+)
+"""What it means that a pair has no verdict."""
+
+FACTS = (
+    "Tempo",
+    "Pitch",
+    "Offset",
+    "Matched share of A",
+    "Matched share of B",
+    "Loops in the range",
+    "Likeness as a whole",
+    "Likeness of the spectra",
+    "Ranges",
+)
+"""Names of what ``evidence_facts`` returns."""
+
+_MIN_OFFSET_S = 1.0
+_MAX_ODDS = 1e9  # no calibration has counted so far
+
+assert tuple(VERDICT_MEANINGS) == VERDICTS
+
+
+def verdict_name(pair: Pair) -> str:
+    """Return the verdict of a pair; where no second witness was heard, what its score says.
+
+    Examples
+    --------
+    >>> verdict_name(Pair("x", "y", 0.9, verdict="shared excerpt"))
+    'shared excerpt'
+    >>> verdict_name(Pair("x", "y", 0.9)), verdict_name(Pair("x", "y", 0.1, flagged=False))
+    ('high score', 'below the threshold')
+    """
+    if pair.verdict:
+        return pair.verdict
+    if pair.identical_file:
+        return "identical file"
+    return "high score" if pair.flagged or pair.decision else "below the threshold"
+
+
+def verdict_sentence(pair: Pair) -> str:
+    """Return what was heard, from where to where, and how altered, as one sentence.
+
+    Examples
+    --------
+    >>> from auditor.records import Evidence
+    >>> heard = MatchedRange(0.0, 180.0, 12.0, 199.2, 1.04, 0.8, 0.7, 0.1)
+    >>> evidence = Evidence(0.8, (heard,), 1.0, 0.9, 1.04, 0.2)
+    >>> verdict_sentence(Pair("x", "y", 0.9, verdict="altered recording", evidence=evidence))
+    'A is 4.0 % faster and 0.7 semitones higher than B, and begins at 0:12 of B.'
+    """
+    verdict = verdict_name(pair)
+    ranges = pair.evidence.ranges if pair.evidence else ()
+    if verdict == "identical file":
+        return "Both files hold the same bytes."
+    if verdict == "sounds alike":
+        if ranges:
+            return "What matches is a loop or a drone, which proves nothing."
+        return "The two sound alike as a whole; no stretch of one is heard in the other."
+    if verdict == "clear":
+        return "Nothing that was compared points to shared material."
+    if verdict == "below the threshold":
+        return "The score does not reach the threshold."
+    if not ranges:
+        return "The score reaches the threshold; where the two are alike is not known."
+    if verdict in ("same recording", "altered recording"):
+        return _whole_sentence(ranges[0])
+    best = ranges[0]
+    said = f"{show_times(best.a_start_s, best.a_end_s)} of A is heard at "
+    said += f"{show_times(best.b_start_s, best.b_end_s)} of B"
+    if changed := alteration(best):
+        said += f"; there {changed}"
+    if len(ranges) > 1:
+        said += f"; {len(ranges) - 1} more such range" + ("s" if len(ranges) > 2 else "")
+    return f"{said}."
+
+
+def alteration(heard: MatchedRange) -> str:
+    """Return how a differs from b in a range; empty where neither tempo nor pitch does.
+
+    Only what ``verdicts.RULES`` takes for an alteration is spoken of.
+
+    Examples
+    --------
+    >>> alteration(MatchedRange(0.0, 9.0, 0.0, 9.0, 0.95, 0.8, None, 0.0))
+    'A is 5.0 % slower than B'
+    >>> alteration(MatchedRange(0.0, 9.0, 0.0, 9.0, 1.0, 0.8, 0.1, 0.0))
+    ''
+    """
+    words = [word for word in (_tempo(heard.tempo), _pitch(heard.pitch_semitones)) if word]
+    return f"A is {' and '.join(words)} than B" if words else ""
+
+
+def offset(heard: MatchedRange) -> str:
+    """Return where one track would begin in the other, if the range went on to its start.
+
+    Examples
+    --------
+    >>> offset(MatchedRange(70.0, 80.0, 10.0, 20.0, 1.0, 0.8, 0.0, 0.0))
+    'B begins at 1:00 of A'
+    >>> offset(MatchedRange(70.0, 80.0, 70.2, 80.2, 1.0, 0.8, 0.0, 0.0))
+    'both begin together'
+    """
+    start_s = heard.b_start_s - heard.tempo * heard.a_start_s
+    if start_s >= _MIN_OFFSET_S:
+        return f"A begins at {show_duration(start_s)} of B"
+    if start_s <= -_MIN_OFFSET_S:
+        return f"B begins at {show_duration(-start_s / heard.tempo)} of A"
+    return "both begin together"
+
+
+def evidence_facts(pair: Pair) -> tuple[str, ...]:
+    """Return what was estimated of a pair, one text for each of ``FACTS``; – where unknown."""
+    evidence = pair.evidence
+    if evidence is None:
+        return ("–",) * len(FACTS)
+    background = _cosine(evidence.background)
+    if not evidence.ranges:
+        return (*("–",) * 3, "0 %", "0 %", "–", background, "–", "none")
+    best = evidence.ranges[0]
+    tempo, pitch = _tempo(best.tempo), _pitch(best.pitch_semitones)
+    unknown = best.pitch_semitones is None
+    return (
+        f"A is {tempo}" if tempo else "the same",
+        f"A is {pitch}" if pitch else "not measured" if unknown else "the same",
+        offset(best),
+        f"{100.0 * evidence.share_a:.0f} %",
+        f"{100.0 * evidence.share_b:.0f} %",
+        _repetition(best.repetition),
+        background,
+        "not measured" if best.correlation is None else _cosine(best.correlation),
+        str(len(evidence.ranges)),
+    )
+
+
+def best_range(pair: Pair) -> str:
+    """Return the best range of a pair as one line of a table; empty where there is none.
+
+    Examples
+    --------
+    >>> from auditor.records import Evidence
+    >>> heard = MatchedRange(12.0, 22.0, 63.0, 73.0, 1.0, 0.8, -0.5, 0.0)
+    >>> best_range(Pair("x", "y", 0.9, evidence=Evidence(0.8, (heard,), 0.1, 0.1, 1.0, 0.0)))
+    'a 0:12-0:22 = b 1:03-1:13, pitch -0.5'
+    """
+    if pair.evidence is None or not pair.evidence.ranges:
+        return ""
+    best = pair.evidence.ranges[0]
+    said = f"a {show_times(best.a_start_s, best.a_end_s)} = b "
+    said = (said + show_times(best.b_start_s, best.b_end_s)).replace("–", "-")
+    if _pitch(best.pitch_semitones):
+        said += f", pitch {best.pitch_semitones:+.1f}"
+    if _tempo(best.tempo):
+        said += f", tempo {100.0 * (best.tempo - 1.0):+.1f} %"
+    more = len(pair.evidence.ranges) - 1
+    return said + (f", {more} more" if more else "")
+
+
+def score_meaning(far: float | None) -> str:
+    """Return what a score says, by how often unrelated pairs score as high.
+
+    Examples
+    --------
+    >>> score_meaning(3.3e-7)
+    'unrelated pairs score this high 1 in 3 million times'
+    >>> score_meaning(None)
+    'how often unrelated pairs score this high was not measured'
+    """
+    if far is None:
+        return "how often unrelated pairs score this high was not measured"
+    if far <= 0.0:
+        return "no unrelated pair is expected to score this high"
+    return f"unrelated pairs score this high {show_odds(far)} times"
+
+
+def show_odds(rate: float) -> str:
+    """Return a rate between 0 and 1 as one would say it.
+
+    Examples
+    --------
+    >>> show_odds(3.3e-7), show_odds(0.0042), show_odds(0.7), show_odds(4e-13)
+    ('1 in 3 million', '1 in 240', '7 in 10', 'less than 1 in 1 billion')
+    """
+    if rate >= 0.5:
+        return f"{min(10, math.floor(10.0 * rate))} in 10"
+    every = 1.0 / rate
+    if every > _MAX_ODDS:
+        return "less than 1 in 1 billion"
+    digits = max(0, math.floor(math.log10(every)) - 1)
+    rounded = round(every / 10**digits) * 10**digits
+    return f"1 in {rounded / 1e6:,g} million" if rounded >= 1_000_000 else f"1 in {rounded:,}"
+
+
+def show_times(start_s: float, end_s: float) -> str:
+    """Return from when to when.
+
+    Examples
+    --------
+    >>> show_times(12.0, 22.4)
+    '0:12–0:22'
+    """
+    return f"{show_duration(start_s)}–{show_duration(end_s)}"
+
+
+def _whole_sentence(best: MatchedRange) -> str:
+    place = offset(best)
+    if changed := alteration(best):
+        return f"{changed}, and {place.removeprefix('A ')}."
+    speed = "speed" if best.pitch_semitones is None else "speed and pitch"
+    return f"A and B run at the same {speed}, and {place}."
+
+
+def _cosine(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _tempo(tempo: float) -> str:
+    change = tempo - 1.0
+    if abs(change) < RULES.tempo:
+        return ""
+    return f"{100.0 * abs(change):.1f} % {'faster' if change > 0 else 'slower'}"
+
+
+def _pitch(semitones: float | None) -> str:
+    if semitones is None or abs(semitones) < RULES.semitones:
+        return ""
+    size = f"{abs(semitones):.1f}"
+    unit = "semitone" if size == "1.0" else "semitones"
+    return f"{size} {unit} {'higher' if semitones > 0 else 'lower'}"
+
+
+def _repetition(repetition: float) -> str:
+    if repetition >= 0.5:
+        return "mostly loops or a drone"
+    return "some" if repetition >= 0.2 else "hardly any"

@@ -1,0 +1,44 @@
+"""The score that decides: what the d-vectors share, and whether the spectra agree.
+
+The second witness (``auditor.witness``) finds a stretch of one track in another by d-vectors, which
+bear with pitch, tempo, noise and rooms.  The spectra of both stretches, brought to one tempo and
+pitch, are then correlated moment by moment (``auditor.pitch``): unrelated music that has fooled the
+d-vectors hardly ever agrees there, and copies nearly always do.
+
+The match score of a range is
+
+    score + GAIN * max(0, correlation - CHANCE),
+
+at most 1, and that of a pair the highest of its ranges.  Where there are no spectra it is the score
+of the d-vectors alone, so that their lack can hide a copy and never raise an alarm.
+"""
+
+from __future__ import annotations
+
+from auditor.records import Evidence, MatchedRange
+
+GAIN, CHANCE = 1.0, 0.25
+"""Chosen on the validation music (docs/calibration.md)."""
+
+CONFIRM_FROM = 0.15
+"""Evidence below this score is too weak to look at the spectra."""
+
+SHOWN_FROM = 0.3
+"""A range is shown when its match score reaches it."""
+
+
+def match_score(evidence: Evidence) -> float:
+    """Return the match score of a pair, -1 to 1."""
+    return max(evidence.score, max((range_score(r) for r in evidence.ranges), default=-1.0))
+
+
+def range_score(found: MatchedRange) -> float:
+    """Return the match score of a range, at most 1.
+
+    Examples
+    --------
+    >>> range_score(MatchedRange(0.0, 9.0, 0.0, 9.0, 1.0, 0.3, 0.0, 0.0, correlation=0.75))
+    0.8
+    """
+    beyond = max(0.0, (found.correlation or 0.0) - CHANCE)
+    return min(1.0, found.score + GAIN * beyond)

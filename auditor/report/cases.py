@@ -1,0 +1,231 @@
+"""Pairs as cases: what one reads, hears and sees of a pair before deciding it.
+
+A case is a row of a table, a section of the dossier that is printed, and what the page's dialog
+shows.  The first two are made here for the templates, the third by ``case_data`` for the script.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from auditor.evidence_words import (
+    FACTS,
+    alteration,
+    evidence_facts,
+    score_meaning,
+    show_times,
+    verdict_name,
+    verdict_sentence,
+)
+from auditor.media import Clip, Media, PairMedia, TrackMedia
+from auditor.records import MatchedRange, Pair, Track
+from auditor.report.rows import TRACK_FIELDS, TrackView, track_view
+from auditor.report.shapes import Line, Ribbon, draw_lines, draw_ribbon, draw_wave, thin_peaks
+from auditor.wording import is_set_aside, pair_badges, show_duration, show_score, show_text
+
+N_COLOURS = 6
+"""Colours of ranges, taken in turn; every range has its number too."""
+
+Row = tuple[Pair, Track, Track]
+_NO_TRACK = TrackMedia("")
+_NO_PAIR = PairMedia("")
+
+
+@dataclass(frozen=True)
+class ClipView:
+    """A clip as the source of an audio element, and where it lies in its track, in seconds."""
+
+    range: int
+    side: str
+    start_s: float
+    end_s: float
+    source: str
+
+
+@dataclass(frozen=True)
+class MediaView:
+    """Clips and matrix of a pair, as data URLs; empty without any."""
+
+    clips: tuple[ClipView, ...] = ()
+    matrix: str = ""
+    matrix_a_s: float = 0.0
+    matrix_b_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class RangeView:
+    """A matched range; ``number`` counts from 1, ``colour`` from 0."""
+
+    number: int
+    colour: int
+    in_a: str
+    in_b: str
+    changed: str
+    ribbon: Ribbon
+    clips: tuple[ClipView, ...] = ()
+
+
+@dataclass(frozen=True)
+class SideView:
+    """One track of a case: its texts, its waveform as an SVG path, where its file lies."""
+
+    track: TrackView
+    wave: str = ""
+    n_peaks: int = 0
+    end: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class CaseView:
+    """One case; ``number`` counts from 1 in the order of the page, ``cluster`` is 0 for none."""
+
+    number: int
+    pair_id: str
+    score: str
+    verdict: str
+    said: str
+    meaning: str
+    flagged: bool
+    badges: tuple[str, ...]
+    decision: str
+    note: str
+    cluster: int
+    a: SideView
+    b: SideView
+    facts: tuple[tuple[str, str], ...]
+    ranges: tuple[RangeView, ...] = ()
+    media: MediaView = MediaView()
+    matrix_a: str = ""
+    matrix_b: str = ""
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Media of a result, found by track id and by pair id."""
+
+    tracks: Mapping[str, TrackMedia]
+    pairs: Mapping[str, PairMedia]
+
+    @classmethod
+    def of(cls, media: Media | None) -> Shelf:
+        """Return the media of a result, or an empty shelf."""
+        return cls(media.by_track(), media.by_pair()) if media else cls({}, {})
+
+    def pair(self, pair_id: str) -> MediaView:
+        """Return what there is to hear and see of a pair."""
+        found = self.pairs.get(pair_id, _NO_PAIR) if pair_id else _NO_PAIR
+        seen = bool(found.matrix)
+        return MediaView(
+            clips=tuple(_clip(clip) for clip in found.clips),
+            matrix=f"data:image/png;base64,{found.matrix}" if seen else "",
+            matrix_a_s=found.matrix_a_s,
+            matrix_b_s=found.matrix_b_s,
+        )
+
+    def track(self, track_id: str) -> TrackMedia:
+        """Return the waveform and the link of a track; both empty where there are none."""
+        return self.tracks.get(track_id, _NO_TRACK)
+
+
+def case_order(row: Row) -> tuple[object, ...]:
+    """Return a key that sorts what is to be decided first, then by licences and score."""
+    pair, a, b = row
+    return is_set_aside(pair), not pair.flagged, not pair.licences_differ, -pair.score, a.id, b.id
+
+
+def case_view(number: int, row: Row, *, sides: tuple[str, str], cluster: int = 0) -> CaseView:
+    """Return a pair as a case, without its media: a row of a table needs none.
+
+    Parameters
+    ----------
+    number : int
+        Place in the page, from 1.
+    row : (Pair, Track, Track)
+    sides : (str, str)
+        What the tracks are called in badges.
+    cluster : int
+        Number of the cluster that holds both tracks; 0 for none.
+    """
+    pair, a, b = row
+    return CaseView(
+        number=number,
+        pair_id=pair.pair_id,
+        score=show_score(pair.score),
+        verdict=verdict_name(pair),
+        said=verdict_sentence(pair),
+        meaning=score_meaning(pair.far),
+        flagged=pair.flagged,
+        badges=_badges(pair, a, b, sides),
+        decision=pair.decision,
+        note=show_text(" / ".join(pair.decision_note.splitlines())),
+        cluster=cluster,
+        a=SideView(track_view(a)),
+        b=SideView(track_view(b)),
+        facts=tuple(zip(FACTS, evidence_facts(pair), strict=True)),
+    )
+
+
+def with_media(case: CaseView, row: Row, shelf: Shelf) -> CaseView:
+    """Return a case with its ranges drawn, its waveforms, clips and matrix, for the dossier."""
+    pair, a, b = row
+    media = shelf.pair(pair.pair_id)
+    ranges = pair.evidence.ranges if pair.evidence else ()
+    return dataclasses.replace(
+        case,
+        a=_side(case.a.track, a, shelf.track(a.id)),
+        b=_side(case.b.track, b, shelf.track(b.id)),
+        ranges=tuple(_range(i, heard, a, b, media.clips) for i, heard in enumerate(ranges)),
+        media=media,
+        matrix_a=show_duration(media.matrix_a_s) if media.matrix else "",
+        matrix_b=show_duration(media.matrix_b_s) if media.matrix else "",
+        lines=draw_lines(ranges, media.matrix_a_s, media.matrix_b_s) if media.matrix else (),
+    )
+
+
+def blank_case() -> CaseView:
+    """Return the case whose markup the page's script fills in."""
+    side = SideView(TrackView("", "", "", (), ("",) * len(TRACK_FIELDS)))
+    return CaseView(
+        *(0, "", "", "", "", "", True, (), "", "", 0, side, side),
+        facts=tuple((name, "") for name in FACTS),
+    )
+
+
+def _badges(pair: Pair, a: Track, b: Track, sides: tuple[str, str]) -> tuple[str, ...]:
+    said = verdict_name(pair)
+    return tuple(badge for badge in pair_badges(pair, a, b, sides=sides) if badge != said)
+
+
+def _side(view: TrackView, track: Track, media: TrackMedia) -> SideView:
+    peaks = thin_peaks(media.peaks)
+    return SideView(
+        track=view,
+        wave=draw_wave(peaks),
+        n_peaks=len(peaks),
+        end=show_duration(track.duration_s),
+        link=media.link,
+    )
+
+
+def _range(
+    place: int, heard: MatchedRange, a: Track, b: Track, clips: Sequence[ClipView]
+) -> RangeView:
+    return RangeView(
+        number=place + 1,
+        colour=place % N_COLOURS,
+        in_a=show_times(heard.a_start_s, heard.a_end_s),
+        in_b=show_times(heard.b_start_s, heard.b_end_s),
+        changed=alteration(heard),
+        ribbon=draw_ribbon(heard, a.duration_s, b.duration_s),
+        clips=tuple(clip for clip in clips if clip.range == place),
+    )
+
+
+def _clip(clip: Clip) -> ClipView:
+    mime = clip.mime.replace("; ", ";")
+    source = f"data:{mime};base64,{clip.audio}"
+    return ClipView(clip.range, clip.side, clip.start_s, clip.end_s, source)

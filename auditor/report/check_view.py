@@ -1,0 +1,126 @@
+"""What the template of a check is given: a verdict per submission, its cases, the certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.records import CheckResult, Track
+from auditor.report.case_data import cases_data
+from auditor.report.cases import CaseView, Row, Shelf, case_order, case_view
+from auditor.report.dossier import dossier_view
+from auditor.report.rows import TrackView, track_view
+from auditor.wording import (
+    comparison_gaps,
+    false_alarm_rate,
+    false_pairs,
+    is_set_aside,
+    pairs_with_tracks,
+    show_compared,
+    show_count,
+    show_duration,
+    show_score,
+    show_search,
+    submission_verdict,
+)
+
+
+@dataclass(frozen=True)
+class SubmissionView:
+    """One submission of a check: its verdict, its flagged pairs, its nearest unflagged one.
+
+    ``set_aside`` holds the pairs that were decided not to matter.
+    """
+
+    track: TrackView
+    verdict: str
+    flagged: bool
+    clear: bool
+    cases: tuple[CaseView, ...]
+    set_aside: tuple[CaseView, ...] = ()
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A submission without any match, and what names it a year later."""
+
+    label: str
+    sha256: str
+    duration: str
+    gap: str
+
+
+def check_view(result: CheckResult, shelf: Shelf) -> dict[str, Any]:
+    """Return the variables of the template of a check.
+
+    Raises
+    ------
+    ResultError
+        If a pair names a track that the result does not list.
+    """
+    place = {track.id: i for i, track in enumerate(result.submissions)}
+    rows = sorted(pairs_with_tracks(result), key=lambda row: (place[row[1].id], *case_order(row)))
+    cases = [
+        case_view(number, row, sides=("submission", "track"))
+        for number, row in enumerate(rows, start=1)
+    ]
+    of_submission: dict[str, list[tuple[Row, CaseView]]] = {id_: [] for id_ in place}
+    for row, case in zip(rows, cases, strict=True):
+        of_submission[row[1].id].append((row, case))
+    submissions = [_submission(track, of_submission[track.id]) for track in result.submissions]
+    clear = [
+        track
+        for track, view in zip(result.submissions, submissions, strict=True)
+        if view.clear and result.n_pairs_compared
+    ]
+    first = sorted(range(len(rows)), key=lambda i: (not cases[i].flagged, i))
+    return {
+        "submissions": submissions,
+        "cases": cases,
+        "cases_data": cases_data(result, rows, cases, shelf) if rows else None,
+        **dossier_view([rows[i] for i in first], [cases[i] for i in first], shelf),
+        "side_names": ("A, the submission", "B, of the catalogue"),
+        "certified": [_certified(track) for track in clear],
+        "certificate": _certificate(result) if clear else (),
+    }
+
+
+def _submission(track: Track, found: Sequence[tuple[Row, CaseView]]) -> SubmissionView:
+    cases = [case for row, case in found if not is_set_aside(row[0])]
+    set_aside = [case for row, case in found if is_set_aside(row[0])]
+    n_flagged = sum(case.flagged for case in cases)
+    return SubmissionView(
+        track=track_view(track),
+        verdict=submission_verdict(track, n_flagged, len(set_aside)),
+        flagged=n_flagged > 0,
+        clear=not n_flagged and not set_aside and not track.silent,
+        cases=tuple(cases),
+        set_aside=tuple(set_aside),
+    )
+
+
+def _certified(track: Track) -> Certified:
+    return Certified(
+        track_view(track).label,
+        track.sha256,
+        show_duration(track.duration_s),
+        comparison_gaps(track),
+    )
+
+
+def _certificate(result: CheckResult) -> Mapping[str, str]:
+    use, made = result.threshold, result.provenance
+    n_gaps = sum(bool(comparison_gaps(track)) for track in result.submissions)
+    return {
+        "Compared with": show_count(result.n_tracks, "track"),
+        "Comparisons": f"{show_compared(result)}, {show_search(result)}",
+        "Date": made.created,
+        "Threshold": f"{show_score(use.threshold)}, from {use.source}",
+        "False alarm rate": false_alarm_rate(use),
+        "Expected false alarms": false_pairs(use, result.n_pairs_compared),
+        "Files not examined": show_count(len(result.skipped), "file"),
+        "Submissions not, or not wholly, compared": f"{n_gaps:,}",
+        "Version": f"audit {made.version}",
+        "Extractor, weights": f"{made.extractor}, {made.weights_id}",
+    }

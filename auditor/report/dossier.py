@@ -1,0 +1,84 @@
+"""The dossier: the first cases in full, for readers without scripts and for print.
+
+The media of the other cases stand in the page as well, inert, for the page's dialog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from auditor.catalogue_decisions import MAX_BY, MAX_NOTE
+from auditor.evidence_words import UNHEARD_MEANING, VERDICT_MEANINGS
+from auditor.records import DECISIONS, Detection
+from auditor.report.cases import CaseView, MediaView, Row, Shelf, blank_case, with_media
+
+N_DOSSIER = 50
+"""Cases in full in the HTML itself."""
+
+_KEYS = {"confirmed": "c", "false-alarm": "d"}
+_FIRST = ("confirmed", "false-alarm")
+KINDS = tuple(
+    (kind, kind.replace("-", " ").capitalize(), _KEYS.get(kind, ""))
+    for kind in (*_FIRST, *(kind for kind in DECISIONS if kind not in _FIRST))
+)
+"""What can be decided in the page: kind, what the button says, key."""
+
+
+def dossier_view(rows: Sequence[Row], cases: Sequence[CaseView], shelf: Shelf) -> dict[str, Any]:
+    """Return the cases in full, and the media of those that are not.
+
+    Parameters
+    ----------
+    rows : sequence of (Pair, Track, Track)
+    cases : sequence of CaseView
+        The same pairs in the same order, what is to be decided first.
+    shelf : Shelf
+    """
+    dossier = [
+        with_media(case, row, shelf)
+        for case, row in zip(cases[:N_DOSSIER], rows[:N_DOSSIER], strict=True)
+    ]
+    seen = {case.pair_id for case in dossier}
+    further: dict[str, MediaView] = {}
+    for pair, _, _ in rows[N_DOSSIER:]:
+        media = shelf.pair(pair.pair_id)
+        if pair.pair_id not in seen and (media.clips or media.matrix):
+            further[pair.pair_id] = media
+    return {
+        "dossier": dossier,
+        "dossier_numbers": {case.number for case in dossier},
+        "further_media": list(further.items()),
+        "blank": blank_case(),
+        "kinds": KINDS,
+        "max_note": MAX_NOTE,
+        "max_by": MAX_BY,
+        "verdict_meanings": [(name.capitalize(), said) for name, said in _meanings(cases)],
+    }
+
+
+def detection_view(detection: Sequence[Detection]) -> list[tuple[str, str, str, str]]:
+    """Return alteration, share found, its 95 % interval, and counts, as text; – if not measured."""
+    rows = []
+    for kind in detection:
+        if not kind.n_copies:
+            rows.append((kind.alteration, "not measured", "–", "–"))
+            continue
+        share = kind.n_found / kind.n_copies
+        interval = f"{_per_cent(kind.low)}–{_per_cent(kind.high)} %"
+        found = f"{kind.n_found:,} of {kind.n_copies:,}"
+        rows.append((kind.alteration, f"{_per_cent(share)} %", interval, found))
+    return rows
+
+
+def _per_cent(share: float) -> str:
+    text = f"{100.0 * share:.1f}"
+    return text.removesuffix(".0")
+
+
+def _meanings(cases: Sequence[CaseView]) -> list[tuple[str, str]]:
+    """Return the meaning of every verdict; of a high score only where a case has no verdict."""
+    meanings = list(VERDICT_MEANINGS.items())
+    if any(case.verdict == "high score" for case in cases):
+        meanings.append(("high score", UNHEARD_MEANING))
+    return meanings

@@ -1,0 +1,101 @@
+"""What the template of a scan is given: cases, clusters, histogram, tracks not wholly compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.records import Cluster, Pair, ScanResult, Track
+from auditor.report import chart
+from auditor.report.case_data import cases_data
+from auditor.report.cases import Shelf, case_order, case_view
+from auditor.report.dossier import dossier_view
+from auditor.report.rows import TrackView, track_view
+from auditor.wording import (
+    comparison_gaps,
+    count_set_aside,
+    find_track,
+    is_set_aside,
+    not_wholly_compared,
+    pairs_with_tracks,
+    show_count,
+    show_score,
+)
+
+N_STATIC_PAIRS = 200
+"""Pairs in the HTML itself, for readers without scripts; the others are in the JSON block."""
+
+N_OPEN = 12
+"""Clusters shown at once, and tracks of one cluster; the others unfold."""
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """One cluster with its tracks; ``original`` is the label of the suggested one, or empty."""
+
+    n_tracks: str
+    highest_score: str
+    tracks: tuple[tuple[TrackView, bool], ...]
+    original: str
+    why: str
+
+
+def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
+    """Return the variables of the template of a scan.
+
+    Raises
+    ------
+    ResultError
+        If a pair or cluster names a track that the result does not list, or the histogram is
+        not consistent.
+    """
+    listed = {track.id: track for track in result.tracks}
+    clusters = [_cluster(cluster, listed) for cluster in result.clusters]
+    numbers = {
+        track_id: number
+        for number, cluster in enumerate(result.clusters, start=1)
+        for track_id in cluster.tracks
+    }
+    rows = sorted(pairs_with_tracks(result), key=case_order)
+    cases = [
+        case_view(number, row, sides=("A", "B"), cluster=_shared_cluster(row[0], numbers))
+        for number, row in enumerate(rows, start=1)
+    ]
+    n_open = sum(not is_set_aside(pair) for pair, _, _ in rows)
+    filled = chart.bins(result.histogram)
+    threshold = result.threshold.threshold
+    return {
+        "cases": cases[: min(n_open, N_STATIC_PAIRS)],
+        "n_cases": n_open,
+        "set_aside": cases[n_open : n_open + N_STATIC_PAIRS],
+        "set_aside_count": count_set_aside(result.pairs),
+        "n_set_aside": len(cases) - n_open,
+        "cases_data": cases_data(result, rows, cases, shelf) if rows else None,
+        **dossier_view(rows, cases, shelf),
+        "side_names": ("Track A", "Track B"),
+        "clusters": clusters,
+        "n_open": N_OPEN,
+        "gaps": [
+            (track_view(track), comparison_gaps(track))
+            for track in not_wholly_compared(result.tracks)
+        ],
+        "charts": [chart.draw(filled, threshold, width=w) for w in (1040, 350)] if filled else [],
+        "bins": [(show_score(low), show_score(high), f"{n:,}") for low, high, n in filled],
+    }
+
+
+def _shared_cluster(pair: Pair, numbers: dict[str, int]) -> int:
+    number = numbers.get(pair.a, 0)
+    return number if number == numbers.get(pair.b, 0) else 0
+
+
+def _cluster(cluster: Cluster, listed: dict[str, Track]) -> ClusterView:
+    tracks = [find_track(listed, track_id) for track_id in cluster.tracks]
+    original = find_track(listed, cluster.original) if cluster.original else None
+    return ClusterView(
+        n_tracks=show_count(len(tracks), "track"),
+        highest_score=show_score(cluster.highest_score),
+        tracks=tuple((track_view(track), track is original) for track in tracks),
+        original=track_view(original).label if original else "",
+        why=cluster.original_why,
+    )

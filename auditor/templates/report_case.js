@@ -1,0 +1,231 @@
+// The dialog of one case: filled from the data, one at a time.
+
+const caseView = (() => {
+  const dialog = byId("case");
+  const body = byId("case-body");
+  const audios = { a: byId("audio-a"), b: byId("audio-b") };
+  const buttons = { a: byId("play-a"), b: byId("play-b"), both: byId("play-both") };
+  let current = -1;
+  let selected = 0;
+  let media = null;
+  let moveHeads = () => {};
+
+  const pair = () => data.pairs[current];
+  const order = () => {
+    const shown = pairTable ? pairTable.order() : [];
+    return shown.includes(current) ? shown : data.pairs.map((_, i) => i);
+  };
+
+  const sound = makeSound(audios, () => {
+    const { mode, side, a, b } = sound?.state() ?? { mode: "", side: "", a: null, b: null };
+    for (const [name, button] of Object.entries(buttons)) {
+      button.setAttribute("aria-pressed", String(mode === name && side !== ""));
+    }
+    byId("playing").textContent = side ? `${side.toUpperCase()} plays` : "";
+    moveHeads(a, b);
+  });
+
+  const select = (i) => {
+    selected = i;
+    const range = (pair().ranges || [])[i] || null;
+    const found = { a: media.clip(i, "a"), b: media.clip(i, "b") };
+    sound.load(range, found);
+    for (const side of ["a", "b"]) {
+      const clip = found[side];
+      audios[side].hidden = !clip;
+      put(dialog, `clip-${side}`, clip
+        ? `${side.toUpperCase()} ${clock(Number(clip.dataset.start))}–${clock(Number(clip.dataset.end))}`
+        : `${side.toUpperCase()}: no clip of this range`);
+      buttons[side].disabled = !clip;
+    }
+    buttons.both.disabled = !(found.a && found.b);
+    for (const row of field(dialog, "ranges").rows) {
+      row.classList.toggle("selected", Number(row.dataset.range) === i);
+    }
+  };
+  const playRange = (i, side) => {
+    select(i);
+    sound.play(sound.has(side) ? side : "b");
+  };
+
+  const rangeRow = (range, i) => {
+    const row = make("tr");
+    row.dataset.range = i;
+    const head = make("th");
+    head.scope = "row";
+    const button = make("button", `number r${i % N_COLOURS}`, String(i + 1));
+    button.type = "button";
+    button.setAttribute("aria-label", `Play range ${i + 1}`);
+    button.addEventListener("click", () => playRange(i, "a"));
+    head.append(button);
+    const cells = [range[IN_A], range[IN_B], range[CHANGED] || "neither tempo nor pitch"];
+    row.append(head, ...cells.map((text) => make("td", "", text)));
+    return row;
+  };
+
+  const fillFile = (side) => {
+    const link = trackOf(pair(), side)[LINK];
+    const cell = field(dialog, `file-${side}`);
+    cell.replaceChildren();
+    if (!link) return;
+    const anchor = make("a", "", `open ${side.toUpperCase()}`);
+    const range = (pair().ranges || [])[0];
+    const at = range ? `#t=${side === "a" ? range[A_START] : range[B_START]}` : "";
+    anchor.setAttribute("href", link + at);
+    anchor.target = "_blank";
+    anchor.rel = "noreferrer";
+    cell.append(anchor);
+  };
+
+  const noClips = (ranges) => {
+    if (media.hasClips || !ranges.length) return "";
+    const at = `Listen to A at ${clock(ranges[0][A_START])} and to B at ${clock(ranges[0][B_START])}`;
+    return `This report holds no clips of this pair. ${at}, in the files below.`;
+  };
+
+  const fillMatrix = () => {
+    const figure = field(dialog, "matrix");
+    const image = field(figure, "matrix-image");
+    figure.hidden = !media.matrix;
+    if (!media.matrix) { image.removeAttribute("href"); return; }
+    image.setAttribute("href", media.matrix.getAttribute("href"));
+    const seconds = [media.matrix.dataset.a, media.matrix.dataset.b].map(Number);
+    put(figure, "matrix-a", clock(seconds[0]));
+    put(figure, "matrix-b", clock(seconds[1]));
+    drawMatrixLines(field(figure, "matrix-lines"), pair(), ...seconds);
+  };
+
+  const fillDecision = () => {
+    const { kind, note, here } = decisions.of(pair());
+    for (const button of byId("kinds").children) {
+      button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
+      if (button.dataset.kind === "undo") button.hidden = !kind;
+    }
+    if (document.activeElement !== byId("note")) byId("note").value = note;
+    const said = kind ? `Decided: ${kind}` : "Not decided yet";
+    put(dialog, "decided", `${said}${here ? ", in this page" : ""}.`);
+  };
+
+  const fill = () => {
+    const one = pair();
+    const ranges = one.ranges || [];
+    const [a, b] = ["a", "b"].map((side) => trackOf(one, side));
+    const places = order();
+    const place = places.indexOf(current);
+    media = mediaOf(one);
+    const name = one.id ? ` · pair ${one.id}` : "";
+    put(dialog, "number", `Case ${current + 1}, ${place + 1} of ${places.length.toLocaleString("en")}${name}`);
+    byId("case-previous").disabled = place === 0;
+    byId("case-next").disabled = place === places.length - 1;
+    put(dialog, "title", capital(one.verdict));
+    put(dialog, "name-a", a[LABEL]);
+    put(dialog, "name-b", b[LABEL]);
+    put(dialog, "said", one.said);
+    put(dialog, "meaning", `Score ${one.score}: ${one.meaning}.`);
+    field(dialog, "badges").replaceChildren(...badgesOf(one));
+    const drawn = ranges.length > 0 || a[PEAKS] !== "" || b[PEAKS] !== "";
+    field(dialog, "map-box").hidden = !drawn;
+    for (const [side, track] of [["a", a], ["b", b]]) {
+      put(dialog, `map-${side}`, track[LABEL]);
+      put(dialog, `end-${side}`, clock(track[DURATION]));
+      track[VALUES].forEach((value, i) => {
+        dialog.querySelector(`[data-${side}="${i}"]`).textContent = value;
+      });
+      fillFile(side);
+    }
+    field(dialog, "files").hidden = !a[LINK] && !b[LINK];
+    moveHeads = drawMap(field(dialog, "map"), one, playRange);
+    field(dialog, "ranges").replaceChildren(...ranges.map(rangeRow));
+    field(dialog, "ranges-box").hidden = !ranges.length;
+    field(dialog, "players").hidden = !media.hasClips;
+    const hint = noClips(ranges);
+    put(dialog, "no-clips", hint);
+    field(dialog, "no-clips").hidden = !hint;
+    const hasSound = drawn || media.hasClips;
+    byId("case-listen").parentElement.hidden = !hasSound;
+    fillMatrix();
+    const values = field(dialog, "facts-list").querySelectorAll("dd");
+    values.forEach((value, i) => { value.textContent = one.facts ? one.facts[i] : "–"; });
+    field(dialog, "evidence").hidden = !one.facts && !media.matrix;
+    select(0);
+    fillDecision();
+  };
+
+  const open = (i) => {
+    if (!data.pairs[i]) return;
+    current = i;
+    if (!dialog.open) dialog.showModal();
+    fill();
+    body.scrollTop = 0;
+    body.focus({ preventScroll: true });
+    setHash(`#case-${i + 1}`);
+  };
+  const step = (by) => {
+    const places = order();
+    const next = places[places.indexOf(current) + by];
+    if (next !== undefined) open(next);
+  };
+  const setHash = (hash) => {
+    try { window.history.replaceState(null, "", hash); } catch { /* a copy that has no address */ }
+  };
+  const decide = (kind) => {
+    // Pressing what is decided already keeps the note that is there.
+    decisions.set(pair(), kind, byId("note").value.trim());
+    fillDecision();
+    field(dialog, "badges").replaceChildren(...badgesOf(pair()));
+  };
+
+  byId("case-previous").addEventListener("click", () => step(-1));
+  byId("case-next").addEventListener("click", () => step(1));
+  byId("case-close").addEventListener("click", () => dialog.close());
+  byId("case-keys").addEventListener("click", () => toggleKeys());
+  const toggleKeys = () => {
+    byId("keys").hidden = !byId("keys").hidden;
+    byId("case-keys").setAttribute("aria-expanded", String(!byId("keys").hidden));
+    body.scrollTop = 0;
+  };
+  dialog.addEventListener("close", () => {
+    sound.stop();
+    setHash("#pairs");
+    document.querySelector(`[data-open="${current}"]`)?.focus();
+  });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  buttons.a.addEventListener("click", () => sound.play("a"));
+  buttons.b.addEventListener("click", () => sound.play("b"));
+  buttons.both.addEventListener("click", () => sound.alternate());
+  byId("kinds").addEventListener("click", (event) => {
+    const button = event.target.closest("[data-kind]");
+    if (button) decide(button.dataset.kind);
+  });
+  byId("note").addEventListener("change", () => {
+    const { kind } = decisions.of(pair());
+    if (kind) decide(kind);
+  });
+
+  const keys = {
+    j: () => step(1),
+    k: () => step(-1),
+    1: () => sound.play("a"),
+    2: () => sound.play("b"),
+    3: () => sound.alternate(),
+    b: () => sound.alternate(),
+    c: () => decide("confirmed"),
+    d: () => decide("false-alarm"),
+    "?": toggleKeys,
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, textarea, select")) return;
+    if (!dialog.open) {
+      if (event.key === "j" && data.pairs.length) open(pairTable?.order()[0] ?? 0);
+      return;
+    }
+    if (event.key === " " && !event.target.closest("button, a, audio, summary")) {
+      event.preventDefault();
+      sound.stop();
+    }
+    const act = keys[event.key];
+    if (act) { event.preventDefault(); act(); }
+  });
+  return { open };
+})();

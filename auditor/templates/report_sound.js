@@ -1,0 +1,134 @@
+// The two players of a case: A, B, or both in turn from the same musical moment.
+// A moment is kept in seconds of track A; B's is reached through the tempo of the range.
+
+const SWAP_S = 3;
+const END_S = 0.15;
+
+// Clips and matrix of a pair stand in the page as elements.
+const mediaOf = (pair) => {
+  const holder = pair.id && document.querySelector(`[data-media="${CSS.escape(pair.id)}"]`);
+  const root = holder ? holder.content ?? holder : null;
+  const clips = root ? [...root.querySelectorAll("audio")] : [];
+  return {
+    clip: (range, side) =>
+      clips.find((clip) => Number(clip.dataset.range) === range && clip.dataset.side === side),
+    hasClips: clips.length > 0,
+    matrix: root?.querySelector('image[data-f="matrix-image"][href]') ?? null,
+    root,
+  };
+};
+
+const toBlob = (source) => {
+  const comma = source.indexOf(",");
+  const bytes = Uint8Array.from(atob(source.slice(comma + 1)), (c) => c.charCodeAt(0));
+  return new Blob([bytes], { type: source.slice("data:".length, comma).replace(/;base64$/, "") });
+};
+
+const makeSound = (audios, onChange) => {
+  const clips = { a: null, b: null };
+  let range = null;
+  let mode = "";
+  let swapAt = 0;
+  let moment = 0;
+
+  const other = (side) => (side === "a" ? "b" : "a");
+  const toTime = (side, at) =>
+    side === "a" ? at : range[B_START] + (at - range[A_START]) * range[TEMPO];
+  const fromTime = (side, time) =>
+    side === "a" ? time : range[A_START] + (time - range[B_START]) / range[TEMPO];
+  const sounding = () => ["a", "b"].find((side) => !audios[side].paused) ?? "";
+  const remember = () => {
+    const side = sounding();
+    if (side) moment = fromTime(side, clips[side].start + audios[side].currentTime);
+  };
+  const left = (side) => clips[side].end - toTime(side, moment);
+
+  const stop = () => {
+    mode = "";
+    remember();
+    audios.a.pause();
+    audios.b.pause();
+    onChange();
+  };
+  const start = (side) => {
+    remember();
+    audios[other(side)].pause();
+    if (left(side) < END_S || toTime(side, moment) < clips[side].start) {
+      moment = fromTime(side, clips[side].start);
+    }
+    audios[side].currentTime = Math.max(0, toTime(side, moment) - clips[side].start);
+    audios[side].play().catch(() => stop());
+  };
+  const play = (side) => {
+    if (!clips[side]) return;
+    if (mode === side && sounding() === side) { stop(); return; }
+    mode = side;
+    start(side);
+    onChange();
+  };
+  const alternate = () => {
+    if (!clips.a || !clips.b) return;
+    if (mode === "both" && sounding()) { stop(); return; }
+    mode = "both";
+    remember();
+    const first = Math.max(...["a", "b"].map((side) => fromTime(side, clips[side].start)));
+    if (moment < first || Math.min(left("a"), left("b")) < END_S) moment = first;
+    swapAt = moment + SWAP_S;
+    start("a");
+    onChange();
+  };
+  window.setInterval(() => {
+    if (mode !== "both" || !sounding()) return;
+    remember();
+    const side = sounding();
+    if (Math.min(left("a"), left("b")) < END_S) stop();
+    else if (moment >= swapAt) {
+      swapAt = moment + SWAP_S;
+      start(other(side));
+      onChange();
+    }
+  }, 50);
+
+  for (const side of ["a", "b"]) {
+    audios[side].addEventListener("play", () => {
+      audios[other(side)].pause();
+      if (mode !== "both") mode = side;
+      onChange();
+    });
+    for (const name of ["pause", "ended"]) {
+      audios[side].addEventListener(name, () => {
+        if (mode === side) mode = "";
+        onChange();
+      });
+    }
+    audios[side].addEventListener("timeupdate", () => { remember(); onChange(); });
+  }
+
+  const load = (newRange, found) => {
+    stop();
+    range = newRange;
+    moment = range ? range[A_START] : 0;
+    for (const side of ["a", "b"]) {
+      if (audios[side].src) URL.revokeObjectURL(audios[side].src);
+      audios[side].removeAttribute("src");
+      const clip = found[side];
+      clips[side] = clip
+        ? { start: Number(clip.dataset.start), end: Number(clip.dataset.end) }
+        : null;
+      if (clip) audios[side].src = URL.createObjectURL(toBlob(clip.getAttribute("src")));
+      audios[side].load();
+    }
+    onChange();
+  };
+
+  return {
+    play, alternate, stop, load,
+    state: () => ({
+      mode,
+      side: sounding(),
+      a: range && sounding() ? toTime("a", moment) : null,
+      b: range && sounding() ? toTime("b", moment) : null,
+    }),
+    has: (side) => clips[side] !== null,
+  };
+};
