@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from auditor.records import Evidence, MatchedRange
 
-GAIN, CHANCE = 1.0, 0.25
+GAIN, CHANCE = 0.5, 0.15
 """Chosen on the validation music (docs/calibration.md)."""
 
 CONFIRM_FROM = 0.15
@@ -38,7 +38,7 @@ def range_score(found: MatchedRange) -> float:
     Examples
     --------
     >>> range_score(MatchedRange(0.0, 9.0, 0.0, 9.0, 1.0, 0.3, 0.0, 0.0, correlation=0.75))
-    0.8
+    0.6
     """
     beyond = max(0.0, (found.correlation or 0.0) - CHANCE)
     return min(1.0, found.score + GAIN * beyond)

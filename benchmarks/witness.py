@@ -41,8 +41,9 @@ from auditor.embed import embed_waveform
 from auditor.errors import AudioError
 from auditor.extractor import Extractor, load_extractor
 from auditor.metrics import wilson_interval
-from auditor.pitch import PitchMatch, match_frames, waveform_frames
+from auditor.pitch import match_range
 from auditor.records import Evidence, MatchedRange
+from auditor.spectrum import waveform_spectrum
 from auditor.training_set import group_tracks, read_same_list
 from auditor.walk import hash_file
 from auditor.witness import WitnessConfig, WitnessTrack, compare_tracks, prepare_track
@@ -126,6 +127,10 @@ class Bench:
         if kind in MADE_HERE:
             return make_copy(self, kind, row)[0]
         return load_waveform(self.wav(kind, row))
+
+    def spectrum(self, kind: str, row: int) -> np.ndarray:
+        """Return its spectrum."""
+        return waveform_spectrum(self.waveform(kind, row))
 
     def compare(self, a: WitnessTrack, b: WitnessTrack) -> Evidence:
         """Return the evidence."""
@@ -242,8 +247,7 @@ def measure_kind(bench: Bench, kind: str, rows: list[int], *, pitch: bool) -> di
             errors.append(error)
             tempos.append(abs(found.tempo / truth.tempo - 1.0))
             if pitch:
-                waveforms = bench.waveform(kind, row), bench.waveform(ORIGINAL, row)
-                match = match_range(bench, found, waveforms)
+                match = match_range(found, *(bench.spectrum(k, row) for k in (kind, ORIGINAL)))
                 exact = found.tempo if match is None else match.tempo
                 exact_tempos.append(abs(exact / truth.tempo - 1.0))
                 semitones = np.nan if match is None else match.semitones
@@ -261,22 +265,6 @@ def measure_kind(bench: Bench, kind: str, rows: list[int], *, pitch: bool) -> di
         "exact_tempo_errors": exact_tempos,
         "pitch_errors": [float(p) for p in pitches],
     }
-
-
-def match_range(
-    bench: Bench, found: MatchedRange, waveforms: tuple[np.ndarray, np.ndarray]
-) -> PitchMatch | None:
-    """Return pitch and exact tempo of a range, measured in its middle 30 s."""
-    length_s = min(30.0, found.a_end_s - found.a_start_s)
-    skip_s = 0.5 * (found.a_end_s - found.a_start_s - length_s)
-    frames = []
-    for waveform, start_s, n_s in (
-        (waveforms[0], found.a_start_s + skip_s, length_s),
-        (waveforms[1], found.b_start_s + found.tempo * skip_s, length_s * found.tempo),
-    ):
-        first = round(start_s * SAMPLE_RATE_HZ)
-        frames.append(waveform_frames(waveform[first : first + round(n_s * SAMPLE_RATE_HZ)]))
-    return match_frames(frames[0], frames[1], tempo=found.tempo)
 
 
 def impostor_scores(bench: Bench, groups: np.ndarray, n_pairs: int) -> np.ndarray:

@@ -26,6 +26,7 @@ from small_audit import (
 import auditor
 import auditor.audit
 import auditor.ingest
+import auditor.search
 import auditor.submissions
 from auditor.audit import Options, check, scan
 from auditor.encode import write_audio
@@ -215,10 +216,9 @@ def test_scan_refuses_before_it_decodes(tmp_path, weights, library, monkeypatch)
 def test_more_pairs_than_a_report_can_hold_are_refused(workspace, monkeypatch, how):
     embeddings = np.eye(1, 32, dtype=np.float32).repeat(40, 0)
     ids = [f"t{i:02}" for i in range(40)]
-    monkeypatch.setattr(auditor.audit, "MAX_PAIRS", 700)
-    use = ThresholdUse(0.5, "by hand")
+    monkeypatch.setattr(auditor.search, "MAX_PAIRS", 700)
     with pytest.raises(UsageError, match=r"more than 700 pairs score 0\.5 .* --threshold 0\.75"):
-        auditor.audit._all_pairs(workspace, ids, embeddings, use, how)
+        auditor.search.similar_pairs(workspace, ids, embeddings, threshold=0.5, search=how.search)
 
 
 def test_a_budget_becomes_the_threshold_for_this_number_of_comparisons(workspace, tmp_path):
@@ -251,9 +251,9 @@ def test_a_scan_of_music_unlike_the_calibration_is_told(workspace, monkeypatch):
     ids = [f"t{i:02}" for i in range(40)]
     options = Options(threshold=0.97)
     use = ThresholdUse(0.97, "by hand", note="As before.")
-    histogram = auditor.audit._all_pairs(
-        workspace, ids, embeddings.astype(np.float32), use, options
-    )[3].histogram
+    histogram = auditor.search.similar_pairs(
+        workspace, ids, embeddings.astype(np.float32), threshold=0.97, search="exact"
+    ).histogram
     folder = workspace.directory
     calibrate_by_hand(folder, workspace.weights_id, threshold=0.6)
     said = auditor.audit._compare_music(workspace, options, use, histogram).note

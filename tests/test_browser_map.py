@@ -43,7 +43,10 @@ PLAY = """async (player) => {
 }"""
 COLOURED = """() => {
   const canvas = document.getElementById("canvas");
-  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  const copy = new OffscreenCanvas(canvas.width, canvas.height);
+  const pen = copy.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(canvas, 0, 0);
+  const pixels = pen.getImageData(0, 0, canvas.width, canvas.height).data;
   let n = 0;
   for (let i = 3; i < pixels.length; i += 4) n += pixels[i] > 127 ? 1 : 0;
   return n;

@@ -46,9 +46,9 @@ def catalogued(tmp_path_factory):
 )
 def test_the_tracks_below_a_folder_are_found_by_any_of_its_names(catalogued, root, names):
     folder, workspace = catalogued
-    paths, hashes, embeddings = calibrate._below(workspace, [folder / root])
+    ids, paths, hashes = calibrate._below(workspace, [folder / root])
     assert paths == [str(folder / name) for name in names]
-    assert len(hashes) == len(embeddings) == len(names)
+    assert len(hashes) == len(ids) == len(names)
 
 
 @pytest.fixture(scope="module")

@@ -170,11 +170,11 @@ def luminance(colour: str) -> float:
 
 def test_every_colour_stands_out_from_its_ground():
     html = render_map(make_atlas(), "/")
-    found = re.findall(r"--(c\d): (#\w{6});", html)
-    assert len(found) == 20
-    light, dark = dict(found[:10]), dict(found[10:])
+    found = re.findall(r"--(c\d|rest|unknown): (#\w{6});", html)
+    assert len(found) == 24
+    light, dark = dict(found[:12]), dict(found[12:])
     for ground, colours in (("#ffffff", light), ("#1b1b1f", dark)):
-        assert len(colours) == 10
+        assert len(colours) == 12
         for colour in colours.values():
             low, high = sorted((luminance(colour), luminance(ground)))
             assert (high + 0.05) / (low + 0.05) >= 3.0, (colour, ground)

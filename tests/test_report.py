@@ -107,7 +107,10 @@ def make_check() -> CheckResult:
 
 
 def make_recommend() -> RecommendResult:
-    answers = (Recommended(make_track("b"), 0.8, "a"), Recommended(make_track("c", sha256="cd" * 32), -0.25))
+    answers = (
+        Recommended(make_track("b"), 0.8, "a"),
+        Recommended(make_track("c", sha256="cd" * 32), -0.25),
+    )
     return RecommendResult({"like": ("a",), "dislike": ()}, answers, 3, PROVENANCE, notes=("one",))
 
 

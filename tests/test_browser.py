@@ -1,0 +1,442 @@
+"""The scan and check reports in a real browser: sorted, heard, decided, exported, and safe."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_catalogue import make_workspace, open_workspace_file
+from small_report import (
+    HOSTILE,
+    make_check,
+    make_large_scan,
+    make_media,
+    make_pair,
+    make_scan,
+    make_tracks,
+)
+from typer.testing import CliRunner
+
+from auditor.cli import app
+from auditor.records import Result
+from auditor.report import write_report
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+ALTERED, SHARED, IDENTICAL, ALIKE = range(4)
+MAX_OPEN_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM:
+        pytest.skip("no chromium is installed")
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Return a function that opens a page, and fails afterwards if it complained or fetched."""
+    said: list[str] = []
+    fetched: list[str] = []
+    contexts = []
+
+    def judge(route: Any) -> None:
+        if route.request.is_navigation_request():
+            route.continue_()
+        else:
+            fetched.append(route.request.url)
+            route.abort()
+
+    def open_it(path: Path, *, address: str = "", **how: object) -> Any:
+        context = browser.new_context(**{"viewport": WIDE, **how})
+        contexts.append(context)
+        context.route(lambda url: not url.startswith(("data:", "blob:")), judge)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(path.as_uri() + address)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert fetched == []
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a report, with media unless told otherwise."""
+
+    def write(result: Result, *, media: bool = True) -> Path:
+        return write_report(result, tmp_path / "r.html", make_media(result) if media else None)[0]
+
+    return write
+
+
+def shown_cases(page: Any) -> list[str]:
+    return page.locator("#pairs-table [data-open]").all_inner_texts()
+
+
+def open_case(page: Any, place: int) -> Any:
+    page.locator(f'[data-open="{place}"]').first.click()
+    dialog = page.locator("#case")
+    dialog.wait_for(state="visible")
+    return dialog
+
+
+def playing(page: Any, side: str, at_least_s: float = 0.3) -> float:
+    """Wait until a player is heard, and return its place in seconds."""
+    page.wait_for_function(
+        "([id, s]) => { const a = document.getElementById(id);"
+        " return !a.paused && !a.error && a.currentTime > s; }",
+        arg=[f"audio-{side}", at_least_s],
+    )
+    return page.evaluate(f"document.getElementById('audio-{side}').currentTime")
+
+
+def paused(page: Any, side: str) -> bool:
+    return page.evaluate(f"document.getElementById('audio-{side}').paused")
+
+
+# The table.
+
+
+def test_rows_are_sorted_filtered_and_searched(open_page, report):
+    page = open_page(report(make_scan()))
+    assert shown_cases(page) == ["Case 1", "Case 2", "Case 3", "Case 4"]
+    page.get_by_role("button", name="Score").click()
+    page.get_by_role("button", name="Score").click()
+    assert shown_cases(page) == ["Case 4", "Case 3", "Case 2", "Case 1"]
+    head = page.locator('th[data-sort="score"]')
+    assert head.get_attribute("aria-sort") == "ascending"
+    page.get_by_label("Verdict", exact=True).select_option("shared excerpt")
+    assert shown_cases(page) == ["Case 2"]
+    page.get_by_label("Verdict", exact=True).select_option("")
+    page.get_by_label("Artist").fill("koala")
+    assert shown_cases(page) == ["Case 3", "Case 2"]
+    page.get_by_label("Artist").fill("")
+    page.get_by_label("Search").fill("t00006 title")
+    assert shown_cases(page) == ["Case 4"]
+    page.get_by_label("Search").fill("nowhere")
+    assert page.locator("#shown").inner_text() == "No pair fits the filter (4 in all)"
+    page.get_by_label("Search").fill("")
+    page.get_by_role("button", name="Show its pairs").nth(1).click()
+    assert page.get_by_label("Cluster", exact=True).input_value() == "2"
+    assert shown_cases(page) == ["Case 2"]
+
+
+def test_5000_pairs_open_in_a_second_and_turn_pages(open_page, report):
+    path = report(make_large_scan(5000), media=False)
+    page = open_page(path)
+    seconds = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd / 1000")
+    assert page.locator("#shown").inner_text() == "1–50 of 5,000"
+    page.get_by_label("Search").fill("t09998")
+    assert shown_cases(page) == ["Case 5000"]
+    page.get_by_label("Search").fill("")
+    page.locator("#next").click()
+    assert page.locator("#shown").inner_text() == "51–100 of 5,000"
+    dialog = open_case(page, 50)
+    assert dialog.locator("h2").inner_text() == "Shared excerpt"
+    assert seconds < MAX_OPEN_S
+
+
+# The case.
+
+
+def test_a_case_says_what_was_copied_and_how(open_page, report):
+    page = open_page(report(make_scan()))
+    dialog = open_case(page, ALTERED)
+    assert dialog.locator("h2").inner_text() == "Altered recording"
+    said = "A is 4.0 % faster and 0.7 semitones higher than B, and begins at 0:12 of B."
+    assert said in dialog.inner_text()
+    assert "unrelated pairs score this high 1 in 3.2 million times" in dialog.inner_text()
+    assert HOSTILE in dialog.inner_text()
+    assert "Matched share of A" in dialog.inner_text()
+    for name in ("map", "matrix-image"):
+        box = dialog.locator(f'[data-f="{name}"]').bounding_box()
+        assert box["width"] > 200
+        assert box["height"] > 100
+    assert dialog.locator(".map .range rect").count() == 2
+    assert dialog.locator('[data-f="matrix-lines"] line').count() == 1
+    assert dialog.get_by_role("link", name="open A").get_attribute("href") == "music/0.mp3#t=0"
+
+
+def test_clips_play_and_a_range_jumps_to_its_clip(open_page, report):
+    page = open_page(report(make_scan()))
+    dialog = open_case(page, SHARED)
+    dialog.get_by_role("button", name="Play A").click()
+    place_s = playing(page, "a")
+    assert playing(page, "a", place_s) > place_s
+    assert page.evaluate("document.getElementById('audio-a').duration") == pytest.approx(5, abs=0.2)
+    dialog.locator('.range[data-range="1"] rect').nth(1).click()
+    playing(page, "b")
+    assert paused(page, "a")
+    assert dialog.locator('[data-f="clip-b"]').inner_text() == "B 0:20–0:25"
+    assert dialog.locator(".ranges .selected td").first.inner_text() == "2:20–2:29"
+    dialog.get_by_role("button", name="Play range 3").click()
+    playing(page, "a")
+    assert dialog.locator('[data-f="clip-a"]').inner_text() == "A 0:10–0:15"
+    assert dialog.locator(".playhead").first.get_attribute("visibility") == "visible"
+
+
+def test_both_play_in_turn_from_the_same_musical_moment(open_page, report):
+    page = open_page(report(make_scan()))
+    open_case(page, ALTERED)
+    page.keyboard.press("3")
+    playing(page, "a")
+    page.wait_for_function(
+        "() => document.getElementById('audio-a').paused"
+        " && !document.getElementById('audio-b').paused"
+    )
+    a_s, b_s = page.evaluate(
+        "['a', 'b'].map((s) => document.getElementById('audio-' + s).currentTime)"
+    )
+    assert 2.9 < a_s < 3.5
+    assert 1.04 * 2.9 < b_s < 1.04 * 4.0
+    page.keyboard.press("1")  # the same moment again, of A
+    assert playing(page, "a", 2.9) > b_s / 1.04 - 0.2
+    page.keyboard.press("1")
+    assert paused(page, "a")
+
+
+def test_keys_go_through_the_cases_and_decide_but_not_while_typing(open_page, report):
+    page = open_page(report(make_scan()))
+    page.keyboard.press("j")
+    title = page.locator("#case-title")
+    assert title.inner_text() == "Altered recording"
+    page.keyboard.press("j")
+    assert title.inner_text() == "Shared excerpt"
+    page.keyboard.press("k")
+    page.keyboard.press("k")
+    assert title.inner_text() == "Altered recording"
+    page.keyboard.press("c")
+    assert page.locator('[data-kind="confirmed"]').get_attribute("aria-pressed") == "true"
+    page.get_by_label("Note").fill("")
+    page.get_by_label("Note").type("jdc")
+    assert title.inner_text() == "Altered recording"
+    page.locator("#case-body").focus()
+    page.keyboard.press("j")
+    page.keyboard.press("d")
+    assert "Decided: false-alarm, in this page." in page.locator("#case").inner_text()
+    page.keyboard.press("?")
+    assert "both alternately" in page.locator("#keys").inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator("#case").is_visible()
+    badges = page.locator('#pairs-table [data-f="badges"]').all_inner_texts()
+    assert "decided here: confirmed" in badges[ALTERED]
+    assert "decided here: false-alarm" in badges[SHARED]
+    page.get_by_label("Decision", exact=True).select_option("undecided")
+    assert shown_cases(page) == ["Case 3", "Case 4"]
+    assert page.evaluate("document.activeElement.tagName") == "SELECT"
+
+
+def test_a_case_has_an_address(open_page, report):
+    path = report(make_scan())
+    page = open_page(path, address="#case-2")
+    assert page.locator("#case-title").inner_text() == "Shared excerpt"
+    page.get_by_role("button", name="Next").click()
+    assert page.url.endswith("#case-3")
+
+
+# Decisions.
+
+
+def test_decisions_stay_are_exported_and_imported(open_page, report, tmp_path):
+    scan = make_scan()
+    path = report(scan)
+    page = open_page(path)
+    open_case(page, ALTERED)
+    page.get_by_label("Note").fill('=1+1, "quoted"\nsecond line 😀')
+    page.locator('#case [data-kind="licensed"]').click()
+    page.keyboard.press("Escape")
+    open_case(page, SHARED)
+    page.locator("#case-body").focus()
+    page.keyboard.press("d")
+    page.keyboard.press("Escape")
+    page.reload()
+    assert "2 decisions made in this page." in page.locator("#decision-bar").inner_text()
+    page.get_by_label("Decided by").fill("Ana")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export decisions").click()
+    assert download.value.suggested_filename == "decisions.csv"
+    file = tmp_path / "decisions.csv"
+    download.value.save_as(file)
+    rows = list(csv.DictReader(io.StringIO(file.read_text("utf-8"), newline="")))
+    assert [row["pair_id"] for row in rows] == [pair.pair_id for pair in scan.pairs[:2]]
+    assert rows[0]["note"].startswith("'=1+1")
+
+    workspace = make_workspace(tmp_path / "ws", *scan.tracks)
+    arguments = ["decide", "--import", str(file), "-w", str(workspace)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "2 decisions imported, 0 known already" in done.stderr
+    with open_workspace_file(workspace) as catalogue:
+        made = {d.kind: d for d in catalogue.decisions()}
+    assert set(made) == {"licensed", "false-alarm"}
+    assert made["licensed"].note == '=1+1, "quoted"\nsecond line 😀'
+    assert made["licensed"].by == "Ana"
+    assert "0 decisions imported, 2 known already" in CliRunner().invoke(app, arguments).stderr
+
+
+def test_a_decision_can_be_taken_back(open_page, report, tmp_path):
+    tracks = make_tracks(4)
+    old = make_pair(tracks[0], tracks[2], 0.9, "shared excerpt", decision="confirmed")
+    new = make_pair(tracks[2], tracks[3], 0.8, "shared excerpt")
+    page = open_page(report(make_scan(tracks=tracks, pairs=(old, new), clusters=())))
+    for place in (0, 1):
+        open_case(page, place)
+        if place == 1:
+            page.keyboard.press("c")
+        page.get_by_role("button", name="Take back").click()
+        assert "Not decided yet" in page.locator("#case").inner_text()
+        page.keyboard.press("Escape")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export decisions").click()
+    rows = list(csv.DictReader(Path(download.value.path()).open(encoding="utf-8", newline="")))
+    assert [(row["pair_id"], row["kind"]) for row in rows] == [(old.pair_id, "undo")]
+
+
+def test_a_browser_that_keeps_nothing_is_told_of(open_page, report, browser):
+    page = open_page(report(make_scan()))
+    page.evaluate("Object.defineProperty(window, 'localStorage', { get() { throw Error('no'); } })")
+    open_case(page, ALTERED)
+    page.keyboard.press("c")
+    page.keyboard.press("Escape")
+    assert "export before you close it" in page.locator("#decision-bar").inner_text()
+
+
+# Pages without this and that.
+
+
+def test_hostile_tags_run_nothing(open_page, report):
+    page = open_page(report(make_scan()))
+    for place in range(4):
+        open_case(page, place)
+        page.keyboard.press("Escape")
+    page.get_by_label("Search").fill(HOSTILE[:20])
+    assert shown_cases(page) == ["Case 1"]
+    assert page.evaluate("window.hurt") is None
+    assert page.locator("img").count() == 0
+    assert HOSTILE in page.locator("#pairs-table").inner_text()
+
+
+def test_without_media_a_case_says_where_to_listen(open_page, report):
+    page = open_page(report(make_scan(), media=False))
+    dialog = open_case(page, SHARED)
+    assert "Listen to A at 1:12 and to B at 1:43" in dialog.inner_text()
+    assert not dialog.get_by_role("button", name="Play A").is_visible()
+    assert dialog.locator(".map .range rect").count() == 6
+    page.keyboard.press("1")
+    page.keyboard.press("3")
+    page.keyboard.press("j")
+    assert "Both files hold the same bytes." in dialog.inner_text()
+    assert not dialog.locator(".map").is_visible()
+
+
+def test_without_evidence_a_case_reads(open_page, report):
+    scan = make_scan()
+    bare = tuple(
+        dataclasses.replace(pair, evidence=None, verdict="", far=None, flagged=True)
+        for pair in scan.pairs
+    )
+    page = open_page(report(make_scan(pairs=bare), media=False))
+    dialog = open_case(page, ALTERED)
+    assert dialog.locator("h2").inner_text() == "High score"
+    assert "where the two are alike is not known" in dialog.inner_text()
+    assert not dialog.get_by_role("heading", name="Evidence").is_visible()
+
+
+def test_without_scripts_every_case_reads_and_plays(open_page, report):
+    page = open_page(report(make_scan()), java_script_enabled=False)
+    assert page.locator("#toolbar").is_hidden()
+    page.get_by_role("link", name="Case 2").click()
+    case = page.locator("#case-2")
+    assert case.is_visible()
+    assert "1:12–1:21 of A is heard at 1:43–1:52 of B; 2 more such ranges." in case.inner_text()
+    assert case.locator("audio").count() == 6
+    assert page.locator("#case").is_hidden()
+
+
+def test_print_is_a_dossier(open_page, report):
+    page = open_page(report(make_scan()))
+    open_case(page, ALTERED)
+    page.keyboard.press("c")
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    case = page.locator("#case-1")
+    assert case.is_visible()
+    assert "Decision: confirmed" in case.inner_text()
+    assert page.locator("#case").is_hidden()
+    assert page.locator("#toolbar").is_hidden()
+    assert len(page.pdf()) > 20_000
+
+
+# The check.
+
+
+def test_a_check_has_the_same_cases(open_page, report):
+    page = open_page(report(make_check("shared excerpt", "clear")))
+    dialog = open_case(page, 0)
+    dialog.get_by_role("button", name="Play A").click()
+    playing(page, "a")
+    page.keyboard.press("c")
+    page.keyboard.press("j")
+    assert dialog.locator("h2").inner_text() == "Clear"
+    page.keyboard.press("Escape")
+    assert "decided here: confirmed" in page.locator(".submission").inner_text()
+    assert not page.locator(".certificate").count()
+
+
+def test_a_clear_check_has_its_certificate(open_page, report):
+    page = open_page(report(make_check("clear")))
+    certificate = page.locator(".certificate")
+    assert "No match among 8,000 tracks." in certificate.inner_text()
+    assert "96.4–99.7 %" in certificate.inner_text()
+
+
+# What it looks like; SHOTS=folder keeps the pictures.
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", ["scan", "check", "clear"])
+def test_nothing_is_cut_off(open_page, report, size, scheme, kind):
+    made = {
+        "scan": make_scan,
+        "check": lambda: make_check("shared excerpt", "clear"),
+        "clear": lambda: make_check("clear"),
+    }
+    page = open_page(report(made[kind]()), viewport=size, color_scheme=scheme)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= size["width"]
+    keep = Path(os.environ["SHOTS"]) if "SHOTS" in os.environ else None
+    name = f"{kind}-{size['width']}-{scheme}"
+    if keep:
+        page.screenshot(path=keep / f"{name}.png", full_page=True)
+    for place in range(4 if kind == "scan" else 1):
+        open_case(page, place)
+        inner, outer = page.evaluate(
+            "(() => { const b = document.getElementById('case-body');"
+            " return [b.scrollWidth, b.clientWidth]; })()"
+        )
+        assert inner <= outer
+        if keep:
+            page.screenshot(path=keep / f"{name}-case{place + 1}.png")
+        page.keyboard.press("Escape")
