@@ -1,4 +1,4 @@
-"""Evidence looked at again in the spectra: pitch, exact tempo, and whether they agree."""
+"""Evidence looked at again in the spectra: pitch, exact tempo and times, and whether they agree."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from auditor.match_score import CONFIRM_FROM, SHOWN_FROM, range_score
 from auditor.pitch import match_range
 from auditor.records import Evidence, MatchedRange
+from auditor.trim import trim_range
 from auditor.witness import covered_s
 
 MAX_CONFIRMED = 6
@@ -67,9 +68,10 @@ def _heard(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> MatchedRange:
     match = match_range(found, a, b)
     if match is None:  # nothing agrees
         return dataclasses.replace(found, correlation=0.0)
-    return dataclasses.replace(
+    measured = dataclasses.replace(
         found,
         tempo=match.tempo,
         pitch_semitones=match.semitones,
         correlation=match.correlation,
     )
+    return trim_range(measured, a, b)

@@ -210,7 +210,8 @@ def _resampled(frames: np.ndarray, step: float) -> np.ndarray:
     return np.diff(at_edges, axis=0) / step
 
 
-def _levelled(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
+def level_frames(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
+    """Return (n_frames, n_bands) dB levelled as the module says."""
     if len(frames) == 0:
         return frames
     width = max(3, round(_LOCAL_SEMITONES * features.bands_per_octave / 12.0))
@@ -235,8 +236,8 @@ def _correlation(
         (n_shifts,) in [-1, 1]; ``shifts`` are bands by which a is higher.  None below 1 s.
     """
     step = max(1, round(_STEP_S / features.frame_hop_s))
-    a = _levelled(_resampled(a_frames, float(step)), features)
-    b = _levelled(_resampled(b_frames, step * tempo), features)
+    a = level_frames(_resampled(a_frames, float(step)), features)
+    b = level_frames(_resampled(b_frames, step * tempo), features)
     step_s = step * features.frame_hop_s
     if min(len(a), len(b)) * step_s < 1.0:
         return None

@@ -309,7 +309,8 @@ def test_a_decision_can_be_taken_back(open_page, report, tmp_path):
         page.keyboard.press("Escape")
     with page.expect_download() as download:
         page.get_by_role("button", name="Export decisions").click()
-    rows = list(csv.DictReader(Path(download.value.path()).open(encoding="utf-8", newline="")))
+    text = Path(download.value.path()).read_text("utf-8")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [(row["pair_id"], row["kind"]) for row in rows] == [(old.pair_id, "undo")]
 
 

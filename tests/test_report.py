@@ -31,8 +31,8 @@ from auditor.records import (
     result_from_json,
 )
 from auditor.report import chart, render_html, write_report
-from auditor.report.page import json_for_script
 from auditor.report.dossier import N_DOSSIER
+from auditor.report.page import json_for_script
 from auditor.report.scan_view import N_STATIC_PAIRS
 
 HOSTILE = (

@@ -1,0 +1,93 @@
+"""Where a matched range begins and ends, to a tenth of a second, by the spectra.
+
+Windows of d-vectors are seconds long, and in two tracks of one sound a range may go on into what
+merely resembles it.  Along the line of the range the spectra are compared frame by frame; the range
+is cut back to the stretch in which they agree.  It is never made longer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+
+from auditor.config import SPECTRUM
+from auditor.pitch import level_frames
+from auditor.records import MatchedRange
+from auditor.spectrum import cut_spectrum
+
+MIN_LEVEL = 0.4
+"""Agreement of the best moments below which the spectra say too little to cut by."""
+
+MIN_S = 2.0
+"""A range is not cut to less."""
+
+_SMOOTH_S = 1.5
+_MAX_LAG_S = 0.8
+
+
+def trim_range(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> MatchedRange:
+    """Return a range cut back to where the spectra agree.
+
+    Parameters
+    ----------
+    found : MatchedRange
+        With tempo and pitch.
+    a, b : numpy.ndarray
+        (n_frames, n_bands) uint8, spectra of both tracks (``auditor.spectrum``).
+    """
+    hop_s = SPECTRUM.frame_hop_s
+    agreement = _agreement(found, a, b)
+    if len(agreement) * hop_s <= MIN_S:
+        return found
+    level = float(np.quantile(agreement, 0.95))
+    if level < MIN_LEVEL:
+        return found
+    # The stretch whose sum over half the level is largest goes on across weak moments.
+    sums = np.concatenate([[0.0], np.cumsum(agreement - 0.5 * level)])
+    gains = sums - np.minimum.accumulate(sums)
+    last = int(gains.argmax())
+    first = int(sums[: last + 1].argmin())
+    if (last - first) * hop_s < MIN_S:
+        return found
+    start_s, end_s = found.a_start_s, found.a_end_s
+    if first > 0:
+        start_s = found.a_start_s + first * hop_s
+    if last < len(agreement):
+        end_s = min(end_s, found.a_start_s + last * hop_s)
+    return dataclasses.replace(
+        found,
+        a_start_s=start_s,
+        a_end_s=end_s,
+        b_start_s=found.b_start_s + found.tempo * (start_s - found.a_start_s),
+        b_end_s=found.b_end_s - found.tempo * (found.a_end_s - end_s),
+    )
+
+
+def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the correlation of the spectra around each frame of a, (n_frames,), at most 1."""
+    max_lag = round(_MAX_LAG_S / SPECTRUM.frame_hop_s)
+    of_a = cut_spectrum(a, found.a_start_s, found.a_end_s)
+    of_b = cut_spectrum(b, found.b_start_s, found.b_end_s)
+    if len(of_a) <= 2 * max_lag or len(of_b) < 2:
+        return np.zeros(0)
+    at = np.minimum(np.arange(len(of_a)) * found.tempo, len(of_b) - 1.0)
+    low = np.minimum(at.astype(np.int64), len(of_b) - 2)
+    share = (at - low)[:, None]
+    of_b = (1.0 - share) * of_b[low] + share * of_b[low + 1]
+    shift = round((found.pitch_semitones or 0.0) * SPECTRUM.bands_per_octave / 12.0)
+    n_bands = SPECTRUM.n_bands
+    upper = slice(max(shift, 0), n_bands + min(shift, 0))
+    lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
+    of_a = level_frames(of_a, SPECTRUM)[:, upper]
+    of_b = level_frames(of_b, SPECTRUM)[:, lower]
+    lags = range(-max_lag, max_lag + 1)
+    products = [(of_a * np.roll(of_b, lag, axis=0)).sum() for lag in lags]
+    of_b = np.roll(of_b, lags[int(np.argmax(products))], axis=0)
+    size = max(1, round(_SMOOTH_S / SPECTRUM.frame_hop_s))
+    product, power_a, power_b = (
+        uniform_filter1d(values.sum(axis=1), size, mode="nearest")
+        for values in (of_a * of_b, of_a**2, of_b**2)
+    )
+    return product / np.sqrt(np.maximum(power_a * power_b, 1e-9))

@@ -1,0 +1,170 @@
+"""Scan and check with the shipped excerpt extractor: the second witness decides."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import tune
+
+from auditor.audio import write_audio
+from auditor.audit import Options, check, scan
+from auditor.augment.waveform import plant
+from auditor.config import SAMPLE_RATE_HZ
+from auditor.errors import IndexFileError
+from auditor.matching import CONFIRM_FROM
+from auditor.workspace import open_workspace
+
+OPTIONS = Options(threshold=0.45)
+N_TRACKS = 6
+
+
+def music(seed: int) -> np.ndarray:
+    return tune(seed, duration_s=40.0)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    """Six tunes, and of some of them a copy, a copy of the file, and ten seconds in another one."""
+    folder = tmp_path_factory.mktemp("library")
+    for seed in range(N_TRACKS):
+        write_audio(folder / f"tune-{seed}.wav", music(seed), codec="wav")
+    write_audio(folder / "copy-of-0.mp3", music(0), codec="mp3", bit_rate=64_000)
+    shutil.copy(folder / "tune-1.wav", folder / "again-1.wav")
+    excerpt = music(2)[12 * SAMPLE_RATE_HZ : 24 * SAMPLE_RATE_HZ]
+    write_audio(folder / "holds-2.flac", plant(excerpt, music(50), position_s=20.0), codec="flac")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory, library):
+    folder = tmp_path_factory.mktemp("ws")
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        result = scan(workspace, [library], options=OPTIONS)
+    return folder, result
+
+
+def named(result, tracks=None) -> dict[frozenset[str], object]:
+    of = {t.id: Path(t.path).name for t in (*result.tracks, *(tracks or ()))}
+    return {frozenset((of[p.a], of[p.b])): p for p in result.pairs}
+
+
+def test_a_scan_says_what_each_pair_shares(scanned):
+    _, result = scanned
+    pairs = named(result)
+    flagged = {names: pair.verdict for names, pair in pairs.items() if pair.flagged}
+    assert flagged == {
+        frozenset(("tune-0.wav", "copy-of-0.mp3")): "same recording",
+        frozenset(("tune-1.wav", "again-1.wav")): "identical file",
+        frozenset(("tune-2.wav", "holds-2.flac")): "shared excerpt",
+    }
+    pair = pairs[frozenset(("tune-2.wav", "holds-2.flac"))]
+    of = {t.id: Path(t.path).name for t in result.tracks}
+    best = pair.evidence.ranges[0]
+    times = (best.a_start_s, best.a_end_s), (best.b_start_s, best.b_end_s)
+    in_original, in_host = times if of[pair.a] == "tune-2.wav" else times[::-1]
+    assert in_original == pytest.approx((12.0, 24.0), abs=1.5)
+    assert in_host == pytest.approx((20.0, 32.0), abs=1.5)
+    assert best.correlation > 0.5
+    assert best.pitch_semitones == pytest.approx(0.0, abs=0.2)
+    assert pair.similarity < 0.9
+    assert pair.score >= pair.evidence.score
+
+
+def test_a_scan_counts_what_it_examined(scanned):
+    _, result = scanned
+    n = N_TRACKS + 3
+    assert result.n_tracks == n
+    assert 0 < result.n_pairs_compared <= n * (n - 1) // 2
+    assert sum(result.histogram["counts"]) == result.n_pairs_compared
+    assert result.threshold.n_comparisons in (None, n * (n - 1) // 2)
+    assert {cluster.original_why for cluster in result.clusters} != {""}
+
+
+def test_a_second_scan_says_the_same(scanned):
+    folder, result = scanned
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        again = scan(workspace, options=OPTIONS)
+    assert again.pairs == result.pairs
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        annoy = scan(workspace, options=Options(threshold=0.45, search="annoy"))
+    assert [p for p in annoy.pairs if p.flagged] == [p for p in result.pairs if p.flagged]
+
+
+def test_a_check_finds_an_altered_copy_and_an_excerpt(scanned, tmp_path):
+    folder, _ = scanned
+    from auditor.augment.waveform import change_speed
+
+    write_audio(tmp_path / "fast-3.wav", change_speed(music(3), 1.06), codec="wav")
+    excerpt = music(4)[5 * SAMPLE_RATE_HZ : 17 * SAMPLE_RATE_HZ]
+    write_audio(tmp_path / "with-4.wav", plant(excerpt, music(60), position_s=3.0), codec="wav")
+    write_audio(tmp_path / "new.wav", music(70), codec="wav")
+    with open_workspace(folder, extractor="excerpt", write=False) as workspace:
+        result = check(workspace, [tmp_path], options=OPTIONS)
+    pairs = named(result, result.submissions)
+    fast = pairs[frozenset(("fast-3.wav", "tune-3.wav"))]
+    assert (fast.verdict, fast.flagged) == ("altered recording", True)
+    assert fast.evidence.ranges[0].tempo == pytest.approx(1.06, rel=0.01)
+    assert fast.evidence.ranges[0].pitch_semitones == pytest.approx(1.0, abs=0.3)
+    part = pairs[frozenset(("with-4.wav", "tune-4.wav"))]
+    assert (part.verdict, part.flagged) == ("shared excerpt", True)
+    of = {s.id: Path(s.path).name for s in result.submissions}
+    (nearest,) = [p for p in result.pairs if of[p.a] == "new.wav"]
+    assert (nearest.verdict, nearest.flagged) == ("clear", False)
+    assert sum(p.flagged for p in result.pairs) == 2
+
+
+def test_a_submission_is_not_compared_with_itself_but_with_its_twin(scanned, library):
+    folder, _ = scanned
+    with open_workspace(folder, extractor="excerpt", write=False) as workspace:
+        result = check(workspace, [library / "tune-1.wav"], options=OPTIONS)
+    (flagged,) = [p for p in result.pairs if p.flagged]
+    of = {t.id: Path(t.path).name for t in result.tracks}
+    assert (of[flagged.b], flagged.verdict) == ("again-1.wav", "identical file")
+
+
+def test_without_index_or_audio_a_check_still_finds(scanned, tmp_path):
+    folder, _ = scanned
+    moved = tmp_path / "ws"
+    shutil.copytree(folder, moved)
+    shutil.rmtree(moved / "index")  # then every track is examined
+    write_audio(tmp_path / "copy.mp3", music(5), codec="mp3", bit_rate=64_000)
+    with open_workspace(moved, extractor="excerpt", write=False) as workspace:
+        result = check(workspace, [tmp_path / "copy.mp3"], options=OPTIONS)
+    assert [p.verdict for p in result.pairs if p.flagged] == ["same recording"]
+    assert result.n_pairs_compared == N_TRACKS + 3
+
+
+def test_an_index_that_is_far_behind_is_told(scanned, tmp_path, monkeypatch):
+    folder, _ = scanned
+    moved = tmp_path / "ws"
+    shutil.copytree(folder, moved)
+    shutil.rmtree(moved / "index")
+    monkeypatch.setattr("auditor.matching.MAX_UNCOVERED", 3)
+    write_audio(tmp_path / "new.wav", music(70), codec="wav")
+    with (
+        open_workspace(moved, extractor="excerpt", write=False) as workspace,
+        pytest.raises(
+            IndexFileError, match=r"lacks 9 tracks\. Bring it up to date with: audit scan"
+        ),
+    ):
+        check(workspace, [tmp_path / "new.wav"], options=OPTIONS)
+
+
+def test_spectra_of_an_older_catalogue_are_made_of_the_files(scanned, tmp_path):
+    folder, result = scanned
+    older = tmp_path / "ws"
+    shutil.copytree(folder, older)
+    with open_workspace(older, extractor="excerpt") as workspace:
+        workspace.catalogue._connection.execute("DELETE FROM spectra")
+        again = scan(workspace, options=OPTIONS)
+        stored = workspace.catalogue.spectrum(again.tracks[0].sha256)
+    assert [p for p in again.pairs if p.flagged] == [p for p in result.pairs if p.flagged]
+    assert stored is not None
+
+
+def test_weak_evidence_is_not_kept(scanned):
+    _, result = scanned
+    assert all(p.score >= CONFIRM_FROM or p.verdict == "sounds alike" for p in result.pairs)

@@ -1,0 +1,37 @@
+"""Which track of a cluster is called the original."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from small_catalogue import make_track
+
+from auditor.originals import suggest_original
+
+
+def tracks(*changes):
+    base = dataclasses.replace(
+        make_track("song"), duration_s=100.0, date="", codec="mp3", bit_rate=128_000
+    )
+    return [dataclasses.replace(base, id=f"t{i}", **how) for i, how in enumerate(changes)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "why"),
+    [
+        (({"date": "2010"}, {"date": "2008-03-01"}), "t1", "earliest release date"),
+        (({"date": "2010-05"}, {"date": "2010-04-30"}), "t1", "earliest release date"),
+        (({}, {"date": "1999", "duration_s": 20.0}), "t1", "of those with a date"),
+        (({"date": "2010"}, {"date": "2010-03-01", "duration_s": 90.0}), "t0", "longest"),
+        (({"date": "unknown", "duration_s": 90.0}, {}), "t1", "longest"),
+        (({}, {"codec": "flac", "bit_rate": None}), "t1", "best coding"),
+        (({}, {"codec": "pcm_s16le"}), "t1", "best coding"),
+        (({}, {"bit_rate": 320_000, "duration_s": 99.5}), "t1", "best coding"),
+        (({}, {}, {}), "t0", "first of equals"),
+    ],
+)
+def test_dates_then_length_then_quality_decide(changes, expected, why):
+    found, reason = suggest_original(tracks(*changes))
+    assert (found, why in reason) == (expected, True)
+    assert suggest_original(tracks(*changes)[::-1])[0] == expected
