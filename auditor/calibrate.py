@@ -24,23 +24,23 @@ import numpy as np
 import auditor
 from auditor.audio import load_waveform
 from auditor.augment.alterations import ALTERATIONS
+from auditor.decisions import labelled_pairs
 from auditor.embed import embed_waveform
 from auditor.errors import AudioError, UsageError, show_path
 from auditor.ingest import OnEvent, ingest
 from auditor.metrics import threshold_at_far, wilson_interval
 from auditor.pair_scores import MatchScores, PairScores, pair_scores
-from auditor.tail import Tail, fit_tail
-from auditor.thresholds import AlterationRecall, OperatingPoint, Thresholds
+from auditor.rates import operating_points
+from auditor.tail import fit_tail
+from auditor.thresholds import AlterationRecall, Thresholds
 from auditor.training_set import group_tracks
 from auditor.workspace import Workspace, require_tracks
 
 QUICK = ("mp3-32k", "aac-48k", "crop30", "eq", "noise10", "pitch+1", "tempo-5", "speed+3")
 """Alterations whose recall is measured unless all of them are asked for."""
 
-FARS = (0.3, 0.1, *(m * 10.0**-e for e in range(2, 10) for m in (3.0, 1.0)))
-"""Rates at which operating points are set, as far down as the pairs allow."""
-
-N_BOOTSTRAP = 500
+DECIDED = "pairs decided to be copies"
+"""Stands for an alteration in the recalls of ``from_decisions``."""
 
 MAX_TRACKS = 300
 """Tracks whose pairs are aligned; of more, so many are taken, evenly spread."""
@@ -68,6 +68,9 @@ class CalibrateOptions:
         Name of the music, for the file.
     seed : int
         Of alterations and bootstrap.
+    from_decisions : bool
+        Count by what people decided: pairs they called the same recording are set aside and counted
+        as copies, pairs they called false alarms are unrelated whatever their spectra say.
     """
 
     target_far: float = 1e-4
@@ -76,6 +79,7 @@ class CalibrateOptions:
     copy_s: float = 120.0
     data: str = ""
     seed: int = 0
+    from_decisions: bool = False
 
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.alterations) - set(ALTERATIONS)):
@@ -151,6 +155,8 @@ def calibrate(
     if isinstance(by, MatchScores) and len(ids) > MAX_TRACKS:
         chosen = np.linspace(0, len(ids) - 1, MAX_TRACKS).astype(np.int64)
         ids, names, hashes = ([part[i] for i in chosen] for part in (ids, names, hashes))
+    decided, rejected = _decided(workspace, names, hashes) if options.from_decisions else ([], [])
+    same_pairs = [*same_pairs, *decided]
     groups = np.asarray(group_tracks(names, hashes, same_pairs))
     if len(np.unique(groups)) < 20:
         raise UsageError(
@@ -160,7 +166,7 @@ def calibrate(
     scores = by.matrix(ids, progress=on_pair)  # (n_tracks, n_tracks)
     confirmed: tuple[tuple[str, str, float], ...] = ()
     if isinstance(by, MatchScores):
-        confirmed = _confirmed_pairs(by, groups, ids, names)
+        confirmed = _confirmed_pairs(by, groups, ids, names, rejected)
         known = [*same_pairs, *((a, b) for a, b, _ in confirmed)]
         groups = np.asarray(group_tracks(names, hashes, known))
     each_once = np.triu(np.ones(scores.shape, dtype=bool), 1)
@@ -174,6 +180,9 @@ def calibrate(
     threshold = min(1.0, float(np.ceil(threshold * 1e6) / 1e6))
     own, kinds = _copy_scores(workspace, by, ids, names, groups, options, on_copy)
     matching = {kind: own[kinds == kind] for kind in options.alterations if options.n_copies}
+    if decided:
+        row_of = {name: row for row, name in enumerate(names)}
+        matching[DECIDED] = np.asarray([scores[row_of[a], row_of[b]] for a, b in decided])
     thresholds = Thresholds(
         weights_id=workspace.weights_id,
         extractor=workspace.extractor.name,
@@ -195,60 +204,6 @@ def calibrate(
         tail=tail,
     )
     return Calibration(thresholds, counted, matching, confirmed)
-
-
-def operating_points(
-    scores: np.ndarray, nonmatching: np.ndarray, *, tail: Tail | None = None, seed: int = 0
-) -> tuple[OperatingPoint, ...]:
-    """Count FAR at falling rates, with intervals by a bootstrap over tracks.
-
-    Parameters
-    ----------
-    scores : numpy.ndarray
-        (n_tracks, n_tracks) scores.
-    nonmatching : numpy.ndarray
-        (n_tracks, n_tracks) bool, the pairs that count, each once.
-    tail : Tail, optional
-        Where it begins one more point is set, with the tail's own interval.
-    seed : int
-
-    Returns
-    -------
-    tuple of OperatingPoint
-        By rising threshold; the last lies just above the highest non-matching score.
-    """
-    n_tracks = len(scores)
-    counted = scores[nonmatching]
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n_tracks, np.full(n_tracks, 1.0 / n_tracks), size=N_BOOTSTRAP)
-    weights = weights.astype(np.float64)
-    totals = _weigh(weights, nonmatching)
-    found: dict[float, OperatingPoint] = {}
-    for rate in [far for far in FARS if far * counted.size >= 1.0] + [0.0]:
-        threshold = threshold_at_far(counted, rate)
-        n_above = int((counted >= threshold).sum())
-        hits = _weigh(weights, nonmatching & (scores >= threshold))
-        far = n_above / counted.size
-        low, high = np.percentile(hits / np.maximum(totals, 1.0), [2.5, 97.5])
-        wilson = wilson_interval(n_above, counted.size)
-        found[far] = OperatingPoint(
-            threshold=float(threshold),
-            far=far,
-            far_low=float(min(low, wilson[0], far)),
-            far_high=float(max(high, wilson[1], far)),
-        )
-    if tail is not None:
-        found[tail.share] = OperatingPoint(tail.threshold, *tail.far_at(tail.threshold))
-    points: list[OperatingPoint] = []
-    for point in sorted(found.values(), key=lambda point: point.threshold):
-        if not points or (point.threshold > points[-1].threshold and point.far < points[-1].far):
-            points.append(point)
-    return tuple(points)
-
-
-def _weigh(weights: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return for each bootstrap sample the pairs, each times its tracks' multiplicities."""
-    return np.einsum("bi,ij,bj->b", weights, pairs.astype(np.float64), weights, optimize=True)
 
 
 def _below(
@@ -273,17 +228,38 @@ def _below(
     return kept, [os.fsdecode(path_of[i]) for i in kept], [hash_of[i] for i in kept]
 
 
+def _decided(
+    workspace: Workspace, names: Sequence[str], hashes: Sequence[str]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the pairs of paths that people called one recording, and those called false alarms."""
+    matching, nonmatching = labelled_pairs(workspace.catalogue)
+    names_of: dict[str, list[str]] = {}
+    for name, sha256 in zip(names, hashes, strict=True):
+        names_of.setdefault(sha256, []).append(name)
+    matched, rejected = (
+        [
+            (min(a, b), max(a, b))
+            for first, second in labelled
+            for a in names_of.get(first, ())
+            for b in names_of.get(second, ())
+        ]
+        for labelled in (matching, nonmatching)
+    )
+    return matched, rejected
+
+
 def _confirmed_pairs(
     by: MatchScores,
     groups: np.ndarray,
     ids: Sequence[str],
     names: Sequence[str],
+    rejected: Sequence[tuple[str, str]],
 ) -> tuple[tuple[str, str, float], ...]:
     """Return the pairs that share material, by path, and the correlation of their spectra."""
     found = []
     for a, b in np.argwhere(np.triu(groups[:, None] != groups[None, :], 1)):
         evidence = by.evidence(ids[a], ids[b])
-        if evidence is None:
+        if evidence is None or (names[a], names[b]) in rejected:
             continue
         best = evidence.ranges[0]
         if (best.correlation or 0.0) >= CONFIRMED and best.a_end_s - best.a_start_s >= CONFIRMED_S:
@@ -338,5 +314,10 @@ def _recall(kind: str, scores: np.ndarray, threshold: float) -> AlterationRecall
     low, high = wilson_interval(n_found, n) if n else (0.0, 1.0)
     rounded = tuple(sorted(float(np.floor(1e4 * score) / 1e4) for score in scores))
     return AlterationRecall(
-        ALTERATIONS[kind].label, n, n_found, round(low, 4), round(high, 4), rounded
+        kind if kind == DECIDED else ALTERATIONS[kind].label,
+        n,
+        n_found,
+        round(low, 4),
+        round(high, 4),
+        rounded,
     )

@@ -26,7 +26,7 @@ ROWS = (
     ("workspace", "candidates", "train", "decisions", "excerpt_index", "examine", "trim"),
     (
         *("embed", "catalogue", "index", "pairs", "align", "checkpoint", "training_batches"),
-        *("threshold_choice", "excerpt_shards", "witness", "pitch"),
+        *("threshold_choice", "excerpt_shards", "witness", "pitch", "rates"),
     ),
     (
         *("catalogue_verify", "catalogue_decisions", "frame_store", "extractor", "loss"),

@@ -67,9 +67,9 @@ def test_a_scan_says_what_each_pair_shares(scanned):
     in_original, in_host = times if of[pair.a] == "tune-2.wav" else times[::-1]
     assert in_original == pytest.approx((12.0, 24.0), abs=1.5)
     assert in_host == pytest.approx((20.0, 32.0), abs=1.5)
-    assert best.correlation > 0.5
+    assert best.correlation > 0.4
     assert best.pitch_semitones == pytest.approx(0.0, abs=0.2)
-    assert pair.similarity < 0.9
+    assert pair.similarity < 0.95
     assert pair.score >= pair.evidence.score
 
 

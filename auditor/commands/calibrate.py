@@ -68,6 +68,13 @@ def calibrate(
             help="TSV with a header and pairs of paths that share material, left out of the count.",
         ),
     ] = None,
+    from_decisions: Annotated[
+        bool,
+        typer.Option(
+            "--from-decisions",
+            help="Count what was decided: confirmed pairs as copies, false alarms as unrelated.",
+        ),
+    ] = False,
     far: Annotated[
         float,
         typer.Option(
@@ -116,6 +123,7 @@ def calibrate(
         alterations=tuple(ALTERATIONS) if alterations is Alterations.ALL else api.QUICK,
         data=data,
         seed=seed,
+        from_decisions=from_decisions,
     )
     pairs = read_same_list(same) if same is not None else ()
     with (

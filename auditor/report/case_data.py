@@ -62,7 +62,7 @@ def _track(track: Track, view: TrackView, shelf: Shelf) -> list[Any]:
     media = shelf.track(track.id)
     peaks = pack_peaks(thin_peaks(media.peaks))
     seconds = round(track.duration_s, 2)
-    return [view.label, view.facts, seconds, view.values, track.sha256, peaks, media.link]
+    return [view.label, view.facts, seconds, view.values, peaks, media.link]
 
 
 def _pair(row: Row, case: CaseView, a: int, b: int) -> dict[str, Any]:
@@ -81,6 +81,7 @@ def _pair(row: Row, case: CaseView, a: int, b: int) -> dict[str, Any]:
         "decision": case.decision,
         "note": case.note,
         "cluster": case.cluster,
+        "origin": case.origin,
         "below": not case.flagged,
         "aside": is_set_aside(pair),
     }

@@ -93,6 +93,7 @@ class CaseView:
     decision: str
     note: str
     cluster: int
+    origin: str
     a: SideView
     b: SideView
     facts: tuple[tuple[str, str], ...]
@@ -137,7 +138,9 @@ def case_order(row: Row) -> tuple[object, ...]:
     return is_set_aside(pair), not pair.flagged, not pair.licences_differ, -pair.score, a.id, b.id
 
 
-def case_view(number: int, row: Row, *, sides: tuple[str, str], cluster: int = 0) -> CaseView:
+def case_view(
+    number: int, row: Row, *, sides: tuple[str, str], cluster: int = 0, origin: str = ""
+) -> CaseView:
     """Return a pair as a case, without its media: a row of a table needs none.
 
     Parameters
@@ -149,6 +152,8 @@ def case_view(number: int, row: Row, *, sides: tuple[str, str], cluster: int = 0
         What the tracks are called in badges.
     cluster : int
         Number of the cluster that holds both tracks; 0 for none.
+    origin : str
+        Which track of the cluster was probably first, and why; empty where nobody knows.
     """
     pair, a, b = row
     return CaseView(
@@ -163,6 +168,7 @@ def case_view(number: int, row: Row, *, sides: tuple[str, str], cluster: int = 0
         decision=pair.decision,
         note=show_text(" / ".join(pair.decision_note.splitlines())),
         cluster=cluster,
+        origin=show_text(origin),
         a=SideView(track_view(a)),
         b=SideView(track_view(b)),
         facts=tuple(zip(FACTS, evidence_facts(pair), strict=True)),
@@ -190,7 +196,7 @@ def blank_case() -> CaseView:
     """Return the case whose markup the page's script fills in."""
     side = SideView(TrackView("", "", "", (), ("",) * len(TRACK_FIELDS)))
     return CaseView(
-        *(0, "", "", "", "", "", True, (), "", "", 0, side, side),
+        *(0, "", "", "", "", "", True, (), "", "", 0, "", side, side),
         facts=tuple((name, "") for name in FACTS),
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from auditor.records import Cluster, Pair, ScanResult, Track
 from auditor.report import chart
 from auditor.report.case_data import cases_data
-from auditor.report.cases import Shelf, case_order, case_view
+from auditor.report.cases import CaseView, Row, Shelf, case_order, case_view
 from auditor.report.dossier import dossier_view
 from auditor.report.rows import TrackView, track_view
 from auditor.wording import (
@@ -24,6 +25,9 @@ from auditor.wording import (
 
 N_STATIC_PAIRS = 200
 """Pairs in the HTML itself, for readers without scripts; the others are in the JSON block."""
+
+N_STATIC_CLUSTERS = 200
+"""Clusters in the HTML, the largest first; the table and the JSON hold the others, too."""
 
 N_OPEN = 12
 """Clusters shown at once, and tracks of one cluster; the others unfold."""
@@ -51,6 +55,7 @@ def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
     """
     listed = {track.id: track for track in result.tracks}
     clusters = [_cluster(cluster, listed) for cluster in result.clusters]
+    clusters = clusters[:N_STATIC_CLUSTERS]
     numbers = {
         track_id: number
         for number, cluster in enumerate(result.clusters, start=1)
@@ -58,7 +63,7 @@ def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
     }
     rows = sorted(pairs_with_tracks(result), key=case_order)
     cases = [
-        case_view(number, row, sides=("A", "B"), cluster=_shared_cluster(row[0], numbers))
+        _case(number, row, _shared_cluster(row[0], numbers), result.clusters)
         for number, row in enumerate(rows, start=1)
     ]
     n_open = sum(not is_set_aside(pair) for pair, _, _ in rows)
@@ -74,6 +79,7 @@ def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
         **dossier_view(rows, cases, shelf),
         "side_names": ("Track A", "Track B"),
         "clusters": clusters,
+        "n_clusters": len(result.clusters),
         "n_open": N_OPEN,
         "gaps": [
             (track_view(track), comparison_gaps(track))
@@ -82,6 +88,16 @@ def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
         "charts": [chart.draw(filled, threshold, width=w) for w in (1040, 350)] if filled else [],
         "bins": [(show_score(low), show_score(high), f"{n:,}") for low, high, n in filled],
     }
+
+
+def _case(number: int, row: Row, cluster: int, clusters: Sequence[Cluster]) -> CaseView:
+    origin = ""
+    if cluster:
+        first, why = clusters[cluster - 1].original, clusters[cluster - 1].original_why
+        names = {row[0].a: "A", row[0].b: "B"}
+        said = names.get(first, "another track of the cluster")
+        origin = f"Suggested original: {said}{f' ({why})' if why else ''}." if first else ""
+    return case_view(number, row, sides=("A", "B"), cluster=cluster, origin=origin)
 
 
 def _shared_cluster(pair: Pair, numbers: dict[str, int]) -> int:

@@ -122,6 +122,7 @@ const caseView = (() => {
     put(dialog, "name-b", b[LABEL]);
     put(dialog, "said", one.said);
     put(dialog, "meaning", `Score ${one.score}: ${one.meaning}.`);
+    put(dialog, "origin", one.origin || "");
     field(dialog, "badges").replaceChildren(...badgesOf(one));
     const drawn = ranges.length > 0 || a[PEAKS] !== "" || b[PEAKS] !== "";
     field(dialog, "map-box").hidden = !drawn;

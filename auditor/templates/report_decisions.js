@@ -7,7 +7,7 @@ const decisions = (() => {
   let kept = true;
 
   const nameOf = (pair) => pair.id || hashesOf(pair).join(":");
-  const hashesOf = (pair) => ["a", "b"].map((side) => trackOf(pair, side)[SHA256]).sort();
+  const hashesOf = (pair) => ["a", "b"].map((side) => trackOf(pair, side)[VALUES][SHA256_ROW]).sort();
   const read = (key) => {
     try { return window.localStorage.getItem(key); } catch { kept = false; return null; }
   };
@@ -67,7 +67,7 @@ const decisions = (() => {
       written.add(nameOf(pair));
       const [sha256_a, sha256_b] = hashesOf(pair);
       const label = (sha256) => {
-        const track = ["a", "b"].map((side) => trackOf(pair, side)).find((t) => t[SHA256] === sha256);
+        const track = ["a", "b"].map((side) => trackOf(pair, side)).find((t) => t[VALUES][SHA256_ROW] === sha256);
         return `${track[VALUES][0]} ${track[LABEL]}`;
       };
       const values = {

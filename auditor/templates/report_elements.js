@@ -1,9 +1,10 @@
 // What all parts of the script use: the data of the page, and elements made of text alone.
 
-const LABEL = 0, FACTS = 1, DURATION = 2, VALUES = 3, SHA256 = 4, PEAKS = 5, LINK = 6;
+const LABEL = 0, FACTS = 1, DURATION = 2, VALUES = 3, PEAKS = 4, LINK = 5;
 const A_START = 0, A_END = 1, B_START = 2, B_END = 3, TEMPO = 4, IN_A = 5, IN_B = 6, CHANGED = 7;
 const N_COLOURS = 6;
-const ARTIST_ROW = 2;
+// Rows of TRACK_FIELDS in auditor/report/rows.py.
+const ARTIST_ROW = 2, SHA256_ROW = 16;
 
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("pairs-data").textContent);
