@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import tune
 from small_audit import save_small_extractor, write_tune
 
 from auditor import calibrate
+from auditor.audio import write_audio
 from auditor.calibrate import CalibrateOptions, operating_points
 from auditor.errors import AuditError, CatalogueError
 from auditor.ingest import ingest
 from auditor.report.calibration import render_calibration, write_calibration
 from auditor.tail import fit_tail
-from auditor.thresholds import load_thresholds, save_thresholds
+from auditor.thresholds import MATCH_SCORE, load_thresholds, save_thresholds
 from auditor.workspace import open_workspace
 
 
@@ -167,3 +170,60 @@ def test_the_page_without_tail_and_copies_says_so(calibrated):
     assert html.count('<svg class="chart"') == 2
     assert "Too few pairs for a tail" in html
     assert "<b>x</b>" not in html
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory):
+    """Return a workspace of 22 tunes, of which one is there twice under another codec."""
+    folder = tmp_path_factory.mktemp("aligned").resolve()
+    (folder / "music").mkdir()
+    for seed in range(21):
+        write_audio(folder / "music" / f"{seed:02}.wav", tune(seed, duration_s=14.0), codec="wav")
+    hidden = tune(3, duration_s=14.0)
+    write_audio(folder / "music" / "hidden.mp3", hidden, codec="mp3", bit_rate=64_000)
+    options = CalibrateOptions(n_copies=2, alterations=("mp3-32k", "speed+3"), data="tunes")
+    with open_workspace(folder / "ws", extractor="excerpt") as workspace:
+        made = calibrate.calibrate(workspace, [folder / "music"], options=options)
+        yield made, folder / "music", workspace
+
+
+def test_a_copy_that_nobody_listed_is_found_and_set_aside(aligned):
+    made, music, _ = aligned
+    (found,) = made.confirmed
+    assert found[:2] == (str(music / "03.wav"), str(music / "hidden.mp3"))
+    assert found[2] >= calibrate.CONFIRMED
+    assert made.thresholds.score == MATCH_SCORE
+    assert made.thresholds.n_set_aside_pairs == 1
+    assert made.nonmatching.max() < made.matching["mp3-32k"].min()
+
+
+def test_the_recall_of_copies_is_told_at_any_threshold(aligned):
+    made, _, _ = aligned
+    low, high = (made.thresholds.detection(t) for t in (-1.0, 1.01))
+    assert [(d.n_found, d.n_copies) for d in low] == [(2, 2), (2, 2)]
+    assert [d.n_found for d in high] == [0, 0]
+    assert [d.alteration for d in low] == ["mp3 32 kbit/s", "speed +3 %"]
+    assert 0.0 < low[0].low < low[0].high == 1.0
+    older = dataclasses.replace(
+        made.thresholds,
+        recalls=tuple(dataclasses.replace(r, scores=()) for r in made.thresholds.recalls),
+    )
+    assert older.detection(0.5) == ()
+
+
+def test_decisions_say_which_pairs_are_copies(aligned):
+    made, _, workspace = aligned
+    sha = {Path(t.path).name: t.sha256 for t in workspace.catalogue.tracks()}
+    options = CalibrateOptions(n_copies=0, from_decisions=True)
+    workspace.catalogue.decide(sha["01.wav"], sha["02.wav"], "confirmed")
+    workspace.catalogue.decide(sha["03.wav"], sha["hidden.mp3"], "false-alarm")
+    told = calibrate.calibrate(workspace, options=options)
+    assert told.thresholds.n_set_aside_pairs == 1
+    assert told.confirmed == ()
+    assert told.nonmatching.max() > made.nonmatching.max()  # somebody said so
+    (recall,) = told.thresholds.recalls
+    assert (recall.alteration, recall.n_copies) == (calibrate.DECIDED, 1)
+    workspace.catalogue.decide(sha["03.wav"], sha["hidden.mp3"], "licensed")
+    told = calibrate.calibrate(workspace, options=options)
+    assert told.thresholds.n_set_aside_pairs == 2
+    assert told.thresholds.recalls[0].n_copies == 2

@@ -17,7 +17,8 @@ const openFromAddress = () => {
   if (found) caseView.open(Number(found[1]) - 1);
 };
 window.addEventListener("hashchange", openFromAddress);
-openFromAddress();
+// The sound and the pictures of the cases follow the script.
+document.addEventListener("DOMContentLoaded", openFromAddress);
 
 window.addEventListener("beforeprint", () => {
   for (const one of document.querySelectorAll("article[data-case]")) {

@@ -21,12 +21,13 @@ const decisions = (() => {
   const isDecision = (found) =>
     found && ["kind", "note", "when"].every((name) => typeof found[name] === "string");
 
-  for (const pair of data.pairs) {
-    const text = read(prefix + nameOf(pair));
-    if (text === null) continue;
+  const storedKeys = () => {
+    try { return Object.keys(window.localStorage); } catch { kept = false; return []; }
+  };
+  for (const key of storedKeys().filter((name) => name.startsWith(prefix))) {
     try {
-      const found = JSON.parse(text);
-      if (isDecision(found)) made.set(nameOf(pair), found);
+      const found = JSON.parse(read(key));
+      if (isDecision(found)) made.set(key.slice(prefix.length), found);
     } catch { /* not what this page wrote: as good as nothing */ }
   }
 
