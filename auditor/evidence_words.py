@@ -130,6 +130,19 @@ def alteration(heard: MatchedRange) -> str:
     return f"A is {' and '.join(words)} than B" if words else ""
 
 
+def what_differs(heard: MatchedRange) -> str:
+    """Return how a differs from b in a range, in any case.
+
+    Examples
+    --------
+    >>> what_differs(MatchedRange(0.0, 9.0, 0.0, 9.0, 1.0, 0.8, None, 0.0))
+    'not the tempo; the pitch was not measured'
+    """
+    if heard.pitch_semitones is None:
+        return f"{alteration(heard) or 'not the tempo'}; the pitch was not measured"
+    return alteration(heard) or "neither tempo nor pitch"
+
+
 def offset(heard: MatchedRange) -> str:
     """Return where one track would begin in the other, if the range went on to its start.
 

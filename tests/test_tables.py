@@ -15,6 +15,8 @@ from auditor.errors import ResultError
 from auditor.records import (
     CheckResult,
     Cluster,
+    Evidence,
+    MatchedRange,
     Pair,
     Provenance,
     Recommended,
@@ -148,6 +150,30 @@ def test_table_shows_markup_controls_and_direction_marks_as_text() -> None:
     text.encode("utf-8")
 
 
+HEARD = MatchedRange(72.0, 81.0, 103.0, 112.5, 1.06, 0.8, None, 0.1, 0.9)
+SHARED = {"far": 3.1e-7, "verdict": "shared excerpt", "similarity": 0.4}
+
+
+def test_table_and_csv_say_the_verdict_and_the_best_range() -> None:
+    evidence = Evidence(0.8, (HEARD, HEARD), 0.04, 0.05, 1.06, 0.2)
+    shared = Pair("a", "b", 0.8, evidence=evidence, **SHARED)
+    alike = Pair("a", "c", 0.7, flagged=False, verdict="sounds alike")
+    tracks = (make_track("a"), make_track("b"), make_track("c"))
+    scan = make_scan(*tracks, pairs=(shared, alike))
+    text = printed(scan, width=140)
+    assert "shared excerpt" in text
+    assert "a 1:12-1:21 = b 1:43-1:52, tempo +6.0 %, 1 more" in text
+    assert "not flagged" in text
+    first, second = csv_rows(scan)
+    assert first["verdict"] == "shared excerpt"
+    assert [first[name] for name in ("far", "similarity", "n_ranges")] == ["3.1e-07", "0.4", "2"]
+    times = ("a_start_s", "a_end_s", "b_start_s", "b_end_s")
+    assert [first[name] for name in times] == ["72.0", "81.0", "103.0", "112.5"]
+    assert (first["tempo"], first["pitch_semitones"], first["correlation"]) == ("1.06", "", "0.9")
+    assert first["said"].startswith("1:12–1:21 of A is heard at 1:43–1:52 of B; there A is 6.0 %")
+    assert (second["verdict"], second["n_ranges"], second["tempo"]) == ("sounds alike", "", "")
+
+
 def test_table_says_what_it_leaves_out() -> None:
     tracks = tuple(make_track(f"t{i}") for i in range(6))
     pairs = tuple(Pair("t0", f"t{i}", 0.9) for i in range(1, 6))
@@ -192,7 +218,10 @@ def test_csv_has_every_field_of_both_tracks() -> None:
     names = [field.name for field in dataclasses.fields(Track)]
     of_pair = {"score", "threshold", "flagged", "identical_file", "pair_id", "licences_differ"}
     of_pair |= {"decision", "decision_note"}
-    assert set(row) == of_pair | {f"{side}_{name}" for side in "ab" for name in names}
+    of_tracks = [f"{side}_{name}" for side in "ab" for name in names]
+    n_first = len(of_pair) + len(of_tracks)
+    assert set(list(row)[:n_first]) == of_pair | set(of_tracks)
+    assert list(row)[n_first] == "verdict"
     assert row["score"] == "0.98765"
     assert row["a_bit_rate"] == ""
     assert row["a_truncated"] == "false"

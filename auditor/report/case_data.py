@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from auditor.decision_file import COLUMNS
-from auditor.evidence_words import alteration, show_times
+from auditor.evidence_words import show_times, what_differs
 from auditor.records import CheckResult, MatchedRange, ScanResult, Track, to_json
 from auditor.report.cases import CaseView, Row, Shelf
 from auditor.report.rows import TrackView
 from auditor.report.shapes import pack_peaks, thin_peaks
-from auditor.wording import is_set_aside, show_text
+from auditor.wording import is_set_aside
 
 
 def cases_data(
@@ -99,5 +99,5 @@ def _range(heard: MatchedRange) -> list[Any]:
         round(heard.tempo, 5),
         show_times(heard.a_start_s, heard.a_end_s),
         show_times(heard.b_start_s, heard.b_end_s),
-        show_text(alteration(heard)),
+        what_differs(heard),
     ]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from auditor.evidence_words import (
     FACTS,
-    alteration,
     evidence_facts,
     score_meaning,
     show_times,
     verdict_name,
     verdict_sentence,
+    what_differs,
 )
 from auditor.media import Clip, Media, PairMedia, TrackMedia
 from auditor.records import MatchedRange, Pair, Track
@@ -225,7 +225,7 @@ def _range(
         colour=place % N_COLOURS,
         in_a=show_times(heard.a_start_s, heard.a_end_s),
         in_b=show_times(heard.b_start_s, heard.b_end_s),
-        changed=alteration(heard),
+        changed=what_differs(heard),
         ribbon=draw_ribbon(heard, a.duration_s, b.duration_s),
         clips=tuple(clip for clip in clips if clip.range == place),
     )

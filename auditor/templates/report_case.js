@@ -58,7 +58,7 @@ const caseView = (() => {
     button.setAttribute("aria-label", `Play range ${i + 1}`);
     button.addEventListener("click", () => playRange(i, "a"));
     head.append(button);
-    const cells = [range[IN_A], range[IN_B], range[CHANGED] || "neither tempo nor pitch"];
+    const cells = [range[IN_A], range[IN_B], range[CHANGED]];
     row.append(head, ...cells.map((text) => make("td", "", text)));
     return row;
   };

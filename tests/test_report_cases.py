@@ -1,0 +1,249 @@
+"""Cases in the HTML itself: the dossier, the media, the certificate, the clusters."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_report import (
+    HOSTILE,
+    RANGES,
+    make_check,
+    make_large_scan,
+    make_media,
+    make_pair,
+    make_scan,
+    make_tracks,
+)
+from test_report import Page
+
+from auditor.media import MAX_PEAK, Media, TrackMedia
+from auditor.records import Cluster, MatchedRange, to_json
+from auditor.report import render_html
+from auditor.report.dossier import N_DOSSIER, detection_view
+from auditor.report.scan_view import N_STATIC_CLUSTERS
+from auditor.report.shapes import LEVELS, draw_ribbon, draw_wave, pack_peaks, thin_peaks
+
+
+def data_of(html: str) -> dict:
+    return json.loads(Page(html).texts["script"][0])
+
+
+def test_headline_threshold_and_meanings_are_in_words():
+    text = Page(render_html(make_scan())).text
+    assert "3 pairs in 3 clusters among 8,000 tracks; expected false pairs 0.8" in text
+    assert "the threshold, 0.6200; unrelated pairs score this high 1 in 1.2 million times." in text
+    assert "Shared excerpt One or more stretches of one track are heard in the other" in text
+    assert "High score" not in text
+    assert "mp3 at 64 kbit/s 99 % 96.4–99.7 % 198 of 200" in text
+    assert "reversed not measured – –" in text
+
+
+def test_the_dossier_holds_sound_pictures_and_links():
+    scan = make_scan()
+    media = make_media(scan)
+    page = Page(render_html(scan, media))
+    assert [a["id"] for a in page.all("article")] == [f"case-{i}" for i in range(1, 5)]
+    clips = [a for a in page.all("audio") if "src" in a]
+    assert len(clips) == sum(len(pair.clips) for pair in media.pairs) == 8
+    for clip in clips:
+        assert clip["src"].startswith("data:audio/ogg;codecs=opus;base64,T2dnU")
+        assert clip["preload"] == "none"
+        assert "autoplay" not in clip
+    pictures = [a["href"] for a in page.all("image") if "href" in a]
+    assert len(pictures) == 2
+    assert all(href.startswith("data:image/png;base64,iVBOR") for href in pictures)
+    links = [a["href"] for a in page.all("a") if a.get("href", "#").startswith("music/")]
+    assert links == [f"music/{i}.mp3" for i in range(8)]
+    assert "1 matrix was left out." in page.text
+    assert len(page.all("polygon")) == 4
+    assert "Suggested original: A (earliest release date)." in page.text
+
+
+def test_media_of_further_cases_stand_by_inert():
+    scan = make_large_scan(N_DOSSIER + 3)
+    page = Page(render_html(scan, make_media(scan)))
+    assert len(page.all("article")) == N_DOSSIER
+    waiting = [a["data-media"] for a in page.all("template")]
+    assert waiting == [pair.pair_id for pair in scan.pairs[N_DOSSIER:]]
+
+
+def test_media_come_after_the_script_that_opens_the_page():
+    scan = make_scan()
+    html = render_html(scan, make_media(scan))
+    assert html.index('id="pairs-data"') < html.index("data:audio/ogg")
+
+
+def test_an_empty_media_changes_nothing():
+    for result in (make_scan(), make_check("shared excerpt")):
+        assert render_html(result, Media()) == render_html(result)
+
+
+def test_hostile_texts_of_cases_change_no_element():
+    scan = make_scan()
+    plain = Page(render_html(scan, make_media(scan)))
+    pairs = tuple(dataclasses.replace(pair, decision_note=HOSTILE) for pair in scan.pairs)
+    clusters = tuple(dataclasses.replace(c, original_why=HOSTILE) for c in scan.clusters)
+    evil = dataclasses.replace(scan, pairs=pairs, clusters=clusters)
+    media = dataclasses.replace(make_media(scan), notes=(HOSTILE,))
+    page = Page(render_html(evil, media))
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
+    assert page.text.count(HOSTILE) > plain.text.count(HOSTILE)
+
+
+def test_a_link_that_could_run_something_is_no_media():
+    with pytest.raises(ValueError, match="a quoted, relative URL is needed"):
+        TrackMedia("x", link="javascript:alert(1)")
+
+
+def test_data_of_the_script_holds_what_it_draws_and_plays():
+    scan = make_scan()
+    data = data_of(render_html(scan, make_media(scan)))
+    altered, shared, identical, alike = data["pairs"]
+    assert altered["ranges"][0][:5] == [0.0, 9.0, 12.0, 21.36, 1.04]
+    assert shared["ranges"][0][5:7] == ["1:12–1:21", "1:43–1:52"]
+    assert (identical["verdict"], identical["said"]) == (
+        "identical file",
+        "Both files hold the same bytes.",
+    )
+    assert alike["below"]
+    assert len(data["tracks"][0][4]) == 240
+    assert data["tracks"][0][5] == "music/0.mp3"
+    assert "audio" not in json.dumps(data)
+
+
+def test_another_result_keeps_its_decisions_apart():
+    scan = make_scan()
+    later = dataclasses.replace(
+        scan, provenance=dataclasses.replace(scan.provenance, created="2027-01-01T00:00:00Z")
+    )
+    first, again, other = (data_of(render_html(r))["report"] for r in (scan, make_scan(), later))
+    assert first == again != other
+
+
+def test_pairs_that_only_sound_alike_come_after_the_flagged_ones():
+    tracks = make_tracks(4)
+    pairs = (
+        make_pair(tracks[0], tracks[1], 0.99, "sounds alike"),
+        make_pair(tracks[2], tracks[3], 0.7, "shared excerpt"),
+    )
+    data = data_of(render_html(make_scan(tracks=tracks, pairs=pairs, clusters=())))
+    assert [pair["verdict"] for pair in data["pairs"]] == ["shared excerpt", "sounds alike"]
+
+
+def test_a_cluster_names_its_original_or_none():
+    scan = make_scan()
+    ids = tuple(track.id for track in scan.tracks[:4])
+    whole = Cluster(ids, 0.95, ids[3], "longest")
+    text = Page(render_html(dataclasses.replace(scan, clusters=(whole,)))).text
+    assert "Suggested original: Ana Ruiz – Title 3 (longest)" in text
+    assert "Suggested original: another track of the cluster (longest)." in text
+    assert "Suggested original: B (longest)." in text
+    bare = Cluster(ids, 0.95)
+    assert "Suggested original:" not in Page(render_html(make_scan(clusters=(bare,)))).text
+
+
+def test_many_clusters_are_said_and_not_all_listed():
+    page = Page(render_html(make_large_scan(N_STATIC_CLUSTERS + 40)))
+    clusters = [a for a in page.all("section") if a.get("class") == "cluster"]
+    assert len(clusters) == N_STATIC_CLUSTERS
+    assert "228 more" in page.text
+    assert "And 40 smaller ones" in page.text
+
+
+def test_a_clear_check_is_certified_with_what_names_it_later():
+    check = make_check("clear")
+    text = Page(render_html(check)).text
+    limits = text.rindex("What this does not mean")
+    certificate = text[text.index("Certificate: no match found") : limits]
+    assert "No match among 8,000 tracks. A copy would have been found" in certificate
+    assert f"Artist new – Release {check.submissions[0].sha256} 3:24" in certificate
+    assert "mp3 at 64 kbit/s 99 % 96.4–99.7 % 198 of 200" in certificate
+    for words in (
+        "Date 2026-01-02T03:04:05Z",
+        "Threshold 0.6200, from excerpt-0a1b2c3d.json",
+        "Expected false alarms 0.8",
+        "Files not examined 0 files",
+        "Version audit 0.1.0",
+        "Extractor, weights excerpt, 0a1b2c3d",
+    ):
+        assert words in certificate
+    assert "How likely a copy is found" not in text[limits:]
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        make_check("shared excerpt"),
+        make_check("sounds alike", "shared excerpt"),
+        dataclasses.replace(make_check("clear"), n_pairs_compared=0),
+        dataclasses.replace(
+            make_check("clear"),
+            submissions=(dataclasses.replace(make_check().submissions[0], silent=True),),
+        ),
+        dataclasses.replace(
+            make_check("clear"),
+            pairs=(dataclasses.replace(make_check("clear").pairs[0], decision="licensed"),),
+        ),
+    ],
+    ids=["flagged", "alike and flagged", "nothing compared", "silent", "set aside"],
+)
+def test_what_is_not_clear_gets_no_certificate(check):
+    assert "Certificate" not in Page(render_html(check)).text
+
+
+def test_a_certificate_says_that_a_part_was_compared_and_that_nothing_was_measured():
+    check = make_check("clear")
+    cut = dataclasses.replace(check.submissions[0], truncated=True)
+    text = Page(render_html(dataclasses.replace(check, submissions=(cut,), detection=()))).text
+    assert "would have been found was not measured at this threshold" in text
+    assert "truncated: the file is cut short" in text
+    assert "Submissions not, or not wholly, compared 1" in text
+
+
+def test_flagged_cases_of_a_check_come_first_in_the_dossier():
+    check = make_check("clear", "shared excerpt")
+    page = Page(render_html(check))
+    assert [a["id"] for a in page.all("article")] == ["case-1", "case-2"]
+    assert page.text.index("0.8000 Case 1") < page.text.index("0.9000 Case 2")
+
+
+def test_detection_in_per_cent():
+    assert detection_view(make_scan().detection) == [
+        ("mp3 at 64 kbit/s", "99 %", "96.4–99.7 %", "198 of 200"),
+        ("reversed", "not measured", "–", "–"),
+    ]
+
+
+@given(st.lists(st.integers(0, MAX_PEAK), max_size=600))
+def test_waves_stay_in_their_box_and_pack_one_character_a_peak(peaks):
+    thin = thin_peaks(peaks)
+    assert max(thin, default=0) == max(peaks, default=0)
+    assert len(thin) == min(len(peaks), 240)
+    packed = pack_peaks(thin)
+    assert len(packed) == len(thin)
+    for peak, letter in zip(thin, packed, strict=True):
+        assert abs(LEVELS.index(letter) / (len(LEVELS) - 1) - peak / MAX_PEAK) < 0.01
+    path = draw_wave(thin)
+    heights = [int(word.split("H")[0].strip("Z")) for word in path.split("V")[1:]]
+    assert all(0 <= height <= 100 for height in heights)
+    assert bool(path) == bool(peaks)
+
+
+@given(*(st.floats(0.0, 400.0),) * 4, st.floats(0.0, 300.0), st.floats(0.0, 300.0))
+def test_ribbons_stay_on_their_tracks(a0, a1, b0, b1, a_s, b_s):
+    heard = MatchedRange(min(a0, a1), max(a0, a1), min(b0, b1), max(b0, b1), 1.0, 0.5, None, 0.0)
+    ribbon = draw_ribbon(heard, a_s, b_s)
+    for x, width in ((ribbon.a_x, ribbon.a_width), (ribbon.b_x, ribbon.b_width)):
+        assert 0.0 <= x <= x + width <= 100.001
+
+
+def test_reading_a_result_back_renders_the_same_page():
+    from auditor.records import result_from_json
+
+    scan = make_scan()
+    assert render_html(result_from_json(to_json(scan))) == render_html(scan)
+    assert RANGES["shared excerpt"][0].b_end_s == 112.0

@@ -1,0 +1,38 @@
+"""What is said of a pair's state, and of numbers; the rest is seen in the tables and the report."""
+
+from __future__ import annotations
+
+import pytest
+
+from auditor.records import Pair
+from auditor.wording import count_set_aside, pair_state, show_number, show_score
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, ""),
+        ({"flagged": False}, "below the threshold"),
+        ({"flagged": False, "verdict": "clear"}, "below the threshold"),
+        ({"flagged": False, "verdict": "sounds alike"}, "not flagged"),
+        ({"flagged": True, "verdict": "shared excerpt"}, ""),
+        ({"flagged": False, "decision": "cover", "verdict": "same recording"}, "decided: cover"),
+        ({"decision": "confirmed"}, "decided: confirmed"),
+    ],
+)
+def test_state_of_a_pair(fields, said):
+    assert pair_state(Pair("a", "b", 0.9, **fields)) == said
+
+
+def test_counts_go_by_the_order_of_the_decisions():
+    pairs = [
+        Pair("a", "b", 0.9, flagged=False, decision=kind)
+        for kind in ("cover", "false-alarm", "cover")
+    ]
+    said = "3 pairs set aside: 1 false-alarm, 2 cover"
+    assert count_set_aside([*pairs, Pair("a", "c", 0.9, decision="confirmed")]) == said
+
+
+def test_numbers_have_true_signs_and_two_digits():
+    assert show_score(-0.00004) == "−0.0000"
+    assert [show_number(n) for n in (9.94, 9.96, 0.00051)] == ["9.9", "10", "<0.001"]
