@@ -2,8 +2,9 @@
 
 Every system scores the same files, those that ``copies.py`` wrote: copies of the tracks of a role
 against all its originals, each system at its own thresholds for the same FAR.  ``ours`` is the
-cosine of embeddings, the aligned score of the excerpt d-vectors, and both; the peers are those of
-``peers.py``.  A system that cannot run is skipped with a line that says why.
+cosine of embeddings, the aligned score of the excerpt d-vectors, both, and where ``verdicts.py``
+left it the match score, by which ``audit`` decides; the peers are those of ``peers.py``.  A system
+that cannot run is skipped with a line that says why.
 
 Written are ``report.md``, ``report.json``, DET curves and score histograms as pictures, and the
 scores of each system, by which all of it can be made again.
@@ -104,6 +105,9 @@ def gather(
         try:
             if name == "ours":
                 systems |= our_systems(inputs, settings_of(args))
+                kept = args.verdicts / args.role / "match.npz"
+                if kept.exists():
+                    systems["match"] = Scores.load(kept)
                 ours = list(systems)
             else:
                 systems[name] = peer_scores(name, inputs, args)
@@ -353,7 +357,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=0.95, help="of the aligned score in both")
     parser.add_argument("--cohort", type=int, default=0, help="tracks of train to normalise by")
     parser.add_argument("--top", type=int, default=50, help="of their scores that count")
-    parser.add_argument("--best", default="both", help="our system that is held against peers")
+    parser.add_argument("--best", help="our system that is held against peers; the last of ours")
+    parser.add_argument("--verdicts", type=Path, default=Path("runs/verdicts"), help="match scores")
     parser.add_argument("--max-s", type=float, default=90.0, help="of copies.py")
     parser.add_argument("--copies", type=Path, default=Path("runs/copies"), help="of copies.py")
     parser.add_argument("--cache", type=Path, default=Path("runs/dvectors"))
@@ -404,7 +409,8 @@ def main() -> int:
     skipped += draw(args.out, groups, found, evaluations)
     command = shlex.join(["python", "benchmarks/quality.py", *sys.argv[1:]])
     lines = [f"# Quality on {args.role}", "", f"`{command}`", "", *skipped, ""]
-    lines += ["![DET curves](det.png)", "", *render(evaluations, ours=ours, best=args.best)]
+    best = args.best or (ours or [""])[-1]
+    lines += ["![DET curves](det.png)", "", *render(evaluations, ours=ours, best=best)]
     (args.out / "report.md").write_text("\n".join(lines), encoding="utf-8")
     content = {
         "role": args.role,
