@@ -199,7 +199,7 @@ def _pair_rows(
 ) -> list[tuple[Text, Text, Text]]:
     rows = []
     for pair, a, b in pairs_with_tracks(result):
-        if is_set_aside(pair) != set_aside:
+        if is_set_aside(pair) != set_aside or _only_alike(result, pair):
             continue
         style = "" if pair.flagged else "dim"
         score = Text(show_score(pair.score), style=style or "bold")
@@ -217,6 +217,11 @@ def _pair_rows(
             cell_b.append(f"\n{show_text(note)}", style="italic")
         rows.append((score, cell_a, cell_b))
     return rows
+
+
+def _only_alike(result: ScanResult | CheckResult, pair: Pair) -> bool:
+    """Say whether a pair of a scan is shown in the report only; a check has one a submission."""
+    return isinstance(result, ScanResult) and not pair.flagged and not pair.decision
 
 
 def _recommend_rows(result: RecommendResult) -> list[tuple[Text, Text, Text]]:
@@ -276,4 +281,7 @@ def _last_lines(result: Result) -> list[str]:
         f"{show_search(result)}{skipped}{budget}",
         f"threshold: {use.source}; false alarm rate {false_alarm_rate(use)}",
     ]
+    n_alike = sum(_only_alike(result, pair) for pair in result.pairs)
+    if n_alike:
+        lines.append(f"{show_count(n_alike, 'pair')} not flagged; the report lists them")
     return [*lines, use.note] if use.note else lines

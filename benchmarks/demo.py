@@ -189,8 +189,8 @@ def tour(given: str | None, extractor: str | None, threshold: str | None) -> Non
     for plant in plants:
         print(f"  {show(plant.file)}: {plant.what}\n    made from {show(plant.original)}")
     print(
-        f"\nWhat to expect: {len(scanned)} pairs, each a planted copy with its original. "
-        "The excerpt is the hardest:\nit holds only a part of what its original is summed up by."
+        f"\nWhat to expect: {len(scanned)} pairs, each a planted copy with its original, and what "
+        "was done to it."
     )
     common = ["--workspace", str(WORKSPACE), *(["--extractor", extractor] if extractor else [])]
     flagging = [*common, *(["--threshold", threshold] if threshold else [])]

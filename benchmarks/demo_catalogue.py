@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from fetch_corpus import fetch_package
-from synthetic_music import write_music
+from synthetic_music import synthesise_track, write_music
 
 from auditor.audio import AudioReader, load_waveform, write_audio
-from auditor.augment.waveform import crop, equalise, gain
+from auditor.augment.waveform import add_noise, change_speed, crop, equalise, gain, plant
 from auditor.config import SAMPLE_RATE_HZ
 from auditor.errors import AudioError, UsageError, show_path
 from auditor.walk import find_audio
@@ -69,11 +69,27 @@ def make_duller(original: str, copy: Path) -> None:
     write_audio(copy, waveform[5 * SAMPLE_RATE_HZ :], codec="aac", bit_rate=48_000)
 
 
+def speed_up(original: str, copy: Path) -> None:
+    faster = change_speed(load_waveform(original), 1.05)
+    noisy = add_noise(faster, snr_db=12.0, rng=np.random.default_rng(0))
+    write_audio(copy, noisy, codec="mp3")
+
+
+def plant_excerpt(original: str, copy: Path) -> None:
+    waveform = load_waveform(original)
+    start_s = len(waveform) / SAMPLE_RATE_HZ / 3
+    excerpt = crop(waveform, start_s=start_s, duration_s=12.0)
+    host = synthesise_track(101, duration_s=70.0)
+    write_audio(copy, plant(excerpt, host, position_s=40.0), codec="ogg")
+
+
 PLANTS: tuple[tuple[str, str, Callable[[str, Path], None]], ...] = (
     ("planted/untitled-1.mp3", "whole track, mp3 at 32 kbit/s, no tags", re_encode),
     ("planted/untitled-2.opus", "30 s from its middle, as opus, no tags", cut_excerpt),
     ("planted/untitled-3", "the same bytes under another name", copy_bytes),
     ("planted/untitled-4.flac", "12 dB quieter, as flac, no tags", make_quieter),
+    ("planted/untitled-5.mp3", "5 % faster and so higher, pink noise over it", speed_up),
+    ("planted/untitled-6.ogg", "12 s of it inside another piece, from 0:40 on", plant_excerpt),
     ("new/submission.m4a", "treble 6 dB down, first 5 s cut, aac at 48 kbit/s", make_duller),
 )
 """File below ``demo/`` (a copy of bytes keeps its suffix), what it is, how it is made.  The last is

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import tune
 from small_catalogue import make_workspace, open_workspace_file
 from small_report import (
     HOSTILE,
@@ -25,6 +26,7 @@ from small_report import (
 from typer.testing import CliRunner
 
 from auditor.cli import app
+from auditor.encode import write_audio
 from auditor.records import Result
 from auditor.report import write_report
 
@@ -413,6 +415,39 @@ def test_a_clear_check_has_its_certificate(open_page, report):
     certificate = page.locator(".certificate")
     assert "No match among 8,000 tracks." in certificate.inner_text()
     assert "96.4–99.7 %" in certificate.inner_text()
+
+
+# A scan of real music.
+
+
+def test_a_real_scan_is_heard_and_seen(open_page, tmp_path):
+    music = tmp_path / "music"
+    music.mkdir()
+    tunes = [tune(seed, duration_s=30.0) for seed in range(3)]
+    rate = 16_000
+    tunes[1][12 * rate : 22 * rate] = tunes[0][5 * rate : 15 * rate]
+    for i, waveform in enumerate(tunes):
+        write_audio(music / f"{i}.wav", waveform, codec="wav")
+    write_audio(music / "copy.mp3", tunes[2], codec="mp3", bit_rate=64_000)
+    html = tmp_path / "r.html"
+    arguments = ["scan", str(music), "-w", str(tmp_path / "ws"), "-o", str(html), "-q"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1, done.output
+    page = open_page(html)
+    rows = page.locator("#pairs-table tbody:not(.below)").all_inner_texts()
+    (copy,) = [i for i, text in enumerate(rows) if "copy.mp3" in text and "2.wav" in text]
+    (excerpt,) = [i for i, text in enumerate(rows) if "0.wav" in text and "1.wav" in text]
+    assert "Same recording" in rows[copy]
+    assert "Shared excerpt" in rows[excerpt]
+    for place in (copy, excerpt):
+        dialog = open_case(page, place)
+        assert dialog.locator(".map path.wave").count() == 2
+        assert dialog.locator('[data-f="matrix-image"]').is_visible()
+        dialog.get_by_role("button", name="Play A").click()
+        playing(page, "a")
+        dialog.get_by_role("button", name="Play B").click()
+        playing(page, "b")
+        page.keyboard.press("Escape")
 
 
 # What it looks like; SHOTS=folder keeps the pictures.

@@ -54,7 +54,7 @@ def make_result(pairs, paths):
 
 def test_copies_are_what_they_are_said_to_be(planted):
     _, _, plants = planted
-    re_encoded, excerpt, same, quieter, submission = plants
+    re_encoded, excerpt, same, quieter, faster, partial, submission = plants
     assert len({plant.original for plant in plants}) == len(PLANTS)
     with AudioReader(re_encoded.file) as reader:
         assert reader.info.codec == "mp3"
@@ -65,6 +65,13 @@ def test_copies_are_what_they_are_said_to_be(planted):
     assert Path(same.file).suffix == Path(same.original).suffix
     levels = [np.std(load_waveform(path)) for path in (quieter.file, quieter.original)]
     assert 20 * np.log10(levels[0] / levels[1]) == pytest.approx(-12.0, abs=0.2)
+    lengths = [len(load_waveform(path)) for path in (faster.original, faster.file)]
+    assert lengths[0] / lengths[1] == pytest.approx(1.05, rel=0.01)
+    held, original = load_waveform(partial.file), load_waveform(partial.original)
+    third = len(original) // 3
+    heard = held[42 * 16_000 : 50 * 16_000]
+    there = original[third + 2 * 16_000 : third + 10 * 16_000]
+    assert np.corrcoef(heard, there[: len(heard)])[0, 1] > 0.7
     assert len(load_waveform(submission.file)) == pytest.approx((PIECE_S - 5) * 16_000, rel=0.01)
     assert Path(submission.file).parent.name == "new"
 
@@ -86,7 +93,7 @@ def test_second_run_keeps_copies_and_other_music_replaces_them(planted, monkeypa
 def test_a_folder_of_too_few_tracks_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_music(tmp_path / "few", 2, duration_s=PIECE_S)
-    with pytest.raises(UsageError, match=r"has 2 tracks of 40 s .* 5 are needed"):
+    with pytest.raises(UsageError, match=r"has 2 tracks of 40 s .* 7 are needed"):
         plant_copies(tmp_path / "few")
     with pytest.raises(UsageError, match="is no folder"):
         get_music(str(tmp_path / "none"))

@@ -163,7 +163,10 @@ def test_table_and_csv_say_the_verdict_and_the_best_range() -> None:
     text = printed(scan, width=140)
     assert "shared excerpt" in text
     assert "a 1:12-1:21 = b 1:43-1:52, tempo +6.0 %, 1 more" in text
-    assert "not flagged" in text
+    assert "sounds alike" not in text
+    assert "1 pair not flagged; the report lists them" in text
+    check = make_check(tracks[:1], tracks[1:], alike)
+    assert "sounds alike" in printed(check, width=140)
     first, second = csv_rows(scan)
     assert first["verdict"] == "shared excerpt"
     assert [first[name] for name in ("far", "similarity", "n_ranges")] == ["3.1e-07", "0.4", "2"]

@@ -15,7 +15,7 @@ from auditor.evidence_words import show_times, what_differs
 from auditor.records import CheckResult, MatchedRange, ScanResult, Track, to_json
 from auditor.report.cases import CaseView, Row, Shelf
 from auditor.report.rows import TrackView
-from auditor.report.shapes import pack_peaks, thin_peaks
+from auditor.report.shapes import pack_peaks, raise_peaks, thin_peaks
 from auditor.wording import is_set_aside
 
 
@@ -60,7 +60,7 @@ def cases_data(
 
 def _track(track: Track, view: TrackView, shelf: Shelf) -> list[Any]:
     media = shelf.track(track.id)
-    peaks = pack_peaks(thin_peaks(media.peaks))
+    peaks = pack_peaks(raise_peaks(thin_peaks(media.peaks)))
     seconds = round(track.duration_s, 2)
     return [view.label, view.facts, seconds, view.values, peaks, media.link]
 

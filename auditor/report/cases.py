@@ -22,7 +22,15 @@ from auditor.evidence_words import (
 from auditor.media import Clip, Media, PairMedia, TrackMedia
 from auditor.records import MatchedRange, Pair, Track
 from auditor.report.rows import TRACK_FIELDS, TrackView, track_view
-from auditor.report.shapes import Line, Ribbon, draw_lines, draw_ribbon, draw_wave, thin_peaks
+from auditor.report.shapes import (
+    Line,
+    Ribbon,
+    draw_lines,
+    draw_ribbon,
+    draw_wave,
+    raise_peaks,
+    thin_peaks,
+)
 from auditor.wording import is_set_aside, pair_badges, show_duration, show_score, show_text
 
 N_COLOURS = 6
@@ -207,7 +215,7 @@ def _badges(pair: Pair, a: Track, b: Track, sides: tuple[str, str]) -> tuple[str
 
 
 def _side(view: TrackView, track: Track, media: TrackMedia) -> SideView:
-    peaks = thin_peaks(media.peaks)
+    peaks = raise_peaks(thin_peaks(media.peaks))
     return SideView(
         track=view,
         wave=draw_wave(peaks),

@@ -74,12 +74,11 @@ def check_view(result: CheckResult, shelf: Shelf) -> dict[str, Any]:
         for track, view in zip(result.submissions, submissions, strict=True)
         if view.clear and result.n_pairs_compared
     ]
-    first = sorted(range(len(rows)), key=lambda i: (not cases[i].flagged, i))
     return {
         "submissions": submissions,
         "cases": cases,
         "cases_data": cases_data(result, rows, cases, shelf) if rows else None,
-        **dossier_view([rows[i] for i in first], [cases[i] for i in first], shelf),
+        **dossier_view(rows, cases, shelf),
         "side_names": ("A, the submission", "B, of the catalogue"),
         "certified": [_certified(track) for track in clear],
         "certificate": _certificate(result) if clear else (),

@@ -26,7 +26,7 @@ KINDS = tuple(
 
 
 def dossier_view(rows: Sequence[Row], cases: Sequence[CaseView], shelf: Shelf) -> dict[str, Any]:
-    """Return the cases in full, and the media of those that are not.
+    """Return the flagged and the decided cases in full, and the media of all others.
 
     Parameters
     ----------
@@ -35,13 +35,12 @@ def dossier_view(rows: Sequence[Row], cases: Sequence[CaseView], shelf: Shelf) -
         The same pairs in the same order, what is to be decided first.
     shelf : Shelf
     """
-    dossier = [
-        with_media(case, row, shelf)
-        for case, row in zip(cases[:N_DOSSIER], rows[:N_DOSSIER], strict=True)
-    ]
+    both = zip(cases, rows, strict=True)
+    wanted = [(case, row) for case, row in both if case.flagged or case.decision]
+    dossier = [with_media(case, row, shelf) for case, row in wanted[:N_DOSSIER]]
     seen = {case.pair_id for case in dossier}
     further: dict[str, MediaView] = {}
-    for pair, _, _ in rows[N_DOSSIER:]:
+    for pair, _, _ in rows:
         media = shelf.pair(pair.pair_id)
         if pair.pair_id not in seen and (media.clips or media.matrix):
             further[pair.pair_id] = media

@@ -56,6 +56,18 @@ def thin_peaks(peaks: Sequence[int], n: int = N_PEAKS) -> tuple[int, ...]:
     return tuple(max(peaks[start:end]) for start, end in itertools.pairwise(edges))
 
 
+def raise_peaks(peaks: Sequence[int]) -> tuple[int, ...]:
+    """Return peaks raised alike until the highest is full, so that a quiet track has a shape, too.
+
+    Examples
+    --------
+    >>> raise_peaks([0, 10, 20]), raise_peaks([0])
+    ((0, 50, 100), (0,))
+    """
+    highest = max(peaks, default=0)
+    return tuple(round(peak * MAX_PEAK / highest) for peak in peaks) if highest else tuple(peaks)
+
+
 def pack_peaks(peaks: Sequence[int]) -> str:
     """Return peaks as one character each, for the script.
 
