@@ -235,6 +235,8 @@ def _examined(
     on_pair: Progress | None = None,
 ) -> Examination:
     kept = []
+    if on_pair is not None:
+        on_pair(0, len(similarities))
     edges = histogram_edges()
     counts = np.zeros(len(edges) - 1)
     for n_done, ((a, b), similarity) in enumerate(zip(named, similarities, strict=True), start=1):

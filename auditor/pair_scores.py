@@ -72,6 +72,8 @@ class MatchScores:
         n = len(ids)
         scores = np.eye(n)
         n_done = 0
+        if progress is not None:
+            progress(0, n * (n - 1) // 2)
         for i, a in enumerate(ids):
             track = self._examiner.track(a)
             for j in range(i + 1, n):

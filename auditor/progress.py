@@ -83,8 +83,14 @@ class Progress:
         self.advance(event.n_done, event.n_total, audio_s=event.audio_s)
 
     def advance(self, n_done: int, n_total: int, *, audio_s: float = 0.0) -> None:
-        """Show that ``n_done`` files of ``n_total`` are done, with ``audio_s`` seconds of audio."""
+        """Show that ``n_done`` files of ``n_total`` are done, with ``audio_s`` seconds of audio.
+
+        With none done yet, what is counted begins now.
+        """
         now = self._clock()
+        if n_done == 0:
+            self._started = self._last_line = now
+            self._recent.clear()
         self._n_done, self._n_total, self._audio_s = n_done, n_total, audio_s
         self._recent.append((now, n_done, audio_s))
         while len(self._recent) > 2 and now - self._recent[1][0] > RATE_OVER_S:

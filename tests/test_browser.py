@@ -238,6 +238,12 @@ def test_keys_go_through_the_cases_and_decide_but_not_while_typing(open_page, re
     assert title.inner_text() == "Altered recording"
     page.locator("#case-body").focus()
     page.keyboard.press("j")
+    page.get_by_role("textbox", name="Note").fill("a draft")
+    page.locator("#case-body").focus()
+    page.keyboard.press("j")
+    assert page.get_by_role("textbox", name="Note").input_value() == ""
+    page.keyboard.press("k")
+    assert page.get_by_role("textbox", name="Note").input_value() == "a draft"
     page.keyboard.press("d")
     assert "Decided: false-alarm, in this page." in page.locator("#case").inner_text()
     page.keyboard.press("?")

@@ -9,6 +9,7 @@ const caseView = (() => {
   let selected = 0;
   let media = null;
   let moveHeads = () => {};
+  const drafts = new Map();  // notes that no decision keeps yet, by case
 
   const pair = () => data.pairs[current];
   const order = () => {
@@ -101,7 +102,7 @@ const caseView = (() => {
       button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
       if (button.dataset.kind === "undo") button.hidden = !kind;
     }
-    if (document.activeElement !== byId("note")) byId("note").value = note;
+    if (document.activeElement !== byId("note")) byId("note").value = drafts.get(current) ?? note;
     const said = kind ? `Decided: ${kind}` : "Not decided yet";
     put(dialog, "decided", `${said}${here ? ", in this page" : ""}.`);
   };
@@ -172,6 +173,7 @@ const caseView = (() => {
   const decide = (kind) => {
     // Pressing what is decided already keeps the note that is there.
     decisions.set(pair(), kind, byId("note").value.trim());
+    drafts.delete(current);
     fillDecision();
     field(dialog, "badges").replaceChildren(...badgesOf(pair()));
   };
@@ -187,7 +189,7 @@ const caseView = (() => {
   };
   dialog.addEventListener("close", () => {
     sound.stop();
-    setHash("#pairs");
+    setHash(pairTable ? "#pairs" : "#submissions");
     document.querySelector(`[data-open="${current}"]`)?.focus();
   });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
@@ -198,6 +200,7 @@ const caseView = (() => {
     const button = event.target.closest("[data-kind]");
     if (button) decide(button.dataset.kind);
   });
+  byId("note").addEventListener("input", () => drafts.set(current, byId("note").value));
   byId("note").addEventListener("change", () => {
     const { kind } = decisions.of(pair());
     if (kind) decide(kind);
