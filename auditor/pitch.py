@@ -142,10 +142,7 @@ def match_frames(
     if slack > 0.0:
         ratios = tempo * (1.0 + np.arange(-slack, slack + 0.5 * _COARSE, _COARSE))
         ratios = np.append(ratios, 1.0)
-        tried = [
-            _middles(a_frames, b_frames, float(ratio), shifts, features, _MIDDLE_S)
-            for ratio in ratios
-        ]
+        tried = _correlations(a_frames, b_frames, ratios, shifts, features, _MIDDLE_S)
         best = int(np.argmax([0.0 if c is None else c.max() for c in tried]))
         if tried[best] is None:
             return None
@@ -153,10 +150,8 @@ def match_frames(
         centre = int(shifts[tried[best].argmax()])
         shifts = shifts[np.abs(shifts - centre) <= 2]
     steps = np.arange(-_COARSE, _COARSE + 0.5 * _FINE, _FINE) if slack > 0.0 else np.zeros(1)
-    found = [
-        _middles(a_frames, b_frames, tempo * float(1.0 + step), shifts, features, _MAX_S)
-        for step in steps
-    ]
+    ratios = tempo * (1.0 + steps)
+    found = _correlations(a_frames, b_frames, ratios, shifts, features, _MAX_S)
     peaks = np.asarray([0.0 if c is None else c.max() for c in found])
     best = int(peaks.argmax())
     if peaks[best] < MIN_CORRELATION:
@@ -170,18 +165,58 @@ def match_frames(
     )
 
 
-def _middles(
+def _correlations(
     a_frames: np.ndarray,
     b_frames: np.ndarray,
-    tempo: float,
+    tempos: np.ndarray,
     shifts: np.ndarray,
     features: FeatureConfig,
     duration_s: float,
-) -> np.ndarray | None:
-    """Return the correlation of the middle ``duration_s`` of a with as much of b."""
+) -> list[np.ndarray | None]:
+    """Return for each tempo the highest correlation of any lag at every translation.
+
+    The middle ``duration_s`` seconds of a are compared with as much of b.
+
+    Returns
+    -------
+    list of numpy.ndarray or None
+        (n_shifts,) each, in [-1, 1]; ``shifts`` are bands by which a is higher.  None below 1 s.
+    """
+    step = max(1, round(_STEP_S / features.frame_hop_s))
+    step_s = step * features.frame_hop_s
+    max_lag = round(_MAX_LAG_S / step_s)
     a = _middle(a_frames, duration_s, features)
-    b = _middle(b_frames, duration_s * tempo, features)
-    return _correlation(a, b, tempo, shifts, features)
+    a = level_frames(_resampled(a, float(step)), features)
+    # A power of two or so above all lengths, so that a is transformed once.
+    size = next_fast_len(round(1.05 * len(a)) + 2 * max_lag + 8, real=True)
+    of_a, power_a = rfft(a, size, axis=0), _summed((a**2).sum(axis=0))
+    found: list[np.ndarray | None] = []
+    for tempo in tempos.tolist():
+        b = _middle(b_frames, duration_s * tempo, features)
+        b = level_frames(_resampled(b, step * tempo), features)[: size - max_lag]
+        if min(len(a), len(b)) * step_s < 1.0:
+            found.append(None)
+            continue
+        of_b, power_b = rfft(b, size, axis=0).conj(), _summed((b**2).sum(axis=0))
+        spectra = np.empty((len(shifts), len(of_a)), np.complex128)
+        norms = np.empty(len(shifts))
+        for i, shift in enumerate(shifts.tolist()):
+            upper = slice(max(shift, 0), features.n_bands + min(shift, 0))
+            lower = slice(max(-shift, 0), features.n_bands + min(-shift, 0))
+            np.einsum("fb,fb->f", of_a[:, upper], of_b[:, lower], out=spectra[i])
+            norms[i] = (power_a[upper.stop] - power_a[upper.start]) * (
+                power_b[lower.stop] - power_b[lower.start]
+            )
+        products = irfft(spectra, size, axis=1)
+        lagged = np.maximum(
+            products[:, -max_lag:].max(axis=1), products[:, : max_lag + 1].max(axis=1)
+        )
+        found.append(lagged / np.maximum(np.sqrt(np.maximum(norms, 0.0)), 1e-9))
+    return found
+
+
+def _summed(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0.0], np.cumsum(values)])
 
 
 def _middle(frames: np.ndarray, duration_s: float, features: FeatureConfig) -> np.ndarray:
@@ -219,38 +254,3 @@ def level_frames(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
     clipped = np.maximum(frames, top - _RANGE_DB)
     local = clipped - uniform_filter1d(clipped, width, axis=1, mode="nearest")
     return local - local.mean(axis=0)
-
-
-def _correlation(
-    a_frames: np.ndarray,
-    b_frames: np.ndarray,
-    tempo: float,
-    shifts: np.ndarray,
-    features: FeatureConfig,
-) -> np.ndarray | None:
-    """Return the highest correlation of any lag at every translation.
-
-    Returns
-    -------
-    numpy.ndarray or None
-        (n_shifts,) in [-1, 1]; ``shifts`` are bands by which a is higher.  None below 1 s.
-    """
-    step = max(1, round(_STEP_S / features.frame_hop_s))
-    a = level_frames(_resampled(a_frames, float(step)), features)
-    b = level_frames(_resampled(b_frames, step * tempo), features)
-    step_s = step * features.frame_hop_s
-    if min(len(a), len(b)) * step_s < 1.0:
-        return None
-    max_lag = round(_MAX_LAG_S / step_s)
-    size = next_fast_len(max(len(a), len(b)) + max_lag, real=True)
-    of_a, of_b = rfft(a, size, axis=0), rfft(b, size, axis=0)  # (size // 2 + 1, n_bands)
-    power_a, power_b = (a**2).sum(axis=0), (b**2).sum(axis=0)
-    highest = []
-    for shift in shifts:
-        upper = slice(max(shift, 0), features.n_bands + min(shift, 0))
-        lower = slice(max(-shift, 0), features.n_bands + min(-shift, 0))
-        products = irfft((of_a[:, upper] * of_b[:, lower].conj()).sum(axis=1), size)
-        norm = np.sqrt(power_a[upper].sum() * power_b[lower].sum())
-        lagged = max(products[-max_lag:].max(), products[: max_lag + 1].max())
-        highest.append(lagged / max(norm, 1e-9))
-    return np.asarray(highest)
