@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from auditor.match_score import CONFIRM_FROM, SHOWN_FROM, range_score
+from auditor.match_score import CHANCE, CONFIRM_FROM, SHOWN_FROM, range_score
 from auditor.pitch import match_range
 from auditor.records import Evidence, MatchedRange
 from auditor.trim import trim_range
@@ -15,6 +15,9 @@ from auditor.witness import covered_s
 
 MAX_CONFIRMED = 6
 """Ranges of a pair whose spectra are compared; further ones stand by their d-vectors."""
+
+PATIENCE = 2
+"""When so many, the best ones, do not agree, no further range is looked at."""
 
 Spectrum = Callable[[], np.ndarray | None]
 """Returns (n_frames, n_bands) uint8 (``auditor.spectrum``), None where it is not to be had."""
@@ -49,8 +52,12 @@ def confirm(
     if heard and evidence.score >= CONFIRM_FROM:
         of_a, of_b = a(), b()
         if of_a is not None and of_b is not None:
-            n = MAX_CONFIRMED
-            heard[:n] = [_heard(found, of_a, of_b) for found in heard[:n]]
+            n_agreed = 0
+            for n in range(min(len(heard), MAX_CONFIRMED)):
+                if n >= PATIENCE and not n_agreed:
+                    break
+                heard[n] = _heard(heard[n], of_a, of_b)
+                n_agreed += (heard[n].correlation or 0.0) > CHANCE
     kept = sorted(
         (found for found in heard if range_score(found) >= SHOWN_FROM),
         key=lambda found: (-range_score(found), found.a_start_s),

@@ -31,11 +31,11 @@ from auditor.vectors import exact_scores
 from auditor.witness import WitnessTrack
 from auditor.workspace import Workspace
 
-N_NEAREST, N_EXCERPT = 5, 10
-"""Candidates of each track of a scan, by embedding and by excerpt."""
+N_NEAREST = 5
+"""Candidates of each track by embedding."""
 
-N_CHECKED = 20
-"""Candidates of each submission of a check, of either kind."""
+N_EXCERPT, N_CHECKED = 10, 20
+"""Candidates by excerpt, of each track of a scan and of each submission of a check."""
 
 MAX_UNCOVERED = 2000
 """Tracks that an excerpt index may lack; a check examines them one by one."""
@@ -144,12 +144,12 @@ def examine_catalogue(
             proposed.add(_in_order(row_of[track_id], row_of[hit.track_id]))
     rows = np.asarray(sorted(proposed), np.int64).reshape(-1, 2)
     similarities = exact_scores(embeddings, rows[:, 0], rows[:, 1], others=embeddings)
-    examiner = catalogue_examiner(workspace)
+    examiner = catalogue_examiner(workspace, tracks)
     return _examined(
         ((ids[a], ids[b]) for a, b in rows),
         similarities,
         lambda a, b: examiner.evidence(examiner.track(a), examiner.track(b)),
-        catalogue_spectra(workspace),
+        catalogue_spectra(workspace, tracks),
         {track_id: tracks[track_id].duration_s for track_id in ids},
         similar_from=similar_from,
         on_pair=on_pair,
@@ -183,7 +183,7 @@ def examine_submissions(
     for row, track_id in enumerate(ids):
         rows_by_sha.setdefault(tracks[track_id].sha256, []).append(row)
     uncovered = {row_of[track_id] for track_id in index.uncovered}
-    top = min(N_CHECKED + 1, len(ids))
+    top = min(N_NEAREST + 1, len(ids))
     near, _ = nearest(np.stack([query.embedding for query in queries]), embeddings, top)
     named: list[tuple[str, str]] = []
     similarities: list[np.ndarray] = []
@@ -204,7 +204,7 @@ def examine_submissions(
                 query.embedding[None], np.zeros(len(wanted), np.int64), wanted, others=embeddings
             )
         )
-    examiner = catalogue_examiner(workspace)
+    examiner = catalogue_examiner(workspace, tracks)
     by_id = {query.track.id: query for query in queries}
 
     @functools.lru_cache(maxsize=1)
@@ -212,7 +212,7 @@ def examine_submissions(
         query = by_id[query_id]
         return examiner.prepare(query.dvectors, query.levels, query.track.duration_s)
 
-    spectra = catalogue_spectra(workspace)
+    spectra = catalogue_spectra(workspace, tracks)
     durations_s = {track_id: tracks[track_id].duration_s for track_id in ids}
     return _examined(
         named,

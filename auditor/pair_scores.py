@@ -63,8 +63,9 @@ class MatchScores:
     name = MATCH_SCORE
 
     def __init__(self, workspace: Workspace) -> None:
-        self._examiner = catalogue_examiner(workspace)
-        self._spectra = catalogue_spectra(workspace)
+        tracks = {track.id: track for track in workspace.catalogue.tracks()}
+        self._examiner = catalogue_examiner(workspace, tracks)
+        self._spectra = catalogue_spectra(workspace, tracks)
         self._found: dict[tuple[str, str], Evidence] = {}
 
     def matrix(self, ids: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ from auditor.pairs import (
     nearest,
     too_many_pairs,
 )
+from auditor.records import Track
 from auditor.spectrum import file_spectrum
 from auditor.witness import WitnessConfig
 from auditor.workspace import Workspace
@@ -184,13 +185,12 @@ def track_index(workspace: Workspace, ids: list[str], embeddings: np.ndarray) ->
         ) from None
 
 
-def catalogue_examiner(workspace: Workspace) -> Examiner:
+def catalogue_examiner(workspace: Workspace, tracks: Mapping[str, Track]) -> Examiner:
     """Return the second witness of a workspace's tracks, which lists weak ranges too."""
-    durations_s = {track.id: track.duration_s for track in workspace.catalogue.tracks()}
 
     def read(track_id: str) -> tuple[np.ndarray, np.ndarray, float]:
         dvectors, levels = workspace.catalogue.dvectors(track_id, workspace.weights_id)
-        return dvectors, levels, durations_s[track_id]
+        return dvectors, levels, tracks[track_id].duration_s
 
     return Examiner(
         read,
@@ -200,21 +200,27 @@ def catalogue_examiner(workspace: Workspace) -> Examiner:
     )
 
 
-def catalogue_spectra(workspace: Workspace) -> Callable[[str], np.ndarray | None]:
+def catalogue_spectra(
+    workspace: Workspace, tracks: Mapping[str, Track]
+) -> Callable[[str], np.ndarray | None]:
     """Return what gives the spectrum of a track by its id, (n_frames, n_bands) uint8.
 
     A catalogue of an older version has none: they are made of the files, and kept where the
     workspace may be written to.  None where the file is out of reach too.
     """
-    sha_of = {track.id: track.sha256 for track in workspace.catalogue.tracks()}
-    path_of = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    paths: dict[str, bytes] = {}
 
     def read(track_id: str) -> np.ndarray | None:
-        sha256 = sha_of[track_id]
+        sha256 = tracks[track_id].sha256
         stored = workspace.catalogue.spectrum(sha256)
-        if stored is None and track_id in path_of:
+        if stored is not None:
+            return stored
+        if not paths:
+            stamps = workspace.catalogue.stamps()
+            paths.update((entry[0], path) for path, entry in stamps.items())
+        if track_id in paths:
             with contextlib.suppress(AudioError):
-                stored = file_spectrum(path_of[track_id])
+                stored = file_spectrum(paths[track_id])
                 if workspace.writable:
                     workspace.catalogue.store_spectrum(sha256, stored)
         return stored
