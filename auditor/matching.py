@@ -133,6 +133,8 @@ def examine_catalogue(
     AuditError
         If a part of the workspace is damaged, or there are too many copies of the same files.
     """
+    if len(ids) < 2:
+        return Examination((), 0, {})
     row_of = {track_id: row for row, track_id in enumerate(ids)}
     proposed = _same_bytes(ids, tracks)
     proposed |= _nearest_pairs(workspace, ids, embeddings, search)

@@ -110,15 +110,15 @@ PIECES = (
     _piece("Salt Parade/Kites over Ostrava.flac", "Salt Parade", "Electronic", "2019-05-17", CC_BY,
            14, 90.0, 124.0, 4, 33, "minor", "pluck", "organ", "busy", 2.0),
     _piece("Nils Aberfoyle/Ferry at Dawn.flac", "Nils Aberfoyle", "Folk", "2012-06-08", RESERVED,
-           55, 96.0, 88.0, 4, 38, "major", "flute", "piano", "sparse", 1.5),
+           15, 96.0, 84.0, 3, 38, "major", "flute", "pluck", "none", 1.0),
     _piece("The Lantern Office/Overtime.mp3", "The Lantern Office", "Electronic", "2020-01-30",
            RESERVED, 16, 80.0, 150.0, 4, 35, "phrygian", "reed", "reed", "busy", 1.5),
     _piece("Marrow and Thistle/Copper Field.flac", "Marrow and Thistle", "Folk", "2017-08-25",
-           CC_BY, 57, 86.0, 98.0, 4, 43, "harmonic minor", "pluck", "organ", "rock", 1.5),
+           CC_BY, 17, 86.0, 118.0, 4, 43, "harmonic minor", "mallet", "organ", "busy", 2.0),
     _piece("Ottilie Varn/Glass Weather.ogg", "Ottilie Varn", "Ambient", "2018-02-02", CC_BY,
            18, 78.0, 72.0, 5, 44, "whole tone", "mallet", "flute", "none", 2.0),
     _piece("Kestrel Yard/Brass Knocker.mp3", "Kestrel Yard", "Rock", "2015-04-14", CC_BY_NC,
-           19, 75.0, 168.0, 4, 37, "minor", "organ", "brass", "rock", 0.75),
+           19, 76.0, 168.0, 4, 37, "minor", "organ", "brass", "rock", 0.75),
     _piece("Ida Quill/Letters Home.flac", "Ida Quill", "Chamber", "2021-10-01", CC0,
            20, 90.0, 63.0, 4, 45, "minor", "brass", "strings", "brushes", 2.0),
     _piece("Salt Parade/Sixteen Doors.ogg", "Salt Parade", "Electronic", "2022-03-18", CC_BY,
@@ -129,9 +129,7 @@ PIECES = (
 # fmt: on
 """The originals; the scores are those of ``sample_music``."""
 
-HOST = Score(
-    31, 80.0, 106.0, 4, 42, "major", "brass", "organ", "rock", 1.0
-)
+HOST = Score(31, 80.0, 106.0, 4, 42, "major", "brass", "organ", "rock", 1.0)
 EXCERPT_START_S, EXCERPT_S, EXCERPT_AT_S = 40.0, 12.0, 52.0
 CUT_S = 30.0
 
@@ -203,8 +201,8 @@ COPIES = (
     ),
     Copy(
         f"{UPLOADS}/ringtone_0417.opus",
-        PIECES[4].file,
-        "30 s cut from the middle, 0:33 to 1:03, without tags",
+        PIECES[8].file,
+        "30 s cut from the middle, 0:23 to 0:53, without tags",
         "same recording",
         middle,
     ),

@@ -117,40 +117,51 @@ def original_query(catalogue: Catalogue, track: Track) -> Query:
     return Query(track, catalogue.embeddings[row], dvectors, levels, spectrum, track.id)
 
 
-def check_copies(catalogue: Catalogue, kinds: list[str], rows: list[int]) -> tuple[Scores, list]:
-    """Check every copy; return the scores of all pairs, and what was said of the right ones."""
+def check_copies(
+    catalogue: Catalogue, kinds: list[str], rows: list[int], folder: Path
+) -> tuple[Scores, list]:
+    """Check every copy; return the scores of all pairs, and what was said of the right ones.
+
+    What was measured is kept in the folder, by kind, so that a killed run resumes.
+    """
     n = len(catalogue.ids)
     scores: dict[str, np.ndarray] = {}
-    rows_of: dict[str, np.ndarray] = {}
     said = []
     started = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
     for kind in kinds:
-        found_rows, found_scores = [], []
-        for row in rows:
-            query = catalogue.query(kind, row)
-            line = np.full(n, -1.0, np.float32)
-            own = None
-            for pair in catalogue.examine(query) if query else ():
-                other = catalogue.row_of[pair.b]
-                line[other] = pair.score
-                own = pair if other == row else own
-            found_rows.append(row)
-            found_scores.append(line)
-            said.append(describe(catalogue.bench, kind, row, own))
-        rows_of[kind] = np.asarray(found_rows)
-        scores[kind] = np.stack(found_scores)
-        print(f"{kind}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        kept = folder / f"{kind}-{len(rows)}.json"
+        if not kept.exists():
+            part = kept.with_suffix(".part")
+            part.write_text(json.dumps(check_kind(catalogue, kind, rows)))
+            part.replace(kept)
+            print(f"{kind}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        checked = json.loads(kept.read_text())
+        said += [row["said"] for row in checked]
+        scores[kind] = np.full((len(rows), n), -1.0, np.float32)
+        for line, row in zip(scores[kind], checked, strict=True):
+            for other, score in row["scores"]:
+                line[other] = score
     originals = np.full((n, n), -1.0, np.float32)
     for track in catalogue.tracks.values():
         a = catalogue.row_of[track.id]
         for pair in catalogue.examine(original_query(catalogue, track)):
             b = catalogue.row_of[pair.b]
             originals[a, b] = originals[b, a] = max(originals[a, b], pair.score)
-    in_table = [kind for kind in kinds if kind not in MADE_HERE]
-    return (
-        Scores(originals, {k: scores[k] for k in in_table}, {k: rows_of[k] for k in in_table}),
-        said,
-    )
+    in_table = {kind: values for kind, values in scores.items() if kind not in MADE_HERE}
+    return Scores(originals, in_table, {kind: np.asarray(rows) for kind in in_table}), said
+
+
+def check_kind(catalogue: Catalogue, kind: str, rows: list[int]) -> list[dict]:
+    """Check the copies of one alteration."""
+    checked = []
+    for row in rows:
+        query = catalogue.query(kind, row)
+        pairs = catalogue.examine(query) if query else ()
+        own = next((pair for pair in pairs if catalogue.row_of[pair.b] == row), None)
+        scored = [(catalogue.row_of[pair.b], pair.score) for pair in pairs]
+        checked.append({"scores": scored, "said": describe(catalogue.bench, kind, row, own)})
+    return checked
 
 
 def describe(bench: Bench, kind: str, row: int, pair: Examined | None) -> dict:
@@ -370,7 +381,12 @@ def main() -> int:
     parser.add_argument("--extractor", default="excerpt")
     parser.add_argument("--every", type=int, default=2, help="as given to copies.py")
     parser.add_argument("--max-s", type=float, default=90.0, help="as given to copies.py")
-    parser.add_argument("--alteration", action="append", choices=[*ALTERATIONS, *MADE_HERE])
+    parser.add_argument(
+        "--alteration",
+        action="append",
+        choices=[*ALTERATIONS, *MADE_HERE],
+        help="check these only, and keep the result for a whole run",
+    )
     parser.add_argument("--cross", help="a role whose tracks are checked too")
     parser.add_argument("--copies", type=Path, default=Path("runs/copies"))
     parser.add_argument("--dvectors", type=Path, default=Path("runs/dvectors"))
@@ -389,10 +405,15 @@ def main() -> int:
     bench = Bench(extractor, WitnessConfig(), folder, shared, output / "cache", len(names))
     kinds = args.alteration or [*ALTERATIONS, *MADE_HERE]
     rows = list(range(0, len(names), args.every))
-    with open_workspace(output / "ws", extractor=args.extractor) as workspace:
-        ingest(workspace, [folder / ORIGINAL])
+    writes = not args.alteration
+    with open_workspace(output / "ws", extractor=args.extractor, write=writes) as workspace:
+        if writes:
+            ingest(workspace, [folder / ORIGINAL])
         catalogue = Catalogue(workspace, bench)
-        scores, said = check_copies(catalogue, kinds, rows)
+        if args.alteration:  # part of the work, for a second process
+            check_copies(catalogue, kinds, rows, output / "kinds")
+            return 0
+        scores, said = check_copies(catalogue, kinds, rows, output / "kinds")
         scores.save(output / "match.npz")
         hashes = [hash_file(name) for name in names]
         groups = np.asarray(group_tracks(names, hashes, read_same_list(SAME)))

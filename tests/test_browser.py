@@ -250,7 +250,7 @@ def test_keys_go_through_the_cases_and_decide_but_not_while_typing(open_page, re
     assert "both alternately" in page.locator("#keys").inner_text()
     page.keyboard.press("Escape")
     assert not page.locator("#case").is_visible()
-    page.wait_for_function("document.activeElement.dataset.open === '%d'" % SHARED)
+    page.wait_for_function(f"document.activeElement.dataset.open === '{SHARED}'")
     badges = page.locator('#pairs-table [data-f="badges"]').all_inner_texts()
     assert "decided here: confirmed" in badges[ALTERED]
     assert "decided here: false-alarm" in badges[SHARED]

@@ -169,3 +169,14 @@ def test_spectra_of_an_older_catalogue_are_made_of_the_files(scanned, tmp_path):
 def test_weak_evidence_is_not_kept(scanned):
     _, result = scanned
     assert all(p.score >= CONFIRM_FROM or p.verdict == "sounds alike" for p in result.pairs)
+
+
+def test_one_track_and_silence_have_no_pairs(tmp_path):
+    (tmp_path / "music").mkdir()
+    write_audio(tmp_path / "music" / "silence.wav", np.zeros(80_000, np.float32), codec="wav")
+    with open_workspace(tmp_path / "ws", extractor="excerpt") as workspace:
+        none = scan(workspace, [tmp_path / "music"], options=OPTIONS)
+        write_audio(tmp_path / "music" / "one.wav", music(1)[:160_000], codec="wav")
+        one = scan(workspace, [tmp_path / "music"], options=OPTIONS)
+    assert (none.n_tracks, none.pairs, none.n_pairs_compared) == (0, (), 0)
+    assert (one.n_tracks, one.pairs, one.n_pairs_compared) == (1, (), 0)

@@ -180,19 +180,22 @@ const caseView = (() => {
 
   byId("case-previous").addEventListener("click", () => step(-1));
   byId("case-next").addEventListener("click", () => step(1));
-  byId("case-close").addEventListener("click", () => dialog.close());
+  byId("case-close").addEventListener("click", () => close());
   byId("case-keys").addEventListener("click", () => toggleKeys());
   const toggleKeys = () => {
     byId("keys").hidden = !byId("keys").hidden;
     byId("case-keys").setAttribute("aria-expanded", String(!byId("keys").hidden));
     body.scrollTop = 0;
   };
-  dialog.addEventListener("close", () => {
+  // The close event comes late; what follows a closing is done at once.
+  const close = () => {
+    if (dialog.open) dialog.close();
     sound.stop();
     setHash(pairTable ? "#pairs" : "#submissions");
     document.querySelector(`[data-open="${current}"]`)?.focus();
-  });
-  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  };
+  dialog.addEventListener("cancel", (event) => { event.preventDefault(); close(); });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) close(); });
   buttons.a.addEventListener("click", () => sound.play("a"));
   buttons.b.addEventListener("click", () => sound.play("b"));
   buttons.both.addEventListener("click", () => sound.alternate());
@@ -219,6 +222,11 @@ const caseView = (() => {
   };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape" && dialog.open) {
+      event.preventDefault();
+      close();
+      return;
+    }
     if (event.target.closest("input, textarea, select")) return;
     if (!dialog.open) {
       if (event.key === "j" && data.pairs.length) open(pairTable?.order()[0] ?? 0);
