@@ -107,6 +107,11 @@ bench-quality: $(INSTALLED_DEV) ## Measure what is found of altered copies, besi
 		--systems ours,chromaprint,audfprint,recipe,mfcc --out runs/quality/peers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/genre.py corpus
 
+.PHONY: sample
+sample: $(INSTALLED_DEV) ## Make reports/sample.html and its pictures again; needs Chromium
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sample_report.py
+	$(BIN)/python benchmarks/sample_report.py --pictures docs/pictures
+
 .PHONY: clean
 clean: ## Remove caches and what the demo made; .venv and downloaded music stay
 	rm -rf build dist htmlcov .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis

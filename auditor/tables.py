@@ -20,6 +20,7 @@ from auditor.records import CheckResult, Pair, RecommendResult, Result, ScanResu
 from auditor.wording import (
     count_not_wholly_compared,
     count_set_aside,
+    detection_line,
     error_line,
     false_alarm_rate,
     headline,
@@ -276,10 +277,12 @@ def _last_lines(result: Result) -> list[str]:
     skipped = f", {show_count(len(result.skipped), 'file')} skipped" if result.skipped else ""
     use = result.threshold
     budget = f"; budget: {show_budget(use)}" if use.budget is not None else ""
+    found = detection_line(result.detection)
     lines += [
         error_line(result),
         f"{show_search(result)}{skipped}{budget}",
         f"threshold: {use.source}; false alarm rate {false_alarm_rate(use)}",
+        *([found] if found else []),
     ]
     n_alike = sum(_only_alike(result, pair) for pair in result.pairs)
     if n_alike:

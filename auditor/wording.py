@@ -13,6 +13,7 @@ from auditor.errors import ResultError
 from auditor.records import (
     DECISIONS,
     CheckResult,
+    Detection,
     Pair,
     RecommendResult,
     Result,
@@ -361,3 +362,24 @@ def submission_verdict(submission: Track, n_flagged: int, n_set_aside: int = 0) 
     if n_set_aside:
         return f"nothing flagged: {show_count(n_set_aside, 'pair')} set aside by decisions{part}"
     return f"nothing at or above the threshold{part}"
+
+
+def detection_line(detection: Sequence[Detection]) -> str:
+    """Return what share of altered copies the threshold finds, in one line; empty if unknown.
+
+    Examples
+    --------
+    >>> kinds = [Detection("mp3", 40, 40, 0.91, 1.0), Detection("noise", 40, 30, 0.6, 0.86)]
+    >>> detection_line(kinds)
+    'of altered copies 87.5 % reach this threshold; fewest of: noise, 75 % (95 % 60–86)'
+    """
+    measured = [kind for kind in detection if kind.n_copies]
+    if not measured:
+        return ""
+    mean = sum(kind.n_found / kind.n_copies for kind in measured) / len(measured)
+    worst = min(measured, key=lambda kind: kind.n_found / kind.n_copies)
+    return (
+        f"of altered copies {100 * mean:.1f} % reach this threshold; fewest of: "
+        f"{show_text(worst.alteration)}, {100 * worst.n_found / worst.n_copies:.0f} % "
+        f"(95 % {100 * worst.low:.0f}–{100 * worst.high:.0f})"
+    )
