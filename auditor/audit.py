@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from auditor.decisions import apply_decisions, check_owner_tags
-from auditor.errors import ThresholdError
+from auditor.errors import AuditError, ThresholdError
 from auditor.fma import load_fma
 from auditor.ingest import OnEvent, ingest
+from auditor.match_score import SHOWN_FROM
 from auditor.matching import (
     Examined,
     Query,
@@ -27,7 +28,7 @@ from auditor.matching import (
     examine_submissions,
 )
 from auditor.originals import suggest_original
-from auditor.pairs import clusters, n_pairs
+from auditor.pairs import MAX_PAIRS, clusters, find_pairs, n_pairs
 from auditor.records import (
     CheckResult,
     Cluster,
@@ -37,7 +38,7 @@ from auditor.records import (
     ThresholdUse,
     Track,
 )
-from auditor.search import Similar, similar_pairs, similar_tracks
+from auditor.search import Similar, named_histogram, similar_pairs, similar_tracks
 from auditor.submissions import Submission, embed_submissions, own_id
 from auditor.threshold_choice import (
     HIGHEST_THRESHOLD,
@@ -55,6 +56,9 @@ MAX_FALSE_PAIRS, MAX_FALSE_ALARMS = 1.0, 0.01
 
 SIMILAR_FROM = 0.95
 """Cosine from which tracks are said to sound alike where no calibration gives another one."""
+
+SIMILAR_FAR = 1e-4
+"""However loose the threshold of a small run, no more of unrelated tracks sound alike."""
 
 OnPair = Callable[[int, int], None]
 
@@ -144,13 +148,14 @@ def scan(
             embeddings,
             tracks,
             similar_from=similar_from,
+            shown_from=min(SHOWN_FROM, use.threshold),
             search=options.search,
             on_pair=on_pair,
         )
         judged = (_judge(p, tracks, use, calibration, similar_from) for p in found.pairs)
         pairs = [pair for pair in judged if pair.verdict != "clear"]
         n_compared, recall, histogram = found.n_compared, None, found.histogram
-        cosines = similar_pairs(workspace, ids, embeddings, threshold=1.0, search="exact").histogram
+        cosines = _cosines(embeddings) if options.search == "exact" else {}
     else:
         similar = similar_pairs(
             workspace, ids, embeddings, threshold=use.threshold, search=options.search
@@ -237,12 +242,18 @@ def check(
     n_own = sum(name in stored for name in own)
     use, calibration = _threshold(workspace, options, len(compared) * len(ids) - n_own)
     tracks = {track.id: track for track in workspace.catalogue.tracks()}
+    kept = [row for row, track_id in enumerate(ids) if track_id in tracks]
+    if len(kept) < len(ids):  # another process removed some while the submissions were decoded
+        ids, embeddings = [ids[row] for row in kept], embeddings[kept]
     known = tracks | {s.track.id: s.track for s in submitted.items}
     pairs: list[Pair] = []
     n_compared, recall = 0, None
     if compared and workspace.aligns:
         queries = [_query(s, name) for s, name in zip(compared, own, strict=True)]
-        found = examine_submissions(workspace, queries, ids, embeddings, tracks)
+        shown_from = min(SHOWN_FROM, use.threshold)
+        found = examine_submissions(
+            workspace, queries, ids, embeddings, tracks, shown_from=shown_from
+        )
         similar_from = _similar_from(workspace, use)
         judged = [_judge(p, known, use, calibration, similar_from) for p in found.pairs]
         pairs, n_compared = _with_nearest(judged), found.n_compared
@@ -318,9 +329,17 @@ def _similar_from(workspace: Workspace, use: ThresholdUse) -> float:
     if found is None or not use.far:
         return SIMILAR_FROM
     try:
-        return min(found[0].threshold_at(use.far), HIGHEST_THRESHOLD)
+        return min(found[0].threshold_at(min(use.far, SIMILAR_FAR)), HIGHEST_THRESHOLD)
     except ThresholdError:
         return SIMILAR_FROM
+
+
+def _cosines(embeddings: np.ndarray) -> dict[str, tuple[float, ...]]:
+    """Return the histogram of all cosines; none of a catalogue of too many copies."""
+    try:
+        return named_histogram(find_pairs(embeddings, 1.0, max_pairs=MAX_PAIRS).histogram)
+    except AuditError:
+        return {}
 
 
 def _compare_music(

@@ -152,10 +152,12 @@ def calibrate(
     if not roots:
         require_tracks(workspace, len(names))
     by = pair_scores(workspace)
-    if isinstance(by, MatchScores) and len(ids) > MAX_TRACKS:
-        chosen = np.linspace(0, len(ids) - 1, MAX_TRACKS).astype(np.int64)
-        ids, names, hashes = ([part[i] for i in chosen] for part in (ids, names, hashes))
     decided, rejected = _decided(workspace, names, hashes) if options.from_decisions else ([], [])
+    if isinstance(by, MatchScores) and len(ids) > MAX_TRACKS:
+        spread = np.linspace(0, len(ids) - 1, MAX_TRACKS).astype(np.int64).tolist()
+        named = {name for pair in [*decided, *rejected] for name in pair}
+        chosen = sorted({*spread, *(i for i, name in enumerate(names) if name in named)})
+        ids, names, hashes = ([part[i] for i in chosen] for part in (ids, names, hashes))
     same_pairs = [*same_pairs, *decided]
     groups = np.asarray(group_tracks(names, hashes, same_pairs))
     if len(np.unique(groups)) < 20:
@@ -261,9 +263,10 @@ def _confirmed_pairs(
         evidence = by.evidence(ids[a], ids[b])
         if evidence is None or (names[a], names[b]) in rejected:
             continue
-        best = evidence.ranges[0]
-        if (best.correlation or 0.0) >= CONFIRMED and best.a_end_s - best.a_start_s >= CONFIRMED_S:
-            found.append((names[a], names[b], round(best.correlation or 0.0, 3)))
+        long = [r for r in evidence.ranges if r.a_end_s - r.a_start_s >= CONFIRMED_S]
+        correlation = max((r.correlation or 0.0 for r in long), default=0.0)
+        if correlation >= CONFIRMED:
+            found.append((names[a], names[b], round(correlation, 3)))
     return tuple(found)
 
 

@@ -19,6 +19,9 @@ MAX_CONFIRMED = 6
 PATIENCE = 2
 """When so many, the best ones, do not agree, no further range is looked at."""
 
+AGREED = 0.5
+"""Correlation of a range whose spectra agree beyond doubt."""
+
 Spectrum = Callable[[], np.ndarray | None]
 """Returns (n_frames, n_bands) uint8 (``auditor.spectrum``), None where it is not to be had."""
 
@@ -30,6 +33,7 @@ def confirm(
     *,
     a_duration_s: float,
     b_duration_s: float,
+    shown_from: float = SHOWN_FROM,
 ) -> Evidence:
     """Return evidence whose ranges were compared in the spectra, the doubtful ones left out.
 
@@ -42,6 +46,8 @@ def confirm(
         unknown.
     a_duration_s, b_duration_s : float
         Lengths of the tracks, in seconds.
+    shown_from : float
+        Match score that a range needs to be kept.
 
     Returns
     -------
@@ -56,10 +62,17 @@ def confirm(
             for n in range(min(len(heard), MAX_CONFIRMED)):
                 if n >= PATIENCE and not n_agreed:
                     break
-                heard[n] = _heard(heard[n], of_a, of_b)
+                heard[n] = _heard(heard[n], of_a, of_b, a_duration_s, b_duration_s)
                 n_agreed += (heard[n].correlation or 0.0) > CHANCE
+    # Where the spectra agree on one range, those that they contradict are of music that repeats.
+    agreed = max((found.correlation or 0.0 for found in heard), default=0.0) >= AGREED
     kept = sorted(
-        (found for found in heard if range_score(found) >= SHOWN_FROM),
+        (
+            found
+            for found in heard
+            if range_score(found) >= shown_from
+            and not (agreed and found.correlation is not None and found.correlation < CHANCE)
+        ),
         key=lambda found: (-range_score(found), found.a_start_s),
     )
     return dataclasses.replace(
@@ -71,12 +84,25 @@ def confirm(
     )
 
 
-def _heard(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> MatchedRange:
+def _heard(
+    found: MatchedRange, a: np.ndarray, b: np.ndarray, a_duration_s: float, b_duration_s: float
+) -> MatchedRange:
     match = match_range(found, a, b)
     if match is None:  # nothing agrees
         return dataclasses.replace(found, correlation=0.0)
+    # The exact tempo was measured around the middle, which stays where it is.
+    half_s = 0.5 * (found.a_end_s - found.a_start_s)
+    a_middle_s, b_middle_s = found.a_start_s + half_s, found.b_start_s + found.tempo * half_s
+    before_s = min(half_s, a_middle_s, b_middle_s / match.tempo)
+    after_s = min(
+        half_s, a_duration_s - a_middle_s, max(b_duration_s - b_middle_s, 0.0) / match.tempo
+    )
     measured = dataclasses.replace(
         found,
+        a_start_s=a_middle_s - before_s,
+        a_end_s=a_middle_s + after_s,
+        b_start_s=b_middle_s - match.tempo * before_s,
+        b_end_s=b_middle_s + match.tempo * after_s,
         tempo=match.tempo,
         pitch_semitones=match.semitones,
         correlation=match.correlation,

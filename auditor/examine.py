@@ -29,7 +29,7 @@ MAX_CELLS = 1 << 22
 OVERLAP = 128
 """Windows that neighbouring parts of a long track share."""
 
-N_PREPARED = 256
+N_PREPARED = 64
 """Prepared tracks that are kept, 150 kB for four minutes each."""
 
 _SAME_LINE_S = 2.0

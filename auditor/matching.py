@@ -18,9 +18,9 @@ from auditor.confirm import confirm
 from auditor.errors import IndexFileError, show_path
 from auditor.excerpt_build import refresh_excerpts
 from auditor.excerpt_index import ExcerptIndex, ExcerptSearch, ExcerptSource, open_excerpts
-from auditor.match_score import CONFIRM_FROM, match_score
+from auditor.match_score import CONFIRM_FROM, SHOWN_FROM, match_score
 from auditor.pairs import MAX_PAIRS, histogram_edges, nearest, too_many_pairs
-from auditor.records import Evidence, Track
+from auditor.records import Evidence, MatchedRange, Track
 from auditor.search import (
     catalogue_examiner,
     catalogue_spectra,
@@ -109,6 +109,7 @@ def examine_catalogue(
     tracks: Mapping[str, Track],
     *,
     similar_from: float,
+    shown_from: float = SHOWN_FROM,
     search: str = "exact",
     on_pair: Progress | None = None,
 ) -> Examination:
@@ -123,6 +124,8 @@ def examine_catalogue(
     tracks : mapping of id to Track
     similar_from : float
         Cosine from which a pair is kept although nothing matches.
+    shown_from : float
+        Match score that a range needs to be kept.
     search : "exact" or "annoy"
         How the nearest embeddings are found.
     on_pair : callable, optional
@@ -152,8 +155,9 @@ def examine_catalogue(
         similarities,
         lambda a, b: examiner.evidence(examiner.track(a), examiner.track(b)),
         catalogue_spectra(workspace, tracks),
-        {track_id: tracks[track_id].duration_s for track_id in ids},
+        tracks,
         similar_from=similar_from,
+        shown_from=shown_from,
         on_pair=on_pair,
     )
 
@@ -164,6 +168,8 @@ def examine_submissions(
     ids: list[str],
     embeddings: np.ndarray,
     tracks: Mapping[str, Track],
+    *,
+    shown_from: float = SHOWN_FROM,
 ) -> Examination:
     """Examine the candidates of submissions; at least one of each is kept.
 
@@ -184,7 +190,8 @@ def examine_submissions(
     rows_by_sha: dict[str, list[int]] = {}
     for row, track_id in enumerate(ids):
         rows_by_sha.setdefault(tracks[track_id].sha256, []).append(row)
-    uncovered = {row_of[track_id] for track_id in index.uncovered}
+    # The catalogue may have changed since its tracks were read.
+    uncovered = {row_of[track_id] for track_id in index.uncovered if track_id in row_of}
     top = min(N_NEAREST + 1, len(ids))
     near, _ = nearest(np.stack([query.embedding for query in queries]), embeddings, top)
     named: list[tuple[str, str]] = []
@@ -196,7 +203,8 @@ def examine_submissions(
             exclude=query.own_id or None,
             search=ExcerptSearch(top=N_CHECKED),
         )
-        proposed = {int(row) for row in rows} | {row_of[hit.track_id] for hit in found}
+        proposed = {int(row) for row in rows}
+        proposed |= {row_of[hit.track_id] for hit in found if hit.track_id in row_of}
         proposed |= uncovered | set(rows_by_sha.get(query.track.sha256, ()))
         proposed.discard(row_of.get(query.own_id, -1))
         wanted = np.asarray(sorted(proposed), np.int64)
@@ -215,14 +223,14 @@ def examine_submissions(
         return examiner.prepare(query.dvectors, query.levels, query.track.duration_s)
 
     spectra = catalogue_spectra(workspace, tracks)
-    durations_s = {track_id: tracks[track_id].duration_s for track_id in ids}
     return _examined(
         named,
         np.concatenate(similarities) if similarities else np.zeros(0, np.float32),
         lambda a, b: examiner.evidence(submitted(a), examiner.track(b)),
         lambda name: by_id[name].spectrum if name in by_id else spectra(name),
-        durations_s | {query.track.id: query.track.duration_s for query in queries},
+        dict(tracks) | {query.track.id: query.track for query in queries},
         similar_from=-1.0,
+        shown_from=shown_from,
     )
 
 
@@ -231,9 +239,10 @@ def _examined(
     similarities: np.ndarray,
     compare: Callable[[str, str], Evidence],
     spectrum: Callable[[str], np.ndarray | None],
-    durations_s: Mapping[str, float],
+    tracks: Mapping[str, Track],
     *,
     similar_from: float,
+    shown_from: float,
     on_pair: Progress | None = None,
 ) -> Examination:
     kept = []
@@ -242,13 +251,17 @@ def _examined(
     edges = histogram_edges()
     counts = np.zeros(len(edges) - 1)
     for n_done, ((a, b), similarity) in enumerate(zip(named, similarities, strict=True), start=1):
-        evidence = confirm(
-            compare(a, b),
-            functools.partial(spectrum, a),
-            functools.partial(spectrum, b),
-            a_duration_s=durations_s[a],
-            b_duration_s=durations_s[b],
-        )
+        if tracks[a].sha256 == tracks[b].sha256:  # nothing to find out
+            evidence = _whole(tracks[a].duration_s)
+        else:
+            evidence = confirm(
+                compare(a, b),
+                functools.partial(spectrum, a),
+                functools.partial(spectrum, b),
+                a_duration_s=tracks[a].duration_s,
+                b_duration_s=tracks[b].duration_s,
+                shown_from=shown_from,
+            )
         score = match_score(evidence)
         counts[min(np.searchsorted(edges, score, side="right") - 1, len(counts) - 1)] += 1
         if score >= CONFIRM_FROM or similarity >= similar_from:
@@ -257,6 +270,12 @@ def _examined(
             on_pair(n_done, len(similarities))
     kept.sort(key=lambda pair: (-pair.score, pair.a, pair.b))
     return Examination(tuple(kept), len(similarities), named_histogram(counts))
+
+
+def _whole(duration_s: float) -> Evidence:
+    """Return the evidence of two files of the same bytes."""
+    found = MatchedRange(0.0, duration_s, 0.0, duration_s, 1.0, 1.0, 0.0, 0.0, 1.0)
+    return Evidence(1.0, (found,), 1.0, 1.0, 1.0, 1.0)
 
 
 def _in_order(a: int, b: int) -> tuple[int, int]:

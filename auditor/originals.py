@@ -12,6 +12,8 @@ LOSSLESS = ("flac", "alac", "wavpack", "ape", "tta", "shorten")
 
 _DATE = re.compile(r"\s*(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?")
 _SAME_LENGTH_S = 1.0
+FIRST_YEAR = 1860
+"""No recording is older."""
 
 
 def suggest_original(tracks: Sequence[Track]) -> tuple[str, str]:
@@ -42,7 +44,10 @@ def suggest_original(tracks: Sequence[Track]) -> tuple[str, str]:
 
 def _date(text: str) -> tuple[int, ...]:
     found = _DATE.match(text)
-    return tuple(int(part) for part in found.groups() if part) if found else ()
+    year, *rest = (int(part) for part in found.groups() if part) if found else (0,)
+    if year < FIRST_YEAR:  # such as 0000, which stands for none
+        return ()
+    return (year, *rest) if all(rest) else (year,)
 
 
 def _is_earlier(a: tuple[int, ...], b: tuple[int, ...]) -> bool:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from auditor.candidates import candidate_pairs
-from auditor.errors import AudioError, IndexFileError, show_path
+from auditor.catalogue import FileStamp
+from auditor.errors import AudioError, CatalogueError, IndexFileError, show_path
 from auditor.examine import Examiner
 from auditor.index import TrackIndex, open_index, refresh_index
 from auditor.pairs import (
@@ -35,7 +37,7 @@ from auditor.workspace import Workspace
 N_CANDIDATES = 50
 """Neighbours that the index is asked for, for each track."""
 
-N_SPECTRA = 64
+N_SPECTRA = 32
 """Spectra that are kept in memory, 250 kB for four minutes each."""
 
 LISTED_FROM = 0.1
@@ -208,21 +210,26 @@ def catalogue_spectra(
     A catalogue of an older version has none: they are made of the files, and kept where the
     workspace may be written to.  None where the file is out of reach too.
     """
-    paths: dict[str, bytes] = {}
+    known: dict[str, tuple[bytes, FileStamp]] = {}
 
     def read(track_id: str) -> np.ndarray | None:
         sha256 = tracks[track_id].sha256
-        stored = workspace.catalogue.spectrum(sha256)
-        if stored is not None:
-            return stored
-        if not paths:
+        with contextlib.suppress(CatalogueError):  # a damaged one is made anew
+            stored = workspace.catalogue.spectrum(sha256)
+            if stored is not None:
+                return stored
+        if not known:
             stamps = workspace.catalogue.stamps()
-            paths.update((entry[0], path) for path, entry in stamps.items())
-        if track_id in paths:
-            with contextlib.suppress(AudioError):
-                stored = file_spectrum(paths[track_id])
+            known.update((entry[0], (path, entry[1])) for path, entry in stamps.items())
+        if track_id not in known:
+            return None
+        path, stamp = known[track_id]
+        with contextlib.suppress(AudioError, OSError):
+            made = file_spectrum(path)
+            if FileStamp.of(os.stat(path)) == stamp:  # it still holds what was scanned
                 if workspace.writable:
-                    workspace.catalogue.store_spectrum(sha256, stored)
-        return stored
+                    workspace.catalogue.store_spectrum(sha256, made)
+                return made
+        return None
 
     return functools.lru_cache(maxsize=N_SPECTRA)(read)

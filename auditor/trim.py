@@ -17,13 +17,13 @@ from auditor.pitch import level_frames
 from auditor.records import MatchedRange
 from auditor.spectrum import cut_spectrum
 
-MIN_LEVEL = 0.4
+MIN_LEVEL = 0.5
 """Agreement of the best moments below which the spectra say too little to cut by."""
 
 MIN_S = 2.0
 """A range is not cut to less."""
 
-_SMOOTH_S = 1.5
+_SMOOTH_S, _LAG_S = 1.5, 6.0
 _MAX_LAG_S = 0.8
 
 
@@ -82,12 +82,21 @@ def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
     of_a = level_frames(of_a, SPECTRUM)[:, upper]
     of_b = level_frames(of_b, SPECTRUM)[:, lower]
-    lags = range(-max_lag, max_lag + 1)
-    products = [(of_a * np.roll(of_b, lag, axis=0)).sum() for lag in lags]
-    of_b = np.roll(of_b, lags[int(np.argmax(products))], axis=0)
-    size = max(1, round(_SMOOTH_S / SPECTRUM.frame_hop_s))
-    product, power_a, power_b = (
-        uniform_filter1d(values.sum(axis=1), size, mode="nearest")
-        for values in (of_a * of_b, of_a**2, of_b**2)
+    size, wide = (max(1, round(s / SPECTRUM.frame_hop_s)) for s in (_SMOOTH_S, _LAG_S))
+    power_a, power_b = ((values**2).sum(axis=1) for values in (of_a, of_b))
+    norm = np.sqrt(
+        np.maximum(
+            uniform_filter1d(power_a, size, mode="nearest")
+            * uniform_filter1d(power_b, size, mode="nearest"),
+            1e-9,
+        )
     )
-    return product / np.sqrt(np.maximum(power_a * power_b, 1e-9))
+    # A tempo that is a little off drifts: around every moment the best lag counts.
+    best, agreement = np.full(len(of_a), -np.inf), np.zeros(len(of_a))
+    for lag in range(-max_lag, max_lag + 1):
+        product = (of_a * np.roll(of_b, lag, axis=0)).sum(axis=1)
+        around = uniform_filter1d(product, wide, mode="nearest")
+        better = around > best
+        best[better] = around[better]
+        agreement[better] = (uniform_filter1d(product, size, mode="nearest") / norm)[better]
+    return agreement

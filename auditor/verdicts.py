@@ -12,7 +12,8 @@ what they share from when to when.  The rules are asked in order, and the first 
 4. ``clear``.
 
 A loop or a drone is a range of which most moments are heard many times in the tracks, in tracks
-that are alike all over: two takes of one synthesiser chord match everywhere and prove nothing.
+that are alike all over, and whose spectra do not agree moment by moment: two takes of one
+synthesiser chord match everywhere and prove nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ class VerdictRules:
         Differences from which a recording is altered: a share of the tempo, and a pitch.
     loop_repetition, loop_background : float
         Both reached, a match is of a loop or a drone: repetition of the best range, and mean
-        similarity of the two tracks.
+        similarity of the two tracks,
+    loop_correlation : float
+        unless the spectra correlate by so much: then it is the very same one.
     """
 
     whole: float = 0.8
@@ -45,6 +48,7 @@ class VerdictRules:
     semitones: float = 0.5
     loop_repetition: float = 0.6
     loop_background: float = 0.75
+    loop_correlation: float = 0.6
 
 
 RULES = VerdictRules()
@@ -102,4 +106,8 @@ def is_altered(found: MatchedRange, rules: VerdictRules = RULES) -> bool:
 def is_loop(evidence: Evidence, rules: VerdictRules = RULES) -> bool:
     """Say whether what matches is a loop or a drone, which unrelated tracks may have in common."""
     best = evidence.ranges[0]
-    return best.repetition >= rules.loop_repetition and evidence.background >= rules.loop_background
+    return (
+        best.repetition >= rules.loop_repetition
+        and evidence.background >= rules.loop_background
+        and (best.correlation or 0.0) < rules.loop_correlation
+    )

@@ -37,7 +37,7 @@ MAX_REPORT_MB = 3.0
 PICTURED = "Overnight Express"
 WIDE = {"width": 1440, "height": 1100}
 TALL = {"width": 1440, "height": 2400}
-MARGIN_PX = 40
+MARGIN_PX = 14
 N_COLOURS = 128
 """Of the pictures: a title whose first case is shown, viewports, what is left out
 above the tables of tags, size of the palette."""

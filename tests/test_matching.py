@@ -14,6 +14,7 @@ from auditor.audit import Options, check, scan
 from auditor.augment.waveform import plant
 from auditor.config import SAMPLE_RATE_HZ
 from auditor.errors import IndexFileError
+from auditor.ingest import ingest
 from auditor.matching import CONFIRM_FROM
 from auditor.workspace import open_workspace
 
@@ -180,3 +181,46 @@ def test_one_track_and_silence_have_no_pairs(tmp_path):
         one = scan(workspace, [tmp_path / "music"], options=OPTIONS)
     assert (none.n_tracks, none.pairs, none.n_pairs_compared) == (0, (), 0)
     assert (one.n_tracks, one.pairs, one.n_pairs_compared) == (1, (), 0)
+
+
+def test_a_damaged_spectrum_is_made_anew(scanned, tmp_path):
+    folder, result = scanned
+    damaged = tmp_path / "ws"
+    shutil.copytree(folder, damaged)
+    with open_workspace(damaged, extractor="excerpt") as workspace:
+        workspace.catalogue._connection.execute("UPDATE spectra SET frames = x'00ff'")
+        again = scan(workspace, options=OPTIONS)
+    assert [p for p in again.pairs if p.flagged] == [p for p in result.pairs if p.flagged]
+
+
+def test_the_spectrum_of_a_file_that_changed_is_not_kept_for_the_old_one(library, tmp_path):
+    music_folder = tmp_path / "music"
+    shutil.copytree(library, music_folder)
+    with open_workspace(tmp_path / "ws", extractor="excerpt") as workspace:
+        scan(workspace, [music_folder], options=OPTIONS)
+        workspace.catalogue._connection.execute("DELETE FROM spectra")
+        track = next(t for t in workspace.catalogue.tracks() if t.path.endswith("tune-0.wav"))
+        write_audio(music_folder / "tune-0.wav", music(30), codec="wav")
+        result = scan(workspace, options=OPTIONS)
+        assert workspace.catalogue.spectrum(track.sha256) is None
+    pairs = named(result)
+    assert pairs[frozenset(("tune-0.wav", "copy-of-0.mp3"))].evidence.ranges[0].correlation is None
+
+
+def test_a_check_beside_a_scan_bears_with_tracks_that_come_and_go(library, tmp_path):
+    folder = tmp_path / "ws"
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        scan(workspace, [library], options=OPTIONS)
+    write_audio(tmp_path / "new.wav", music(2), codec="wav")
+    write_audio(tmp_path / "later.wav", music(80), codec="wav")
+
+    def meanwhile(_event):
+        with open_workspace(folder, extractor="excerpt") as other:
+            ids = {Path(t.path).name: t.id for t in other.catalogue.tracks()}
+            if "tune-5.wav" in ids:
+                other.catalogue.remove([ids["tune-5.wav"]])
+                ingest(other, [tmp_path / "later.wav"])
+
+    with open_workspace(folder, extractor="excerpt", write=False) as workspace:
+        result = check(workspace, [tmp_path / "new.wav"], options=OPTIONS, on_event=meanwhile)
+    assert "tune-2.wav" in {Path(t.path).name for t in result.tracks}

@@ -28,6 +28,7 @@ def tracks(*changes):
         (({}, {"codec": "flac", "bit_rate": None}), "t1", "best coding"),
         (({}, {"codec": "pcm_s16le"}), "t1", "best coding"),
         (({}, {"bit_rate": 320_000, "duration_s": 99.5}), "t1", "best coding"),
+        (({"date": "0000"}, {"date": "1999-00-00", "duration_s": 90.0}), "t1", "of those with a"),
         (({}, {}, {}), "t0", "first of equals"),
     ],
 )

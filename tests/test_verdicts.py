@@ -46,9 +46,10 @@ NOTHING = evidence(score=0.1, share_a=0.0, share_b=0.0)
         (NOTHING, {"similarity": 0.94, "similar_from": 0.95}, "clear"),
         (NOTHING, {}, "clear"),
         # A chord that two tracks hold: most moments of the range are heard again and again.
-        (evidence(matched(repetition=0.7), background=0.8), {}, "sounds alike"),
-        (evidence(matched(repetition=0.7), background=0.5), {}, "same recording"),
-        (evidence(matched(repetition=0.2), background=0.8), {}, "same recording"),
+        (evidence(matched(repetition=0.7, correlation=0.3), background=0.8), {}, "sounds alike"),
+        (evidence(matched(repetition=0.7, correlation=0.9), background=0.8), {}, "same recording"),
+        (evidence(matched(repetition=0.7, correlation=0.3), background=0.5), {}, "same recording"),
+        (evidence(matched(repetition=0.2, correlation=0.3), background=0.8), {}, "same recording"),
         # Enough to count, but no range to show for it.
         (evidence(score=0.5, share_a=0.0, share_b=0.0), {}, "sounds alike"),
     ],

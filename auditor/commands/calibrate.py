@@ -142,7 +142,8 @@ def calibrate(
             on_copy=copying.advance,
             command=command_line(context),
         )
-        name = f"{opened.extractor.name}-{opened.weights_id}.json"
+        kind = "-match" if opened.aligns else ""
+        name = f"{opened.extractor.name}-{opened.weights_id}{kind}.json"
         written = save_thresholds(made.thresholds, output or opened.directory / "thresholds" / name)
     if plots:
         from auditor.report.calibration import write_calibration
