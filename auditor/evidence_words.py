@@ -48,7 +48,7 @@ FACTS = (
     "Matched share of A",
     "Matched share of B",
     "Loops in the range",
-    "Likeness as a whole",
+    "Likeness of the embeddings",
     "Likeness of the spectra",
     "Ranges",
 )
@@ -166,20 +166,20 @@ def evidence_facts(pair: Pair) -> tuple[str, ...]:
     evidence = pair.evidence
     if evidence is None:
         return ("–",) * len(FACTS)
-    background = _cosine(evidence.background)
+    alike = "–" if pair.similarity is None else _cosine(pair.similarity)
     if not evidence.ranges:
-        return (*("–",) * 3, "0 %", "0 %", "–", background, "–", "none")
+        return (*("–",) * 3, "0 %", "0 %", "–", alike, "–", "none")
     best = evidence.ranges[0]
     tempo, pitch = _tempo(best.tempo), _pitch(best.pitch_semitones)
     unknown = best.pitch_semitones is None
     return (
         f"A is {tempo}" if tempo else "the same",
         f"A is {pitch}" if pitch else "not measured" if unknown else "the same",
-        offset(best),
+        offset(best) if max(evidence.share_a, evidence.share_b) >= RULES.whole else "–",
         f"{100.0 * evidence.share_a:.0f} %",
         f"{100.0 * evidence.share_b:.0f} %",
         _repetition(best.repetition),
-        background,
+        alike,
         "not measured" if best.correlation is None else _cosine(best.correlation),
         str(len(evidence.ranges)),
     )

@@ -109,21 +109,24 @@ def test_offset_follows_the_tempo():
 def test_facts_have_a_value_each():
     assert evidence_facts(pair("", evidence=None)) == ("–",) * len(FACTS)
     bare = dict(zip(FACTS, evidence_facts(pair("sounds alike")), strict=True))
-    assert bare["Likeness as a whole"] == "−0.05"
+    assert bare["Likeness of the embeddings"] == "–"
     assert bare["Ranges"] == "none"
     best = heard(tempo=1.04, pitch_semitones=0.7, repetition=0.7, correlation=0.83)
-    facts = dict(zip(FACTS, evidence_facts(pair("altered recording", best, RANGE)), strict=True))
+    made = dataclasses.replace(pair("altered recording", best, RANGE), similarity=0.91)
+    facts = dict(zip(FACTS, evidence_facts(made), strict=True))
     assert facts == {
         "Tempo": "A is 4.0 % faster",
         "Pitch": "A is 0.7 semitones higher",
-        "Offset": "A begins at 0:28 of B",
+        "Offset": "–",
         "Matched share of A": "43 %",
         "Matched share of B": "7 %",
         "Loops in the range": "mostly loops or a drone",
-        "Likeness as a whole": "−0.05",
+        "Likeness of the embeddings": "0.91",
         "Likeness of the spectra": "0.83",
         "Ranges": "2",
     }
+    whole = dataclasses.replace(made, evidence=dataclasses.replace(made.evidence, share_a=0.9))
+    assert dict(zip(FACTS, evidence_facts(whole), strict=True))["Offset"] == "A begins at 0:28 of B"
     unmeasured = evidence_facts(pair("same recording", heard(pitch_semitones=None)))
     assert unmeasured[:2] == ("the same", "not measured")
 
