@@ -303,16 +303,24 @@ def _threshold(
 ) -> tuple[ThresholdUse, Thresholds | None]:
     """Return the threshold of a run, and the calibration behind it where there is one."""
     score = MATCH_SCORE if workspace.aligns else SCORE
-    use = choose_threshold(
-        workspace.weights_id,
-        workspace.threshold_directories,
-        threshold=options.threshold,
-        far=options.far,
-        max_false=options.max_false,
-        n_comparisons=n_comparisons,
-        file=options.threshold_file,
-        score=score,
-    )
+
+    def choose(threshold: float | None, far: float | None, budget: float | None) -> ThresholdUse:
+        return choose_threshold(
+            workspace.weights_id,
+            workspace.threshold_directories,
+            threshold=threshold,
+            far=far,
+            max_false=budget,
+            n_comparisons=n_comparisons,
+            file=options.threshold_file,
+            score=score,
+        )
+
+    use = choose(options.threshold, options.far, options.max_false)
+    if workspace.aligns and options.threshold is None and use.threshold < SHOWN_FROM:
+        # A small run could bear a looser one, which would find next to no copy more.
+        least = choose(SHOWN_FROM, None, None)
+        use = dataclasses.replace(least, source=use.source, budget=use.budget)
     found = find_calibration(
         workspace.weights_id,
         workspace.threshold_directories,

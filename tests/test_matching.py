@@ -15,6 +15,7 @@ from auditor.augment.waveform import plant
 from auditor.config import SAMPLE_RATE_HZ
 from auditor.errors import IndexFileError
 from auditor.ingest import ingest
+from auditor.match_score import SHOWN_FROM
 from auditor.matching import CONFIRM_FROM
 from auditor.workspace import open_workspace
 
@@ -224,3 +225,14 @@ def test_a_check_beside_a_scan_bears_with_tracks_that_come_and_go(library, tmp_p
     with open_workspace(folder, extractor="excerpt", write=False) as workspace:
         result = check(workspace, [tmp_path / "new.wav"], options=OPTIONS, on_event=meanwhile)
     assert "tune-2.wav" in {Path(t.path).name for t in result.tracks}
+
+
+def test_a_small_catalogue_keeps_to_the_lowest_threshold_unless_told(scanned):
+    folder, _ = scanned
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        by_budget = scan(workspace, options=Options(max_false=1.0)).threshold
+        by_hand = scan(workspace, options=Options(threshold=0.2)).threshold
+    assert (by_budget.threshold, by_budget.budget) == (SHOWN_FROM, 1.0)
+    assert by_budget.expected_false_pairs < 1.0
+    assert by_budget.source.startswith("excerpt-")
+    assert by_hand.threshold == 0.2
