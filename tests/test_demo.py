@@ -7,12 +7,12 @@ import hashlib
 import sys
 from pathlib import Path
 
+import demo
 import numpy as np
 import pytest
 from demo_catalogue import PLANTS, Plant, get_music, plant_copies
 from synthetic_music import synthesise_track, write_music
 
-import demo
 from auditor.audio import AudioReader, load_waveform
 from auditor.errors import UsageError
 from auditor.records import CheckResult, Pair, Provenance, ScanResult, ThresholdUse, Track
