@@ -49,8 +49,8 @@ def decide(
         list[str] | None,
         typer.Argument(
             metavar="PAIR",
-            help="A pair id of the last scan (of a check: with --result), or two tracks: ids, files "
-            "or SHA-256.",
+            help="A pair id of the last scan (of a check: with --result), or two tracks: ids, "
+            "files or SHA-256.",
             show_default=False,
         ),
     ] = None,
