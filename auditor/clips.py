@@ -12,7 +12,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from auditor.clip_audio import (
     listen,
 )
 from auditor.errors import AudioError, AuditError
+from auditor.links import relative_link
 from auditor.media import Clip, Media, PairMedia, TrackMedia
 from auditor.png import grey_png, similarity_pixels, span_s
 from auditor.records import CheckResult, MatchedRange, Pair, ScanResult
@@ -165,10 +165,9 @@ def link_to(path: bytes, folder: Path) -> str:
     '../100%25%20%231%3F%0A%FF.mp3'
     """
     try:
-        relative = os.path.relpath(path, os.fsencode(folder))
+        link = relative_link(path, folder)
     except ValueError:  # on another drive
         return ""
-    link = quote(relative.replace(os.fsencode(os.sep), b"/"))
     return link if link.startswith("../") else f"./{link}"
 
 

@@ -55,15 +55,27 @@ class ExcerptSource:
             )
 
     @classmethod
-    def of(cls, catalogue: Catalogue, weights_id: str) -> ExcerptSource:
+    def of(
+        cls,
+        catalogue: Catalogue,
+        weights_id: str,
+        known: tuple[Sequence[str], np.ndarray] | None = None,
+    ) -> ExcerptSource:
         """Return the tracks of a catalogue that are present and not silent.
+
+        Parameters
+        ----------
+        catalogue : Catalogue
+        weights_id : str
+        known : tuple of ids and (n, n_dims) float32 embeddings, optional
+            What ``Catalogue.embeddings`` gave before, to go by the same tracks.
 
         Raises
         ------
         CatalogueError
             If a stored embedding is damaged.
         """
-        ids, embeddings = catalogue.embeddings(weights_id)
+        ids, embeddings = known or catalogue.embeddings(weights_id)
         versions = {i: zlib.crc32(row) for i, row in zip(ids, embeddings, strict=True)}
         return cls(
             weights_id, embeddings.shape[1], versions, lambda i: catalogue.dvectors(i, weights_id)

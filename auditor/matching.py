@@ -18,6 +18,7 @@ from auditor.confirm import confirm
 from auditor.errors import IndexFileError, show_path
 from auditor.excerpt_build import refresh_excerpts
 from auditor.excerpt_index import ExcerptIndex, ExcerptSearch, ExcerptSource, open_excerpts
+from auditor.excerpt_pairs import excerpt_pairs
 from auditor.match_score import CONFIRM_FROM, SHOWN_FROM, match_score
 from auditor.pairs import MAX_PAIRS, histogram_edges, nearest, too_many_pairs
 from auditor.records import Evidence, MatchedRange, Track
@@ -141,12 +142,12 @@ def examine_catalogue(
     row_of = {track_id: row for row, track_id in enumerate(ids)}
     proposed = _same_bytes(ids, tracks)
     proposed |= _nearest_pairs(workspace, ids, embeddings, search)
-    index = _excerpts(workspace)
-    for track_id in ids:
-        dvectors, levels = workspace.catalogue.dvectors(track_id, workspace.weights_id)
-        wanted = ExcerptSearch(top=N_EXCERPT)
-        for hit in index.candidates(dvectors, levels=levels, exclude=track_id, search=wanted):
-            proposed.add(_in_order(row_of[track_id], row_of[hit.track_id]))
+    index, source = _excerpts(workspace, ids, embeddings)
+    voted = excerpt_pairs(index, source, search=ExcerptSearch(top=N_EXCERPT))
+    rows = [row_of[track_id] for track_id in voted.ids]
+    proposed |= {
+        _in_order(rows[a], rows[b]) for a, b in zip(voted.rows_a, voted.rows_b, strict=True)
+    }
     rows = np.asarray(sorted(proposed), np.int64).reshape(-1, 2)
     similarities = exact_scores(embeddings, rows[:, 0], rows[:, 1], others=embeddings)
     examiner = catalogue_examiner(workspace, tracks)
@@ -180,7 +181,7 @@ def examine_submissions(
     IndexFileError
         If the excerpt index lacks more than ``MAX_UNCOVERED`` tracks.
     """
-    index = _excerpts(workspace)
+    index, _ = _excerpts(workspace, ids, embeddings)
     if len(index.uncovered) > MAX_UNCOVERED:
         raise IndexFileError(
             f"{show_path(workspace.index_directory)}: the excerpt index lacks "
@@ -190,8 +191,7 @@ def examine_submissions(
     rows_by_sha: dict[str, list[int]] = {}
     for row, track_id in enumerate(ids):
         rows_by_sha.setdefault(tracks[track_id].sha256, []).append(row)
-    # The catalogue may have changed since its tracks were read.
-    uncovered = {row_of[track_id] for track_id in index.uncovered if track_id in row_of}
+    uncovered = {row_of[track_id] for track_id in index.uncovered}
     top = min(N_NEAREST + 1, len(ids))
     near, _ = nearest(np.stack([query.embedding for query in queries]), embeddings, top)
     named: list[tuple[str, str]] = []
@@ -204,7 +204,7 @@ def examine_submissions(
             search=ExcerptSearch(top=N_CHECKED),
         )
         proposed = {int(row) for row in rows}
-        proposed |= {row_of[hit.track_id] for hit in found if hit.track_id in row_of}
+        proposed |= {row_of[hit.track_id] for hit in found}
         proposed |= uncovered | set(rows_by_sha.get(query.track.sha256, ()))
         proposed.discard(row_of.get(query.own_id, -1))
         wanted = np.asarray(sorted(proposed), np.int64)
@@ -305,13 +305,16 @@ def _nearest_pairs(
     }
 
 
-def _excerpts(workspace: Workspace) -> ExcerptIndex:
-    source = ExcerptSource.of(workspace.catalogue, workspace.weights_id)
+def _excerpts(
+    workspace: Workspace, ids: list[str], embeddings: np.ndarray
+) -> tuple[ExcerptIndex, ExcerptSource]:
+    """Open the excerpt index of these tracks, brought up to date if it may be written to."""
+    source = ExcerptSource.of(workspace.catalogue, workspace.weights_id, (ids, embeddings))
     folder = workspace.index_directory / "excerpts"
     if not workspace.writable:
-        return open_excerpts(folder, source, hop_s=workspace.hop_s)
+        return open_excerpts(folder, source, hop_s=workspace.hop_s), source
     try:
-        return refresh_excerpts(folder, source, hop_s=workspace.hop_s).index
+        return refresh_excerpts(folder, source, hop_s=workspace.hop_s).index, source
     except OSError as error:
         raise IndexFileError(
             f"{show_path(folder)}: the excerpt index cannot be written: "

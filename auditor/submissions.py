@@ -5,7 +5,6 @@ A file that is itself in the catalogue and unchanged is not decoded: what is sto
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
@@ -15,10 +14,10 @@ import numpy as np
 
 from auditor.catalogue import FileStamp
 from auditor.embed import embed_file
-from auditor.errors import AudioError, CatalogueError, UsageError, show_path
+from auditor.errors import AudioError, UsageError, show_path
 from auditor.ingest import IngestEvent, OnEvent, Prepared, describe, failure_reason, stamp_of
 from auditor.records import Skipped, Track
-from auditor.spectrum import file_spectrum
+from auditor.search import catalogue_spectra
 from auditor.walk import FoundFile, find_audio, hash_file
 from auditor.workspace import Workspace
 
@@ -105,7 +104,7 @@ def embed_submissions(
         if stored and own in stored:
             track = workspace.catalogue.track(own)
             windows = workspace.catalogue.dvectors(own, workspace.weights_id)
-            spectrum = _spectrum(workspace, found.path, track.sha256)
+            spectrum = catalogue_spectra(workspace, {own: track})(own)
             submission = Submission(found.path, track, stored[own], *windows, spectrum)
         else:
             try:
@@ -124,14 +123,6 @@ def embed_submissions(
             on_event(IngestEvent(shown, outcome, reason, n_done, len(walk.files), audio_s))
     skipped.sort(key=lambda s: s.path)
     return Submitted(items, tuple(skipped))
-
-
-def _spectrum(workspace: Workspace, path: bytes, sha256: str) -> np.ndarray | None:
-    """Return the spectrum of a stored track, of its file where an older catalogue has none."""
-    with contextlib.suppress(AudioError, CatalogueError):
-        stored = workspace.catalogue.spectrum(sha256)
-        return file_spectrum(path) if stored is None else stored
-    return None
 
 
 def _embed(workspace: Workspace, found: FoundFile, *, keep: bool) -> Submission:

@@ -58,7 +58,7 @@ from auditor.spectrum import waveform_spectrum
 from auditor.threshold_choice import choose_threshold
 from auditor.thresholds import MATCH_SCORE
 from auditor.training_set import group_tracks, read_same_list
-from auditor.verdicts import FLAGGED, decide_verdict, is_altered
+from auditor.verdicts import FLAGGED, decide_verdict
 from auditor.walk import hash_file
 from auditor.witness import WitnessConfig
 from auditor.workspace import Workspace, open_workspace
@@ -368,10 +368,7 @@ def judged(row: dict, threshold: float) -> str:
     if "evidence" not in row:
         return "clear"
     evidence = from_json(Evidence, row["evidence"], where="evidence")
-    found = decide_verdict(evidence, score=row["score"], threshold=threshold)
-    if found == "shared excerpt" and is_altered(evidence.ranges[0]):
-        return "shared excerpt"
-    return found
+    return decide_verdict(evidence, score=row["score"], threshold=threshold)
 
 
 def main() -> int:

@@ -22,6 +22,7 @@ from auditor.records import Track
 from auditor.report.files import write_files
 from auditor.report.page import content_policy, environment, source
 from auditor.report.playable import playable
+from auditor.report.rows import provenance_rows
 from auditor.wording import show_count, show_score, show_text, track_facts
 
 COLOURS = ("genre", "artist", "album", "cluster", "licence")
@@ -127,17 +128,8 @@ def _view(atlas: Atlas, columns: dict[str, list[str]]) -> dict[str, Any]:
         headline += f", {pairs} in {show_count(n_clusters, 'cluster')}"
     labels = [show_text(track.label) for track in atlas.tracks[:N_STATIC_TRACKS]]
     made = atlas.provenance
-    provenance = [
-        ("Command", made.command),
-        ("Created", made.created),
-        ("Version", f"audit {made.version}"),
-        ("Extractor", made.extractor),
-        ("Weights", made.weights_id),
-        ("Workspace", made.workspace),
-        ("Platform", made.platform),
-        ("Places by", atlas.method),
-        ("Time taken", f"{made.seconds:,.1f} s" if made.seconds else ""),
-    ]
+    *rows, time_taken = provenance_rows(made)
+    provenance = [*rows, ("Places by", atlas.method), time_taken]
     return {
         "headline": headline,
         "created": made.created,

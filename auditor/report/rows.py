@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from auditor.records import Track
+from auditor.records import Provenance, Track
 from auditor.wording import (
     show_count,
     show_duration,
@@ -35,6 +35,20 @@ TRACK_FIELDS = (
     "Condition",
 )
 """Rows of the table that holds both tracks of a pair side by side."""
+
+
+def provenance_rows(made: Provenance) -> list[tuple[str, str]]:
+    """Return what made a result, the time it took last; values may be empty."""
+    return [
+        ("Command", made.command),
+        ("Created", made.created),
+        ("Version", f"audit {made.version}"),
+        ("Extractor", made.extractor),
+        ("Weights", made.weights_id),
+        ("Workspace", made.workspace),
+        ("Platform", made.platform),
+        ("Time taken", f"{made.seconds:,.1f} s" if made.seconds else ""),
+    ]
 
 
 @dataclass(frozen=True)

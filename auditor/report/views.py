@@ -20,7 +20,7 @@ from auditor.report.cases import Shelf
 from auditor.report.check_view import check_view
 from auditor.report.dossier import detection_view
 from auditor.report.recommend import recommend_view
-from auditor.report.rows import TRACK_FIELDS
+from auditor.report.rows import TRACK_FIELDS, provenance_rows
 from auditor.report.scan_view import scan_view
 from auditor.wording import (
     false_alarm_rate,
@@ -109,16 +109,7 @@ def _tiles(result: ScanResult | CheckResult) -> tuple[Tile, ...]:
 
 def _provenance(result: Result) -> list[tuple[str, str]]:
     made = result.provenance
-    rows = [
-        ("Command", made.command),
-        ("Created", made.created),
-        ("Version", f"audit {made.version}"),
-        ("Extractor", made.extractor),
-        ("Weights", made.weights_id),
-        ("Workspace", made.workspace),
-        ("Platform", made.platform),
-        ("Time taken", f"{made.seconds:,.1f} s" if made.seconds else ""),
-    ]
+    rows = provenance_rows(made)
     if not isinstance(result, RecommendResult):
         use = result.threshold
         rows += [
