@@ -11,7 +11,7 @@ from auditor.match_score import CHANCE, CONFIRM_FROM, SHOWN_FROM, range_score
 from auditor.pitch import match_range
 from auditor.records import Evidence, MatchedRange
 from auditor.trim import trim_range
-from auditor.witness import covered_s
+from auditor.witness import gather_evidence
 
 MAX_CONFIRMED = 6
 """Ranges of a pair whose spectra are compared; further ones stand by their d-vectors."""
@@ -75,12 +75,8 @@ def confirm(
         ),
         key=lambda found: (-range_score(found), found.a_start_s),
     )
-    return dataclasses.replace(
-        evidence,
-        ranges=tuple(kept),
-        share_a=covered_s([(r.a_start_s, r.a_end_s) for r in kept]) / max(a_duration_s, 1e-3),
-        share_b=covered_s([(r.b_start_s, r.b_end_s) for r in kept]) / max(b_duration_s, 1e-3),
-        tempo=kept[0].tempo if kept else 1.0,
+    return gather_evidence(
+        evidence.score, kept, a_s=a_duration_s, b_s=b_duration_s, background=evidence.background
     )
 
 

@@ -19,7 +19,7 @@ from auditor.witness import (
     WitnessConfig,
     WitnessTrack,
     compare_tracks,
-    covered_s,
+    gather_evidence,
     prepare_track,
 )
 
@@ -131,13 +131,11 @@ def _joined(
         else:
             ranges.append(new)
     ranges.sort(key=lambda r: (-r.score, r.a_start_s))
-    ranges = ranges[:max_ranges]
-    return Evidence(
-        score=max(evidence.score for _, _, evidence in parts),
-        ranges=tuple(ranges),
-        share_a=covered_s([(r.a_start_s, r.a_end_s) for r in ranges]) / a_s,
-        share_b=covered_s([(r.b_start_s, r.b_end_s) for r in ranges]) / b_s,
-        tempo=ranges[0].tempo if ranges else 1.0,
+    return gather_evidence(
+        max(evidence.score for _, _, evidence in parts),
+        ranges[:max_ranges],
+        a_s=a_s,
+        b_s=b_s,
         background=float(np.mean([evidence.background for _, _, evidence in parts])),
     )
 

@@ -42,6 +42,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -56,6 +57,7 @@ __all__ = [
     "compare_tracks",
     "covered_s",
     "find_evidence",
+    "gather_evidence",
     "prepare_track",
 ]
 
@@ -151,14 +153,8 @@ def compare_tracks(
     score, runs = _find_runs(similarity, matrix, a.weights, b.weights, config, config.min_s / hop_s)
     a_s, b_s = a.duration_s, b.duration_s
     ranges = tuple(_to_seconds(run, hop_s, window_s, a_s, b_s) for run in runs)
-    return Evidence(
-        score=score,
-        ranges=ranges,
-        share_a=covered_s([(r.a_start_s, r.a_end_s) for r in ranges]) / a_s,
-        share_b=covered_s([(r.b_start_s, r.b_end_s) for r in ranges]) / b_s,
-        tempo=ranges[0].tempo if ranges else 1.0,
-        background=float(similarity.mean()),
-    )
+    background = float(similarity.mean())
+    return gather_evidence(score, ranges, a_s=a_s, b_s=b_s, background=background)
 
 
 def _order(track: WitnessTrack) -> tuple[int, bytes]:
@@ -307,6 +303,20 @@ def _to_seconds(
         score=run.score,
         pitch_semitones=None,
         repetition=1.0 - run.counted,
+    )
+
+
+def gather_evidence(
+    score: float, ranges: Sequence[MatchedRange], *, a_s: float, b_s: float, background: float
+) -> Evidence:
+    """Return the evidence of ranges, best first, with what they cover of tracks so long."""
+    return Evidence(
+        score=score,
+        ranges=tuple(ranges),
+        share_a=covered_s([(r.a_start_s, r.a_end_s) for r in ranges]) / max(a_s, 1e-3),
+        share_b=covered_s([(r.b_start_s, r.b_end_s) for r in ranges]) / max(b_s, 1e-3),
+        tempo=ranges[0].tempo if ranges else 1.0,
+        background=background,
     )
 
 
