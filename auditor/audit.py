@@ -29,6 +29,7 @@ from auditor.matching import (
 )
 from auditor.originals import suggest_original
 from auditor.pairs import MAX_PAIRS, clusters, find_pairs, n_pairs
+from auditor.prepare import Embedder, PreparedFiles, SerialEmbedder
 from auditor.records import (
     CheckResult,
     Cluster,
@@ -99,6 +100,7 @@ def scan(
     *,
     options: Options | None = None,
     fma: Path | None = None,
+    embedder: Embedder | None = None,
     on_event: OnEvent | None = None,
     on_pair: OnPair | None = None,
     command: str = "",
@@ -114,6 +116,8 @@ def scan(
     options : Options, optional
     fma : pathlib.Path, optional
         FMA's metadata folder.
+    embedder : Embedder, optional
+        Embeds what is new; by default one file after the other in this process.
     on_event, on_pair : callables, optional
         Called after each file; and with the candidate pairs examined and all of them.
     command : str
@@ -134,7 +138,7 @@ def scan(
     started = time.monotonic()
     _threshold(workspace, options, 1)  # what it refuses, it refuses before anything is decoded
     metadata = load_fma(fma) if fma is not None else None
-    ingested = ingest(workspace, roots, fma=metadata, on_event=on_event)
+    ingested = ingest(workspace, roots, fma=metadata, embedder=embedder, on_event=on_event)
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
     if not roots:
         require_tracks(workspace, len(ids))
@@ -193,6 +197,7 @@ def check(
     *,
     options: Options | None = None,
     add: bool = False,
+    embedder: Embedder | None = None,
     on_event: OnEvent | None = None,
     on_submission: Callable[[Submission], None] | None = None,
     command: str = "",
@@ -208,6 +213,8 @@ def check(
     options : Options, optional
     add : bool
         Store the submissions in the catalogue afterwards.
+    embedder : Embedder, optional
+        Embeds the submissions; by default one after the other in this process.
     on_event, on_submission : callables, optional
         Called after each file, and with each submission, for those who show it.
     command : str
@@ -234,7 +241,9 @@ def check(
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
     require_tracks(workspace, len(ids))
     stored = dict(zip(ids, embeddings, strict=True))
-    submitted = embed_submissions(workspace, paths, stored=stored, keep=add, on_event=on_event)
+    submitted = embed_submissions(
+        workspace, paths, stored=stored, embedder=embedder, on_event=on_event
+    )
     for submission in submitted.items if on_submission else ():
         on_submission(submission)
     compared = [s for s in submitted.items if not s.track.silent]
@@ -287,8 +296,11 @@ def check(
     )
     if add:
         here = [s for s in submitted.items if os.path.exists(s.path)]
-        prepared = {os.path.realpath(s.path): s.prepared for s in here if s.prepared}
-        ingest(workspace, [s.path for s in here], prepared=prepared)
+        prepared = PreparedFiles(
+            [(s.path, s.prepared) for s in here if s.prepared],
+            SerialEmbedder([workspace.extractor]),
+        )
+        ingest(workspace, [s.path for s in here], embedder=prepared)
     return result
 
 

@@ -176,6 +176,16 @@ class Catalogue:
             ).fetchall()
         return [(track_id, path_bytes or b"") for track_id, path_bytes in rows]
 
+    def hashes(self, weights_id: str, sizes: Collection[int]) -> set[str]:
+        """Return the hashes of the tracks of some sizes, in bytes, that have such embeddings."""
+        with self._read() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT size, sha256 FROM tracks JOIN embeddings ON track_id = id"
+                " WHERE weights_id = ?",
+                (weights_id,),
+            )
+            return {sha256 for size, sha256 in rows if size in sizes}
+
     def sha256_of(self, track_id: str) -> str:
         """Return the hash of a track's file, 64 hex digits; empty if no track has this id."""
         with self._read() as connection:

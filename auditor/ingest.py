@@ -9,18 +9,25 @@ content lies elsewhere; a bad file is named, stored with its reason, and skipped
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from auditor.catalogue import FileStamp
-from auditor.embed import EmbeddedFile, embed_file
 from auditor.errors import AudioError, TooShortError, UsageError, show_path
 from auditor.fma import FmaMetadata, FmaTrack, track_id_from_path
+from auditor.prepare import (
+    Embedder,
+    Made,
+    Prepared,
+    SerialEmbedder,
+    prepare_file,
+    stamp_of,
+)
 from auditor.records import Skipped, Track
-from auditor.tags import read_tags
 from auditor.walk import FoundFile, Walk, find_audio, hash_file
 from auditor.workspace import Workspace
 
@@ -61,15 +68,6 @@ class Ingested:
     seconds: dict[str, float]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A file embedded before it is taken in: stamp and SHA-256 of what was embedded."""
-
-    stamp: FileStamp
-    sha256: str
-    embedded: EmbeddedFile
-
-
 OnEvent = Callable[[IngestEvent], None]
 
 
@@ -78,7 +76,7 @@ def ingest(
     roots: Sequence[str | bytes | os.PathLike[str]],
     *,
     fma: FmaMetadata | None = None,
-    prepared: Mapping[bytes, Prepared] | None = None,
+    embedder: Embedder | None = None,
     on_event: OnEvent | None = None,
 ) -> Ingested:
     """Embed what is new or changed below some folders, and mark what is gone.
@@ -91,8 +89,9 @@ def ingest(
         Folders or files; empty leaves the catalogue as it is but for files that are gone.
     fma : FmaMetadata, optional
         Gives ids and tags to files named as FMA names them.
-    prepared : mapping of real path to Prepared, optional
-        Files that are not decoded again unless they have changed since.
+    embedder : Embedder, optional
+        Embeds what is new; by default one file after the other in this process.  What is stored
+        does not depend on it.
     on_event : callable, optional
         Called after each file.
 
@@ -116,17 +115,18 @@ def ingest(
             f"{shown}: no audio file was found. Give a folder with mp3, flac, ogg, opus, m4a, wav "
             "or aiff files."
         )
-    run = _Run(workspace, walk.files, fma, prepared or {})
+    run = _Run(workspace, walk.files, fma)
     skipped = list(walk.unreadable)
     counts = dict.fromkeys(("embedded", "unchanged", "moved", "skipped"), 0)
-    for n_done, found in enumerate(walk.files, start=1):
-        outcome, reason = run.take(found)
-        counts[outcome] += 1
-        if outcome == "skipped":
-            skipped.append(Skipped(show_path(found.path), reason))
-        if on_event:
-            shown = show_path(found.path)
-            on_event(IngestEvent(shown, outcome, reason, n_done, len(walk.files), run.audio_s))
+    with contextlib.closing(run.prepare(embedder or SerialEmbedder([workspace.extractor]))) as made:
+        for n_done, found in enumerate(walk.files, start=1):
+            outcome, reason = run.take(found, next(made) if found in run.unknown else None)
+            counts[outcome] += 1
+            if outcome == "skipped":
+                skipped.append(Skipped(show_path(found.path), reason))
+            if on_event:
+                shown = show_path(found.path)
+                on_event(IngestEvent(shown, outcome, reason, n_done, len(walk.files), run.audio_s))
     run.mark_gone()
     skipped.sort(key=lambda s: s.path)
     return Ingested(counts, tuple(skipped), run.audio_s, run.seconds)
@@ -140,12 +140,10 @@ class _Run:
         workspace: Workspace,
         files: Sequence[FoundFile],
         fma: FmaMetadata | None,
-        prepared: Mapping[bytes, Prepared],
     ) -> None:
         self.workspace = workspace
         self.catalogue = workspace.catalogue
         self.fma = fma
-        self.prepared = prepared
         self.of_size: dict[int, list[FoundFile]] = {}
         for found in files:
             self.of_size.setdefault(found.size, []).append(found)
@@ -156,8 +154,22 @@ class _Run:
         self.reasons = {s.path: s.reason for s in self.catalogue.skipped()}
         self.audio_s = 0.0
         self.seconds: dict[str, float] = {}
+        self.unknown = dict.fromkeys(found for found in files if self._is_unknown(found))
 
-    def take(self, found: FoundFile) -> tuple[str, str]:
+    def prepare(self, embedder: Embedder) -> Generator[Made]:
+        """Yield what became of each unknown file, in order; what has only moved is but hashed."""
+        sizes = {found.size for found in self.unknown}
+        known = self.catalogue.hashes(self.workspace.weights_id, sizes)
+        return embedder.embed(self.unknown, known=known)
+
+    def _is_unknown(self, found: FoundFile) -> bool:
+        """Say whether a file has to be opened at all."""
+        stamp = stamp_of(found)
+        known = self.known.get(found.path)
+        stored = known and known[1] == stamp and self.workspace.weights_id in known[2]
+        return not stored and self.refused.get(found.path) != stamp
+
+    def take(self, found: FoundFile, made: Made | None) -> tuple[str, str]:
         """Deal with one file; return its outcome and, for a skipped one, the reason."""
         stamp = stamp_of(found)
         weights_id = self.workspace.weights_id
@@ -174,8 +186,10 @@ class _Run:
             return "skipped", self.reasons.get(show_path(found.path), "skipped before")
         relocated = False
         try:
-            prepared = self._prepared(found)
-            sha256 = prepared.sha256 if prepared else self._hash(found)
+            made = made or prepare_file(found, [self.workspace.extractor])
+            if made.error is not None and not made.sha256:
+                raise made.error
+            sha256 = made.sha256
             track_id, relocated = self._identify(found, sha256, wanted_id)
             if relocated:
                 self.catalogue.relocate(track_id, found.path, stamp)
@@ -184,13 +198,11 @@ class _Run:
                     self._refresh_tags(track_id, found.path)
                     known = self.known.get(found.path)
                     return ("unchanged" if known and known[0] == track_id else "moved"), ""
-            embedded = (
-                prepared.embedded
-                if prepared
-                else embed_file(found.path, [self.workspace.extractor])
-            )
-            if FileStamp.of(os.stat(found.path)) != stamp:
-                raise AudioError(f"{show_path(found.path)}: changed while it was read. Scan again.")
+            if made.prepared is None and made.error is None:  # known, and there all the same
+                made = prepare_file(found, [self.workspace.extractor])
+            if made.prepared is None:
+                raise made.error
+            prepared = made.prepared
         except (AudioError, OSError) as error:
             reason = failure_reason(found.path, error)
             known = self.known.get(found.path)  # it may have another id by now
@@ -203,7 +215,8 @@ class _Run:
             examined = None if isinstance(error, (OSError, TooShortError)) else stamp
             self.catalogue.put_skipped(found.path, reason, examined)
             return "skipped", reason
-        track = describe(found, sha256, embedded, fma=self.fma, track_id=track_id)
+        embedded = prepared.embedded
+        track = describe(found, prepared, fma=self.fma, track_id=track_id)
         if self.holders.get(track_id, found.path) != found.path:
             self.catalogue.mark_missing([track_id])  # its file is gone, which is not noted yet
         started = time.perf_counter()
@@ -269,18 +282,13 @@ class _Run:
     def _hash(self, found: FoundFile) -> str:
         return self.hashes.get(found) or hash_file(found.path)
 
-    def _prepared(self, found: FoundFile) -> Prepared | None:
-        if not self.prepared:
-            return None
-        prepared = self.prepared.get(os.path.realpath(found.path))
-        return prepared if prepared and prepared.stamp == stamp_of(found) else None
-
     def _refresh_tags(self, track_id: str, path: bytes) -> None:
         """Store FMA's row of a file where it is not what was stored."""
-        if fma_row(self.fma, path) is None:
+        row = fma_row(self.fma, path)
+        if row is None:
             return
         track = self.catalogue.track(track_id)
-        tagged = _tagged(track, path, self.fma)
+        tagged = _with_fma(track, row)
         if tagged != track:
             self.catalogue.update_tags(tagged)
 
@@ -323,11 +331,6 @@ def fma_row(fma: FmaMetadata | None, path: bytes) -> FmaTrack | None:
     return fma.track(number) if number is not None else None
 
 
-def stamp_of(found: FoundFile) -> FileStamp:
-    """Return the stamp of a file as the walk found it."""
-    return FileStamp(found.size, found.mtime_ns)
-
-
 def failure_reason(path: bytes, error: Exception) -> str:
     """Return why a file was skipped, without its path, which is shown beside it."""
     if isinstance(error, FileNotFoundError):
@@ -342,19 +345,14 @@ def failure_reason(path: bytes, error: Exception) -> str:
 
 
 def describe(
-    found: FoundFile,
-    sha256: str,
-    embedded: EmbeddedFile,
-    *,
-    fma: FmaMetadata | None,
-    track_id: str,
+    found: FoundFile, prepared: Prepared, *, fma: FmaMetadata | None, track_id: str
 ) -> Track:
     """Return the record of an embedded file, with tags from FMA or from the file."""
-    info = embedded.info
+    embedded, info = prepared.embedded, prepared.embedded.info
     track = Track(
         id=track_id,
         path=show_path(found.path),
-        sha256=sha256,
+        sha256=prepared.sha256,
         size=found.size,
         duration_s=round(embedded.duration_s, 3),
         declared_s=None if info.declared_s is None else round(info.declared_s, 3),
@@ -366,22 +364,22 @@ def describe(
         n_channels=info.n_channels,
         bit_rate=info.bit_rate,
     )
-    return _tagged(track, found.path, fma)
+    row = fma_row(fma, found.path)
+    if row is None:
+        return dataclasses.replace(track, **dataclasses.asdict(prepared.tags))
+    return _with_fma(track, row)
 
 
-def _tagged(track: Track, path: bytes, fma: FmaMetadata | None) -> Track:
-    """Return a track with the tags that FMA, else the file itself, gives it."""
-    row = fma_row(fma, path)
-    if row is not None:
-        return dataclasses.replace(
-            track,
-            title=row.title,
-            artist=row.artist,
-            album=row.album,
-            genre=row.genre,
-            genres=row.genres,
-            date=row.date,
-            licence=row.licence,
-            source="fma",
-        )
-    return dataclasses.replace(track, **dataclasses.asdict(read_tags(path)))
+def _with_fma(track: Track, row: FmaTrack) -> Track:
+    """Return a track with the tags that FMA gives it."""
+    return dataclasses.replace(
+        track,
+        title=row.title,
+        artist=row.artist,
+        album=row.album,
+        genre=row.genre,
+        genres=row.genres,
+        date=row.date,
+        licence=row.licence,
+        source="fma",
+    )

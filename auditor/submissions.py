@@ -5,6 +5,7 @@ A file that is itself in the catalogue and unchanged is not decoded: what is sto
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from auditor.catalogue import FileStamp
-from auditor.embed import embed_file
-from auditor.errors import AudioError, UsageError, show_path
-from auditor.ingest import IngestEvent, OnEvent, Prepared, describe, failure_reason, stamp_of
+from auditor.errors import UsageError, show_path
+from auditor.ingest import IngestEvent, OnEvent, describe, failure_reason
+from auditor.prepare import Embedder, Prepared, SerialEmbedder
 from auditor.records import Skipped, Track
 from auditor.search import catalogue_spectra
-from auditor.walk import FoundFile, find_audio, hash_file
+from auditor.walk import FoundFile, find_audio
 from auditor.workspace import Workspace
 
 
@@ -38,7 +39,7 @@ class Submission:
     spectrum : numpy.ndarray or None
         (n_frames, n_bands) uint8, see ``auditor.spectrum``.
     prepared : Prepared or None
-        What adding it to the catalogue takes, if that was asked for.
+        What adding it to the catalogue takes; None if it is there already.
     """
 
     path: bytes
@@ -63,7 +64,7 @@ def embed_submissions(
     paths: Sequence[str | bytes | os.PathLike[str]],
     *,
     stored: Mapping[str, np.ndarray] | None = None,
-    keep: bool = False,
+    embedder: Embedder | None = None,
     on_event: OnEvent | None = None,
 ) -> Submitted:
     """Embed files, and the audio files below folders, without storing anything.
@@ -75,8 +76,8 @@ def embed_submissions(
     paths : sequence of paths
     stored : mapping of id to (n_dims,) float32, optional
         Embeddings of the catalogue, used for its own files while they are unchanged.
-    keep : bool
-        Keep d-vectors and all else that adding the files to the catalogue takes.
+    embedder : Embedder, optional
+        Embeds the files; by default one after the other in this process.
     on_event : callable, optional
         Called after each file.
 
@@ -98,47 +99,56 @@ def embed_submissions(
     skipped = list(walk.unreadable)
     taken: set[str] = set()
     audio_s = 0.0
-    for n_done, found in enumerate(walk.files, start=1):
-        outcome, reason = "unchanged", ""
-        own = unchanged_id(workspace, found.path) if stored else ""
-        if stored and own in stored:
-            track = workspace.catalogue.track(own)
-            windows = workspace.catalogue.dvectors(own, workspace.weights_id)
-            spectrum = catalogue_spectra(workspace, {own: track})(own)
-            submission = Submission(found.path, track, stored[own], *windows, spectrum)
-        else:
-            try:
-                submission = _embed(workspace, found, keep=keep)
+    own = {f: unchanged_id(workspace, f.path) if stored else "" for f in walk.files}
+    new = [found for found in walk.files if own[found] not in (stored or {})]
+    embedder = embedder or SerialEmbedder([workspace.extractor])
+    with contextlib.closing(embedder.embed(new)) as made:
+        for n_done, found in enumerate(walk.files, start=1):
+            outcome, reason = "unchanged", ""
+            if stored and own[found] in stored:
+                submission = _stored(workspace, found, own[found], stored)
+            elif (one := next(made)).prepared is not None:
+                submission = _submission(workspace, found, one.prepared)
                 outcome = "embedded"
                 audio_s += submission.track.duration_s
-            except (AudioError, OSError) as error:
-                outcome, reason = "skipped", failure_reason(found.path, error)
+            else:
+                outcome, reason = "skipped", failure_reason(found.path, one.error)
                 skipped.append(Skipped(show_path(found.path), reason))
-        if outcome != "skipped":
-            track_id = _submission_id(submission.track.sha256, taken)
-            track = dataclasses.replace(submission.track, id=track_id, path=show_path(found.path))
-            items.append(dataclasses.replace(submission, track=track))
-        if on_event:
-            shown = show_path(found.path)
-            on_event(IngestEvent(shown, outcome, reason, n_done, len(walk.files), audio_s))
+            if outcome != "skipped":
+                track_id = _submission_id(submission.track.sha256, taken)
+                track = dataclasses.replace(
+                    submission.track, id=track_id, path=show_path(found.path)
+                )
+                items.append(dataclasses.replace(submission, track=track))
+            if on_event:
+                shown = show_path(found.path)
+                on_event(IngestEvent(shown, outcome, reason, n_done, len(walk.files), audio_s))
     skipped.sort(key=lambda s: s.path)
     return Submitted(items, tuple(skipped))
 
 
-def _embed(workspace: Workspace, found: FoundFile, *, keep: bool) -> Submission:
+def _stored(
+    workspace: Workspace, found: FoundFile, track_id: str, stored: Mapping[str, np.ndarray]
+) -> Submission:
+    """Return a submission that the catalogue holds, still with its id."""
+    track = workspace.catalogue.track(track_id)
+    windows = workspace.catalogue.dvectors(track_id, workspace.weights_id)
+    spectrum = catalogue_spectra(workspace, {track_id: track})(track_id)
+    return Submission(found.path, track, stored[track_id], *windows, spectrum)
+
+
+def _submission(workspace: Workspace, found: FoundFile, prepared: Prepared) -> Submission:
     """Return a submission without an id."""
-    sha256 = hash_file(found.path)
-    embedded = embed_file(found.path, [workspace.extractor])
-    track = describe(found, sha256, embedded, fma=None, track_id="")
-    made = embedded.embeddings[workspace.weights_id]
+    track = describe(found, prepared, fma=None, track_id="")
+    made = prepared.embedded.embeddings[workspace.weights_id]
     return Submission(
         found.path,
         track,
         made.embedding,
         made.dvectors,
         made.levels,
-        embedded.spectrum,
-        Prepared(stamp_of(found), sha256, embedded) if keep else None,
+        prepared.embedded.spectrum,
+        prepared,
     )
 
 

@@ -26,8 +26,8 @@ from small_audit import (
 import auditor
 import auditor.audit
 import auditor.ingest
+import auditor.prepare
 import auditor.search
-import auditor.submissions
 from auditor.audit import Options, check, scan
 from auditor.encode import write_audio
 from auditor.errors import CatalogueError, IndexFileError, ThresholdError, UsageError
@@ -120,7 +120,7 @@ def test_scan_finds_the_planted_pairs_and_nothing_else(workspace, library, weigh
 
 def test_a_second_scan_decodes_nothing_and_says_the_same(workspace, library, monkeypatch):
     first = scan(workspace, [library])
-    monkeypatch.setattr(auditor.ingest, "embed_file", lambda *a: pytest.fail("decoded again"))
+    monkeypatch.setattr(auditor.prepare, "embed_file", lambda *a: pytest.fail("decoded again"))
     monkeypatch.setattr(auditor.ingest, "hash_file", lambda *a: pytest.fail("read again"))
     log = Log()
     assert facts(scan(workspace, [library], on_event=log)) == facts(first)
@@ -201,7 +201,7 @@ def test_threshold_edges_are_inclusive(workspace):
 
 
 def test_scan_refuses_before_it_decodes(tmp_path, weights, library, monkeypatch):
-    monkeypatch.setattr(auditor.ingest, "embed_file", lambda *a: pytest.fail("decoded"))
+    monkeypatch.setattr(auditor.prepare, "embed_file", lambda *a: pytest.fail("decoded"))
     with pytest.raises(ThresholdError, match="no threshold is calibrated for weights"):
         run(tmp_path / "ws", weights, library, options=Options())
     with pytest.raises(UsageError, match=r"tracks\.csv: No such file"):
@@ -499,7 +499,7 @@ def test_check_uses_what_is_stored_of_an_unchanged_file(tmp_path, workspace, lib
     expected = check(workspace, [fresh])
     link = tmp_path / "link"
     link.symlink_to(library, target_is_directory=True)
-    monkeypatch.setattr(auditor.submissions, "embed_file", lambda *a: pytest.fail("decoded"))
+    monkeypatch.setattr(auditor.prepare, "embed_file", lambda *a: pytest.fail("decoded"))
     log = Log()
     result = check(workspace, [link / "a.wav"], on_event=log)
     assert log.names("unchanged") == ["a.wav"]
@@ -527,10 +527,13 @@ def test_check_with_add_decodes_each_submission_once(tmp_path, workspace, monkey
     (tmp_path / "new" / "x-link.wav").symlink_to(path)
     (other := tmp_path / "links").mkdir()
     (other / "y.wav").symlink_to(write_tune(tmp_path / "y.wav", 8))
-    for name in ("embed_file", "hash_file"):
-        monkeypatch.setattr(auditor.ingest, name, lambda *a, n=name: pytest.fail(n))
+    decoded = []
+    embed_file = auditor.prepare.embed_file
+    monkeypatch.setattr(
+        auditor.prepare, "embed_file", lambda *a: decoded.append(a[0]) or embed_file(*a)
+    )
     check(workspace, [tmp_path / "new", other], add=True)
-    monkeypatch.undo()
+    assert [os.path.basename(os.path.realpath(p)) for p in decoded] == [b"y.wav", b"x.wav"]
     ids = ids_by_name(workspace.catalogue)
     track = workspace.catalogue.track(ids["x.wav"])
     for name in ("x.wav", "y.wav"):

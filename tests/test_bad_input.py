@@ -17,7 +17,7 @@ import pytest
 from mutagen.id3 import TALB, TIT2, TPE1
 from small_audit import THRESHOLD, Log, calibrate_by_hand, facts, save_small_extractor, write_tune
 
-import auditor.ingest
+import auditor.prepare
 from auditor.audit import Options, check, scan
 from auditor.errors import (
     AuditError,
@@ -186,7 +186,7 @@ def test_a_known_track_that_vanishes_during_the_scan_is_missing(run, music):
 
 
 def test_a_file_that_changes_while_it_is_read(run, music, monkeypatch):
-    embed_file = auditor.ingest.embed_file
+    embed_file = auditor.prepare.embed_file
 
     def append(path, extractors):
         embedded = embed_file(path, extractors)
@@ -195,7 +195,7 @@ def test_a_file_that_changes_while_it_is_read(run, music, monkeypatch):
                 file.write(b"x")
         return embedded
 
-    monkeypatch.setattr(auditor.ingest, "embed_file", append)
+    monkeypatch.setattr(auditor.prepare, "embed_file", append)
     result = run(music)
     assert reasons(result) == {"m.flac": "changed while it was read. Scan again."}
     assert result.n_tracks == 2

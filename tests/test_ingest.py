@@ -12,6 +12,7 @@ from mutagen.id3 import ID3, TIT2
 from small_audit import Log, ids_by_name, save_small_extractor, write_tune
 
 import auditor.ingest
+import auditor.prepare
 from auditor.config import ExtractorConfig
 from auditor.encode import write_audio
 from auditor.errors import AudioError, UsageError
@@ -46,11 +47,15 @@ def no_decoding(monkeypatch):
 
     def forbid(*names: str) -> None:
         for name in names or ("embed_file",):
-            monkeypatch.setattr(
-                auditor.ingest, name, lambda *a, _name=name: pytest.fail(f"{_name}{a[:1]}")
-            )
+            forbid_calls(monkeypatch, name)
 
     return forbid
+
+
+def forbid_calls(patch: pytest.MonkeyPatch, name: str) -> None:
+    for module in (auditor.prepare, auditor.ingest):
+        if hasattr(module, name):
+            patch.setattr(module, name, lambda *a, **_: pytest.fail(f"{name}{a[:1]}"))
 
 
 def run(workspace, *roots, **how) -> tuple[Ingested, Log]:
@@ -244,7 +249,7 @@ def test_a_bad_file_is_looked_at_again_only_when_it_changes(workspace, music, no
     assert "is not audio" in first.skipped[0].reason
     with pytest.MonkeyPatch.context() as patch:
         for name in ("embed_file", "hash_file"):
-            patch.setattr(auditor.ingest, name, lambda *a: pytest.fail("read again"))
+            forbid_calls(patch, name)
         second, _ = run(workspace, music)
     assert second.skipped == first.skipped
     write_tune(music / "bad.mp3", 8)
@@ -281,7 +286,8 @@ def test_a_track_that_becomes_undecodable_and_is_mended(workspace, music, no_dec
 
     (shutil.copy2 if same_time else shutil.copyfile)(music.parent / "copy", music / "two.wav")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(auditor.ingest, "hash_file", hash_file)
+        for module in (auditor.prepare, auditor.ingest):
+            patch.setattr(module, "hash_file", hash_file)
         done, log = run(workspace, music)
     assert log.names("unchanged") == ["one.wav", "three.wav", "two.wav"]
     assert missing(workspace) == []
@@ -362,7 +368,7 @@ def test_fma_ids_stay_when_files_are_touched_moved_or_encoded_again(
     run(workspace, tmp_path / "fma", fma=fma_of(2))
     touch(old)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(auditor.ingest, "embed_file", lambda *a: pytest.fail("decoded"))
+        patch.setattr(auditor.prepare, "embed_file", lambda *a: pytest.fail("decoded"))
         _, log = run(workspace, tmp_path / "fma", fma=fma_of(2))
         assert log.names("unchanged") == ["000002.mp3"]
         os.rename(tmp_path / "fma", tmp_path / "moved")

@@ -23,7 +23,7 @@ ROWS = (
         *("ingest", "training_set", "decision_file", "review", "excerpt_build", "excerpt_pairs"),
         *("search", "confirm"),
     ),
-    ("workspace", "candidates", "train", "decisions", "excerpt_index", "examine", "trim"),
+    ("workspace", "prepare", "candidates", "train", "decisions", "excerpt_index", "examine", "trim"),
     (
         *("embed", "catalogue", "index", "pairs", "align", "checkpoint", "training_batches"),
         *("threshold_choice", "excerpt_shards", "witness", "pitch", "rates"),
