@@ -315,27 +315,35 @@ class AudioReader:
     def _batches(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (rate, mono) in batches of about a second, so that Python's share stays small."""
         key: tuple[int, str, int] | None = None
-        arrays: list[np.ndarray] = []
-        n_samples = 0
+        fifo = av.AudioFifo()
         for frame in self._frames():
-            frame_key = (frame.sample_rate, frame.format.name, frame.layout.nb_channels)
             if frame.samples == 0:
                 continue
-            if key is not None and (frame_key != key or n_samples >= _BATCH_S * key[0]):
-                yield key[0], mix_channels(arrays, key[1], key[2])
-                arrays, n_samples = [], 0
-            if frame_key != key:
+            frame_key = (frame.sample_rate, frame.format.name, frame.layout.nb_channels)
+            if key is not None and (frame_key != key or fifo.samples >= _BATCH_S * key[0]):
+                yield from self._mixed(fifo, key)
+            if frame_key != key:  # a fifo takes frames of one kind only
                 self._check_rate(frame.sample_rate)
-                key = frame_key
-            try:
-                arrays.append(frame.to_ndarray())
-            except ValueError:
-                self.n_bad_packets += 1
-                self._n_damaged += 1
-                continue
-            n_samples += frame.samples
-        if key is not None and arrays:
-            yield key[0], mix_channels(arrays, key[1], key[2])
+                key, fifo = frame_key, av.AudioFifo()
+            frame.pts = None
+            fifo.write(frame)
+        if key is not None:
+            yield from self._mixed(fifo, key)
+
+    def _mixed(
+        self, fifo: av.AudioFifo, key: tuple[int, str, int]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield what a fifo holds as (rate, mono); nothing if that cannot be read."""
+        frame = fifo.read()
+        if frame is None:
+            return
+        try:
+            samples = frame.to_ndarray()
+        except ValueError:
+            self.n_bad_packets += 1
+            self._n_damaged += 1
+            return
+        yield key[0], mix_channels(samples, key[1], key[2])
 
 
 def load_waveform(
