@@ -21,6 +21,20 @@ SAMPLE_RATE_HZ = 16_000
 DEFAULT_EXTRACTOR = "excerpt"
 """The pretrained extractor that every command uses if none is named."""
 
+PRECISIONS = ("float32", "bfloat16")
+"""Arithmetic of the convolutions and the LSTM in inference; the first is the default."""
+
+
+def float32_weights_id(weights_id: str) -> str:
+    """Return the id of the same weights with float32 arithmetic (see ``Extractor.weights_id``).
+
+    Examples
+    --------
+    >>> float32_weights_id("63f7dbe7bfloat16"), float32_weights_id("63f7dbe7")
+    ('63f7dbe7', '63f7dbe7')
+    """
+    return weights_id.removesuffix("bfloat16")
+
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not (low <= value <= high):

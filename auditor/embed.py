@@ -35,8 +35,10 @@ from auditor.records import TrackEmbedding
 from auditor.spectrum import SpectrumStream
 
 BATCH = 64
-"""Windows embedded at a time.  Every batch has this size (the last is padded), so that a d-vector
-does not depend on how many windows its track has."""
+"""Windows embedded at a time, at most."""
+
+PADDED = 8
+"""The last batch of a track is padded to a multiple of this, so that few sizes of batch occur."""
 
 POOL_ROWS = 4096
 """D-vectors summed at a time."""
@@ -88,7 +90,7 @@ def embed_windows(extractor: Extractor, windows: torch.Tensor) -> torch.Tensor:
     dvectors = []
     with torch.inference_mode():
         for batch in normalise_windows(windows).split(BATCH):
-            padded = torch.nn.functional.pad(batch, (0, 0, 0, 0, 0, BATCH - len(batch)))
+            padded = torch.nn.functional.pad(batch, (0, 0, 0, 0, 0, -len(batch) % PADDED))
             dvectors.append(extractor(padded)[: len(batch)])
     return torch.cat(dvectors) if dvectors else torch.zeros(0, extractor.config.n_dims)
 

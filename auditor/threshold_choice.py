@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from auditor.config import float32_weights_id
 from auditor.errors import ThresholdError, show_path
 from auditor.records import ThresholdUse
 from auditor.tail import MIN_P_VALUE
@@ -48,7 +49,7 @@ def find_calibration(
     if file is None:
         return find_thresholds(weights_id, directories, score=score, damaged=damaged)
     thresholds = load_thresholds(file)
-    if thresholds.weights_id != weights_id:
+    if thresholds.weights_id not in (weights_id, float32_weights_id(weights_id)):
         raise ThresholdError(
             f"{show_path(file)} was calibrated for weights {thresholds.weights_id}; the "
             f"extractor in use is {weights_id}. Run: audit calibrate"
@@ -135,6 +136,11 @@ def choose_threshold(
     rate, low, high = thresholds.far_at(chosen)
     if far is not None and high > far:
         said = f"A rate of {far:g} was asked for; it may be up to {rounded_up(high)}."
+    if thresholds.weights_id != weights_id:
+        notes.append(
+            "The rates were counted with float32 arithmetic, this run is of bfloat16 "
+            "(docs/calibration.md has the difference). For rates of its own: audit calibrate"
+        )
     notes = [note for note in (said, _range_note(thresholds, chosen, rate), *notes) if note]
     use = ThresholdUse(
         chosen,

@@ -19,7 +19,7 @@ from decimal import ROUND_CEILING, Context
 from itertools import pairwise
 from pathlib import Path
 
-from auditor.config import from_json, to_json
+from auditor.config import float32_weights_id, from_json, to_json
 from auditor.errors import ThresholdError, show_path
 from auditor.metrics import wilson_interval
 from auditor.records import Detection
@@ -324,6 +324,8 @@ def find_thresholds(
 ) -> tuple[Thresholds, Path] | None:
     """Return the first calibration of a score of the given weights, in the order of the folders.
 
+    Where there is none of this precision, it is one of the same weights in float32.
+
     Parameters
     ----------
     weights_id : str
@@ -337,6 +339,7 @@ def find_thresholds(
     ThresholdError
         If a file of those folders is damaged and ``damaged`` is not given.
     """
+    other: tuple[Thresholds, Path] | None = None
     for directory in directories:
         for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
             try:
@@ -348,4 +351,6 @@ def find_thresholds(
                 continue
             if (thresholds.weights_id, thresholds.score) == (weights_id, score):
                 return thresholds, path
-    return None
+            if (thresholds.weights_id, thresholds.score) == (float32_weights_id(weights_id), score):
+                other = other or (thresholds, path)
+    return other

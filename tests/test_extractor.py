@@ -343,3 +343,50 @@ def test_a_name_comes_before_a_file_of_that_name(tiny_weights, tmp_path, monkeyp
     assert find_weights("other").resolve() == here / "other"
     with pytest.raises(WeightsError, match="no extractor absent: it is neither"):
         find_weights("absent")
+
+
+@pytest.fixture
+def trained(tmp_path, tiny_config):
+    """Return an extractor whose normalisation does something, and its file."""
+    extractor = Extractor(tiny_config)
+    generator = torch.Generator().manual_seed(3)
+    for name, buffer in extractor.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+    for name, parameter in extractor.named_parameters():
+        if name.startswith("convolutions.1"):
+            parameter.data = torch.rand(parameter.shape, generator=generator) + 0.5
+    path = save_extractor(extractor, tmp_path, name="trained", summary={})
+    for tensor in extractor.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half().float())  # as it is in the file
+    return extractor.eval(), path
+
+
+def test_folding_the_normalisation_changes_nothing(trained):
+    extractor, path = trained
+    loaded = load_extractor(path)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in loaded.modules())
+    windows = windows_of(extractor.config, 5)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(windows), extractor(windows), atol=2e-6, rtol=0)
+
+
+def test_bfloat16_is_close_and_has_an_id_of_its_own(trained):
+    extractor, path = trained
+    loaded, half = load_extractor(path), load_extractor(path, precision="bfloat16")
+    assert (loaded.precision, half.precision) == ("float32", "bfloat16")
+    assert half.weights_id == loaded.weights_id + "bfloat16"
+    assert half.path == loaded.path == path
+    with torch.inference_mode():
+        made = half(windows_of(extractor.config, 5))
+        exact = extractor(windows_of(extractor.config, 5))
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made.norm(dim=1), torch.ones(5))
+    cosines = (made * exact).sum(dim=1)
+    assert 0.999 < float(cosines.min()) < 1.0
+
+
+def test_an_unknown_precision_is_refused(trained):
+    with pytest.raises(ValueError, match="precision is 'int8'; it must be one of"):
+        load_extractor(trained[1], precision="int8")

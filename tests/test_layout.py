@@ -18,7 +18,7 @@ ROWS = (
     ("cli",),
     ("commands",),
     ("audit", "recommend", "calibrate", "report", "tables"),
-    ("submissions", "progress", "pair_scores", "matching", "atlas"),
+    ("submissions", "workers", "progress", "pair_scores", "matching", "atlas"),
     (
         *("ingest", "training_set", "decision_file", "review", "excerpt_build", "excerpt_pairs"),
         *("search", "confirm"),
