@@ -30,6 +30,7 @@ from auditor.errors import AudioError, UsageError, show_path
 from auditor.ingest import OnEvent, ingest
 from auditor.metrics import threshold_at_far, wilson_interval
 from auditor.pair_scores import MatchScores, PairScores, pair_scores
+from auditor.prepare import Embedder
 from auditor.rates import operating_points
 from auditor.tail import fit_tail
 from auditor.thresholds import AlterationRecall, Thresholds
@@ -115,6 +116,7 @@ def calibrate(
     *,
     same_pairs: Sequence[tuple[str, str]] = (),
     options: CalibrateOptions | None = None,
+    embedder: Embedder | None = None,
     on_event: OnEvent | None = None,
     on_pair: Callable[[int, int], None] | None = None,
     on_copy: Callable[[int, int], None] | None = None,
@@ -131,6 +133,8 @@ def calibrate(
     same_pairs : sequence of pairs of paths
         Tracks known to share material, see ``training_set.read_same_list``.
     options : CalibrateOptions, optional
+    embedder : Embedder, optional
+        Embeds what is new; by default one file after the other in this process.
     on_event, on_pair, on_copy : callables, optional
         Progress of embedding, of comparing pairs and of making copies (done, all).
     command : str
@@ -147,7 +151,7 @@ def calibrate(
         If there are fewer than 20 groups of audible tracks.
     """
     options = options or CalibrateOptions()
-    ingest(workspace, roots, on_event=on_event)
+    ingest(workspace, roots, embedder=embedder, on_event=on_event)
     ids, names, hashes = _below(workspace, roots)
     if not roots:
         require_tracks(workspace, len(names))

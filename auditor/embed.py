@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from auditor.audio import AudioInfo, AudioReader
-from auditor.config import SAMPLE_RATE_HZ, ExtractorConfig
+from auditor.config import SAMPLE_RATE_HZ, ExtractorConfig, FeatureConfig
 from auditor.errors import TooShortError, show_path
 from auditor.extractor import Extractor
 from auditor.features import (
@@ -40,6 +40,9 @@ BATCH = 64
 PADDED = 8
 """The last batch of a track is padded to a multiple of this, so that few sizes of batch occur."""
 
+STAGES = ("decode", "spectrum", "features", "extractor")
+"""What the time of embedding a file is told by."""
+
 POOL_ROWS = 4096
 """D-vectors summed at a time."""
 
@@ -59,7 +62,7 @@ class EmbeddedFile:
     embeddings : dict
         Weights id to ``TrackEmbedding``.
     seconds : dict
-        Where the time went: ``decode``, ``features``, ``extractor``.
+        Where the time went, by ``STAGES``.
     spectrum : numpy.ndarray
         (n_frames, n_bands) uint8, see ``auditor.spectrum``.
     """
@@ -73,7 +76,27 @@ class EmbeddedFile:
     spectrum: np.ndarray
 
 
-def embed_windows(extractor: Extractor, windows: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class HeardFile:
+    """One decoded file that is yet to be embedded; fields as in ``EmbeddedFile``.
+
+    Attributes
+    ----------
+    frames : numpy.ndarray
+        (n_frames, n_bands) float32, dB.
+    """
+
+    info: AudioInfo
+    duration_s: float
+    truncated: bool
+    frames: np.ndarray
+    seconds: dict[str, float]
+    spectrum: np.ndarray
+
+
+def embed_windows(
+    extractor: Extractor, windows: torch.Tensor, *, batch: int = BATCH
+) -> torch.Tensor:
     """Return the d-vectors of windows.
 
     Parameters
@@ -81,17 +104,20 @@ def embed_windows(extractor: Extractor, windows: torch.Tensor) -> torch.Tensor:
     extractor : Extractor
     windows : torch.Tensor
         (n, window_frames, n_bands), dB, not normalised.
+    batch : int
+        Windows that go through the network at once.  It changes a d-vector by rounding only.
 
     Returns
     -------
     torch.Tensor
-        (n, n_dims) float32, unit norm.
+        (n, n_dims) float32, unit norm, on the CPU.
     """
     dvectors = []
     with torch.inference_mode():
-        for batch in normalise_windows(windows).split(BATCH):
-            padded = torch.nn.functional.pad(batch, (0, 0, 0, 0, 0, -len(batch) % PADDED))
-            dvectors.append(extractor(padded)[: len(batch)])
+        for part in windows.split(batch):
+            part = normalise_windows(part.to(extractor.device))
+            padded = torch.nn.functional.pad(part, (0, 0, 0, 0, 0, -len(part) % PADDED))
+            dvectors.append(extractor(padded)[: len(part)].cpu())
     return torch.cat(dvectors) if dvectors else torch.zeros(0, extractor.config.n_dims)
 
 
@@ -117,16 +143,47 @@ def embed_file(
     ValueError
         If no extractor is given.
     """
-    seconds = {"decode": 0.0, "features": 0.0, "extractor": 0.0}
+    seconds = dict.fromkeys(STAGES, 0.0)
     heard = SpectrumStream()
     with AudioReader(path) as reader:
         blocks = _timed(reader.blocks(), seconds, "decode")
-        embeddings = _embed_blocks(_listened(blocks, heard), extractors, seconds)
+        embeddings = _embed_blocks(_listened(blocks, heard, seconds), extractors, seconds)
         info, duration_s, truncated = reader.info, reader.duration_s, reader.truncated
     if not embeddings:
-        raise _too_short(show_path(path), duration_s, extractors)
+        raise too_short(show_path(path), duration_s, extractors)
     silent = not any(e.embedding.any() for e in embeddings.values())
     return EmbeddedFile(info, duration_s, truncated, silent, embeddings, seconds, heard.spectrum())
+
+
+def hear_file(
+    path: str | bytes | os.PathLike[str], features: FeatureConfig, *, max_s: float
+) -> HeardFile | None:
+    """Decode a file into frames, for an extractor that works elsewhere.
+
+    Returns
+    -------
+    HeardFile or None
+        None if the file is longer than ``max_s`` seconds: its frames would fill the memory.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be decoded.
+    """
+    seconds = dict.fromkeys(STAGES, 0.0)
+    heard, bands = SpectrumStream(), LogBands(features)
+    parts = [np.zeros((0, features.n_bands), np.float32)]
+    with AudioReader(path) as reader:
+        blocks = _timed(reader.blocks(), seconds, "decode")
+        listened = _listened(blocks, heard, seconds)
+        for frames in _timed(stream_frames(listened, bands), seconds, "features"):
+            parts.append(frames.numpy())
+            if reader.duration_s > max_s:
+                return None
+        info, duration_s, truncated = reader.info, reader.duration_s, reader.truncated
+    seconds["features"] -= seconds["decode"] + seconds["spectrum"]
+    frames = np.concatenate(parts)
+    return HeardFile(info, duration_s, truncated, frames, seconds, heard.spectrum())
 
 
 def embed_waveform(
@@ -151,14 +208,14 @@ def embed_waveform(
     AudioError
         If it is shorter than one window.
     """
-    seconds = {"decode": 0.0, "features": 0.0, "extractor": 0.0}
-    embeddings = _embed_blocks([waveform], extractors, seconds)
+    embeddings = _embed_blocks([waveform], extractors, dict.fromkeys(STAGES, 0.0))
     if not embeddings:
-        raise _too_short("the waveform", len(waveform) / SAMPLE_RATE_HZ, extractors)
+        raise too_short("the waveform", len(waveform) / SAMPLE_RATE_HZ, extractors)
     return embeddings
 
 
-def _too_short(name: str, duration_s: float, extractors: Sequence[Extractor]) -> TooShortError:
+def too_short(name: str, duration_s: float, extractors: Sequence[Extractor]) -> TooShortError:
+    """Return the error of a file that has no window."""
     needed_s = max(shortest_s(extractor.config) for extractor in extractors)
     return TooShortError(
         f"{name}: {duration_s:.2f} s of audio; at least {needed_s:.2f} s are needed. "
@@ -191,7 +248,7 @@ def _embed_blocks(
             take(i, cutter.feed(frames))
         seconds["extractor"] += time.perf_counter() - started
     # The frames were timed with the decoding that feeds them.
-    seconds["features"] -= seconds["decode"]
+    seconds["features"] -= seconds["decode"] + seconds["spectrum"]
     started = time.perf_counter()
     for i, cutter in enumerate(cutters):
         take(i, cutter.finish())
@@ -243,9 +300,13 @@ def pool_dvectors(dvectors: np.ndarray, levels: np.ndarray) -> TrackEmbedding:
     )
 
 
-def _listened(blocks: Iterable[np.ndarray], heard: SpectrumStream) -> Iterator[np.ndarray]:
+def _listened(
+    blocks: Iterable[np.ndarray], heard: SpectrumStream, seconds: dict[str, float]
+) -> Iterator[np.ndarray]:
     for block in blocks:
+        started = time.perf_counter()
         heard.feed(block)
+        seconds["spectrum"] += time.perf_counter() - started
         yield block
 
 

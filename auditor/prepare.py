@@ -8,7 +8,7 @@ result is the same wherever it runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Sequence, Set
+from collections.abc import Callable, Generator, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -134,12 +134,19 @@ def prepare_file(
     known : set of str
         Hashes of content that need not be embedded.
     """
+    return read_file(found, lambda path: embed_file(path, extractors), known=known)
+
+
+def read_file(
+    found: FoundFile, make: Callable[[bytes], EmbeddedFile], *, known: Set[str] = frozenset()
+) -> Made:
+    """Do what ``prepare_file`` does, with what ``make`` makes of the path in ``embedded``."""
     sha256 = ""
     try:
         sha256 = hash_file(found.path)
         if sha256 in known:
             return Made(found, sha256)
-        embedded = embed_file(found.path, extractors)
+        embedded = make(found.path)
         tags = read_tags(found.path)
         if FileStamp.of(os.stat(found.path)) != stamp_of(found):
             raise AudioError(f"{show_path(found.path)}: changed while it was read. Scan again.")

@@ -1,41 +1,110 @@
-"""Files embedded by several processes of this machine, in order.
+"""Files embedded by several processes of this machine.
 
-Each worker decodes and embeds whole files with one thread: there is no faster way to use the cores
-of a processor, and nothing but a path goes in and d-vectors come out.  What is yielded does not
-depend on the number of workers.  A worker that dies is replaced; a file that was at hand when a
-worker died is tried once more, and skipped if that worker dies too.
+On a CPU each worker decodes and embeds whole files with one thread: nothing but a path goes in and
+d-vectors come out.  Beside a GPU the workers only decode, and this process embeds the windows of
+many tracks at once.
 """
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
+import functools
 import itertools
-import multiprocessing
-import signal
-from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator, Set
-from multiprocessing.connection import Connection, wait
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Set
+from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.errors import AudioError, show_path
+import numpy as np
+import torch
+
+from auditor.config import FeatureConfig
+from auditor.crew import Crew
+from auditor.embed import (
+    EmbeddedFile,
+    HeardFile,
+    embed_windows,
+    hear_file,
+    pool_dvectors,
+    too_short,
+)
+from auditor.errors import UsageError, show_path
 from auditor.extractor import Extractor, load_extractor
-from auditor.prepare import Made, SerialEmbedder, prepare_file
+from auditor.features import WindowCutter, window_levels
+from auditor.prepare import Embedder, Made, SerialEmbedder, prepare_file, read_file
 from auditor.walk import FoundFile
 
 FEW = 8
-"""Fewer files are embedded in this process: workers take two seconds to start."""
+"""Fewer files are embedded in this process."""
 
-TASKS_AHEAD = 2
-"""Files that each worker has at hand, so that it never waits for the next one."""
+MAX_HEARD_S = 1800.0
+"""A longer file is embedded piece by piece in this process; its frames would fill the memory."""
 
-WINDOW = 16
-"""Files for each worker that may be made before the first of them is taken."""
+GPU_BATCH = 512
+"""Windows that a GPU embeds at once."""
 
-MAX_DEATHS = 2
+
+def make_embedder(
+    extractor: Extractor, *, jobs: int, device: str = "cpu", batch: int = GPU_BATCH
+) -> Embedder:
+    """Return what embeds files on this machine.
+
+    Parameters
+    ----------
+    extractor : Extractor
+        Loaded from a file; it is moved to the device.
+    jobs : int
+        Worker processes; with 1 and no GPU, no other process is started.
+    device : "cpu", "cuda" or "auto"
+        ``auto`` takes the GPU where there is one.
+    batch : int
+        Windows embedded at once on a GPU.
+
+    Raises
+    ------
+    UsageError
+        If there is no GPU and one was asked for.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "there is no GPU that torch can use. Give --device cpu, or install a CUDA build of "
+            "torch and the driver."
+        )
+    if device == "cpu" or not torch.cuda.is_available():
+        return ProcessEmbedder(extractor, jobs=jobs)
+    return BatchEmbedder(extractor.to("cuda"), jobs=jobs, batch=batch)
+
+
+@dataclass(frozen=True)
+class EmbedWork:
+    """Decode and embed a file."""
+
+    weights: Path
+    precision: str
+    known: Set[str]
+
+    def start(self) -> Callable[[FoundFile], Made]:
+        """See ``crew.Work``."""
+        extractor = load_extractor(self.weights, precision=self.precision)
+        return functools.partial(prepare_file, extractors=[extractor], known=self.known)
+
+
+@dataclass(frozen=True)
+class HearWork:
+    """Decode a file into frames."""
+
+    features: FeatureConfig
+    known: Set[str]
+    max_s: float
+
+    def start(self) -> Callable[[FoundFile], Made]:
+        """See ``crew.Work``."""
+        hear = functools.partial(hear_file, features=self.features, max_s=self.max_s)
+        return functools.partial(read_file, make=hear, known=self.known)
 
 
 class ProcessEmbedder:
-    """Embeds files in worker processes; see the module.
+    """Embeds files on a CPU, in worker processes.
 
     Parameters
     ----------
@@ -56,6 +125,7 @@ class ProcessEmbedder:
         if extractor.path is None:
             raise ValueError("the extractor was not loaded from a file; save it first")
         self._extractor, self._jobs = extractor, jobs
+        self._weights = extractor.path
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
@@ -63,134 +133,115 @@ class ProcessEmbedder:
         """See ``prepare.Embedder.embed``."""
         files = iter(files)
         first = list(itertools.islice(files, FEW))
+        files = itertools.chain(first, files)
         if self._jobs == 1 or len(first) < FEW:
-            files = itertools.chain(first, files)
             yield from SerialEmbedder([self._extractor]).embed(files, known=known)
-        else:
-            with _Crew(self._extractor, known, self._jobs) as crew:
-                yield from crew.run(itertools.chain(first, files))
+            return
+        work = EmbedWork(self._weights, self._extractor.precision, known)
+        with Crew(work, self._jobs) as crew:
+            yield from crew.run(files)
 
 
-Task = tuple[int, FoundFile]
-"""Position of a file among all of them, and the file."""
+class BatchEmbedder:
+    """Embeds the windows of many files at once, where the extractor is, while workers decode.
 
+    Parameters
+    ----------
+    extractor : Extractor
+        On its device.
+    jobs : int
+        Processes that decode.
+    batch : int
+        Windows embedded at once.
+    max_heard_s : float
+        Files that last longer, in seconds, are embedded piece by piece in this process.
 
-class _Worker:
-    """A process with a pipe, and the tasks it has at hand, the one it is at first."""
+    Raises
+    ------
+    ValueError
+        If ``jobs`` or ``batch`` is below 1.
+    """
 
-    def __init__(self, extractor: Extractor, known: Set[str]) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
-        self.tasks: deque[Task] = deque()
-        self.connection, there = context.Pipe()
-        self.process = context.Process(
-            target=_serve, args=(there, extractor.path, extractor.precision, known), daemon=True
+    def __init__(
+        self,
+        extractor: Extractor,
+        *,
+        jobs: int,
+        batch: int = GPU_BATCH,
+        max_heard_s: float = MAX_HEARD_S,
+    ) -> None:
+        if jobs < 1 or batch < 1:
+            raise ValueError(f"jobs is {jobs} and batch {batch}; both must be at least 1")
+        self._extractor, self._jobs, self._batch = extractor, jobs, batch
+        self._max_heard_s = max_heard_s
+
+    def embed(
+        self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
+    ) -> Generator[Made]:
+        """See ``prepare.Embedder.embed``."""
+        waiting: deque[_Heard] = deque()
+        n_windows = 0
+        work = HearWork(self._extractor.config.features, known, self._max_heard_s)
+        with Crew(work, self._jobs) as crew:
+            for made in crew.run(files):
+                heard = self._take(made, known)
+                waiting.append(heard)
+                n_windows += len(heard.windows)
+                if n_windows >= self._batch:
+                    yield from self._finish(waiting)
+                    n_windows = 0
+            yield from self._finish(waiting)
+
+    def _take(self, made: Made, known: Set[str]) -> _Heard:
+        """Cut what a worker heard into windows; what was too long for it is embedded here."""
+        config = self._extractor.config
+        none = torch.zeros(0, config.window_frames, config.features.n_bands)
+        if made.prepared is None:
+            return _Heard(made, none)
+        heard = made.prepared.embedded
+        if not isinstance(heard, HeardFile):
+            return _Heard(prepare_file(made.found, [self._extractor], known=known), none)
+        cutter = WindowCutter(config, batch=self._batch)
+        frames = torch.from_numpy(heard.frames)
+        cut = [*(cutter.feed(frames) if len(frames) else ()), *cutter.finish()]
+        if cut:
+            return _Heard(made, torch.cat(cut))
+        path = show_path(made.found.path)
+        error = too_short(path, heard.duration_s, [self._extractor])
+        return _Heard(Made(made.found, made.sha256, error=error), none)
+
+    def _finish(self, waiting: deque[_Heard]) -> Generator[Made]:
+        """Embed the windows of all files that wait, and yield them in order."""
+        dvectors = embed_windows(
+            self._extractor, torch.cat([heard.windows for heard in waiting]), batch=self._batch
+        ).numpy()
+        start = 0
+        while waiting:
+            one = waiting.popleft()
+            end = start + len(one.windows)
+            yield self._embedded(one, dvectors[start:end]) if end > start else one.made
+            start = end
+
+    def _embedded(self, one: _Heard, dvectors: np.ndarray) -> Made:
+        assert one.made.prepared is not None
+        heard = one.made.prepared.embedded
+        pooled = pool_dvectors(dvectors, window_levels(one.windows).numpy())
+        embedded = EmbeddedFile(
+            heard.info,
+            heard.duration_s,
+            heard.truncated,
+            not pooled.embedding.any(),
+            {self._extractor.weights_id: pooled},
+            heard.seconds,
+            heard.spectrum,
         )
-        self.process.start()
-        there.close()
-
-    def give(self, task: Task) -> None:
-        self.tasks.append(task)
-        with contextlib.suppress(OSError):  # of one that died; seen when its answer is read
-            self.connection.send(task[1])
-
-    def close(self) -> None:
-        self.connection.close()
-        self.process.terminate()
-        self.process.join()
+        prepared = dataclasses.replace(one.made.prepared, embedded=embedded)
+        return dataclasses.replace(one.made, prepared=prepared)
 
 
-class _Crew:
-    """Workers, and the files between what was drawn and what was yielded."""
+@dataclass(frozen=True)
+class _Heard:
+    """A file that waits for its d-vectors; no window if it is done with."""
 
-    def __init__(self, extractor: Extractor, known: Set[str], jobs: int) -> None:
-        self._hire = lambda: _Worker(extractor, known)
-        self._workers = [self._hire() for _ in range(jobs)]
-        self._again: deque[Task] = deque()
-        self._made: dict[int, Made] = {}
-        self._deaths: Counter[int] = Counter()
-
-    def __enter__(self) -> _Crew:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        for worker in self._workers:
-            worker.close()
-
-    def run(self, files: Iterator[FoundFile]) -> Generator[Made]:
-        todo = enumerate(files)
-        n_drawn = n_yielded = 0
-        while True:
-            for worker in self._workers:
-                while len(worker.tasks) < TASKS_AHEAD:
-                    task = self._again.popleft() if self._again else None
-                    if task is None and n_drawn - n_yielded < WINDOW * len(self._workers):
-                        task = next(todo, None)
-                        n_drawn += task is not None
-                    if task is None:
-                        break
-                    worker.give(task)
-            if n_yielded in self._made:
-                yield self._made.pop(n_yielded)
-                n_yielded += 1
-            elif n_yielded == n_drawn:
-                return
-            else:
-                self._gather()
-
-    def _gather(self) -> None:
-        """Wait until a worker answers or dies."""
-        busy = {worker.connection: i for i, worker in enumerate(self._workers) if worker.tasks}
-        for connection in wait(list(busy)):
-            assert isinstance(connection, Connection)
-            i = busy[connection]
-            try:
-                made = connection.recv()
-            except (EOFError, OSError):
-                self._bury(i)
-                continue
-            if isinstance(made, Exception):
-                raise made
-            position, _ = self._workers[i].tasks.popleft()
-            self._made[position] = made
-
-    def _bury(self, i: int) -> None:
-        """Replace a dead worker; the file it was at is tried once more."""
-        dead = self._workers[i]
-        self._workers[i] = self._hire()
-        dead.close()
-        position, found = suspect = dead.tasks.popleft()
-        self._again.extend(dead.tasks)
-        self._deaths[position] += 1
-        if self._deaths[position] < MAX_DEATHS:
-            self._again.append(suspect)
-            return
-        code = dead.process.exitcode
-        how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
-        error = AudioError(
-            f"{show_path(found.path)}: the process that decoded it died twice ({how}). "
-            "Check the file, and whether there is enough memory."
-        )
-        self._made[position] = Made(found, error=error)
-
-
-def _serve(connection: Connection, weights: Path, precision: str, known: Set[str]) -> None:
-    """Prepare the files that come through a pipe until it is closed."""
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
-    torch.set_num_threads(1)
-    extractor = load_extractor(weights, precision=precision)
-    while True:
-        try:
-            found = connection.recv()
-        except EOFError:
-            return
-        try:
-            made: Made | Exception = prepare_file(found, [extractor], known=known)
-        except Exception as error:  # a fault of ours: raised where the crew works
-            made = error
-        try:
-            connection.send(made)
-        except OSError:  # nobody is there any more
-            return
+    made: Made
+    windows: torch.Tensor

@@ -24,7 +24,7 @@ import filelock
 
 import auditor
 from auditor.catalogue import Catalogue
-from auditor.config import DEFAULT_EXTRACTOR
+from auditor.config import DEFAULT_EXTRACTOR, PRECISIONS
 from auditor.errors import CatalogueError, UsageError, WorkspaceLockedError, show_path
 from auditor.records import Provenance
 from auditor.thresholds import shipped_directory
@@ -56,7 +56,7 @@ class Workspace:
 
     @property
     def weights_id(self) -> str:
-        """First 8 hex digits of the hash of the extractor's weights."""
+        """Which extractor made the embeddings, see ``Extractor.weights_id``."""
         return self.extractor.weights_id
 
     @property
@@ -100,6 +100,7 @@ def open_workspace(
     directory: str | os.PathLike[str] | None = None,
     *,
     extractor: str | os.PathLike[str] = DEFAULT_EXTRACTOR,
+    precision: str = PRECISIONS[0],
     write: bool = True,
 ) -> Iterator[Workspace]:
     """Open a workspace; with ``write`` it is created if absent and locked against other writers.
@@ -110,6 +111,8 @@ def open_workspace(
         See ``workspace_directory``.
     extractor : str or path
         Name of a pretrained extractor or a weights file.
+    precision : str
+        One of ``config.PRECISIONS``; each has embeddings of its own in the catalogue.
     write : bool
         False opens the catalogue read-only and takes no lock.
 
@@ -132,7 +135,7 @@ def open_workspace(
     from auditor.extractor import load_extractor  # torch takes a second to import
 
     folder = workspace_directory(directory)
-    loaded = load_extractor(extractor)
+    loaded = load_extractor(extractor, precision=precision)
     with contextlib.ExitStack() as stack:
         if write:
             stack.enter_context(lock_workspace(folder))

@@ -20,7 +20,7 @@ ROWS = (
     ("audit", "recommend", "calibrate", "report", "tables"),
     ("submissions", "workers", "progress", "pair_scores", "matching", "atlas"),
     (
-        *("ingest", "training_set", "decision_file", "review", "excerpt_build", "excerpt_pairs"),
+        *("ingest", "crew", "training_set", "decision_file", "review", "excerpt_build", "excerpt_pairs"),
         *("search", "confirm"),
     ),
     ("workspace", "prepare", "candidates", "train", "decisions", "excerpt_index", "examine", "trim"),

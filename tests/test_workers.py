@@ -8,15 +8,17 @@ import multiprocessing
 import os
 import sqlite3
 
+import numpy as np
 import pytest
+import torch
 from small_audit import save_small_extractor, write_tune
 
-from auditor.errors import AudioError
+from auditor.errors import AudioError, UsageError
 from auditor.extractor import Extractor, load_extractor
 from auditor.ingest import ingest
 from auditor.prepare import SerialEmbedder
 from auditor.walk import find_audio
-from auditor.workers import FEW, ProcessEmbedder
+from auditor.workers import FEW, BatchEmbedder, ProcessEmbedder, make_embedder
 from auditor.workspace import open_workspace
 
 N_FILES = FEW + 4
@@ -143,9 +145,44 @@ def test_a_catalogue_does_not_depend_on_the_number_of_jobs(tmp_path, music, weig
     )
 
 
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_batches_across_tracks_change_nothing_but_rounding(music, extractor, batch):
+    write_tune(music / "z-short.wav", 1, duration_s=0.3)
+    try:
+        alone = made_by(SerialEmbedder([extractor]), music)
+        made = made_by(BatchEmbedder(extractor, jobs=2, batch=batch), music)
+    finally:
+        (music / "z-short.wav").unlink()
+    assert [m.sha256 for m in made] == [m.sha256 for m in alone]
+    assert [repr(m.error) for m in made] == [repr(m.error) for m in alone]
+    for a, b in zip(made, alone, strict=True):
+        if a.prepared is not None and b.prepared is not None:
+            (x,), (y,) = (m.prepared.embedded.embeddings.values() for m in (a, b))
+            np.testing.assert_allclose(x.embedding, y.embedding, atol=1e-5)
+            np.testing.assert_allclose(x.dvectors, y.dvectors, atol=1e-3)
+            assert (x.levels == y.levels).all()
+            assert (a.prepared.embedded.spectrum == b.prepared.embedded.spectrum).all()
+            assert a.prepared.embedded.silent == b.prepared.embedded.silent
+
+
+def test_what_is_too_long_for_a_batch_is_embedded_piece_by_piece(music, extractor):
+    embedder = BatchEmbedder(extractor, jobs=2, max_heard_s=1.0)
+    assert_same(made_by(embedder, music), made_by(SerialEmbedder([extractor]), music))
+
+
+def test_without_a_gpu(extractor):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert isinstance(make_embedder(extractor, jobs=1, device="auto"), ProcessEmbedder)
+    with pytest.raises(UsageError, match="no GPU that torch can use. Give --device cpu"):
+        make_embedder(extractor, jobs=1, device="cuda")
+
+
 def test_what_cannot_be_asked_for(extractor, tiny_config):
     with pytest.raises(ValueError, match="jobs is 0"):
         ProcessEmbedder(extractor, jobs=0)
+    with pytest.raises(ValueError, match="batch 0"):
+        BatchEmbedder(extractor, jobs=1, batch=0)
     with pytest.raises(ValueError, match="not loaded from a file"):
         ProcessEmbedder(Extractor(tiny_config), jobs=2)
 

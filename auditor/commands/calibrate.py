@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auditor.commands.options import (
+    GPU_BATCH,
+    BatchOption,
     DebugOption,
+    Device,
+    DeviceOption,
     ExtractorOption,
+    JobsOption,
+    Precision,
+    PrecisionOption,
     QuietOption,
     WorkspaceOption,
     command_line,
+    embedder_for,
     open_for_command,
 )
 from auditor.config import DEFAULT_EXTRACTOR
@@ -103,6 +111,10 @@ def calibrate(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything chance decides.")] = 0,
     workspace: WorkspaceOption = None,
     extractor: ExtractorOption = DEFAULT_EXTRACTOR,
+    precision: PrecisionOption = Precision.FLOAT32,
+    jobs: JobsOption = None,
+    device: DeviceOption = Device.AUTO,
+    batch: BatchOption = GPU_BATCH,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -127,7 +139,7 @@ def calibrate(
     )
     pairs = read_same_list(same) if same is not None else ()
     with (
-        open_for_command(workspace, extractor=extractor) as opened,
+        open_for_command(workspace, extractor=extractor, precision=precision) as opened,
         Progress(quiet=quiet) as embedding,
         Progress(quiet=quiet, noun="pairs") as comparing,
         Progress(quiet=quiet, noun="copies") as copying,
@@ -137,6 +149,7 @@ def calibrate(
             roots or [],
             same_pairs=pairs,
             options=options,
+            embedder=embedder_for(opened, jobs=jobs, device=device, batch=batch),
             on_event=embedding,
             on_pair=comparing.advance,
             on_copy=copying.advance,

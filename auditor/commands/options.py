@@ -6,6 +6,7 @@ typer's context: whether to show tracebacks, and what was typed.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from auditor.audit import Options
     from auditor.media import Media
+    from auditor.prepare import Embedder
     from auditor.records import CheckResult, Result, ScanResult
     from auditor.submissions import Submission
     from auditor.workspace import Workspace
@@ -59,6 +61,21 @@ class OwnerTag(StrEnum):
     LICENCE = "licence"
 
 
+class Precision(StrEnum):
+    """Arithmetic of an extractor; the same as ``config.PRECISIONS``."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Device(StrEnum):
+    """Where an extractor works."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 class Search(StrEnum):
     """How pairs are found."""
 
@@ -90,6 +107,34 @@ ExtractorOption = Annotated[
         help="A pretrained extractor, or a weights file that audit train wrote.",
     ),
 ]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        metavar="N",
+        help="Processes that decode, embed and compare; by default one for each core.",
+        show_default=False,
+    ),
+]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="Arithmetic of the extractor. bfloat16 is quicker on processors that have it; "
+        "what it embeds is kept apart from what float32 does.",
+    ),
+]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="Where the extractor works; auto takes a GPU if any.")
+]
+BatchOption = Annotated[
+    int, typer.Option("--batch", min=1, metavar="N", help="Windows that a GPU embeds at once.")
+]
+GPU_BATCH = 512
+"""The same as ``workers.GPU_BATCH``, which cannot be imported without torch."""
+
 FmaOption = Annotated[
     Path | None,
     typer.Option(
@@ -221,20 +266,40 @@ def make_options(
 
 
 def open_for_command(
-    directory: Path | None, *, extractor: str, write: bool = True
+    directory: Path | None,
+    *,
+    extractor: str,
+    precision: Precision = Precision.FLOAT32,
+    write: bool = True,
 ) -> AbstractContextManager[Workspace]:
     """Open a workspace for a command, with one torch thread.
 
     Decoding takes most of the time and one thread; more threads for the small batches between it
     gain little on an idle machine and fight each other on a busy one: 4 times slower
-    (benchmarks/RESULTS.md).
+    (benchmarks/RESULTS.md).  Several cores are used by several processes (``auditor.workers``).
     """
     import torch
 
     from auditor.workspace import open_workspace
 
     torch.set_num_threads(1)
-    return open_workspace(directory, extractor=extractor, write=write)
+    return open_workspace(directory, extractor=extractor, precision=precision.value, write=write)
+
+
+def embedder_for(workspace: Workspace, *, jobs: int | None, device: Device, batch: int) -> Embedder:
+    """Return what embeds the files of a command."""
+    from auditor.workers import make_embedder
+
+    return make_embedder(workspace.extractor, jobs=n_jobs(jobs), device=device.value, batch=batch)
+
+
+def n_jobs(jobs: int | None) -> int:
+    """Return the processes to use: as given, else one for each core this process may use."""
+    if jobs is not None:
+        return jobs
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def check_report_options(*, no_report: bool, output: Path | None, open_report: bool) -> None:
