@@ -62,7 +62,7 @@ class LogBands(torch.nn.Module):
             win_length=config.frame_length,
             hop_length=config.frame_hop,
             center=False,
-            power=2.0,
+            power=None,
         )
         if config.layout == "mel":
             bank = tools.MelScale(
@@ -90,7 +90,8 @@ class LogBands(torch.nn.Module):
             (n_frames, n_bands) float32, dB as the class defines it, at least ``FLOOR_DB``.
             Frame i is centred ``(i * frame_hop + n_fft / 2) / 16000`` seconds into the waveform.
         """
-        power = self.spectrogram(waveform)  # (n_fft // 2 + 1, n_frames)
+        spectrum = self.spectrogram(waveform)  # (n_fft // 2 + 1, n_frames), complex
+        power = spectrum.real.square() + spectrum.imag.square()  # no root, to be squared again
         bands = power.T @ self.bank  # (n_frames, n_bands)
         return 10.0 * torch.log10(bands.clamp_min(10.0 ** (FLOOR_DB / 10.0)))
 
