@@ -300,6 +300,8 @@ def traps(bench: Bench) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     yield "metronome, two tempi", metronome(120.0, n), metronome(108.0, n)
     speech = speak(8 * SAMPLE_RATE_HZ, rng)
     yield "intro", *(np.concatenate([speech, track]) for track in (first, second))
+    yield "solo piano", piano(rng, n, tonic=57, minor=True), piano(rng, n, tonic=62, minor=False)
+    yield "solo piano, one key", *(piano(rng, n, tonic=57, minor=True) for _ in range(2))
 
 
 def drum_loop(rng: np.random.Generator) -> np.ndarray:
@@ -347,6 +349,47 @@ def drone(pitches_hz: tuple[float, ...], rng: np.random.Generator, n_samples: in
             phase = rng.uniform(0.0, 2 * np.pi)
             out += swell * np.sin(2 * np.pi * partial * pitch_hz * time_s + phase) / partial
     return (0.05 * out).astype(np.float32)
+
+
+def piano(rng: np.random.Generator, n_samples: int, *, tonic: int, minor: bool) -> np.ndarray:
+    """Return a piece for the left and the right hand: one instrument, one player, drawn notes."""
+    scale = (0, 2, 3, 5, 7, 8, 10) if minor else (0, 2, 4, 5, 7, 9, 11)
+    out = np.zeros(n_samples + 4 * SAMPLE_RATE_HZ)
+    at, chord, beat_s = 0.0, 0, rng.uniform(0.45, 0.6)
+    for step in range(int(n_samples / SAMPLE_RATE_HZ / beat_s * 2) + 1):
+        if step % 8 == 0:
+            chord = int(rng.choice([0, 3, 4, 5]))
+        degrees = [(chord + (0, 4, 7, 4)[step % 4], -12)]
+        if rng.random() < 0.6:
+            degrees.append((chord + int(rng.integers(0, 9)), 12))
+        for degree, octave in degrees:
+            octaves, place = divmod(degree, 7)
+            pitch = tonic + octave + 12 * octaves + scale[place]
+            start = round((at + rng.normal(0.0, 0.008)) * SAMPLE_RATE_HZ)
+            struck = _struck(pitch, rng.uniform(0.4, 1.0), rng)
+            start = max(start, 0)
+            stop = min(start + len(struck), len(out))
+            out[start:stop] += struck[: max(stop - start, 0)]
+        at += beat_s / 2 * (1.0 + 0.06 * np.sin(step / 7.0))  # the player's rubato
+    return (0.4 * out[:n_samples] / np.abs(out).max()).astype(np.float32)
+
+
+def _struck(pitch: int, force: float, rng: np.random.Generator) -> np.ndarray:
+    """Return one struck string: stiff partials, two decays, the knock of the hammer."""
+    pitch_hz = 440.0 * 2.0 ** ((pitch - 69) / 12)
+    time_s = np.arange(3 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    tone = np.zeros(len(time_s))
+    for partial in range(1, 16):
+        partial_hz = partial * pitch_hz * np.sqrt(1.0 + 4e-4 * partial**2)
+        if partial_hz > 7_500.0:
+            break
+        decay_s = 1.6 * (220.0 / pitch_hz) ** 0.5 / (1.0 + 0.25 * partial)
+        fall = 0.8 * np.exp(-time_s / decay_s) + 0.2 * np.exp(-time_s / (4.0 * decay_s))
+        level = force ** (0.6 + 0.2 * partial) / partial**0.8
+        tone += level * fall * np.sin(2 * np.pi * partial_hz * time_s)
+    knock = rng.standard_normal(400) * np.exp(-np.arange(400) / 60.0)
+    tone[:400] += 0.15 * force * knock
+    return tone
 
 
 def metronome(beats_per_minute: float, n_samples: int) -> np.ndarray:
