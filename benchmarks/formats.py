@@ -36,7 +36,10 @@ LONGEST_S = 240.0
 def transcode(source: bytes, target: Path, codec: str, rate_hz: int, bit_rate: int | None) -> None:
     """Write the first minutes of a file in another codec."""
     part = target.with_name(f"part-{target.name}")
-    with av.open(os.fsdecode(source)) as read, av.open(str(part), "w") as written:
+    with (
+        av.open(os.fsdecode(source), metadata_errors="replace") as read,
+        av.open(str(part), "w") as written,
+    ):
         stream = written.add_stream(codec, rate=rate_hz, layout="stereo")
         if bit_rate is not None:
             stream.bit_rate = bit_rate
