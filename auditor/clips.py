@@ -40,6 +40,11 @@ MAX_PAIRS = 500
 MAX_RANGES = 3
 """Ranges of a pair that get clips, the best first."""
 
+NO_AUDIO = "No clips: the report was made with --no-audio."
+NO_RANGE = "No clips: no stretch of one track was matched with one of the other."
+BEYOND = f"No clips: the first {MAX_PAIRS} pairs of a report get them."
+SOME_RANGES = f"The first {MAX_RANGES} ranges have clips."
+
 _PEAKS_BYTES = N_PEAKS * len("100, ")
 _CLIPS, _MATRICES, _WAVEFORMS, _WINDOWS = "clips", "matrices", "waveforms", "windows"
 
@@ -101,7 +106,7 @@ def make_media(
     Returns
     -------
     Media
-        One entry for each pair id: of pairs whose files hold the same bytes, the first.
+        A pair without clips says why.
 
     Raises
     ------
@@ -135,15 +140,15 @@ def make_media(
             heard[track] = _listen(paths.get(track), duration_s, spans)
             if (duration_s > 0.0 and not heard[track].peaks) or spans - heard[track].clips.keys():
                 unread.add(track)
-        media = PairMedia(pair.pair_id)
+        media = PairMedia(pair.a, pair.b)
         if matrices and dvectors is not None and not pair.identical_file:
             media = _with_matrix(media, pair, dvectors, hop_s, window_s, budget)
-        if audio:
-            media = replace(media, clips=_clips(pair, heard, wanted, budget))
-        if media.matrix or media.clips:
-            pairs.append(media)
+        clips = _clips(pair, heard, wanted, budget) if audio else ()
+        lacking = _lacking(pair, clips, unread, max_bytes) if audio else NO_AUDIO
+        pairs.append(replace(media, clips=clips, lacking=lacking))
         if on_pair is not None:
             on_pair(n_done, len(chosen))
+    pairs += [PairMedia(pair.a, pair.b, lacking=BEYOND) for pair in worth[MAX_PAIRS:]]
     ends = dict.fromkeys(end for pair in (*chosen, *result.pairs) for end in (pair.a, pair.b))
     shown = [
         TrackMedia(track, heard.get(track, Heard()).peaks, _link(paths.get(track), folder))
@@ -177,11 +182,8 @@ def _link(path: bytes | None, folder: Path) -> str:
 
 def _worth_media(pairs: Sequence[Pair]) -> list[Pair]:
     """Return the pairs that get media, in the order in which the limit is spent on them."""
-    first: dict[str, Pair] = {}
-    for pair in sorted(pairs, key=lambda pair: (not pair.flagged, not pair.decision)):
-        if pair.flagged or pair.decision or pair.evidence is not None:
-            first.setdefault(pair.pair_id, pair)
-    return list(first.values())
+    ordered = sorted(pairs, key=lambda pair: (not pair.flagged, not pair.decision))
+    return [p for p in ordered if p.flagged or p.decision or p.evidence is not None]
 
 
 def _ranges(pair: Pair) -> tuple[MatchedRange, ...]:
@@ -234,6 +236,24 @@ def _clips(
     return tuple(clips)
 
 
+def _lacking(pair: Pair, clips: Sequence[Clip], unread: Collection[str], max_bytes: int) -> str:
+    """Return which clips of a pair are lacking, and why; empty if all are there."""
+    if pair.evidence is None or not pair.evidence.ranges:
+        return NO_RANGE
+    sides = [side for side, track in (("A", pair.a), ("B", pair.b)) if track in unread]
+    if sides:
+        gone = "the file was not found, or its sound could not be read"
+        return f"No clips, or not all, of {' and '.join(sides)}: {gone}."
+    if len(clips) < 2 * len(_ranges(pair)):
+        what = "Not every range has clips" if clips else "No clips"
+        return f"{what}: {_limit(max_bytes)}."
+    return SOME_RANGES if len(pair.evidence.ranges) > MAX_RANGES else ""
+
+
+def _limit(max_bytes: int) -> str:
+    return f"the report is limited to {max_bytes / 1e6:.3g} MB (--max-report-size)"
+
+
 def _with_matrix(
     media: PairMedia,
     pair: Pair,
@@ -269,7 +289,7 @@ def _with_matrix(
 
 def _notes(left_out: Mapping[str, int], max_bytes: int, n_unread: int, n_beyond: int) -> list[str]:
     """Return what was left out and why, a line each."""
-    limit = f"the report is limited to {max_bytes / 1e6:.3g} MB (--max-report-size)"
+    limit = _limit(max_bytes)
     lines = (
         (n_unread, "file", "is", "are", "missing, damaged or cut: no clips or waveform"),
         (left_out[_CLIPS], "pair", "has", "have", f"no clips: {limit}"),

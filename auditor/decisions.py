@@ -125,6 +125,8 @@ def apply_decisions(
                 flagged=pair.flagged and kind in ("", "confirmed"),
                 decision=kind,
                 decision_note=note,
+                decision_by=made.by if made else "",
+                decision_when=made.when if made else "",
                 licences_differ=pair.flagged and _licences_differ(a, b),
             )
         )
@@ -234,8 +236,8 @@ def _by_pair_id(
         return found[0]
     if not found:
         raise UsageError(
-            f"no pair of the last scan has the id {wanted}. Give both tracks instead, or the "
-            "result it is from with --result RESULT.json."
+            f"no pair of the last scan or check has the id {wanted}. Give the JSON beside its "
+            "report with --result RESULT.json, or both tracks instead of the id."
         )
     raise UsageError(f"{len(found)} pairs have the id {wanted}. Give both tracks instead.")
 

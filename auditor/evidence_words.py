@@ -6,7 +6,6 @@ and how altered, with the numbers of ``records.Evidence``, and never that anythi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from auditor.records import VERDICTS, MatchedRange, Pair
@@ -55,7 +54,6 @@ FACTS = (
 """Names of what ``evidence_facts`` returns."""
 
 _MIN_OFFSET_S = 1.0
-_MAX_ODDS = 1e9  # no calibration has counted so far
 
 assert tuple(VERDICT_MEANINGS) == VERDICTS
 
@@ -83,10 +81,10 @@ def verdict_sentence(pair: Pair) -> str:
     Examples
     --------
     >>> from auditor.records import Evidence
-    >>> heard = MatchedRange(0.0, 180.0, 12.0, 199.2, 1.04, 0.8, 0.7, 0.1)
+    >>> heard = MatchedRange(0.0, 180.0, 12.0, 199.2, 1.04, 0.8, 0.0, 0.1)
     >>> evidence = Evidence(0.8, (heard,), 1.0, 0.9, 1.04, 0.2)
     >>> verdict_sentence(Pair("x", "y", 0.9, verdict="altered recording", evidence=evidence))
-    'A is 4.0 % faster and 0.7 semitones higher than B, and begins at 0:12 of B.'
+    '0:00–3:00 of A is heard at 0:12–3:19 of B; there A is 4.0 % faster than B.'
     """
     verdict = verdict_name(pair)
     ranges = pair.evidence.ranges if pair.evidence else ()
@@ -95,22 +93,22 @@ def verdict_sentence(pair: Pair) -> str:
     if verdict == "sounds alike":
         if ranges:
             return "What matches is a loop or a drone, which proves nothing."
-        return "The two sound alike as a whole; no stretch of one is heard in the other."
+        return "The two sound alike as a whole; nothing in one was found to line up with the other."
     if verdict == "clear":
         return "Nothing that was compared points to shared material."
     if verdict == "below the threshold":
         return "The score does not reach the threshold."
     if not ranges:
         return "The score reaches the threshold; where the two are alike is not known."
-    if verdict in ("same recording", "altered recording"):
-        return _whole_sentence(ranges[0])
-    best = ranges[0]
+    best, n_more = ranges[0], len(ranges) - 1
     said = f"{show_times(best.a_start_s, best.a_end_s)} of A is heard at "
     said += f"{show_times(best.b_start_s, best.b_end_s)} of B"
     if changed := alteration(best):
         said += f"; there {changed}"
-    if len(ranges) > 1:
-        said += f"; {len(ranges) - 1} more such range" + ("s" if len(ranges) > 2 else "")
+    else:
+        said += ", at the same speed" + ("" if best.pitch_semitones is None else " and pitch")
+    if n_more:
+        said += f"; {n_more} more such range" + ("s" if n_more > 1 else "")
     return f"{said}."
 
 
@@ -208,41 +206,6 @@ def best_range(pair: Pair) -> str:
     return said + (f", {more} more" if more else "")
 
 
-def score_meaning(far: float | None) -> str:
-    """Return what a score says, by how often unrelated pairs score as high.
-
-    Examples
-    --------
-    >>> score_meaning(3.3e-7)
-    'unrelated pairs score this high 1 in 3 million times'
-    >>> score_meaning(None)
-    'how often unrelated pairs score this high was not measured'
-    """
-    if far is None:
-        return "how often unrelated pairs score this high was not measured"
-    if far <= 0.0:
-        return "no unrelated pair is expected to score this high"
-    return f"unrelated pairs score this high {show_odds(far)} times"
-
-
-def show_odds(rate: float) -> str:
-    """Return a rate between 0 and 1 as one would say it.
-
-    Examples
-    --------
-    >>> show_odds(3.3e-7), show_odds(0.0042), show_odds(0.7), show_odds(4e-13)
-    ('1 in 3 million', '1 in 240', '7 in 10', 'less than 1 in 1 billion')
-    """
-    if rate >= 0.5:
-        return f"{min(10, math.floor(10.0 * rate))} in 10"
-    every = 1.0 / rate
-    if every > _MAX_ODDS:
-        return "less than 1 in 1 billion"
-    digits = max(0, math.floor(math.log10(every)) - 1)
-    rounded = round(every / 10**digits) * 10**digits
-    return f"1 in {rounded / 1e6:,g} million" if rounded >= 1_000_000 else f"1 in {rounded:,}"
-
-
 def show_times(start_s: float, end_s: float) -> str:
     """Return from when to when.
 
@@ -252,14 +215,6 @@ def show_times(start_s: float, end_s: float) -> str:
     '0:12–0:22'
     """
     return f"{show_duration(start_s)}–{show_duration(end_s)}"
-
-
-def _whole_sentence(best: MatchedRange) -> str:
-    place = offset(best)
-    if changed := alteration(best):
-        return f"{changed}, and {place.removeprefix('A ')}."
-    speed = "speed" if best.pitch_semitones is None else "speed and pitch"
-    return f"A and B run at the same {speed}, and {place}."
 
 
 def _cosine(value: float) -> str:

@@ -85,6 +85,11 @@ class Extractor(nn.Module):
         )
         self.projection = nn.Linear(config.lstm_size, config.n_dims)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.projection.weight.device
+
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
         """Return one d-vector for each window.
 

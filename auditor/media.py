@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from auditor.config import from_json
 from auditor.errors import ResultError
 
-FORMAT = "audit-media/1"
+FORMAT = "audit-media/2"
 MAX_PEAK = 100
 _MIME = re.compile(r"audio/(ogg|mp4)(; ?codecs=[a-z0-9.]{1,16})?")
 _LINK = re.compile(r"(?![a-zA-Z][a-zA-Z0-9+.-]*:)(?!//)[^\x00-\x20\"'<>\\]*")
@@ -69,7 +69,9 @@ class PairMedia:
 
     Attributes
     ----------
-    pair_id : str
+    a, b : str
+        Ids of its tracks, in the order of the pair: files of the same bytes have media of their
+        own, for they may stand in another order.
     clips : tuple of Clip
         By range, a before b.
     matrix : str
@@ -77,13 +79,17 @@ class PairMedia:
         ``matrix_b_s``, the more alike the darker; empty where there is none.
     matrix_a_s, matrix_b_s : float
         Seconds.
+    lacking : str
+        Which clips are lacking, and why, as one sentence; empty if none is.
     """
 
-    pair_id: str
+    a: str
+    b: str
     clips: tuple[Clip, ...] = ()
     matrix: str = ""
     matrix_a_s: float = 0.0
     matrix_b_s: float = 0.0
+    lacking: str = ""
 
     def __post_init__(self) -> None:
         _check_base64(self.matrix, "the matrix of a pair")
@@ -140,9 +146,9 @@ class Media:
         """Return the tracks by their ids."""
         return {track.id: track for track in self.tracks}
 
-    def by_pair(self) -> Mapping[str, PairMedia]:
-        """Return the pairs by their pair ids."""
-        return {pair.pair_id: pair for pair in self.pairs}
+    def by_pair(self) -> Mapping[tuple[str, str], PairMedia]:
+        """Return the pairs by the ids of both tracks."""
+        return {(pair.a, pair.b): pair for pair in self.pairs}
 
 
 def media_to_json(media: Media) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from auditor.embed import embed_file
 from auditor.errors import CatalogueError, UsageError, show_path
 from auditor.pairs import find_cross_pairs, nearest
-from auditor.records import Recommended, RecommendResult
+from auditor.records import Recommended, RecommendResult, Track
 from auditor.submissions import own_id, unchanged_id
 from auditor.thresholds import find_thresholds
 from auditor.vectors import exact_scores
@@ -66,7 +66,7 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     -------
     RecommendResult
         Scores are cosines with the query vector; the query's own tracks are never among them, nor
-        their flagged copies unless asked for.
+        their flagged copies unless asked for.  Tracks of the same bytes are one answer.
 
     Raises
     ------
@@ -132,15 +132,16 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     kept = np.flatnonzero(~left_out)
     if len(kept) == 0:
         raise UsageError("every track of the catalogue is part of the query or a copy of it.")
-    rows, scores = nearest(target[None], embeddings[kept], min(query.top, len(kept)))
     sign = -1.0 if query.farthest else 1.0
+    found = _different(workspace, target, [ids[i] for i in kept], embeddings[kept], query.top)
     answers = tuple(
         Recommended(
-            track=workspace.catalogue.track(ids[kept[row]]),
-            score=sign * float(score),
-            nearest_to=_nearest_to(liked, embeddings[kept[row]]),
+            track=first,
+            score=sign * score,
+            nearest_to=_nearest_to(liked, embeddings[row_of[first.id]]),
+            same=tuple(track.path for track in others),
         )
-        for row, score in zip(rows[0], scores[0], strict=True)
+        for score, (first, *others) in found
     )
     return RecommendResult(
         query={
@@ -154,6 +155,22 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
         provenance=make_provenance(workspace, command=command, started=started),
         notes=notes,
     )
+
+
+def _different(
+    workspace: Workspace, target: np.ndarray, ids: list[str], embeddings: np.ndarray, top: int
+) -> list[tuple[float, list[Track]]]:
+    """Return the scores and tracks of the ``top`` nearest contents; same bytes are one content."""
+    wanted = top + 1
+    while True:
+        rows, scores = nearest(target[None], embeddings, wanted)
+        found: dict[str, tuple[float, list[Track]]] = {}
+        for row, score in zip(rows[0], scores[0], strict=True):
+            track = workspace.catalogue.track(ids[row])
+            found.setdefault(track.sha256, (float(score), []))[1].append(track)
+        if len(found) > top or wanted >= len(ids):
+            return list(found.values())[:top]
+        wanted *= 2
 
 
 def _embed(workspace: Workspace, path: str) -> np.ndarray:

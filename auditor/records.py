@@ -241,6 +241,8 @@ class Pair:
         One of ``VERDICTS``; empty where no second witness was heard.
     evidence : Evidence or None
         What the second witness says; None where it was not heard.
+    decision_by, decision_when : str
+        Who decided and when, as in ``Decision``; empty where a rule did, or nobody said who.
     """
 
     a: str
@@ -256,6 +258,8 @@ class Pair:
     far: float | None = None
     verdict: str = ""
     evidence: Evidence | None = None
+    decision_by: str = ""
+    decision_when: str = ""
 
 
 @dataclass(frozen=True)
@@ -328,7 +332,9 @@ class ThresholdUse:
     outside the calibrated range.  ``expected_false_pairs`` is ``far`` times ``n_comparisons``, the
     pairs that could raise one (all of them, also where an index proposes only some), and
     ``expected_low`` to ``expected_high`` its 95 % interval.  ``budget`` is the expected number of
-    false pairs that was asked for, None where the threshold was chosen otherwise.
+    false pairs that was asked for, None where the threshold was chosen otherwise.  ``n_counted`` is
+    the number of unrelated pairs whose scores were counted: a rate below one in so many is read off
+    a fitted tail.
     """
 
     threshold: float
@@ -342,6 +348,7 @@ class ThresholdUse:
     expected_high: float | None = None
     budget: float | None = None
     n_comparisons: int | None = None
+    n_counted: int | None = None
 
 
 @dataclass(frozen=True)
@@ -407,11 +414,15 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Recommended:
-    """One answer of ``recommend``: a track, its score, and the favourite it is nearest to."""
+    """One answer of ``recommend``: a track, its score, and the favourite it is nearest to.
+
+    ``same`` holds the paths of further tracks of the same bytes, which are the same answer.
+    """
 
     track: Track
     score: float
     nearest_to: str = ""
+    same: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

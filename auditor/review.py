@@ -1,8 +1,8 @@
 """The pairs of a result that nobody has decided yet, and hearing their files.
 
-The last scan of a workspace is kept in it as JSON.  A result may come from a stranger, so a file it
-names is opened only if it has the extension of audio and the very bytes the result speaks of, and
-never through a shell.
+The last scan and the last check of a workspace are kept in it as JSON.  A result may come from a
+stranger, so a file it names is opened only if it has the extension of audio and the very bytes the
+result speaks of, and never through a shell.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from auditor.records import (
 from auditor.walk import hash_file
 from auditor.wording import pairs_with_tracks
 
-LAST_SCAN = "last-scan.json"
-"""Name of the last scan's result in the workspace."""
+LAST_SCAN, LAST_CHECK = "last-scan.json", "last-check.json"
+"""Names of the last results in the workspace."""
 
 MAX_RESULT_BYTES = 1 << 30
 
@@ -65,8 +65,22 @@ def keep_last_scan(directory: Path, result: ScanResult) -> None:
     OSError
         If it cannot be written; the one before stays.
     """
-    path = directory / LAST_SCAN
-    part = path.with_name(f".{LAST_SCAN}.{secrets.token_hex(4)}.tmp")
+    _keep(directory / LAST_SCAN, result)
+
+
+def keep_last_check(directory: Path, result: CheckResult) -> None:
+    """Keep a check's result in its workspace, in place of the one before.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the one before stays.
+    """
+    _keep(directory / LAST_CHECK, result)
+
+
+def _keep(path: Path, result: ScanResult | CheckResult) -> None:
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         part.write_bytes((to_json(result) + "\n").encode("utf-8", "backslashreplace"))
         os.replace(part, path)
@@ -82,6 +96,15 @@ def last_scan(directory: Path) -> ScanResult | None:
     except ResultError:
         return None
     return result if isinstance(result, ScanResult) else None
+
+
+def last_check(directory: Path) -> CheckResult | None:
+    """Return the last check of a workspace, None if none is kept or another version wrote it."""
+    try:
+        result = load_result(directory / LAST_CHECK)
+    except ResultError:
+        return None
+    return result if isinstance(result, CheckResult) else None
 
 
 def load_result(path: str | os.PathLike[str]) -> ScanResult | CheckResult:

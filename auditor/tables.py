@@ -1,36 +1,43 @@
-"""Results as a terminal table and as CSV.
+"""Results as a table in a terminal.
 
-Both show tags that strangers wrote.  In the terminal they are plain text with control characters
-escaped, never rich markup.  In CSV a text cell that a spreadsheet would take for a formula is led
-by an apostrophe (OWASP, "CSV injection").
+It shows tags that strangers wrote: as plain text with control characters escaped, never as markup.
 """
 
 from __future__ import annotations
-
-import csv
-import dataclasses
-import io
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from auditor.evidence_words import best_range, verdict_sentence
-from auditor.records import CheckResult, Pair, RecommendResult, Result, ScanResult, Track
-from auditor.wording import (
-    count_not_wholly_compared,
-    count_set_aside,
+from auditor.evidence_words import best_range
+from auditor.rate_words import (
     detection_line,
     error_line,
     false_alarm_rate,
+    lowest_note,
+    show_budget,
+)
+from auditor.records import (
+    CheckResult,
+    Pair,
+    Recommended,
+    RecommendResult,
+    Result,
+    ScanResult,
+    Track,
+)
+from auditor.result_csv import to_csv as to_csv
+from auditor.wording import (
+    count_not_wholly_compared,
+    count_set_aside,
     headline,
     is_set_aside,
     not_wholly_compared,
     pair_marks,
     pair_state,
     pairs_with_tracks,
-    show_budget,
     show_count,
+    show_decider,
     show_score,
     show_search,
     show_text,
@@ -44,24 +51,6 @@ N_ROWS_SHOWN = 100
 
 N_PATHS_SHOWN = 10
 """Tracks not wholly compared that ``print_table`` names, unless it is to show every row."""
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_TRACK_FIELDS = tuple(field.name for field in dataclasses.fields(Track))
-_EVIDENCE_FIELDS = (
-    *("verdict", "far", "similarity", "witness_score", "n_ranges", "share_a", "share_b"),
-    *("a_start_s", "a_end_s", "b_start_s", "b_end_s", "tempo", "pitch_semitones", "repetition"),
-    *("correlation", "said"),
-)
-"""Last columns of the CSV: the verdict, and the best range in seconds; empty where unknown."""
-
-_PAIR_FIELDS = (
-    "flagged",
-    "identical_file",
-    "pair_id",
-    "decision",
-    "decision_note",
-    "licences_differ",
-)
 
 
 def print_table(
@@ -108,67 +97,6 @@ def print_table(
         _print_gaps(result, console, None if n_rows is None else N_PATHS_SHOWN)
 
 
-def to_csv(result: Result) -> str:
-    """Return a result as CSV (RFC 4180): one row per pair, or per recommended track.
-
-    Text cells that begin with ``=``, ``+``, ``-``, ``@``, a tab or a line break get a leading
-    apostrophe; numbers are left alone.  Genres are joined by `` / ``.
-
-    Raises
-    ------
-    ResultError
-        If a pair names a track that the result does not list.
-    """
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\r\n")
-    if isinstance(result, RecommendResult):
-        writer.writerow(("rank", "score", "nearest_to", *_TRACK_FIELDS))
-        for rank, answer in enumerate(result.recommendations, start=1):
-            cells = (rank, answer.score, answer.nearest_to, *_track_values(answer.track))
-            writer.writerow([_csv_cell(cell) for cell in cells])
-        return lines.getvalue()
-    fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
-    writer.writerow(("score", "threshold", *_PAIR_FIELDS, *fields, *_EVIDENCE_FIELDS))
-    for pair, a, b in pairs_with_tracks(result):
-        said = (getattr(pair, name) for name in _PAIR_FIELDS)
-        of_tracks = (*_track_values(a), *_track_values(b))
-        cells = (pair.score, result.threshold.threshold, *said, *of_tracks, *_evidence_values(pair))
-        writer.writerow([_csv_cell(cell) for cell in cells])
-    return lines.getvalue()
-
-
-def _evidence_values(pair: Pair) -> tuple[object, ...]:
-    evidence = pair.evidence
-    said = verdict_sentence(pair)
-    if evidence is None:
-        return pair.verdict, pair.far, pair.similarity, *(None,) * 12, said
-    whole = (evidence.score, len(evidence.ranges), evidence.share_a, evidence.share_b)
-    best: tuple[object, ...] = (None,) * 8
-    if evidence.ranges:
-        first = evidence.ranges[0]
-        best = (
-            *(first.a_start_s, first.a_end_s, first.b_start_s, first.b_end_s),
-            *(first.tempo, first.pitch_semitones, first.repetition, first.correlation),
-        )
-    return pair.verdict, pair.far, pair.similarity, *whole, *best, said
-
-
-def _track_values(track: Track) -> tuple[object, ...]:
-    return tuple(getattr(track, name) for name in _TRACK_FIELDS)
-
-
-def _csv_cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    text = " / ".join(value) if isinstance(value, tuple) else str(value)
-    text = text.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be written
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
-
-
 def _track_cell(track: Track, badges: tuple[str, ...], style: str = "") -> Text:
     cell = Text(show_text(track.label), style=style)
     cell.append("\n" + track_facts(track), style="dim")
@@ -213,9 +141,9 @@ def _pair_rows(
             cell_a.append(f"\n{pair.verdict}", style="bold" if pair.flagged else style)
         if heard := best_range(pair):
             cell_b.append(f"\n{heard}")
-        if pair.decision_note:
-            note = " / ".join(pair.decision_note.splitlines())
-            cell_b.append(f"\n{show_text(note)}", style="italic")
+        reasons = (show_decider(pair), show_text(" / ".join(pair.decision_note.splitlines())))
+        for reason in filter(None, reasons):
+            cell_b.append(f"\n{reason}", style="italic")
         rows.append((score, cell_a, cell_b))
     return rows
 
@@ -229,11 +157,16 @@ def _recommend_rows(result: RecommendResult) -> list[tuple[Text, Text, Text]]:
     return [
         (
             Text(show_score(answer.score), style="bold"),
-            _track_cell(answer.track, track_badges(answer.track)),
+            _track_cell(answer.track, (*track_badges(answer.track), *_same_files(answer))),
             Text(show_text(answer.nearest_to)),
         )
         for answer in result.recommendations
     ]
+
+
+def _same_files(answer: Recommended) -> tuple[str, ...]:
+    """Return how many files hold the same bytes, where there are several."""
+    return (show_count(len(answer.same) + 1, "identical file"),) if answer.same else ()
 
 
 def _print_verdicts(result: CheckResult, console: Console, n_rows: int | None) -> None:
@@ -287,4 +220,4 @@ def _last_lines(result: Result) -> list[str]:
     n_alike = sum(_only_alike(result, pair) for pair in result.pairs)
     if n_alike:
         lines.append(f"{show_count(n_alike, 'pair')} not flagged; the report lists them")
-    return [*lines, use.note] if use.note else lines
+    return [*lines, *filter(None, (lowest_note(use), use.note))]

@@ -151,6 +151,7 @@ def choose_threshold(
         note=" ".join(notes),
         budget=max_false,
         n_comparisons=n_comparisons,
+        n_counted=thresholds.n_nonmatching_pairs,
     )
     return use if n_comparisons is None else _expect(use, n_comparisons)
 

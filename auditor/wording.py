@@ -1,28 +1,25 @@
 """Results in words and numbers for people: what the terminal table and the HTML report both say.
 
-Nothing here decides anything; every number is one of the result's, rounded for reading.
+Nothing here decides anything; every number is one of the result's, rounded for reading.  What is
+said of error rates is in ``rate_words``, what is said of evidence in ``evidence_words``.
 """
 
 from __future__ import annotations
 
-import math
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from auditor.errors import ResultError
 from auditor.records import (
     DECISIONS,
     CheckResult,
-    Detection,
     Pair,
     RecommendResult,
     Result,
     ScanResult,
-    ThresholdUse,
     Track,
 )
 
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _JOINERS = "\u200c\u200d"
 
 
@@ -96,90 +93,6 @@ def show_number(value: float) -> str:
     return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"
 
 
-def show_rate(rate: float) -> str:
-    """Return an error rate as a power of ten where it is small.
-
-    Examples
-    --------
-    >>> show_rate(1.2e-7), show_rate(0.025), show_rate(0.0)
-    ('1.2 × 10⁻⁷', '0.025', '0')
-    """
-    if rate == 0.0 or rate >= 0.001:
-        return f"{rate:.2g}"
-    exponent = math.floor(math.log10(rate))
-    mantissa = f"{rate / 10.0**exponent:.2g}"
-    if mantissa == "10":
-        mantissa, exponent = "1", exponent + 1
-    return f"{mantissa} × 10{str(exponent).translate(_SUPERSCRIPTS)}"
-
-
-def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
-    if low is None or high is None:
-        return ""
-    shown_low, shown_high = show(low), show(high)
-    if not shown_high.startswith("<"):
-        return f" (95 % {shown_low.replace('<', 'below ')}–{shown_high})"
-    below = shown_high.replace("<", "below ")
-    return f" (95 % {below})" if shown_low.startswith("<") else f" (95 % {shown_low} to {below})"
-
-
-def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
-    """Return the expected number of false pairs with its 95 % interval, or ``unknown``.
-
-    Examples
-    --------
-    >>> use = ThresholdUse(0.9, "song.json", 8e-7, 2e-7, 19e-7, 0.8)
-    >>> false_pairs(use, 1_000_000)
-    '0.8 (95 % 0.2–1.9)'
-    >>> false_pairs(ThresholdUse(0.9, "song.json", 1e-7, 0.0, 8e-7, 1e-4), 1_000)
-    '<0.001 (95 % 0 to below 0.001)'
-    """
-    if use.expected_false_pairs is None:
-        return "unknown"
-    low, high = use.expected_low, use.expected_high
-    if low is None and use.far_low is not None:
-        low = use.far_low * n_pairs_compared
-    if high is None and use.far_high is not None:
-        high = use.far_high * n_pairs_compared
-    return show_number(use.expected_false_pairs) + _interval(low, high, show_number)
-
-
-def show_compared(result: ScanResult | CheckResult) -> str:
-    """Return how many pairs were compared, and of how many, where an index proposed them."""
-    n_compared, n_comparisons = result.n_pairs_compared, result.threshold.n_comparisons
-    if n_comparisons is None or n_comparisons == n_compared:
-        return show_count(n_compared, "pair")
-    return f"{n_compared:,} of {show_count(n_comparisons, 'pair')}"
-
-
-def error_line(result: ScanResult | CheckResult) -> str:
-    """Return pairs compared, threshold and expected false pairs, in one line."""
-    return (
-        f"{show_compared(result)} compared, threshold {show_score(result.threshold.threshold)}, "
-        f"expected false pairs {false_pairs(result.threshold, result.n_pairs_compared)}"
-    )
-
-
-def show_budget(use: ThresholdUse) -> str:
-    """Return the error budget that was asked for; empty where there was none.
-
-    Examples
-    --------
-    >>> show_budget(ThresholdUse(0.9, "song.json", budget=1.0))
-    '1 false pair'
-    """
-    if use.budget is None:
-        return ""
-    return f"{use.budget:,g} false pair{'' if use.budget == 1.0 else 's'}"
-
-
-def false_alarm_rate(use: ThresholdUse) -> str:
-    """Return the false alarm rate per pair with its 95 % interval, or ``unknown``."""
-    if use.far is None:
-        return "unknown"
-    return f"{show_rate(use.far)} per pair" + _interval(use.far_low, use.far_high, show_rate)
-
-
 def track_facts(track: Track) -> str:
     """Return the line under a track's name: id, duration, codec, licence where known."""
     facts = (track.id, show_duration(track.duration_s), track.codec, track.licence)
@@ -226,6 +139,26 @@ def count_not_wholly_compared(tracks: Sequence[Track], noun: str) -> str:
     return f"{show_count(len(tracks), noun)} not wholly compared: {', '.join(counts)}"
 
 
+def cluster_name(number: int) -> str:
+    """Return what a cluster is called: letters, where cases have numbers.
+
+    Parameters
+    ----------
+    number : int
+        From 1, in the order of the result.
+
+    Examples
+    --------
+    >>> cluster_name(1), cluster_name(26), cluster_name(27), cluster_name(5000)
+    ('A', 'Z', 'AA', 'GJH')
+    """
+    letters = ""
+    while number > 0:
+        number, place = divmod(number - 1, 26)
+        letters = chr(ord("A") + place) + letters
+    return letters
+
+
 def is_set_aside(pair: Pair) -> bool:
     """Say whether it was decided that a pair does not matter; such a pair is not flagged."""
     return pair.decision not in ("", "confirmed")
@@ -242,6 +175,29 @@ def count_set_aside(pairs: Iterable[Pair]) -> str:
     made = [pair.decision for pair in pairs if is_set_aside(pair)]
     counts = [f"{made.count(kind):,} {kind}" for kind in DECISIONS if kind in made]
     return f"{show_count(len(made), 'pair')} set aside: {', '.join(counts)}" if made else ""
+
+
+def show_when(moment: str) -> str:
+    """Return a moment in UTC to the minute; empty for none.
+
+    Examples
+    --------
+    >>> show_when("2026-05-03T12:00:59.000000Z")
+    '2026-05-03 12:00 UTC'
+    """
+    return f"{moment[:16].replace('T', ' ')} UTC" if moment else ""
+
+
+def show_decider(pair: Pair) -> str:
+    """Return who decided a pair and when, as far as that is known.
+
+    Examples
+    --------
+    >>> show_decider(Pair("x", "y", 0.9, decision_by="Ana", decision_when="2026-05-03T12:00:59Z"))
+    'by Ana, 2026-05-03 12:00 UTC'
+    """
+    by = f"by {show_text(pair.decision_by)}" if pair.decision_by else ""
+    return ", ".join(part for part in (by, show_when(pair.decision_when)) if part)
 
 
 def pair_marks(pair: Pair) -> tuple[str, ...]:
@@ -362,24 +318,3 @@ def submission_verdict(submission: Track, n_flagged: int, n_set_aside: int = 0) 
     if n_set_aside:
         return f"nothing flagged: {show_count(n_set_aside, 'pair')} set aside by decisions{part}"
     return f"nothing at or above the threshold{part}"
-
-
-def detection_line(detection: Sequence[Detection]) -> str:
-    """Return what share of altered copies the threshold finds, in one line; empty if unknown.
-
-    Examples
-    --------
-    >>> kinds = [Detection("mp3", 40, 40, 0.91, 1.0), Detection("noise", 40, 30, 0.6, 0.86)]
-    >>> detection_line(kinds)
-    'of altered copies 87.5 % reach this threshold; fewest of: noise, 75 % (95 % 60–86)'
-    """
-    measured = [kind for kind in detection if kind.n_copies]
-    if not measured:
-        return ""
-    mean = sum(kind.n_found / kind.n_copies for kind in measured) / len(measured)
-    worst = min(measured, key=lambda kind: kind.n_found / kind.n_copies)
-    return (
-        f"of altered copies {100 * mean:.1f} % reach this threshold; fewest of: "
-        f"{show_text(worst.alteration)}, {100 * worst.n_found / worst.n_copies:.0f} % "
-        f"(95 % {100 * worst.low:.0f}–{100 * worst.high:.0f})"
-    )

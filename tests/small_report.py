@@ -89,7 +89,7 @@ def make_media(result: ScanResult | CheckResult) -> Media:
     """Return clips, matrices, waveforms and links of all tracks and pairs."""
     rng = np.random.default_rng(0)
     matrix = base64.b64encode(grey_png(rng.integers(4, 16, (40, 50), dtype=np.uint8))).decode()
-    pairs = {}
+    pairs = []
     for pair in result.pairs:
         clips = []
         for place, heard in enumerate(pair.evidence.ranges if pair.evidence else ()):
@@ -97,13 +97,13 @@ def make_media(result: ScanResult | CheckResult) -> Media:
                 mime, seed = "audio/ogg; codecs=opus", place + 10 * (side == "b")
                 clips.append(Clip(place, side, start_s, start_s + CLIP_S, mime, clip_audio(seed)))
         if clips:
-            pairs[pair.pair_id] = PairMedia(pair.pair_id, tuple(clips), matrix, 200.0, 220.0)
+            pairs.append(PairMedia(pair.a, pair.b, tuple(clips), matrix, 200.0, 220.0))
     submissions = result.submissions if isinstance(result, CheckResult) else ()
     tracks = tuple(
         TrackMedia(track.id, tuple(int(p) for p in rng.integers(5, 100, 300)), f"music/{i}.mp3")
         for i, track in enumerate((*submissions, *result.tracks))
     )
-    return Media(tracks, tuple(pairs.values()), ("1 matrix was left out.",))
+    return Media(tracks, tuple(pairs), ("1 matrix was left out.",))
 
 
 def make_tracks(n: int) -> tuple[Track, ...]:

@@ -140,8 +140,13 @@ def test_rows_are_sorted_filtered_and_searched(open_page, report):
     assert page.locator("#shown").inner_text() == "No pair fits the filter (4 in all)"
     page.locator("#filter").fill("")
     page.get_by_role("button", name="Show its pairs").nth(1).click()
-    assert page.get_by_role("textbox", name="Cluster").input_value() == "2"
+    assert page.get_by_role("textbox", name="Cluster").input_value() == "B"
     assert shown_cases(page) == ["Case 2"]
+    page.get_by_role("textbox", name="Cluster").fill("a")
+    assert shown_cases(page) == ["Case 1"]
+    page.get_by_role("textbox", name="Cluster").fill("")
+    page.get_by_role("spinbutton", name="Score from").fill("0.8")
+    assert shown_cases(page) == ["Case 2", "Case 1"]
 
 
 def test_5000_pairs_open_in_a_second_and_turn_pages(open_page, report):
@@ -169,7 +174,7 @@ def test_a_case_says_what_was_copied_and_how(open_page, report):
     page = open_page(report(make_scan()))
     dialog = open_case(page, ALTERED)
     assert dialog.locator("h2").inner_text() == "Altered recording"
-    said = "A is 4.0 % faster and 0.7 semitones higher than B, and begins at 0:12 of B."
+    said = "0:00–0:09 of A is heard at 0:12–0:21 of B; there A is 4.0 % faster and 0.7 semitones"
     assert said in dialog.inner_text()
     assert "unrelated pairs score this high 1 in 3.2 million times" in dialog.inner_text()
     assert HOSTILE in dialog.inner_text()
@@ -245,7 +250,7 @@ def test_keys_go_through_the_cases_and_decide_but_not_while_typing(open_page, re
     page.keyboard.press("k")
     assert page.get_by_role("textbox", name="Note").input_value() == "a draft"
     page.keyboard.press("d")
-    assert "Decided: false-alarm, in this page." in page.locator("#case").inner_text()
+    assert "Decided: false-alarm, in this page, 20" in page.locator("#case").inner_text()
     page.keyboard.press("?")
     assert "both alternately" in page.locator("#keys").inner_text()
     page.keyboard.press("Escape")
@@ -306,6 +311,37 @@ def test_decisions_stay_are_exported_and_imported(open_page, report, tmp_path):
     assert "0 decisions imported, 2 known already" in CliRunner().invoke(app, arguments).stderr
 
 
+def test_who_decided_and_when_is_told(open_page, report):
+    tracks = make_tracks(4)
+    made = {"decision": "licensed", "flagged": False, "decision_note": "contract"}
+    by = {"decision_by": HOSTILE, "decision_when": "2026-05-03T12:00:00.000000Z"}
+    pair = make_pair(tracks[0], tracks[2], 0.9, "shared excerpt", **made, **by)
+    page = open_page(report(make_scan(tracks=tracks, pairs=(pair,), clusters=())))
+    page.get_by_text("Pairs and reasons").click()
+    told = f"by {HOSTILE}, 2026-05-03 12:00 UTC"
+    assert f"{told}: contract" in page.locator("tr[data-row]").inner_text()
+    dialog = open_case(page, 0)
+    assert f"Decided: licensed, {told}." in dialog.inner_text()
+    page.keyboard.press("c")
+    assert "Decided: confirmed, in this page, 20" in dialog.inner_text()
+
+
+def test_pairs_of_the_same_contents_are_heard_each_in_its_own_order(open_page, report):
+    tracks = make_tracks(4)
+    again = dataclasses.replace(tracks[0], id="t00009")
+    first = make_pair(tracks[0], tracks[2], 0.9, "altered recording")
+    turned = make_pair(tracks[2], again, 0.8, "shared excerpt")
+    assert first.pair_id == turned.pair_id
+    scan = make_scan(tracks=(*tracks, again), pairs=(first, turned), clusters=())
+    page = open_page(report(scan))
+    for place, clip in enumerate(("A 0:00–0:05", "A 1:12–1:17")):
+        dialog = open_case(page, place)
+        assert dialog.locator('[data-f="clip-a"]').inner_text() == clip
+        page.keyboard.press("1")
+        playing(page, "a")
+        page.keyboard.press("Escape")
+
+
 def test_a_decision_can_be_taken_back(open_page, report, tmp_path):
     tracks = make_tracks(4)
     old = make_pair(tracks[0], tracks[2], 0.9, "shared excerpt", decision="confirmed")
@@ -352,6 +388,7 @@ def test_hostile_tags_run_nothing(open_page, report):
 def test_without_media_a_case_says_where_to_listen(open_page, report):
     page = open_page(report(make_scan(), media=False))
     dialog = open_case(page, SHARED)
+    assert "No clips: this page was rendered without a .media.json file." in dialog.inner_text()
     assert "Listen to A at 1:12 and to B at 1:43" in dialog.inner_text()
     assert not dialog.get_by_role("button", name="Play A").is_visible()
     assert dialog.locator(".map .range rect").count() == 6
@@ -381,7 +418,8 @@ def test_without_scripts_every_case_reads_and_plays(open_page, report):
     page.get_by_role("link", name="Case 2").click()
     case = page.locator("#case-2")
     assert case.is_visible()
-    assert "1:12–1:21 of A is heard at 1:43–1:52 of B; 2 more such ranges." in case.inner_text()
+    said = "1:12–1:21 of A is heard at 1:43–1:52 of B, at the same speed and pitch; 2 more such"
+    assert said in case.inner_text()
     assert case.locator("audio").count() == 6
     assert page.locator("#case").is_hidden()
 
@@ -419,8 +457,11 @@ def test_a_check_has_the_same_cases(open_page, report):
 def test_a_clear_check_has_its_certificate(open_page, report):
     page = open_page(report(make_check("clear")))
     certificate = page.locator(".certificate")
-    assert "No match among 8,000 tracks." in certificate.inner_text()
+    assert "This recording was compared with 8,000 tracks" in certificate.inner_text()
     assert "96.4–99.7 %" in certificate.inner_text()
+    page.emulate_media(media="print")
+    assert certificate.is_visible()
+    assert page.locator(".summary").is_hidden(), "the certificate is the first sheet"
 
 
 # A scan of real music.

@@ -15,7 +15,15 @@ import pytest
 
 from auditor.audio import decode, load_waveform
 from auditor.clip_audio import CLIP_RATE_HZ, N_PEAKS, clip_spans
-from auditor.clips import MAX_PAIRS, link_to, make_media
+from auditor.clips import (
+    BEYOND,
+    MAX_PAIRS,
+    NO_AUDIO,
+    NO_RANGE,
+    SOME_RANGES,
+    link_to,
+    make_media,
+)
 from auditor.config import SAMPLE_RATE_HZ
 from auditor.encode import write_audio
 from auditor.errors import CatalogueError
@@ -138,9 +146,9 @@ def test_the_clip_of_b_holds_the_same_music_at_its_tempo():
 
 def test_at_most_three_ranges_get_clips(planted, tmp_path):
     result = scan(TRACKS, pair("a", "b", *(matched(5.0 + i, 11.0 + i, 2.0) for i in range(5))))
-    assert [clip.range for clip in media_of(result, planted, tmp_path).pairs[0].clips] == [
-        *(0, 0, 1, 1, 2, 2)
-    ]
+    (media,) = media_of(result, planted, tmp_path).pairs
+    assert [clip.range for clip in media.clips] == [0, 0, 1, 1, 2, 2]
+    assert media.lacking == SOME_RANGES
 
 
 def test_the_same_files_give_the_same_media(planted, tmp_path):
@@ -189,9 +197,12 @@ def test_files_that_cannot_be_read_are_counted_and_left_out(planted, tmp_path, w
     pairs = [pair("a", name, matched(5.0, 5.0, 4.0), matched(9.0, 9.0, 4.0)) for name in names]
     media = media_of(scan([*TRACKS, *map(track, names)], *pairs), paths, tmp_path)
     assert media.notes == ("4 files are missing, damaged or cut: no clips or waveform",)
-    sides = {of.pair_id: "".join(clip.side for clip in of.clips) for of in media.pairs}
-    assert sides == {"a-gone": "aa", "a-junk": "aa", "a-absent": "aa", "a-short": "aba"}
-    assert media.by_pair()["a-short"].clips[1].end_s == pytest.approx(7.0, abs=0.01)
+    sides = {of.b: "".join(clip.side for clip in of.clips) for of in media.pairs}
+    assert sides == {"gone": "aa", "junk": "aa", "absent": "aa", "short": "aba"}
+    assert {of.lacking for of in media.pairs} == {
+        "No clips, or not all, of B: the file was not found, or its sound could not be read."
+    }
+    assert media.by_pair()["a", "short"].clips[1].end_s == pytest.approx(7.0, abs=0.01)
     assert [t.id for t in media.tracks if t.peaks] == ["a", "short"]
     assert {t.id: t.link for t in media.tracks}["junk"] == "./junk.mp3"
     assert "gone" not in media.by_track() and "absent" not in media.by_track()
@@ -201,9 +212,9 @@ def test_the_limit_is_spent_on_the_first_pairs(planted, tmp_path):
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(40, 16))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    pairs = [
-        replace(pair("a", "b", matched(5.0 + i, 11.0 + i, 5.0)), pair_id=f"p{i}") for i in range(6)
-    ]
+    tracks = [TRACKS[0], *(track(f"b{i}", duration_s=40.0) for i in range(6))]
+    paths = {"a": planted["a"]} | {f"b{i}": planted["b"] for i in range(6)}
+    pairs = [pair("a", f"b{i}", matched(5.0 + i, 11.0 + i, 5.0)) for i in range(6)]
     how = {"dvectors": lambda _: (vectors.astype(np.float16), np.zeros(40, dtype=np.float16))}
 
     def size(media: Media) -> int:
@@ -211,13 +222,16 @@ def test_the_limit_is_spent_on_the_first_pairs(planted, tmp_path):
         clips = sum(len(clip.audio) for of_pair in media.pairs for clip in of_pair.clips)
         return peaks + clips + sum(len(of_pair.matrix) for of_pair in media.pairs)
 
-    whole = media_of(scan(TRACKS, *pairs), planted, tmp_path, **how)
+    whole = media_of(scan(tracks, *pairs), paths, tmp_path, **how)
+    assert {of.lacking for of in whole.pairs} == {""}
     assert whole.notes == () and [len(of.clips) for of in whole.pairs] == [2] * 6
     for limit in (0, 3_000, 30_000, size(whole) // 2, size(whole) * 3 // 4):
-        media = media_of(scan(TRACKS, *pairs), planted, tmp_path, max_bytes=limit, **how)
+        media = media_of(scan(tracks, *pairs), paths, tmp_path, max_bytes=limit, **how)
         assert size(media) <= limit
-        with_clips = [of.pair_id for of in media.pairs if of.clips]
-        assert with_clips == [f"p{i}" for i in range(len(with_clips))]
+        with_clips = [of.b for of in media.pairs if of.clips]
+        assert with_clips == [f"b{i}" for i in range(len(with_clips))]
+        said = f"No clips: the report is limited to {limit / 1e6:.3g} MB (--max-report-size)."
+        assert all(of.lacking == ("" if of.clips else said) for of in media.pairs)
         n_without = 6 - len(with_clips)
         assert media.notes[0] == (
             f"{n_without} pairs have no clips: the report is limited to {limit / 1e6:.3g} MB "
@@ -225,8 +239,8 @@ def test_the_limit_is_spent_on_the_first_pairs(planted, tmp_path):
         )
         if limit > 100_000:
             assert len(with_clips) >= 2
-    assert "2 tracks have no waveform" in " ".join(
-        media_of(scan(TRACKS, *pairs), planted, tmp_path, max_bytes=0).notes
+    assert "7 tracks have no waveform" in " ".join(
+        media_of(scan(tracks, *pairs), paths, tmp_path, max_bytes=0).notes
     )
 
 
@@ -247,22 +261,32 @@ def test_flagged_pairs_come_first_then_decided_then_those_with_evidence(tmp_path
         dvectors=lambda _: (one, np.zeros(3)),
         on_pair=lambda done, of: seen.append((done, of)),
     )
-    assert [of_pair.pair_id for of_pair in media.pairs] == ["g-h", "e-f", "a-b"]
+    assert [of_pair.a + of_pair.b for of_pair in media.pairs] == ["gh", "ef", "ab"]
     assert seen == [(1, 3), (2, 3), (3, 3)]
 
 
-def test_pairs_of_the_same_contents_get_media_once(planted, tmp_path):
-    first = pair("a", "b", matched(5.0, 11.0, 2.0))
-    again = replace(first, a="a-2")
-    media = media_of(scan([*TRACKS, track("a-2")], first, again), planted, tmp_path)
-    assert [of_pair.pair_id for of_pair in media.pairs] == ["a-b"] and media.notes == ()
+def test_files_of_the_same_bytes_have_clips_waveforms_and_links_of_their_own(planted, tmp_path):
+    again = tmp_path / "z.flac"  # its id comes after b, so that the pair stands the other way round
+    again.write_bytes(Path(os.fsdecode(planted["a"])).read_bytes())
+    paths = planted | {"z": os.fsencode(again)}
+    first = pair("a", "b", matched(5.0, 11.0, 4.0))
+    turned = replace(pair("b", "z", matched(11.0, 5.0, 4.0)), pair_id=first.pair_id)
+    media = media_of(scan([*TRACKS, track("z")], first, turned), paths, tmp_path)
+    one, other = (media.by_pair()[ends].clips for ends in (("a", "b"), ("b", "z")))
+    assert [(clip.side, clip.start_s) for clip in one] == [("a", 5.0), ("b", 11.0)]
+    assert [(clip.side, clip.start_s) for clip in other] == [("a", 11.0), ("b", 5.0)]
+    assert [clip.audio for clip in one] == [clip.audio for clip in reversed(other)]
+    links = {of_track.id: of_track.link for of_track in media.tracks}
+    assert links["z"] == "./z.flac" and links["a"] != links["z"]
+    assert all(of_track.peaks for of_track in media.tracks)
 
 
 def test_only_so_many_pairs_get_media(tmp_path):
-    pairs = [replace(pair("a", "b"), pair_id=f"p{i}") for i in range(MAX_PAIRS + 7)]
+    pairs = [pair("a", f"b{i}") for i in range(MAX_PAIRS + 7)]
     one = (np.ones((3, 1), dtype=np.float16), np.zeros(3))
     media = media_of(scan(TRACKS, *pairs), {}, tmp_path, dvectors=lambda _: one)
-    assert len(media.pairs) == MAX_PAIRS
+    assert sum(bool(of_pair.matrix) for of_pair in media.pairs) == MAX_PAIRS
+    assert [of_pair.lacking for of_pair in media.pairs[MAX_PAIRS:]] == [BEYOND] * 7
     assert f"7 further pairs have no clips: {MAX_PAIRS} pairs get them" in media.notes
 
 
@@ -271,10 +295,12 @@ def test_sound_and_matrices_can_be_left_out(planted, tmp_path):
     result = scan(TRACKS, pair("a", "b", matched(5.0, 11.0, 2.0)))
     media = media_of(result, planted, tmp_path, dvectors=lambda _: one, audio=False)
     assert media.pairs[0].matrix and not media.pairs[0].clips and media.tracks[0].peaks
+    assert media.pairs[0].lacking == NO_AUDIO
     media = media_of(result, planted, tmp_path, dvectors=lambda _: one, matrices=False)
     assert media.pairs[0].clips and not media.pairs[0].matrix
     alike = scan(TRACKS, pair("a", "b", identical_file=True))
-    assert media_of(alike, {}, tmp_path, dvectors=lambda _: one).pairs == ()
+    (bare,) = media_of(alike, {}, tmp_path, dvectors=lambda _: one).pairs
+    assert (bare.matrix, bare.lacking) == ("", NO_RANGE)
 
 
 def test_submissions_of_a_check_get_media(planted, tmp_path):
@@ -387,7 +413,8 @@ def test_missing_windows_are_noted(tmp_path):
     media = media_of(scan(TRACKS, pair("a", "b")), {}, tmp_path, dvectors=nothing)
     assert "1 pair has no similarity matrix: d-vectors are missing" in media.notes
     none = (np.zeros((0, 4), dtype=np.float16), np.zeros(0))
-    assert media_of(scan(TRACKS, pair("a", "b")), {}, tmp_path, dvectors=lambda _: none).pairs == ()
+    media = media_of(scan(TRACKS, pair("a", "b")), {}, tmp_path, dvectors=lambda _: none)
+    assert not media.pairs[0].matrix
 
 
 def test_limits_that_make_no_sense_are_refused(tmp_path):

@@ -319,13 +319,16 @@ def test_decisions_in_scans_and_checks(tmp_path, weights, music):
     }
 
     # A submission carries its decision too; the other copy stays flagged.
-    result_file = tmp_path / "check.json"
-    done = invoke("check", music / "new.mp3", *given, "-o", tmp_path / "check.html", "-q")
+    done = invoke("check", music / "new.mp3", *given, "-o", tmp_path / "check.html")
     assert done.exit_code == 1
-    first, *_ = result_from_json(result_file.read_text()).pairs
-    how = ("--as", "false-alarm", "--result", result_file, "-w", workspace)
+    first, *_ = result_from_json((tmp_path / "check.json").read_text()).pairs
+    assert f"decide a pair: audit decide {first.pair_id} --as KIND" in done.stderr
+    how = ("--as", "false-alarm", "--by", "Ana", "-w", workspace)
     assert invoke("decide", first.pair_id, *how).exit_code == 0
     after = invoke("check", music / "new.mp3", *given, "--format", "json", "--no-report", "-q")
+    decided = [p for p in result_from_json(after.stdout).pairs if p.decision]
+    assert {(p.pair_id, p.decision_by) for p in decided} == {(first.pair_id, "Ana")}
+    assert decided[0].decision_when.endswith("Z")
     states = {p.pair_id: p.flagged for p in result_from_json(after.stdout).pairs}
     assert states[first.pair_id] is False
     assert after.exit_code == int(any(states.values()))
@@ -341,6 +344,15 @@ def test_a_scan_with_everything_decided_ends_with_zero(tmp_path, weights, music)
     assert done.exit_code == 0, done.output
     assert "Nothing flagged that is not decided among 3 tracks" in done.stdout
     assert "decided: false-alarm" in done.stdout
+
+
+def test_a_check_that_cannot_be_kept_says_so_and_goes_on(tmp_path, weights, music):
+    given = ("-w", tmp_path / "ws", "--extractor", weights, "--threshold", THRESHOLD)
+    assert invoke("scan", music / "lib", *given, "--no-report", "-q").exit_code == 1
+    (tmp_path / "ws" / "last-check.json").mkdir()
+    done = invoke("check", music / "new.mp3", *given, "--no-report", "-q")
+    assert done.exit_code == 1
+    assert "this check could not be kept for audit decide: Is a directory" in done.stderr
 
 
 def test_a_scan_that_cannot_be_kept_says_so_and_goes_on(tmp_path, weights, music):

@@ -320,7 +320,8 @@ def test_a_pair_is_named_in_many_ways(tmp_path, catalogue):
         [f"new-1 {B.upper()}"],
     ):
         assert find_pair(words, catalogue, [check]) == wanted, words
-    with pytest.raises(UsageError, match=r"no pair of the last scan has the id .*--result"):
+    missing = r"no pair of the last scan or check has the id .*--result"
+    with pytest.raises(UsageError, match=missing):
         find_pair([pair_id(A, B)], catalogue)
     catalogue.decide(A, B, "cover")
     assert find_pair([pair_id(A, B)], catalogue) == wanted

@@ -26,7 +26,7 @@ ROWS = (
     ("workspace", "prepare", "candidates", "train", "decisions", "excerpt_index", "examine", "trim"),
     (
         *("embed", "catalogue", "index", "pairs", "align", "checkpoint", "training_batches"),
-        *("threshold_choice", "excerpt_shards", "witness", "pitch", "rates"),
+        *("threshold_choice", "result_csv", "excerpt_shards", "witness", "pitch", "rates"),
     ),
     (
         *("catalogue_verify", "catalogue_decisions", "frame_store", "extractor", "loss"),
@@ -37,6 +37,7 @@ ROWS = (
             "witness_track",
             "spectrum",
             "evidence_words",
+            "rate_words",
             "excerpt_backend",
             "clips",
         ),

@@ -27,11 +27,9 @@ MEDIA = Media(
 
 
 def make_result(**query: tuple[str, ...]) -> RecommendResult:
-    same = {"sha256": "ab" * 32}
     answers = (
-        Recommended(make_track("c", **same), 0.9, "a"),
+        Recommended(make_track("c"), 0.9, "a", same=("/again/c.mp3",)),
         Recommended(make_track("d"), 0.8, "new.mp3"),
-        Recommended(make_track("c-2", path="/again/c.mp3", **same), 0.7, "a"),
         Recommended(make_track("e"), -0.1),
     )
     query = query or {"of": ("new.mp3",), "like": ("a",), "dislike": (), "farthest": ("yes",)}
@@ -135,4 +133,4 @@ def test_html_writes_a_page_into_reports(scanned, tmp_path, monkeypatch):
     assert result.exit_code == 0
     assert "report: reports/recommend-" in result.stderr
     names = sorted(path.suffixes[-1] for path in (tmp_path / "reports").iterdir())
-    assert names == [".html", ".json", ".json"]
+    assert names == [".csv", ".html", ".json", ".json"]

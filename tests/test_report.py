@@ -245,6 +245,7 @@ def test_hostile_tags_are_text(text: str, tmp_path: Path) -> None:
     data = json.loads(page.texts["script"][0])
     assert data["tracks"][0][3][1] in page.text or "\\" in data["tracks"][0][3][1]
     html_path, json_path = write_report(scan, tmp_path / "r.html")
+    assert (tmp_path / "r.csv").read_text("utf-8").startswith("score,threshold,")
     assert html_path.read_text("utf-8") == html
     assert result_from_json(json_path.read_text("utf-8")) == scan
 
@@ -485,7 +486,7 @@ def test_full_disk_leaves_the_old_report_and_no_remains(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.read_bytes() for path in paths] == before
-    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert sorted(tmp_path.iterdir()) == sorted((*paths, tmp_path / "r.csv"))
 
 
 def test_folder_that_is_a_file(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 
 import pytest
@@ -22,7 +23,7 @@ from test_report import Page
 
 from auditor.media import MAX_PEAK, Media, TrackMedia
 from auditor.records import Cluster, MatchedRange, to_json
-from auditor.report import render_html
+from auditor.report import render_html, write_report
 from auditor.report.dossier import N_DOSSIER, detection_view
 from auditor.report.scan_view import N_STATIC_CLUSTERS
 from auditor.report.shapes import LEVELS, draw_ribbon, draw_wave, pack_peaks, thin_peaks
@@ -68,7 +69,7 @@ def test_media_of_further_cases_stand_by_inert():
     page = Page(render_html(scan, make_media(scan)))
     assert len(page.all("article")) == N_DOSSIER
     waiting = [a["data-media"] for a in page.all("template")]
-    assert waiting == [pair.pair_id for pair in scan.pairs[N_DOSSIER:]]
+    assert waiting == [str(place) for place in range(N_DOSSIER, N_DOSSIER + 3)]
 
 
 def test_media_come_after_the_script_that_opens_the_page():
@@ -156,22 +157,43 @@ def test_many_clusters_are_said_and_not_all_listed():
 
 def test_a_clear_check_is_certified_with_what_names_it_later():
     check = make_check("clear")
-    text = Page(render_html(check)).text
+    html = render_html(check)
+    assert html.index('id="certificate"') < html.index('id="submissions"'), "the first sheet"
+    text = Page(html).text
     limits = text.rindex("What this does not mean")
     certificate = text[text.index("Certificate: no match found") : limits]
-    assert "A copy would have been found with the probability below" in certificate
-    assert f"Artist new – Release {check.submissions[0].sha256} 3:24" in certificate
+    assert "Of altered copies 99.0 % reach this threshold; fewest of: mp3 at" in certificate
+    assert f"Artist new – Release release.wav {check.submissions[0].sha256} 3:24" in certificate
     assert "mp3 at 64 kbit/s 99 % 96.4–99.7 % 198 of 200" in certificate
     for words in (
-        "Date 2026-01-02T03:04:05Z",
+        "Date 2026-01-02 03:04 UTC",
         "Threshold 0.6200, from excerpt-0a1b2c3d.json",
         "Expected false alarms 0.8",
-        "Files not examined 0 files",
-        "Version audit 0.1.0",
-        "Extractor, weights excerpt, 0a1b2c3d",
+        "Comparisons 8,000 pairs; annoy search, index recall 99.3 %",
+        "Files not examined 0",
+        "Made by audit 0.1.0, extractor excerpt, weights 0a1b2c3d",
     ):
         assert words in certificate
     assert "How likely a copy is found" not in text[limits:]
+
+
+def test_a_certificate_names_the_json_beside_it(tmp_path):
+    check = make_check("clear")
+    html, json_path = write_report(check, tmp_path / "r.html")
+    named = hashlib.sha256(json_path.read_bytes()).hexdigest()
+    assert f"SHA-256 of the JSON beside {named}" in Page(html.read_text("utf-8")).text
+
+
+def test_a_certificate_comes_after_the_submissions_where_one_of_them_matches():
+    check = make_check("shared excerpt")
+    other = dataclasses.replace(check.submissions[0], id="other", title="Other", sha256="cd" * 32)
+    both = dataclasses.replace(check, submissions=(*check.submissions, other))
+    html = render_html(both)
+    assert html.index('id="certificate"') > html.index('id="submissions"')
+    text = Page(html).text
+    certificate = text[text.index("Certificate: no match") : text.index("What was compared")]
+    assert other.sha256 in certificate
+    assert check.submissions[0].sha256 not in certificate
 
 
 @pytest.mark.parametrize(
@@ -201,7 +223,7 @@ def test_a_certificate_says_that_a_part_was_compared_and_that_nothing_was_measur
     text = Page(render_html(dataclasses.replace(check, submissions=(cut,), detection=()))).text
     assert "would have been found was not measured at this threshold" in text
     assert "truncated: the file is cut short" in text
-    assert "Submissions not, or not wholly, compared 1" in text
+    assert "Not, or not wholly, compared 1 submission" in text
 
 
 def test_the_dossier_of_a_check_holds_what_is_flagged_or_decided():

@@ -24,10 +24,12 @@ def report(*arguments: object):
 def test_a_report_is_rendered_again_byte_for_byte(tmp_path, result, with_media):
     media = make_media(result) if with_media else None
     html, json_path = write_report(result, tmp_path / "r.html", media)
-    first = html.read_bytes()
+    first, table = html.read_bytes(), html.with_suffix(".csv").read_bytes()
     html.unlink()
+    html.with_suffix(".csv").unlink()
     done = report(json_path)
     assert done.exit_code == 0, done.output
+    assert html.with_suffix(".csv").read_bytes() == table
     assert done.stderr == f"report: {html}\n"
     assert html.read_bytes() == first
     assert load_report(json_path) == (result, media)
@@ -39,7 +41,7 @@ def test_media_of_an_older_report_go(tmp_path):
     assert media_from_json(media_path(json_path).read_text("utf-8")) == make_media(scan)
     for nothing in (None, Media()):
         write_report(scan, tmp_path / "r.html", nothing)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["r.html", "r.json"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["r.csv", "r.html", "r.json"]
 
 
 def test_links_lead_to_the_same_files_from_another_folder(tmp_path):

@@ -20,6 +20,7 @@ from auditor.review import (
     Player,
     cases,
     find_file,
+    keep_last_check,
     keep_last_scan,
     last_scan,
     load_result,
@@ -162,13 +163,25 @@ def test_results_without_pairs_of_their_own_are_refused(tmp_path):
         load_result(file)
 
 
+def test_the_last_check_is_reviewed_where_there_is_no_scan(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = make_workspace(tmp_path / "ws", *TRACKS)
+    new = make_track("x", id="new-1")
+    known = {track.id: track for track in (new, *TRACKS)}
+    pairs = apply_decisions([Pair("new-1", "a", 0.9)], known, [])
+    keep_last_check(folder, make_check((new,), TRACKS, pairs))
+    done = review(folder, "y\n")
+    assert "1 decided, 0 skipped, 0 left" in done.stdout
+    assert [kind for _, kind, *_ in decisions(folder)] == ["confirmed"]
+
+
 def test_without_a_last_scan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = make_workspace(tmp_path / "ws", *TRACKS)
     assert last_scan(folder) is None
     done = review(folder, "")
     assert done.exit_code == 2
-    assert "no scan is kept in this workspace. Run: audit scan" in done.stderr
+    assert "no scan or check is kept in this workspace. Run: audit scan" in done.stderr
     (folder / LAST_SCAN).write_text("{}")
     assert last_scan(folder) is None
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from auditor.errors import ResultError
+from auditor.rate_words import false_alarm_rate, false_pairs, show_rate
 from auditor.records import (
     CheckResult,
     Cluster,
@@ -27,16 +28,9 @@ from auditor.records import (
     ThresholdUse,
     Track,
 )
-from auditor.tables import print_table, to_csv
-from auditor.wording import (
-    false_alarm_rate,
-    false_pairs,
-    headline,
-    pair_badges,
-    show_duration,
-    show_rate,
-    show_text,
-)
+from auditor.result_csv import to_csv
+from auditor.tables import print_table
+from auditor.wording import headline, pair_badges, show_duration, show_text
 
 PROVENANCE = Provenance(
     "0.1.0", "audit scan x", "2025-01-02T03:04:05Z", "song", "9f8e7d6c", ".audit"
@@ -204,12 +198,16 @@ def test_check_table_has_a_verdict_for_every_submission() -> None:
 
 
 def test_recommend_table_and_csv() -> None:
-    answers = (Recommended(make_track("b"), 0.8, "a"), Recommended(make_track("c"), -0.25))
+    same = ("=1/b.mp3", "again/b.mp3")
+    first = Recommended(make_track("b"), 0.8, "a", same)
+    answers = (first, Recommended(make_track("c"), -0.25))
     result = RecommendResult({"like": ("a",)}, answers, 3, PROVENANCE, notes=("a note",))
     text = printed(result)
     assert "−0.2500" in text
+    assert text.count("3 identical files") == 1
     assert text.endswith("2 tracks recommended among 3 tracks\na note\n")
     rows = csv_rows(result)
+    assert [row["same"] for row in rows] == ["'=1/b.mp3 / again/b.mp3", ""]
     assert [(row["rank"], row["score"], row["nearest_to"], row["id"]) for row in rows] == [
         ("1", "0.8", "a", "b"),
         ("2", "-0.25", "", "c"),
@@ -220,7 +218,7 @@ def test_csv_has_every_field_of_both_tracks() -> None:
     (row,) = csv_rows(SCAN)
     names = [field.name for field in dataclasses.fields(Track)]
     of_pair = {"score", "threshold", "flagged", "identical_file", "pair_id", "licences_differ"}
-    of_pair |= {"decision", "decision_note"}
+    of_pair |= {"decision", "decision_note", "decision_by", "decision_when"}
     of_tracks = [f"{side}_{name}" for side in "ab" for name in names]
     n_first = len(of_pair) + len(of_tracks)
     assert set(list(row)[:n_first]) == of_pair | set(of_tracks)

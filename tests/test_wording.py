@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from auditor.records import Pair
-from auditor.wording import count_set_aside, pair_state, show_number, show_score
+from auditor.wording import (
+    cluster_name,
+    count_set_aside,
+    pair_state,
+    show_decider,
+    show_number,
+    show_score,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,3 +43,17 @@ def test_counts_go_by_the_order_of_the_decisions():
 def test_numbers_have_true_signs_and_two_digits():
     assert show_score(-0.00004) == "−0.0000"
     assert [show_number(n) for n in (9.94, 9.96, 0.00051)] == ["9.9", "10", "<0.001"]
+
+
+def test_clusters_have_letters_each_its_own():
+    names = [cluster_name(number) for number in range(1, 20_000)]
+    assert names[:2] + names[25:28] + names[701:703] == ["A", "B", "Z", "AA", "AB", "ZZ", "AAA"]
+    assert len(set(names)) == len(names)
+    assert cluster_name(0) == ""
+
+
+def test_who_decided_and_when_as_far_as_known():
+    made = Pair("a", "b", 0.9, decision="cover", decision_by="A\u202ena")
+    assert show_decider(made) == "by A\\u202ena"
+    rule = Pair("a", "b", 0.9, decision="same-owner", decision_note="same artist: Bo")
+    assert show_decider(rule) == ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,18 +11,25 @@ import typer
 
 from auditor.commands.options import (
     EXIT_FLAGGED,
+    GPU_BATCH,
     MAX_REPORT_MB,
+    BatchOption,
     DebugOption,
+    Device,
+    DeviceOption,
     ExitZeroOption,
     ExtractorOption,
     FarOption,
     Format,
     FormatOption,
+    JobsOption,
     MaxFalseAlarmsOption,
     NoAudioOption,
     NoReportOption,
     OpenOption,
     OutputOption,
+    Precision,
+    PrecisionOption,
     QuietOption,
     ReportSizeOption,
     SameOwnerOption,
@@ -32,6 +41,7 @@ from auditor.commands.options import (
     WorkspaceOption,
     check_report_options,
     command_line,
+    embedder_for,
     finish,
     gather_media,
     make_options,
@@ -42,6 +52,7 @@ from auditor.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError
 
 if TYPE_CHECKING:
+    from auditor.records import CheckResult
     from auditor.submissions import Submission
 
 EXAMPLES = """\b
@@ -69,6 +80,10 @@ def check(
     ] = False,
     workspace: WorkspaceOption = None,
     extractor: ExtractorOption = DEFAULT_EXTRACTOR,
+    precision: PrecisionOption = Precision.FLOAT32,
+    jobs: JobsOption = None,
+    device: DeviceOption = Device.AUTO,
+    batch: BatchOption = GPU_BATCH,
     threshold: ThresholdOption = None,
     far: FarOption = None,
     max_false_alarms: MaxFalseAlarmsOption = None,
@@ -105,7 +120,7 @@ def check(
 
     report = None if no_report else report_path(output, "check")
     with (
-        open_for_command(workspace, extractor=extractor, write=add) as opened,
+        open_for_command(workspace, extractor=extractor, precision=precision, write=add) as opened,
         Progress(quiet=quiet) as progress,
     ):
         submissions: list[Submission] = []
@@ -114,10 +129,13 @@ def check(
             paths,
             options=options,
             add=add,
+            embedder=embedder_for(opened, jobs=jobs, device=device, batch=batch),
             on_event=progress,
             on_submission=submissions.append,
             command=command_line(context),
         )
+        if result.submissions:
+            _keep_for_decide(opened.directory, result)
         media = gather_media(
             opened,
             result,
@@ -141,5 +159,23 @@ def check(
         show_decided=show_decided,
         quiet=quiet,
     )
-    if not exit_zero and any(pair.flagged for pair in result.pairs):
+    flagged = [pair.pair_id for pair in result.pairs if pair.flagged]
+    if flagged and form is Format.TABLE and not quiet:
+        named = "" if workspace is None else f" --workspace {shlex.quote(str(workspace))}"
+        print(f"decide a pair: audit decide {flagged[0]} --as KIND{named}", file=sys.stderr)
+    if not exit_zero and flagged:
         raise typer.Exit(EXIT_FLAGGED)
+
+
+def _keep_for_decide(directory: Path, result: CheckResult) -> None:
+    """Keep the result in the workspace, so that its pairs can be decided by their ids."""
+    from auditor.review import keep_last_check
+
+    try:
+        keep_last_check(directory, result)
+    except OSError as error:
+        print(
+            f"audit: this check could not be kept for audit decide: {error.strerror or error}. "
+            "Give audit decide the JSON beside the report with --result.",
+            file=sys.stderr,
+        )

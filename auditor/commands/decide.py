@@ -49,8 +49,8 @@ def decide(
         list[str] | None,
         typer.Argument(
             metavar="PAIR",
-            help="A pair id of the last scan (of a check: with --result), or two tracks: ids, "
-            "files or SHA-256.",
+            help="A pair id of the last scan or check (of another one: with --result), or two "
+            "tracks: ids, files or SHA-256.",
             show_default=False,
         ),
     ] = None,
@@ -67,7 +67,7 @@ def decide(
         typer.Option(
             "--result",
             metavar="FILE.json",
-            help="Look pair ids up in this scan or check, not in the last scan.",
+            help="Look pair ids up in this scan or check, not in the last ones.",
         ),
     ] = None,
     import_file: Annotated[
@@ -126,14 +126,15 @@ def open_catalogue(workspace: Path | None, *, write: bool) -> Catalogue:
 
 
 def results_of(workspace: Path | None, result: Path | None) -> list[ScanResult | CheckResult]:
-    """Return the result that was named, else the last scan if one is kept."""
-    from auditor.review import last_scan, load_result
+    """Return the result that was named, else the last scan and the last check, if kept."""
+    from auditor.review import last_check, last_scan, load_result
     from auditor.workspace import workspace_directory
 
     if result is not None:
         return [load_result(result)]
-    kept = last_scan(workspace_directory(workspace))
-    return [] if kept is None else [kept]
+    directory = workspace_directory(workspace)
+    kept = (last_scan(directory), last_check(directory))
+    return [found for found in kept if found is not None]
 
 
 def name_tracks(catalogue: Catalogue, hashes: Hashes) -> str:

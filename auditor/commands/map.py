@@ -12,6 +12,8 @@ import typer
 from auditor.commands.options import (
     DebugOption,
     ExtractorOption,
+    Precision,
+    PrecisionOption,
     QuietOption,
     WorkspaceOption,
     command_line,
@@ -47,6 +49,7 @@ def map_tracks(
     context: typer.Context,
     workspace: WorkspaceOption = None,
     extractor: ExtractorOption = DEFAULT_EXTRACTOR,
+    precision: PrecisionOption = Precision.FLOAT32,
     colour: Annotated[
         Colour | None,
         typer.Option(
@@ -94,7 +97,9 @@ def map_tracks(
                 flush=True,
             )
 
-    with open_for_command(workspace, extractor=extractor, write=False) as opened:
+    with open_for_command(
+        workspace, extractor=extractor, precision=precision, write=False
+    ) as opened:
         atlas = make_atlas(opened, seed=seed, command=command_line(context), on_start=say)
     path, n_bytes = write_map(
         atlas, report_path(output, "map"), colour=None if colour is None else colour.value

@@ -14,6 +14,8 @@ from auditor.commands.options import (
     Format,
     FormatOption,
     OpenOption,
+    Precision,
+    PrecisionOption,
     QuietOption,
     WorkspaceOption,
     command_line,
@@ -66,6 +68,7 @@ def recommend(
     ] = False,
     workspace: WorkspaceOption = None,
     extractor: ExtractorOption = DEFAULT_EXTRACTOR,
+    precision: PrecisionOption = Precision.FLOAT32,
     form: FormatOption = Format.TABLE,
     html: Annotated[
         bool,
@@ -95,7 +98,9 @@ def recommend(
         top=top,
         copies=copies,
     )
-    with open_for_command(workspace, extractor=extractor, write=False) as opened:
+    with open_for_command(
+        workspace, extractor=extractor, precision=precision, write=False
+    ) as opened:
         result = api.recommend(opened, query, command=command_line(context))
         report = report_path(output, result.kind) if html or output is not None else None
         media = None if report is None else _links(opened, result, report.parent, of)

@@ -41,13 +41,15 @@ def report(
 ) -> None:
     """Render a report again from its JSON, the same bytes for the same result and version.
 
-    Waveforms, clips and matrices come from RESULT.media.json beside it, if that is there.
+    Waveforms, clips and matrices come from RESULT.media.json beside it, if that is there. A CSV of
+    the result is written beside the report.
     """
     import sys
 
     from auditor.errors import UsageError, show_path
     from auditor.report import render_html
     from auditor.report.files import load_report, write_files
+    from auditor.result_csv import to_csv
 
     html = result.with_suffix(".html") if output is None else output
     if html.suffix.lower() not in (".html", ".htm"):
@@ -55,7 +57,8 @@ def report(
     found, media = load_report(result)
     if media is not None and html.absolute().parent != result.absolute().parent:
         media = rebase_links(media, result.absolute().parent, html.absolute().parent)
-    write_files({html: render_html(found, media).encode("utf-8")})
+    table = html.with_suffix(".csv")
+    write_files({html: render_html(found, media).encode(), table: to_csv(found).encode()})
     if not quiet:
         print(f"report: {show_path(html)}", file=sys.stderr)
     if open_report:

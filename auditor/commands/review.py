@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  audit review                       the pairs of the last scan
+  audit review                       the pairs of the last scan, else of the last check
   audit review reports/check.json    those of a check
   audit review --play --by Ana
 """
@@ -48,7 +48,8 @@ def review(
         Path | None,
         typer.Argument(
             metavar="RESULT.json",
-            help="A scan or check, the JSON beside its report; the last scan by default.",
+            help="A scan or check, the JSON beside its report; by default the last scan, else the "
+            "last check.",
             show_default=False,
         ),
     ] = None,
@@ -75,7 +76,8 @@ def review(
     results = results_of(workspace, result)
     if not results:
         raise UsageError(
-            "no scan is kept in this workspace. Run: audit scan, or give the JSON beside a report."
+            "no scan or check is kept in this workspace. Run: audit scan, or give the JSON beside "
+            "a report."
         )
     with open_catalogue(workspace, write=True) as catalogue:
         left = undecided(cases(results[0]), standing(catalogue.decisions()))

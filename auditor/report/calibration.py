@@ -16,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from auditor.rate_words import show_rate
 from auditor.report.chart import Tick
 from auditor.report.files import write_files
 from auditor.report.page import content_policy, environment, source
 from auditor.tail import Tail
 from auditor.thresholds import Thresholds
-from auditor.wording import show_rate, show_score
+from auditor.wording import show_score
 
 _WIDTH, _HEIGHT = 720, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 30, 48

@@ -52,7 +52,7 @@ def cases_data(
         "columns": COLUMNS,
         "tracks": tracks,
         "pairs": [
-            _pair(row, case, places[row[1]], places[row[2]])
+            _pair(row, case, places[row[1]], places[row[2]], shelf.pair(row[0]).lacking)
             for row, case in zip(rows, cases, strict=True)
         ],
     }
@@ -65,7 +65,7 @@ def _track(track: Track, view: TrackView, shelf: Shelf) -> list[Any]:
     return [view.label, view.facts, seconds, view.values, peaks, media.link]
 
 
-def _pair(row: Row, case: CaseView, a: int, b: int) -> dict[str, Any]:
+def _pair(row: Row, case: CaseView, a: int, b: int, lacking: str) -> dict[str, Any]:
     pair = row[0]
     data: dict[str, Any] = {
         "id": pair.pair_id,
@@ -79,11 +79,13 @@ def _pair(row: Row, case: CaseView, a: int, b: int) -> dict[str, Any]:
         "meaning": case.meaning,
         "badges": case.badges,
         "decision": case.decision,
+        "decided": case.decided,
         "note": case.note,
         "cluster": case.cluster,
         "origin": case.origin,
         "below": not case.flagged,
         "aside": is_set_aside(pair),
+        "lacking": lacking,
     }
     data |= {name: value for name, value in optional.items() if value}
     if pair.evidence is not None:

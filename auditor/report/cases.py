@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from auditor.evidence_words import (
     FACTS,
     evidence_facts,
-    score_meaning,
     show_times,
     verdict_name,
     verdict_sentence,
     what_differs,
 )
 from auditor.media import Clip, Media, PairMedia, TrackMedia
+from auditor.rate_words import pair_meaning
 from auditor.records import MatchedRange, Pair, Track
 from auditor.report.rows import TRACK_FIELDS, TrackView, track_view
 from auditor.report.shapes import (
@@ -31,14 +31,22 @@ from auditor.report.shapes import (
     raise_peaks,
     thin_peaks,
 )
-from auditor.wording import is_set_aside, pair_badges, show_duration, show_score, show_text
+from auditor.wording import (
+    is_set_aside,
+    pair_badges,
+    show_decider,
+    show_duration,
+    show_score,
+    show_text,
+)
 
 N_COLOURS = 6
 """Colours of ranges, taken in turn; every range has its number too."""
 
 Row = tuple[Pair, Track, Track]
 _NO_TRACK = TrackMedia("")
-_NO_PAIR = PairMedia("")
+
+NO_MEDIA = "No clips: this page was rendered without a .media.json file."
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,13 @@ class ClipView:
 
 @dataclass(frozen=True)
 class MediaView:
-    """Clips and matrix of a pair, as data URLs; empty without any."""
+    """Clips and matrix of a pair, as data URLs; ``lacking`` says which clips are not there, why."""
 
     clips: tuple[ClipView, ...] = ()
     matrix: str = ""
     matrix_a_s: float = 0.0
     matrix_b_s: float = 0.0
+    lacking: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,10 @@ class SideView:
 
 @dataclass(frozen=True)
 class CaseView:
-    """One case; ``number`` counts from 1 in the order of the page, ``cluster`` is 0 for none."""
+    """One case; ``number`` counts from 1 in the order of the page, ``cluster`` may be empty.
+
+    ``decided`` says who decided and when.
+    """
 
     number: int
     pair_id: str
@@ -99,8 +111,9 @@ class CaseView:
     flagged: bool
     badges: tuple[str, ...]
     decision: str
+    decided: str
     note: str
-    cluster: int
+    cluster: str
     origin: str
     a: SideView
     b: SideView
@@ -114,25 +127,28 @@ class CaseView:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Media of a result, found by track id and by pair id."""
+    """Media of a result, found by track id and by the ids of a pair."""
 
     tracks: Mapping[str, TrackMedia]
-    pairs: Mapping[str, PairMedia]
+    pairs: Mapping[tuple[str, str], PairMedia]
 
     @classmethod
     def of(cls, media: Media | None) -> Shelf:
         """Return the media of a result, or an empty shelf."""
         return cls(media.by_track(), media.by_pair()) if media else cls({}, {})
 
-    def pair(self, pair_id: str) -> MediaView:
+    def pair(self, pair: Pair) -> MediaView:
         """Return what there is to hear and see of a pair."""
-        found = self.pairs.get(pair_id, _NO_PAIR) if pair_id else _NO_PAIR
-        seen = bool(found.matrix)
+        found = self.pairs.get((pair.a, pair.b))
+        if found is None:
+            has_ranges = pair.evidence is not None and pair.evidence.ranges
+            return MediaView(lacking=NO_MEDIA if has_ranges else "")
         return MediaView(
             clips=tuple(_clip(clip) for clip in found.clips),
-            matrix=f"data:image/png;base64,{found.matrix}" if seen else "",
+            matrix=f"data:image/png;base64,{found.matrix}" if found.matrix else "",
             matrix_a_s=found.matrix_a_s,
             matrix_b_s=found.matrix_b_s,
+            lacking=show_text(found.lacking),
         )
 
     def track(self, track_id: str) -> TrackMedia:
@@ -147,7 +163,13 @@ def case_order(row: Row) -> tuple[object, ...]:
 
 
 def case_view(
-    number: int, row: Row, *, sides: tuple[str, str], cluster: int = 0, origin: str = ""
+    number: int,
+    row: Row,
+    *,
+    sides: tuple[str, str],
+    n_counted: int | None = None,
+    cluster: str = "",
+    origin: str = "",
 ) -> CaseView:
     """Return a pair as a case, without its media: a row of a table needs none.
 
@@ -158,8 +180,10 @@ def case_view(
     row : (Pair, Track, Track)
     sides : (str, str)
         What the tracks are called in badges.
-    cluster : int
-        Number of the cluster that holds both tracks; 0 for none.
+    n_counted : int or None
+        Unrelated pairs that were counted (``records.ThresholdUse``).
+    cluster : str
+        Name of the cluster that holds both tracks; empty for none.
     origin : str
         Which track of the cluster was probably first, and why; empty where nobody knows.
     """
@@ -170,10 +194,11 @@ def case_view(
         score=show_score(pair.score),
         verdict=verdict_name(pair),
         said=verdict_sentence(pair),
-        meaning=score_meaning(pair.far),
+        meaning=pair_meaning(pair, n_counted),
         flagged=pair.flagged,
         badges=_badges(pair, a, b, sides),
         decision=pair.decision,
+        decided=show_decider(pair),
         note=show_text(" / ".join(pair.decision_note.splitlines())),
         cluster=cluster,
         origin=show_text(origin),
@@ -186,7 +211,7 @@ def case_view(
 def with_media(case: CaseView, row: Row, shelf: Shelf) -> CaseView:
     """Return a case with its ranges drawn, its waveforms, clips and matrix, for the dossier."""
     pair, a, b = row
-    media = shelf.pair(pair.pair_id)
+    media = shelf.pair(pair)
     ranges = pair.evidence.ranges if pair.evidence else ()
     return dataclasses.replace(
         case,
@@ -204,7 +229,7 @@ def blank_case() -> CaseView:
     """Return the case whose markup the page's script fills in."""
     side = SideView(TrackView("", "", "", (), ("",) * len(TRACK_FIELDS)))
     return CaseView(
-        *(0, "", "", "", "", "", True, (), "", "", 0, "", side, side),
+        *(0, "", "", "", "", "", True, (), "", "", "", "", "", side, side),
         facts=tuple((name, "") for name in FACTS),
     )
 

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.records import CheckResult, Track
+from auditor.rate_words import detection_line, false_alarm_rate, false_pairs
+from auditor.records import CheckResult, Track, to_json
 from auditor.report.case_data import cases_data
 from auditor.report.cases import CaseView, Row, Shelf, case_order, case_view
 from auditor.report.dossier import dossier_view
 from auditor.report.rows import TrackView, track_view
 from auditor.wording import (
     comparison_gaps,
-    false_alarm_rate,
-    false_pairs,
     is_set_aside,
     pairs_with_tracks,
-    show_compared,
     show_count,
     show_duration,
     show_score,
     show_search,
+    show_when,
     submission_verdict,
 )
 
@@ -46,6 +46,7 @@ class Certified:
     """A submission without any match, and what names it a year later."""
 
     label: str
+    file: str
     sha256: str
     duration: str
     gap: str
@@ -62,7 +63,7 @@ def check_view(result: CheckResult, shelf: Shelf) -> dict[str, Any]:
     place = {track.id: i for i, track in enumerate(result.submissions)}
     rows = sorted(pairs_with_tracks(result), key=lambda row: (place[row[1].id], *case_order(row)))
     cases = [
-        case_view(number, row, sides=("submission", "track"))
+        case_view(number, row, sides=("submission", "track"), n_counted=result.threshold.n_counted)
         for number, row in enumerate(rows, start=1)
     ]
     of_submission: dict[str, list[tuple[Row, CaseView]]] = {id_: [] for id_ in place}
@@ -74,6 +75,7 @@ def check_view(result: CheckResult, shelf: Shelf) -> dict[str, Any]:
         for track, view in zip(result.submissions, submissions, strict=True)
         if view.clear and result.n_pairs_compared
     ]
+    found = detection_line(result.detection)
     return {
         "submissions": submissions,
         "cases": cases,
@@ -81,6 +83,8 @@ def check_view(result: CheckResult, shelf: Shelf) -> dict[str, Any]:
         **dossier_view(rows, cases, shelf),
         "side_names": ("A, the submission", "B, of the catalogue"),
         "certified": [_certified(track) for track in clear],
+        "all_clear": 0 < len(clear) == len(submissions),
+        "found": found[:1].upper() + found[1:],
         "certificate": _certificate(result) if clear else (),
     }
 
@@ -102,6 +106,7 @@ def _submission(track: Track, found: Sequence[tuple[Row, CaseView]]) -> Submissi
 def _certified(track: Track) -> Certified:
     return Certified(
         track_view(track).label,
+        track_view(track).path.rsplit("/", 1)[-1],
         track.sha256,
         show_duration(track.duration_s),
         comparison_gaps(track),
@@ -110,16 +115,26 @@ def _certified(track: Track) -> Certified:
 
 def _certificate(result: CheckResult) -> Mapping[str, str]:
     use, made = result.threshold, result.provenance
+    content = (to_json(result) + "\n").encode("utf-8", "backslashreplace")
+    n_skipped = len(result.skipped)
     n_gaps = sum(bool(comparison_gaps(track)) for track in result.submissions)
     return {
+        "Date": show_when(made.created),
         "Compared with": show_count(result.n_tracks, "track"),
-        "Comparisons": f"{show_compared(result)}, {show_search(result)}",
-        "Date": made.created,
+        "Comparisons": f"{_comparisons(result)}; {show_search(result)}",
         "Threshold": f"{show_score(use.threshold)}, from {use.source}",
         "False alarm rate": false_alarm_rate(use),
         "Expected false alarms": false_pairs(use, result.n_pairs_compared),
-        "Files not examined": show_count(len(result.skipped), "file"),
-        "Submissions not, or not wholly, compared": f"{n_gaps:,}",
-        "Version": f"audit {made.version}",
-        "Extractor, weights": f"{made.extractor}, {made.weights_id}",
+        "Files not examined": f"{n_skipped:,}{', listed below' if n_skipped else ''}",
+        "Not, or not wholly, compared": show_count(n_gaps, "submission"),
+        "Made by": f"audit {made.version}, extractor {made.extractor}, weights {made.weights_id}",
+        "SHA-256 of the JSON beside": hashlib.sha256(content).hexdigest(),
     }
+
+
+def _comparisons(result: CheckResult) -> str:
+    n_comparisons = result.threshold.n_comparisons
+    if n_comparisons is None or n_comparisons == result.n_pairs_compared:
+        return show_count(result.n_pairs_compared, "pair")
+    pairs = show_count(n_comparisons, "pair")
+    return f"{pairs}, {result.n_pairs_compared:,} of them alike enough to be looked at closely"

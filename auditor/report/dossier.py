@@ -11,7 +11,7 @@ from typing import Any
 from auditor.catalogue_decisions import MAX_BY, MAX_NOTE
 from auditor.evidence_words import UNHEARD_MEANING, VERDICT_MEANINGS
 from auditor.records import DECISIONS, Detection
-from auditor.report.cases import CaseView, MediaView, Row, Shelf, blank_case, with_media
+from auditor.report.cases import CaseView, Row, Shelf, blank_case, with_media
 
 N_DOSSIER = 50
 """Cases in full in the HTML itself."""
@@ -38,16 +38,14 @@ def dossier_view(rows: Sequence[Row], cases: Sequence[CaseView], shelf: Shelf) -
     both = zip(cases, rows, strict=True)
     wanted = [(case, row) for case, row in both if case.flagged or case.decision]
     dossier = [with_media(case, row, shelf) for case, row in wanted[:N_DOSSIER]]
-    seen = {case.pair_id for case in dossier}
-    further: dict[str, MediaView] = {}
-    for pair, _, _ in rows:
-        media = shelf.pair(pair.pair_id)
-        if pair.pair_id not in seen and (media.clips or media.matrix):
-            further[pair.pair_id] = media
+    in_full = {case.number for case in dossier}
+    others = [case for case in cases if case.number not in in_full]
+    further = [(case.number, shelf.pair(rows[case.number - 1][0])) for case in others]
+    heard = [(number, media) for number, media in further if media.clips or media.matrix]
     return {
         "dossier": dossier,
-        "dossier_numbers": {case.number for case in dossier},
-        "further_media": list(further.items()),
+        "dossier_numbers": in_full,
+        "further_media": heard,
         "blank": blank_case(),
         "kinds": KINDS,
         "max_note": MAX_NOTE,

@@ -1,4 +1,7 @@
-"""Write a report to disk, whole or not at all, and read its JSON again."""
+"""Write a report to disk, whole or not at all, and read its JSON again.
+
+A report is four files of one name: the page, the result as JSON and as CSV, and the media.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from auditor.errors import AuditError, ResultError, show_path
 from auditor.media import Media, media_from_json, media_to_json
 from auditor.records import Result, result_from_json, to_json
 from auditor.report.page import render_html
+from auditor.result_csv import to_csv
 
 MAX_BYTES = 1 << 30
 """Size of a result or its media at most."""
@@ -23,7 +27,7 @@ T = TypeVar("T")
 def write_report(
     result: Result, path: str | os.PathLike[str], media: Media | None = None
 ) -> tuple[Path, Path]:
-    """Write a result as HTML and as JSON, side by side, and its media as a second JSON.
+    """Write a result as HTML, JSON and CSV, side by side, and its media as a second JSON.
 
     All are written to temporary files in the same folder first and then renamed, so that a reader
     never finds half a report, and a report that was there before stays when writing fails.
@@ -33,9 +37,8 @@ def write_report(
     result : ScanResult, CheckResult or RecommendResult
         What to write.
     path : path-like
-        The HTML file; the JSON file has the same name with the suffix ``.json``, and that of the
-        media ``.media.json``.  A path without any of these suffixes gets them.  Missing folders
-        are made.
+        The HTML file; the others have the same name with the suffixes ``.json``, ``.csv`` and
+        ``.media.json``.  A path without any of these suffixes gets them.  Missing folders are made.
     media : Media, optional
         What is heard and seen of the pairs; media of an older report of that name are removed.
 
@@ -56,8 +59,9 @@ def write_report(
     html_suffix = path.suffix if path.suffix.lower() in (".html", ".htm") else ".html"
     html_path = stem.with_name(stem.name + html_suffix)
     json_path = stem.with_name(stem.name + ".json")
+    contents = {stem.with_name(stem.name + ".csv"): to_csv(result).encode()}
     # A lone surrogate cannot be UTF-8; backslashreplace writes it as the escape JSON has for it.
-    contents = {json_path: (to_json(result) + "\n").encode("utf-8", "backslashreplace")}
+    contents[json_path] = (to_json(result) + "\n").encode("utf-8", "backslashreplace")
     if media is not None and media != Media():
         text = media_to_json(media) + "\n"
         contents[media_path(json_path)] = text.encode("utf-8", "backslashreplace")

@@ -20,13 +20,19 @@ from auditor.atlas import Atlas
 from auditor.links import relative_link
 from auditor.records import Track
 from auditor.report.files import write_files
-from auditor.report.page import content_policy, environment, source
+from auditor.report.page import content_policy, environment, join_scripts, source
 from auditor.report.playable import playable
 from auditor.report.rows import provenance_rows
-from auditor.wording import show_count, show_score, show_text, track_facts
+from auditor.wording import cluster_name, show_count, show_score, show_text, show_when, track_facts
 
 COLOURS = ("genre", "artist", "album", "cluster", "licence")
 """What the tracks can be coloured by."""
+
+SCRIPTS = (
+    *("map_data.js", "map_groups.js", "map_draw.js"),
+    *("map_move.js", "map_tracks.js", "map.js"),
+)
+"""Parts of the one script of the page."""
 
 N_STATIC_TRACKS = 200
 """Tracks in the HTML itself, for readers without scripts."""
@@ -85,7 +91,7 @@ def render_map(atlas: Atlas, folder: str | os.PathLike[str], *, colour: str | No
         raise ValueError(f"colour is {colour!r}; it must be one of {', '.join(COLOURS)}")
     pages = environment()
     style = source(pages, "report.css") + source(pages, "map.css")
-    script = source(pages, "map.js")
+    script = join_scripts(pages, SCRIPTS)
     columns = {name: _words(name, atlas) for name in COLOURS}
     return pages.get_template("map.html.j2").render(
         _view(atlas, columns),
@@ -114,7 +120,7 @@ def first_telling(columns: dict[str, list[str]]) -> str:
 
 def _words(name: str, atlas: Atlas) -> list[str]:
     if name == "cluster":
-        return [f"Cluster {n + 1}" if n >= 0 else "" for n in atlas.cluster_of]
+        return [f"Cluster {cluster_name(n + 1)}" if n >= 0 else "" for n in atlas.cluster_of]
     if name == "genre":
         return [show_text(t.genres[0] if t.genres else t.genre) for t in atlas.tracks]
     return [show_text(getattr(track, name)) for track in atlas.tracks]
@@ -132,7 +138,7 @@ def _view(atlas: Atlas, columns: dict[str, list[str]]) -> dict[str, Any]:
     provenance = [*rows, ("Places by", atlas.method), time_taken]
     return {
         "headline": headline,
-        "created": made.created,
+        "created": show_when(made.created),
         "provenance": [(name, value) for name, value in provenance if value],
         "tiles": (),
         "skipped": (),

@@ -11,6 +11,7 @@ import base64
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -26,7 +27,7 @@ SCRIPTS = (
     *("report_elements.js", "report_decisions.js", "report_table.js", "report_shapes.js"),
     *("report_sound.js", "report_case.js", "report.js"),
 )
-"""Parts of the one script of a page, each using what stands before it."""
+"""Parts of the one script of a page of cases."""
 
 _JSON_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
@@ -49,7 +50,7 @@ def render_html(result: Result, media: Media | None = None) -> str:
     pages = environment()
     view = page_view(result, media)
     style = source(pages, "report.css") + source(pages, "case.css")
-    script = _script(pages) if view.get("cases_data") else ""
+    script = join_scripts(pages, SCRIPTS) if view.get("cases_data") else ""
     policy = content_policy(style, script)
     if result.kind == "recommend":
         style = source(pages, "report.css") + source(pages, "recommend.css")
@@ -60,8 +61,9 @@ def render_html(result: Result, media: Media | None = None) -> str:
     )
 
 
-def _script(pages: Environment) -> str:
-    parts = "\n".join(source(pages, name) for name in SCRIPTS)
+def join_scripts(pages: Environment, names: Sequence[str]) -> str:
+    """Return files of the templates as one script; each may use what stands before it."""
+    parts = "\n".join(source(pages, name) for name in names)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 

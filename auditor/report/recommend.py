@@ -1,8 +1,4 @@
-"""What the page of recommendations is given: answers with their reasons, and files to play.
-
-Answers whose files hold the same bytes are one entry with a count: nobody wants to hear one file
-three times.  The JSON beside the page lists them all.
-"""
+"""What the page of recommendations is given: answers with their reasons, and files to play."""
 
 from __future__ import annotations
 
@@ -12,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from auditor.media import Media, TrackMedia
-from auditor.records import Recommended, RecommendResult
+from auditor.records import RecommendResult
 from auditor.report.rows import TrackView, track_view
 from auditor.wording import show_count, show_score, show_text
 
@@ -63,9 +59,6 @@ def recommend_view(result: RecommendResult, media: Media | None = None) -> dict[
         for track_id in result.query.get(key, ())
     ]
     by_id = {favourite.id: favourite for favourite in favourites}
-    groups: dict[str, list[Recommended]] = {}
-    for answer in result.recommendations:
-        groups.setdefault(answer.track.sha256, []).append(answer)
     rest = {key: ids for key, ids in result.query.items() if key not in dict(ROLES) and ids}
     return {
         "notes": result.notes,
@@ -74,14 +67,14 @@ def recommend_view(result: RecommendResult, media: Media | None = None) -> dict[
         "playable": any(one.link for one in linked.values()),
         "recommendations": [
             Answer(
-                track=track_view(first.track),
-                score=show_score(first.score),
-                why=by_id.get(first.nearest_to) if first.nearest_to else None,
-                link=_link(first.track.id, linked),
-                same=tuple(show_text(answer.track.path) for answer in others),
-                n_files=show_count(len(others) + 1, "identical file") if others else "",
+                track=track_view(answer.track),
+                score=show_score(answer.score),
+                why=by_id.get(answer.nearest_to) if answer.nearest_to else None,
+                link=_link(answer.track.id, linked),
+                same=tuple(show_text(path) for path in answer.same),
+                n_files=show_count(len(answer.same) + 1, "identical file") if answer.same else "",
             )
-            for first, *others in groups.values()
+            for answer in result.recommendations
         ],
     }
 

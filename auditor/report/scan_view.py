@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from auditor.report.cases import CaseView, Row, Shelf, case_order, case_view
 from auditor.report.dossier import dossier_view
 from auditor.report.rows import TrackView, track_view
 from auditor.wording import (
+    cluster_name,
     comparison_gaps,
     count_set_aside,
     find_track,
@@ -37,6 +37,7 @@ N_OPEN = 12
 class ClusterView:
     """One cluster with its tracks; ``original`` is the label of the suggested one, or empty."""
 
+    name: str
     n_tracks: str
     highest_score: str
     tracks: tuple[tuple[TrackView, bool], ...]
@@ -54,8 +55,10 @@ def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
         not consistent.
     """
     listed = {track.id: track for track in result.tracks}
-    clusters = [_cluster(cluster, listed) for cluster in result.clusters]
-    clusters = clusters[:N_STATIC_CLUSTERS]
+    clusters = [
+        _cluster(cluster_name(number), cluster, listed)
+        for number, cluster in enumerate(result.clusters[:N_STATIC_CLUSTERS], start=1)
+    ]
     numbers = {
         track_id: number
         for number, cluster in enumerate(result.clusters, start=1)
@@ -63,7 +66,7 @@ def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
     }
     rows = sorted(pairs_with_tracks(result), key=case_order)
     cases = [
-        _case(number, row, _shared_cluster(row[0], numbers), result.clusters)
+        _case(number, row, _shared_cluster(row[0], numbers), result)
         for number, row in enumerate(rows, start=1)
     ]
     n_open = sum(not is_set_aside(pair) for pair, _, _ in rows)
@@ -90,14 +93,22 @@ def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
     }
 
 
-def _case(number: int, row: Row, cluster: int, clusters: Sequence[Cluster]) -> CaseView:
+def _case(number: int, row: Row, cluster: int, result: ScanResult) -> CaseView:
     origin = ""
     if cluster:
-        first, why = clusters[cluster - 1].original, clusters[cluster - 1].original_why
+        first = result.clusters[cluster - 1].original
+        why = result.clusters[cluster - 1].original_why
         names = {row[0].a: "A", row[0].b: "B"}
         said = names.get(first, "another track of the cluster")
         origin = f"Suggested original: {said}{f' ({why})' if why else ''}." if first else ""
-    return case_view(number, row, sides=("A", "B"), cluster=cluster, origin=origin)
+    return case_view(
+        number,
+        row,
+        sides=("A", "B"),
+        n_counted=result.threshold.n_counted,
+        cluster=cluster_name(cluster),
+        origin=origin,
+    )
 
 
 def _shared_cluster(pair: Pair, numbers: dict[str, int]) -> int:
@@ -105,10 +116,11 @@ def _shared_cluster(pair: Pair, numbers: dict[str, int]) -> int:
     return number if number == numbers.get(pair.b, 0) else 0
 
 
-def _cluster(cluster: Cluster, listed: dict[str, Track]) -> ClusterView:
+def _cluster(name: str, cluster: Cluster, listed: dict[str, Track]) -> ClusterView:
     tracks = [find_track(listed, track_id) for track_id in cluster.tracks]
     original = find_track(listed, cluster.original) if cluster.original else None
     return ClusterView(
+        name=name,
         n_tracks=show_count(len(tracks), "track"),
         highest_score=show_score(cluster.highest_score),
         tracks=tuple((track_view(track), track is original) for track in tracks),

@@ -8,8 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.evidence_words import score_meaning
 from auditor.media import Media
+from auditor.rate_words import (
+    counted_note,
+    false_alarm_rate,
+    false_pairs,
+    lowest_note,
+    score_meaning,
+    show_budget,
+    show_compared,
+)
 from auditor.records import (
     CheckResult,
     RecommendResult,
@@ -23,15 +31,12 @@ from auditor.report.recommend import recommend_view
 from auditor.report.rows import TRACK_FIELDS, provenance_rows
 from auditor.report.scan_view import scan_view
 from auditor.wording import (
-    false_alarm_rate,
-    false_pairs,
     headline,
-    show_budget,
-    show_compared,
     show_count,
     show_number,
     show_score,
     show_search,
+    show_when,
 )
 
 
@@ -56,7 +61,7 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
     """
     view: dict[str, Any] = {
         "headline": headline(result),
-        "created": result.provenance.created,
+        "created": show_when(result.provenance.created),
         "fields": TRACK_FIELDS,
         "provenance": _provenance(result),
         "tiles": (),
@@ -73,14 +78,15 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
     view |= {
         "headline": headline(result) + expected,
         "threshold": show_score(use.threshold),
-        "threshold_meaning": score_meaning(use.far),
+        "threshold_meaning": score_meaning(use.far, use.n_counted),
+        "counted": counted_note(use),
         "threshold_known": known,
         "false_pairs": false_pairs(use, result.n_pairs_compared),
         "false_alarm_rate": false_alarm_rate(use),
         "n_compared": show_compared(result),
         "n_tracks": show_count(result.n_tracks, "track"),
         "skipped": result.skipped,
-        "notes": (use.note,) if use.note else (),
+        "notes": tuple(filter(None, (lowest_note(use), use.note))),
         "media_notes": media.notes if media else (),
         "tiles": _tiles(result),
         "detection": detection_view(result.detection),

@@ -22,7 +22,7 @@ document.addEventListener("DOMContentLoaded", openFromAddress);
 
 window.addEventListener("beforeprint", () => {
   for (const one of document.querySelectorAll("article[data-case]")) {
-    const { kind, note } = decisions.of(data.pairs[one.dataset.case]);
-    put(one, "printed", [kind || "none yet", note].filter(Boolean).join(", "));
+    const { kind, note, decided } = decisions.of(data.pairs[one.dataset.case]);
+    put(one, "printed", [kind || "none yet", kind && decided, note].filter(Boolean).join(", "));
   }
 });

@@ -78,10 +78,10 @@ const caseView = (() => {
     cell.append(anchor);
   };
 
-  const noClips = (ranges) => {
-    if (media.hasClips || !ranges.length) return "";
+  const whereToListen = ({ lacking = "" }, ranges) => {
+    if (media.hasClips || !ranges.length) return lacking;
     const at = `Listen to A at ${clock(ranges[0][A_START])} and to B at ${clock(ranges[0][B_START])}`;
-    return `This report holds no clips of this pair. ${at}, in the files below.`;
+    return `${lacking} ${at}, in the files below.`;
   };
 
   const fillMatrix = () => {
@@ -97,14 +97,14 @@ const caseView = (() => {
   };
 
   const fillDecision = () => {
-    const { kind, note, here } = decisions.of(pair());
+    const { kind, note, here, decided } = decisions.of(pair());
     for (const button of byId("kinds").children) {
       button.setAttribute("aria-pressed", String(button.dataset.kind === kind));
       if (button.dataset.kind === "undo") button.hidden = !kind;
     }
     if (document.activeElement !== byId("note")) byId("note").value = drafts.get(current) ?? note;
-    const said = kind ? `Decided: ${kind}` : "Not decided yet";
-    put(dialog, "decided", `${said}${here ? ", in this page" : ""}.`);
+    const said = [kind ? `Decided: ${kind}` : "Not decided yet", here && "in this page", decided];
+    put(dialog, "decided", `${said.filter(Boolean).join(", ")}.`);
   };
 
   const fill = () => {
@@ -113,7 +113,7 @@ const caseView = (() => {
     const [a, b] = ["a", "b"].map((side) => trackOf(one, side));
     const places = order();
     const place = places.indexOf(current);
-    media = mediaOf(one);
+    media = mediaOf(current);
     const name = one.id ? ` · pair ${one.id}` : "";
     put(dialog, "number", `Case ${current + 1}, ${place + 1} of ${places.length.toLocaleString("en")}${name}`);
     byId("case-previous").disabled = place === 0;
@@ -140,10 +140,10 @@ const caseView = (() => {
     field(dialog, "ranges").replaceChildren(...ranges.map(rangeRow));
     field(dialog, "ranges-box").hidden = !ranges.length;
     field(dialog, "players").hidden = !media.hasClips;
-    const hint = noClips(ranges);
+    const hint = whereToListen(one, ranges);
     put(dialog, "no-clips", hint);
     field(dialog, "no-clips").hidden = !hint;
-    const hasSound = drawn || media.hasClips;
+    const hasSound = drawn || media.hasClips || hint !== "";
     byId("case-listen").parentElement.hidden = !hasSound;
     fillMatrix();
     const values = field(dialog, "facts-list").querySelectorAll("dd");

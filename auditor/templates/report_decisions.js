@@ -31,11 +31,15 @@ const decisions = (() => {
     } catch { /* not what this page wrote: as good as nothing */ }
   }
 
-  // Of a pair: what counts now, and whether it was decided in this page.
+  // Of a pair: what counts now, who decided it when, and whether that was in this page.
   const of = (pair) => {
     const here = made.get(nameOf(pair));
-    if (here) return { kind: here.kind === "undo" ? "" : here.kind, note: here.note, here: true };
-    return { kind: pair.decision || "", note: pair.note || "", here: false };
+    if (!here) {
+      const { decision = "", note = "", decided = "" } = pair;
+      return { kind: decision, note, decided, here: false };
+    }
+    const decided = `${here.when.slice(0, 16).replace("T", " ")} UTC`;
+    return { kind: here.kind === "undo" ? "" : here.kind, note: here.note, decided, here: true };
   };
   const tell = () => listeners.forEach((listener) => listener());
   const set = (pair, kind, note) => {

@@ -4,9 +4,9 @@
 const SWAP_S = 3;
 const END_S = 0.15;
 
-// Clips and matrix of a pair stand in the page as elements.
-const mediaOf = (pair) => {
-  const holder = pair.id && document.querySelector(`[data-media="${CSS.escape(pair.id)}"]`);
+// Clips and matrix of a case stand in the page as elements.
+const mediaOf = (place) => {
+  const holder = document.querySelector(`[data-media="${place}"]`);
   const root = holder ? holder.content ?? holder : null;
   const clips = root ? [...root.querySelectorAll("audio")] : [];
   return {

@@ -10,9 +10,10 @@ const badgesOf = (pair) => {
 };
 const markRow = (row, pair) => {
   field(row, "badges").replaceChildren(...badgesOf(pair));
-  const note = decisions.of(pair).note;
-  put(row, "note", note);
-  field(row, "note").hidden = !note;
+  const { note, decided, kind } = decisions.of(pair);
+  const said = [kind && decided, note].filter(Boolean).join(": ");
+  put(row, "note", said);
+  field(row, "note").hidden = !said;
 };
 
 // Rows that came with the page, outside the table that is drawn anew.
@@ -50,7 +51,11 @@ const pairTable = (() => {
     collator.compare(trackOf(pairs[i], side)[LABEL], trackOf(pairs[j], side)[LABEL]);
   const gap = (i) =>
     Math.abs(trackOf(pairs[i], "a")[DURATION] - trackOf(pairs[i], "b")[DURATION]);
-  const cluster = (i) => pairs[i].cluster || Infinity;
+  // A to Z, then AA and so on; what is in no cluster comes last.
+  const byCluster = (i, j) => {
+    const [a, b] = [i, j].map((place) => pairs[place].cluster || "");
+    return !a - !b || a.length - b.length || collator.compare(a, b);
+  };
   const orders = {
     case: { compare: (i, j) => i - j, first: "ascending" },
     score: { compare: (i, j) => score(j) - score(i), first: "descending" },
@@ -60,7 +65,7 @@ const pairTable = (() => {
     },
     a: { compare: byLabel("a"), first: "ascending" },
     b: { compare: byLabel("b"), first: "ascending" },
-    cluster: { compare: (i, j) => (cluster(i) < cluster(j) ? -1 : +(cluster(i) > cluster(j))), first: "ascending" },
+    cluster: { compare: byCluster, first: "ascending" },
     durations: { compare: (i, j) => gap(j) - gap(i), first: "descending" },
   };
 
@@ -109,11 +114,13 @@ const pairTable = (() => {
     const verdict = byId("verdict").value;
     const state = byId("show").value;
     const mark = byId("mark").value;
-    const number = byId("cluster").value.trim();
+    const cluster = byId("cluster").value.trim().toUpperCase();
+    const least = byId("least").valueAsNumber;
     return (i) => {
       const pair = pairs[i];
       if (verdict && pair.verdict !== verdict) return false;
-      if (number && String(pair.cluster || "") !== number) return false;
+      if (cluster && pair.cluster !== cluster) return false;
+      if (score(i) < least) return false;
       if (mark && !(pair.badges || []).some((badge) => badge.includes(mark))) return false;
       if (name && !artist(pair.a).includes(name) && !artist(pair.b).includes(name)) return false;
       if (state) {
@@ -159,7 +166,7 @@ const pairTable = (() => {
     reversed = false;
     update();
   });
-  for (const id of ["filter", "artist", "cluster"]) byId(id).addEventListener("input", update);
+  for (const id of ["filter", "artist", "cluster", "least"]) byId(id).addEventListener("input", update);
   for (const id of ["verdict", "show", "mark"]) byId(id).addEventListener("change", update);
   const turn = (step) => {
     first += step;

@@ -1,0 +1,220 @@
+"""Thresholds and error rates in words: how often unrelated pairs score so high, and who counted.
+
+A rate is counted on the unrelated pairs of a calibration (``auditor.thresholds``).  Down to one in
+so many pairs it is a count; rarer ones are read off a curve that is fitted to the highest scores,
+and are said to be estimates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from auditor.match_score import SHOWN_FROM
+from auditor.records import CheckResult, Detection, Pair, ScanResult, ThresholdUse
+from auditor.wording import show_count, show_number, show_score, show_text
+
+_MAX_ODDS = 1e9
+"""Rarer than one in so many is not told apart: no calibration comes near it."""
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def score_meaning(far: float | None, n_counted: int | None = None) -> str:
+    """Return what a score says, by how often unrelated pairs score as high.
+
+    Parameters
+    ----------
+    far : float or None
+        The rate, per pair; None where nobody counted.
+    n_counted : int or None
+        Unrelated pairs that were counted (``records.ThresholdUse``).
+
+    Examples
+    --------
+    >>> score_meaning(3.3e-4)
+    'unrelated pairs score this high 1 in 3,000 times'
+    >>> score_meaning(3.3e-7, 4365)
+    'unrelated pairs score this high 1 in 3 million times (estimated from 4,365 counted pairs)'
+    >>> score_meaning(None)
+    'how often unrelated pairs score this high was not measured'
+    """
+    if far is None:
+        return "how often unrelated pairs score this high was not measured"
+    said = "no unrelated pair is expected to score this high"
+    if far > 0.0:
+        said = f"unrelated pairs score this high {show_odds(far)} times"
+    if n_counted and far * n_counted < 1.0:
+        said += f" (estimated from {n_counted:,} counted pairs)"
+    return said
+
+
+def pair_meaning(pair: Pair, n_counted: int | None = None) -> str:
+    """Return what the score of a pair says; a negative one only that nothing lines up.
+
+    Examples
+    --------
+    >>> pair_meaning(Pair("x", "y", -0.02, far=0.9, verdict="sounds alike"))
+    'a score below 0 means that nothing lines up'
+    """
+    if pair.verdict and pair.score < 0.0:
+        return "a score below 0 means that nothing lines up"
+    return score_meaning(pair.far, n_counted)
+
+
+def show_odds(rate: float) -> str:
+    """Return a rate between 0 and 1 as one would say it.
+
+    Examples
+    --------
+    >>> show_odds(3.3e-7), show_odds(0.0042), show_odds(0.7), show_odds(4e-13)
+    ('1 in 3 million', '1 in 240', '70 in 100', 'less than 1 in a billion')
+    """
+    if rate >= 0.1:
+        return f"{100 if rate >= 1.0 else min(99, round(100.0 * rate))} in 100"
+    every = 1.0 / rate
+    if every > _MAX_ODDS:
+        return "less than 1 in a billion"
+    digits = max(0, math.floor(math.log10(every)) - 1)
+    rounded = round(every / 10**digits) * 10**digits
+    return f"1 in {rounded / 1e6:,g} million" if rounded >= 1_000_000 else f"1 in {rounded:,}"
+
+
+def show_rate(rate: float) -> str:
+    """Return an error rate as a power of ten where it is small.
+
+    Examples
+    --------
+    >>> show_rate(1.2e-7), show_rate(0.025), show_rate(0.0)
+    ('1.2 × 10⁻⁷', '0.025', '0')
+    """
+    if rate == 0.0 or rate >= 0.001:
+        return f"{rate:.2g}"
+    exponent = math.floor(math.log10(rate))
+    mantissa = f"{rate / 10.0**exponent:.2g}"
+    if mantissa == "10":
+        mantissa, exponent = "1", exponent + 1
+    return f"{mantissa} × 10{str(exponent).translate(_SUPERSCRIPTS)}"
+
+
+def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
+    if low is None or high is None:
+        return ""
+    shown_low, shown_high = show(low), show(high)
+    if not shown_high.startswith("<"):
+        return f" (95 % {shown_low.replace('<', 'below ')}–{shown_high})"
+    below = shown_high.replace("<", "below ")
+    return f" (95 % {below})" if shown_low.startswith("<") else f" (95 % {shown_low} to {below})"
+
+
+def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
+    """Return the expected number of false pairs with its 95 % interval, or ``unknown``.
+
+    Examples
+    --------
+    >>> use = ThresholdUse(0.9, "song.json", 8e-7, 2e-7, 19e-7, 0.8)
+    >>> false_pairs(use, 1_000_000)
+    '0.8 (95 % 0.2–1.9)'
+    >>> false_pairs(ThresholdUse(0.9, "song.json", 1e-7, 0.0, 8e-7, 1e-4), 1_000)
+    '<0.001 (95 % 0 to below 0.001)'
+    """
+    if use.expected_false_pairs is None:
+        return "unknown"
+    low, high = use.expected_low, use.expected_high
+    if low is None and use.far_low is not None:
+        low = use.far_low * n_pairs_compared
+    if high is None and use.far_high is not None:
+        high = use.far_high * n_pairs_compared
+    return show_number(use.expected_false_pairs) + _interval(low, high, show_number)
+
+
+def false_alarm_rate(use: ThresholdUse) -> str:
+    """Return the false alarm rate per pair with its 95 % interval, or ``unknown``."""
+    if use.far is None:
+        return "unknown"
+    return f"{show_rate(use.far)} per pair" + _interval(use.far_low, use.far_high, show_rate)
+
+
+def show_compared(result: ScanResult | CheckResult) -> str:
+    """Return how many pairs were compared, and of how many, where an index proposed them."""
+    n_compared, n_comparisons = result.n_pairs_compared, result.threshold.n_comparisons
+    if n_comparisons is None or n_comparisons == n_compared:
+        return show_count(n_compared, "pair")
+    return f"{n_compared:,} of {show_count(n_comparisons, 'pair')}"
+
+
+def error_line(result: ScanResult | CheckResult) -> str:
+    """Return pairs compared, threshold and expected false pairs, in one line."""
+    return (
+        f"{show_compared(result)} compared, threshold {show_score(result.threshold.threshold)}, "
+        f"expected false pairs {false_pairs(result.threshold, result.n_pairs_compared)}"
+    )
+
+
+def show_budget(use: ThresholdUse) -> str:
+    """Return the error budget that was asked for; empty where there was none.
+
+    Examples
+    --------
+    >>> show_budget(ThresholdUse(0.9, "song.json", budget=1.0))
+    '1 false pair'
+    """
+    if use.budget is None:
+        return ""
+    return f"{use.budget:,g} false pair{'' if use.budget == 1.0 else 's'}"
+
+
+def lowest_note(use: ThresholdUse) -> str:
+    """Return why a budget is not spent; empty if it is, or if there is none.
+
+    Examples
+    --------
+    >>> use = ThresholdUse(0.3, "song.json", budget=1.0, expected_false_pairs=0.2)
+    >>> lowest_note(use).partition(":")[0]
+    'The budget of 1 false pair would allow a lower threshold than 0.3'
+    """
+    spent = use.budget is None or use.expected_false_pairs is None
+    if spent or use.threshold != SHOWN_FROM or use.expected_false_pairs >= use.budget:
+        return ""
+    return (
+        f"The budget of {show_budget(use)} would allow a lower threshold than {SHOWN_FROM:g}: so "
+        "few pairs were compared. None is set below, where hardly a further copy would be found."
+    )
+
+
+def counted_note(use: ThresholdUse) -> str:
+    """Return how far down the rates of a result were counted; empty where that is not known.
+
+    Examples
+    --------
+    >>> counted_note(ThresholdUse(0.9, "song.json", n_counted=4365)).partition(";")[0]
+    'The rates were counted on 4,365 unrelated pairs, so down to 1 in 4,400'
+    """
+    if not use.n_counted:
+        return ""
+    return (
+        f"The rates were counted on {use.n_counted:,} unrelated pairs, so down to "
+        f"{show_odds(1.0 / use.n_counted)}; rarer ones are estimates, read off a curve fitted to "
+        "the highest of those scores. Below 1 in a billion they are not told apart."
+    )
+
+
+def detection_line(detection: Sequence[Detection]) -> str:
+    """Return what share of altered copies the threshold finds, in one line; empty if unknown.
+
+    Examples
+    --------
+    >>> kinds = [Detection("mp3", 40, 40, 0.91, 1.0), Detection("noise", 40, 30, 0.6, 0.86)]
+    >>> detection_line(kinds)
+    'of altered copies 87.5 % reach this threshold; fewest of: noise, 75 % (95 % 60–86)'
+    """
+    measured = [kind for kind in detection if kind.n_copies]
+    if not measured:
+        return ""
+    mean = sum(kind.n_found / kind.n_copies for kind in measured) / len(measured)
+    worst = min(measured, key=lambda kind: kind.n_found / kind.n_copies)
+    return (
+        f"of altered copies {100 * mean:.1f} % reach this threshold; fewest of: "
+        f"{show_text(worst.alteration)}, {100 * worst.n_found / worst.n_copies:.0f} % "
+        f"(95 % {100 * worst.low:.0f}–{100 * worst.high:.0f})"
+    )

@@ -1,0 +1,80 @@
+"""Thresholds and error rates in words: what was counted, what is an estimate."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.match_score import SHOWN_FROM
+from auditor.rate_words import (
+    counted_note,
+    lowest_note,
+    pair_meaning,
+    score_meaning,
+    show_odds,
+)
+from auditor.records import Pair, ThresholdUse
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (1.0, "100 in 100"),
+        (0.49, "49 in 100"),
+        (1e-6, "1 in 1 million"),
+        (9.96e-7, "1 in 1 million"),
+        (3.1e-8, "1 in 32 million"),
+        (8.1e-5, "1 in 12,000"),
+        (9e-10, "less than 1 in a billion"),
+    ],
+)
+def test_odds(rate, said):
+    assert show_odds(rate) == said
+
+
+@given(st.floats(1e-300, 1.0))
+def test_odds_never_sound_rarer_than_they_are_by_more_than_rounding(rate):
+    said = show_odds(rate)
+    found = re.fullmatch(r"(less than )?([\d,]+) in ([\d.,]+|a billion)( million)?", said)
+    every = 1e9 if found[3] == "a billion" else float(found[3].replace(",", ""))
+    shown = float(found[2]) / (every * (1e6 if found[4] else 1.0))
+    assert shown >= 0.85 * rate
+
+
+def test_a_score_without_a_counted_rate():
+    assert score_meaning(None, 4365) == "how often unrelated pairs score this high was not measured"
+    assert score_meaning(0.0) == "no unrelated pair is expected to score this high"
+
+
+def test_a_rate_below_what_was_counted_is_said_to_be_an_estimate():
+    assert score_meaning(1 / 4365, 4365) == "unrelated pairs score this high 1 in 4,400 times"
+    said = "unrelated pairs score this high 1 in 5,000 times (estimated from 4,365 counted pairs)"
+    assert score_meaning(2e-4, 4365) == said
+    assert score_meaning(0.0, 4365).endswith("score this high (estimated from 4,365 counted pairs)")
+    said = counted_note(ThresholdUse(0.9, "x", n_counted=4365))
+    assert "4,365 unrelated pairs, so down to 1 in 4,400; rarer ones are estimates" in said
+    assert counted_note(ThresholdUse(0.9, "x")) == ""
+
+
+def test_a_negative_match_score_says_that_nothing_lines_up():
+    alike = Pair("a", "b", -0.01, flagged=False, far=0.9, verdict="sounds alike")
+    assert pair_meaning(alike, 4365) == "a score below 0 means that nothing lines up"
+    cosine = dataclasses.replace(alike, verdict="")
+    assert pair_meaning(cosine) == "unrelated pairs score this high 90 in 100 times"
+
+
+def test_a_budget_that_is_not_spent_says_why():
+    use = ThresholdUse(SHOWN_FROM, "x", budget=1.0, expected_false_pairs=0.27)
+    said = "The budget of 1 false pair would allow a lower threshold than 0.3: so few pairs"
+    assert lowest_note(use).startswith(said)
+    for changes in (
+        {"budget": None},
+        {"expected_false_pairs": None},
+        {"expected_false_pairs": 1.0},
+        {"threshold": 0.31},
+    ):
+        assert lowest_note(dataclasses.replace(use, **changes)) == ""
