@@ -1,37 +1,31 @@
 """Exact search for pairs of track embeddings whose score reaches a threshold.
 
-All pairs are compared by a blocked float32 matrix product, which for catalogues of up to some
-10^6 tracks is quicker than an approximate index and misses nothing.  Whatever lies within the
-product's rounding error of the threshold is scored again by ``vectors.exact_scores``, and that
+All pairs are compared by a blocked matrix product (``auditor.pair_blocks``), which for catalogues
+of up to some 10^6 tracks is quicker than an approximate index and misses nothing.  Whatever lies
+within the product's error of the threshold is scored again by ``vectors.exact_scores``, and that
 score alone decides (see ``auditor.vectors``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from auditor.errors import UsageError
-from auditor.vectors import (
-    check_rows,
-    check_unit_rows,
-    exact_scores,
-    rounding_margin,
-    rows_within_reach,
-)
-
-N_BINS = 200
-"""Bins of the score histogram, of equal width on [-1, 1]."""
+from auditor.nearest_block import nearest_in_block
+from auditor.pair_blocks import Float32Products, map_blocks, quick_products
+from auditor.pair_tiles import N_BINS, PairTiles, too_many_pairs
+from auditor.vectors import check_rows, check_unit_rows
 
 MAX_PAIRS = 200_000
 """Most flagged pairs of one scan: more fill no report that can be read, and much memory."""
 
-_STRIPE = 1 << 18
-"""Scores that are binned at once: few enough to stay in the processor's cache."""
+BLOCK = 1024
+"""Rows and columns of a block of products, unless said otherwise: they stay in the cache."""
 
 Progress = Callable[[int, int], None]
 """Called with the pairs compared so far and the pairs to compare in all."""
@@ -47,20 +41,19 @@ class PairHits:
         (n_hits,) int64.
     scores : numpy.ndarray
         (n_hits,) float32, in [-1, 1], from ``vectors.exact_scores``.
-    histogram : numpy.ndarray
+    histogram : numpy.ndarray or None
         (N_BINS,) int64, how many of all compared pairs fall in each bin of ``histogram_edges``;
-        a score within rounding error of an edge may count on either side.
+        a score within rounding error of an edge may count on either side, and which depends on
+        the block but not on the number of jobs.  None where it was not asked for.
+    n_compared : int
+        Pairs that were compared.
     """
 
     rows_a: np.ndarray
     rows_b: np.ndarray
     scores: np.ndarray
-    histogram: np.ndarray
-
-    @property
-    def n_compared(self) -> int:
-        """Pairs that were compared."""
-        return int(self.histogram.sum())
+    histogram: np.ndarray | None
+    n_compared: int
 
 
 def histogram_edges() -> np.ndarray:
@@ -90,13 +83,16 @@ def find_pairs(
     embeddings: np.ndarray,
     threshold: float,
     *,
-    block: int = 2048,
+    block: int = BLOCK,
     max_pairs: int = MAX_PAIRS,
+    histogram: bool = True,
+    jobs: int = 1,
     progress: Progress | None = None,
 ) -> PairHits:
     """Return every pair of rows a < b whose exact score is at or above the threshold.
 
-    Memory is one block of products, 4 * block**2 bytes, besides the embeddings and the hits.
+    Memory, besides the embeddings and the hits, is some 10 bytes for each number of one block and
+    job, and another half of the embeddings where bfloat16 is used.
 
     Parameters
     ----------
@@ -108,13 +104,17 @@ def find_pairs(
         Rows and columns of one block; it cannot change the hits.
     max_pairs : int
         Most hits to hold.
+    histogram : bool
+        Count all scores too.  That takes float32 products; without it many pairs are compared in
+        bfloat16 first, where the processor can (``pair_blocks``), for the same hits in less time.
+    jobs : int
+        Threads that work at once; they cannot change the result.
     progress : callable, optional
         See ``Progress``.
 
     Returns
     -------
     PairHits
-        With the histogram of all ``n_pairs(n)`` scores.
 
     Raises
     ------
@@ -124,7 +124,8 @@ def find_pairs(
         If the embeddings are not finite float32 unit rows, or a number is out of range.
     """
     check_unit_rows("embeddings", embeddings)
-    return _search(embeddings, None, threshold, _Limits(block, max_pairs, progress))
+    limits = _Limits(block, max_pairs, histogram, jobs, progress)
+    return _search(embeddings, None, threshold, limits)
 
 
 def find_cross_pairs(
@@ -132,8 +133,10 @@ def find_cross_pairs(
     embeddings: np.ndarray,
     threshold: float,
     *,
-    block: int = 2048,
+    block: int = BLOCK,
     max_pairs: int = 5_000_000,
+    histogram: bool = True,
+    jobs: int = 1,
 ) -> PairHits:
     """Return every pair (a row of queries, b row of embeddings) at or above the threshold.
 
@@ -143,22 +146,30 @@ def find_cross_pairs(
     check_unit_rows("queries", queries)
     check_unit_rows("embeddings", embeddings)
     _check_same_dims(queries, embeddings)
-    return _search(queries, embeddings, threshold, _Limits(block, max_pairs, None))
+    limits = _Limits(block, max_pairs, histogram, jobs, None)
+    return _search(queries, embeddings, threshold, limits)
 
 
 def nearest(
-    queries: np.ndarray, embeddings: np.ndarray, top: int, *, block: int = 2048
+    queries: np.ndarray,
+    embeddings: np.ndarray,
+    top: int,
+    *,
+    block: int = BLOCK,
+    jobs: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of highest exact score for each query; equal scores go by row.
 
     Parameters
     ----------
     queries, embeddings : numpy.ndarray
-        (n_queries, n_dims) and (n, n_dims) float32, unit norm.
+        (n_queries, n_dims) and (n, n_dims) float32, unit norm; one array may be both.
     top : int
         Rows wanted for each query; fewer when n is smaller.
     block : int
-        Bounds the products held at once to block**2; it cannot change the answer.
+        Bounds the products held at once to block**2 for each job; it cannot change the answer.
+    jobs : int
+        Threads that work at once; they cannot change the answer.
 
     Returns
     -------
@@ -175,19 +186,21 @@ def nearest(
     check_unit_rows("queries", queries)
     check_unit_rows("embeddings", embeddings)
     _check_same_dims(queries, embeddings)
-    if top < 1 or block < 1:
-        raise ValueError(f"top is {top} and block {block}; both must be at least 1")
-    n, n_dims = embeddings.shape
-    top = min(top, n)
-    rows = np.empty((len(queries), top), np.int64)
-    scores = np.empty((len(queries), top), np.float32)
-    step = max(1, block * block // max(n, 1))
-    for start in range(0, len(queries) if top else 0, step):
-        for query, products in enumerate(queries[start : start + step] @ embeddings.T, start):
-            near = rows_within_reach(products, top, n_dims)
-            exact = exact_scores(queries, np.full(len(near), query), near, others=embeddings)
-            order = np.lexsort((near, -exact))[:top]
-            rows[query], scores[query] = near[order], exact[order]
+    if top < 1 or block < 1 or jobs < 1:
+        raise ValueError(f"top is {top}, block {block} and jobs {jobs}; all must be at least 1")
+    top = min(top, len(embeddings))
+    if not len(queries) or not top:
+        shape = len(queries), top
+        return np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+    products = quick_products(embeddings, queries)
+    step = max(1, min(block, block * block // (8 * top)))
+    spans = [slice(i, min(i + step, len(queries))) for i in range(0, len(queries), step)]
+
+    def best_of(span: slice, buffer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return nearest_in_block(queries, embeddings, products, span, top=top, buffer=buffer)
+
+    found = map_blocks(best_of, spans, size=block * block, jobs=jobs)
+    rows, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return rows, scores
 
 
@@ -234,13 +247,15 @@ def clusters(n: int, rows_a: np.ndarray, rows_b: np.ndarray) -> list[list[int]]:
 class _Limits:
     block: int
     max_pairs: int
+    histogram: bool
+    jobs: int
     progress: Progress | None
 
     def __post_init__(self) -> None:
-        if self.block < 1 or self.max_pairs < 0:
+        if self.block < 1 or self.max_pairs < 0 or self.jobs < 1:
             raise ValueError(
-                f"block is {self.block} and max_pairs {self.max_pairs}; "
-                "they must be at least 1 and at least 0"
+                f"block is {self.block}, max_pairs {self.max_pairs} and jobs {self.jobs}; "
+                "they must be at least 1, 0 and 1"
             )
 
 
@@ -252,69 +267,31 @@ def _search(
         raise ValueError(f"threshold is {threshold}; it must lie between -1 and 1")
     within = right is None
     right = left if right is None else right
-    block, n_found, n_done = limits.block, 0, 0
-    n_total = n_pairs(len(left)) if within else len(left) * len(right)
-    counts = np.zeros(N_BINS + 1, np.int64)
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    margin = rounding_margin(left.shape[1])
-    low, sure = np.float32(threshold - margin), np.float32(threshold + margin)
-    buffer = np.empty(min(block, len(left)) * min(block, len(right)), np.float32)
-    for row in range(0, len(left), block):
-        for column in range(row if within else 0, len(right), block):
-            a, b = left[row : row + block], right[column : column + block]
-            product = buffer[: len(a) * len(b)].reshape(len(a), len(b))
-            np.matmul(a, b.T, out=product)
-            if within and row == column:
-                upper = np.triu(np.ones(product.shape, bool), 1)
-                counts += _bin_counts(product[upper])
-                n_done += n_pairs(len(a))
-                product[~upper] = -2.0
-            else:
-                counts += _bin_counts(product.ravel())
-                n_done += product.size
-            near = product >= low
-            if near.any():
-                if n_found + np.count_nonzero(product >= sure) > limits.max_pairs:
-                    raise too_many_pairs(threshold, limits.max_pairs)
-                rows_a, rows_b = np.nonzero(near)
-                rows_a += row
-                rows_b += column
-                scores = exact_scores(left, rows_a, rows_b, others=right)
-                keep = scores.astype(np.float64) >= threshold
-                found.append((rows_a[keep], rows_b[keep], scores[keep]))
-                n_found += np.count_nonzero(keep)
-                if n_found > limits.max_pairs:
-                    raise too_many_pairs(threshold, limits.max_pairs)
-            if limits.progress is not None:
-                limits.progress(n_done, n_total)
-    counts[N_BINS - 1] += counts[N_BINS]
-    empty = np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-    rows_a, rows_b, scores = (np.concatenate(parts) for parts in zip(empty, *found, strict=True))
-    order = np.lexsort((rows_b, rows_a, -scores))
-    return PairHits(rows_a[order], rows_b[order], scores[order], counts[:N_BINS])
-
-
-def too_many_pairs(threshold: float, max_pairs: int) -> UsageError:
-    """Return the error of a threshold that more than ``max_pairs`` pairs reach."""
-    if threshold >= 1.0:
-        return UsageError(
-            f"more than {max_pairs:,} pairs score {threshold:g} or above: the catalogue holds "
-            "many copies of the same tracks. Remove some with: audit catalogue remove"
-        )
-    return UsageError(
-        f"more than {max_pairs:,} pairs score {threshold:g} or above: the threshold is too low to "
-        f"tell tracks apart. Give a higher one, for example --threshold {(threshold + 1) / 2:.2f}"
+    products = (Float32Products if limits.histogram else quick_products)(left, right)
+    tiles = PairTiles(
+        *(left, right, within, products, threshold),
+        *(limits.block, limits.max_pairs, limits.histogram),
     )
-
-
-def _bin_counts(scores: np.ndarray) -> np.ndarray:
-    """Count (m,) float32 scores in N_BINS + 1 bins; the last one holds 1 and its rounding error."""
-    counts = np.zeros(N_BINS + 1, np.int64)
-    for start in range(0, len(scores), _STRIPE):
-        bins = scores[start : start + _STRIPE] * np.float32(N_BINS / 2)
-        bins += np.float32(N_BINS / 2)
-        counts += np.bincount(bins.astype(np.uint8), minlength=N_BINS + 1)
-    return counts
+    n_total = n_pairs(len(left)) if within else len(left) * len(right)
+    n_found = n_compared = 0
+    histogram = np.zeros(N_BINS, np.int64) if limits.histogram else None
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
+    done = map_blocks(tiles.compare, tiles.corners(), size=tiles.size, jobs=limits.jobs)
+    with closing(done):
+        for tile in done:
+            n_found += len(tile.scores)
+            if n_found > limits.max_pairs:
+                raise too_many_pairs(threshold, limits.max_pairs)
+            if len(tile.scores):
+                found.append((tile.rows_a, tile.rows_b, tile.scores))
+            if histogram is not None:
+                histogram += tile.counts
+            n_compared += tile.n_compared
+            if limits.progress is not None:
+                limits.progress(n_compared, n_total)
+    rows_a, rows_b, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.lexsort((rows_b, rows_a, -scores))
+    return PairHits(rows_a[order], rows_b[order], scores[order], histogram, n_compared)
 
 
 def _check_same_dims(queries: np.ndarray, embeddings: np.ndarray) -> None:

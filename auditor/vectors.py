@@ -15,8 +15,8 @@ import numpy as np
 NORM_TOLERANCE = 1e-4
 """How far the norm of a row may be from 1."""
 
-_CHUNK = 8192
-"""Rows that are checked, or pairs that are held in float64, at once."""
+_CHUNK = 1024
+"""Rows that are checked, or pairs that are held in float64, at once: they stay in the cache."""
 
 
 def row_scores(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ def rows_within_reach(products: np.ndarray, top: int, n_dims: int) -> np.ndarray
     n = len(products)
     if top >= n:
         return np.arange(n)
-    reach = np.partition(products, n - top)[n - top]
+    reach = min(np.partition(products, n - top)[n - top], 1)  # scores are clipped
     return np.flatnonzero(products >= reach - 2 * rounding_margin(n_dims))
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auditor import pairs
+from auditor import nearest_block, pairs
 from auditor.errors import UsageError
+from auditor.pair_blocks import Bfloat16Products, Float32Products
 from auditor.vectors import exact_scores, rounding_margin
 
 
@@ -42,12 +45,19 @@ cases = st.tuples(
 )
 
 
+@pytest.fixture(params=[Float32Products, Bfloat16Products])
+def products(request, monkeypatch):
+    """Either kind of products where the processor and the size of the problem would choose."""
+    monkeypatch.setattr(pairs, "quick_products", request.param)
+    return request.param
+
+
 @settings(max_examples=60, deadline=None)
-@given(cases, st.floats(-1, 1))
-def test_find_pairs_is_brute_force_for_any_block(case, threshold):
+@given(cases, st.floats(-1, 1), st.integers(1, 3))
+def test_find_pairs_is_brute_force_for_any_block_and_jobs(case, threshold, jobs):
     n, n_dims, seed, block = case
     embeddings = unit_rows(n, n_dims, seed, n_copies=n // 3)
-    hits = pairs.find_pairs(embeddings, threshold, block=block)
+    hits = pairs.find_pairs(embeddings, threshold, block=block, jobs=jobs)
     assert as_list(hits) == brute_force(embeddings, threshold)
     assert (hits.rows_a.dtype, hits.rows_b.dtype, hits.scores.dtype) == ("i8", "i8", "f4")
     assert hits.n_compared == pairs.n_pairs(n)
@@ -80,21 +90,137 @@ def test_find_cross_pairs_agrees_with_find_pairs(case, n_queries, threshold):
     assert hits.n_compared == n_queries * n
 
 
-@settings(max_examples=40, deadline=None)
-@given(cases, st.integers(1, 12))
-def test_nearest_is_a_full_sort(case, top):
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(cases, st.floats(-1, 1), st.integers(1, 3))
+def test_without_a_histogram_the_pairs_are_the_same(products, case, threshold, jobs):
+    n, n_dims, seed, block = case
+    embeddings = unit_rows(n, n_dims, seed, n_copies=n // 3)
+    hits = pairs.find_pairs(embeddings, threshold, block=block, histogram=False, jobs=jobs)
+    assert as_list(hits) == brute_force(embeddings, threshold)
+    assert hits.histogram is None and hits.n_compared == pairs.n_pairs(n)
+    cross = pairs.find_cross_pairs(
+        embeddings[: n // 2], embeddings[n // 2 :], threshold, histogram=False, jobs=jobs
+    )
+    kept = [(a, b - n // 2, s) for a, b, s in as_list(hits) if a < n // 2 <= b]
+    assert as_list(cross) == kept and cross.n_compared == (n // 2) * (n - n // 2)
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 30.0])
+def test_thresholds_within_rounding_of_a_score_part_the_same_pairs(products, spread):
+    rng = np.random.default_rng(11)
+    centres = rng.standard_normal((5, 64)).repeat(60, axis=0)  # clusters, and scores all over
+    rows = centres + spread * rng.standard_normal(centres.shape)
+    embeddings = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    plain = exact_scores(embeddings, *np.triu_indices(300, 1)).astype(np.float64)
+    for score in rng.choice(plain, 8):
+        for threshold in (np.nextafter(score, -2), score, np.nextafter(score, 2)):
+            hits = pairs.find_pairs(embeddings, threshold, block=97, histogram=False)
+            assert len(hits.scores) == np.count_nonzero(plain >= threshold)
+
+
+def test_jobs_change_no_bit_of_pairs_histogram_or_nearest():
+    embeddings = unit_rows(900, 64, seed=12, n_copies=300)
+    alone, together = (pairs.find_pairs(embeddings, 0.3, block=64, jobs=jobs) for jobs in (1, 4))
+    assert as_list(alone) == as_list(together) and len(alone.scores) > 300
+    assert np.array_equal(alone.histogram, together.histogram)
+    alone, together = (
+        pairs.nearest(embeddings, embeddings, 5, block=64, jobs=jobs) for jobs in (1, 4)
+    )
+    assert all(np.array_equal(*found) for found in zip(alone, together, strict=True))
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(cases, st.integers(1, 12), st.integers(1, 3))
+def test_nearest_is_a_full_sort(products, case, top, jobs):
     n, n_dims, seed, block = case
     embeddings = unit_rows(n, n_dims, seed)
     if n > 4:
         embeddings[3] = embeddings[1] = embeddings[4]  # ties go by row
     queries = np.concatenate([unit_rows(3, n_dims, seed + 1), embeddings[1:2]])
-    rows, scores = pairs.nearest(queries, embeddings, top, block=block)
+    rows, scores = pairs.nearest(queries, embeddings, top, block=block, jobs=jobs)
     assert rows.shape == scores.shape == (len(queries), min(top, n))
     for query, (found, found_scores) in enumerate(zip(rows, scores, strict=True)):
         everything = exact_scores(queries, np.full(n, query), np.arange(n), others=embeddings)
         order = np.lexsort((np.arange(n), -everything))[:top]
         assert found.tolist() == order.tolist()
         assert found_scores.tolist() == everything[order].tolist()
+
+
+def full_sort(queries: np.ndarray, embeddings: np.ndarray, top: int) -> list[list[int]]:
+    n = len(embeddings)
+    return [
+        np.lexsort(
+            (np.arange(n), -exact_scores(queries, np.full(n, q), np.arange(n), others=embeddings))
+        )[:top].tolist()
+        for q in range(len(queries))
+    ]
+
+
+@pytest.mark.parametrize("block", [8, 40, 1024])
+@pytest.mark.parametrize("top", [1, 6, 100])
+def test_nearest_among_groups_of_copies_in_every_order(products, block, top):
+    kinds = unit_rows(12, 32, seed=13)
+    rng = np.random.default_rng(14)
+    rows = kinds[rng.integers(0, 12, 600)] + 0.02 * rng.integers(0, 3, (600, 1)) * kinds[0]
+    embeddings = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    rising = embeddings[np.argsort(embeddings @ embeddings[0])]  # every block beats the last one
+    for data in (embeddings, rising, rising[::-1].copy()):
+        found, _ = pairs.nearest(data[:50], data, top, block=block)
+        assert found.tolist() == full_sort(data[:50], data, top)
+
+
+def test_nearest_ranks_scores_that_are_clipped_to_one_by_row():
+    long, short = np.float32([0.6, 0.8]) * np.float32([[1.00009], [1.00001]])
+    embeddings = np.stack([short, long, long])
+    rows, scores = pairs.nearest(embeddings[1:], embeddings, 1)
+    assert rows.tolist() == [[0], [0]] and scores.tolist() == [[1], [1]]
+
+
+def test_nearest_of_many_copies_stays_small(products):
+    embeddings = unit_rows(1, 4, seed=15).repeat(900, axis=0)  # every pair is within reach
+    pairs.nearest(embeddings[:9], embeddings, 2)  # imports
+    tracemalloc.start()
+    try:
+        rows, _ = pairs.nearest(embeddings, embeddings, 2, block=64)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows.tolist() == [[0, 1]] * 900
+    assert peak < 3e6  # all pairs at once would take 16 MB
+
+
+def test_finer_products_and_then_fewer_queries_are_taken_where_too_much_is_within_reach(
+    monkeypatch,
+):
+    spans = []
+
+    class Recorded(Bfloat16Products):
+        def __call__(self, rows, columns, out):
+            spans.append(("rough", columns.stop - columns.start))
+            super().__call__(rows, columns, out)
+
+    class RecordedFloat32(Float32Products):
+        def __call__(self, rows, columns, out):
+            spans.append(("fine", columns.stop - columns.start))
+            super().__call__(rows, columns, out)
+
+    monkeypatch.setattr(pairs, "quick_products", Recorded)
+    monkeypatch.setattr(nearest_block, "Float32Products", RecordedFloat32)
+    rng = np.random.default_rng(16)
+    rows = np.eye(1, 16) + 0.002 * rng.standard_normal((500, 16))  # told apart by float32 alone
+    embeddings = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    found, _ = pairs.nearest(embeddings, embeddings, 3, block=16)
+    assert found.tolist() == full_sort(embeddings, embeddings, 3)
+    assert {kind for kind, _ in spans} == {"rough", "fine"}
+    assert min(n for kind, n in spans if kind == "fine") == 10  # that was enough
+    spans.clear()
+    copies = embeddings[:1].repeat(100, axis=0)
+    assert pairs.nearest(copies, copies, 3, block=16)[0].tolist() == [[0, 1, 2]] * 100
+    assert {n for kind, n in spans if kind == "fine"} >= {1, 2, 5}
 
 
 def test_block_products_do_differ_so_the_exact_score_must_decide():
@@ -155,13 +281,14 @@ def test_progress_ends_at_the_number_of_pairs():
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("block", [7, 2048])
-def test_too_many_pairs_say_what_to_type(block):
+def test_too_many_pairs_say_what_to_type(block, jobs):
     embeddings = np.repeat(unit_rows(1, 8, 6), 100, axis=0)
     n = pairs.n_pairs(100)
-    assert len(pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=n).scores) == n
+    assert len(pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=n, jobs=jobs).scores) == n
     with pytest.raises(UsageError, match=r"more than 4,949 pairs score 0.5 .* --threshold 0\.75$"):
-        pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=n - 1)
+        pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=n - 1, jobs=jobs)
     with pytest.raises(UsageError, match="more than 9 pairs"):
         pairs.find_cross_pairs(embeddings[:2], embeddings, 0.5, max_pairs=9)
     with pytest.raises(UsageError, match="many copies .* Remove some with: audit catalogue remove"):
@@ -201,6 +328,10 @@ def test_callers_mistakes_name_the_value():
         pairs.find_pairs(embeddings, float("nan"))
     with pytest.raises(ValueError, match="block is 0"):
         pairs.find_pairs(embeddings, 0.5, block=0)
+    with pytest.raises(ValueError, match="jobs 0; they must be at least 1, 0 and 1"):
+        pairs.find_pairs(embeddings, 0.5, jobs=0)
+    with pytest.raises(ValueError, match="jobs -1; all must be at least 1"):
+        pairs.nearest(embeddings, embeddings, 1, jobs=-1)
     with pytest.raises(ValueError, match=r"\(5, 4\) float64; \(n, n_dims\) float32"):
         pairs.find_pairs(embeddings.astype(float), 0.5)
     with pytest.raises(ValueError, match="queries have 3 dimensions and embeddings 4"):
