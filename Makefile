@@ -14,6 +14,7 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint 
 CREATED := $(VENV)/.created
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 
 NEEDS_CORPUS = @test -d corpus/train -a -d corpus/val -a -d corpus/test || { \
 	echo 'corpus/ does not hold the benchmark music. Run: make corpus' >&2; exit 1; }
@@ -45,8 +46,12 @@ $(INSTALLED): pyproject.toml constraints.txt $(CREATED)
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt $(CREATED)
-	$(INSTALL) --editable '.[augment,benchmark,dev]'
+	$(INSTALL) --editable '.[augment,benchmark,dev,faiss,usearch]'
 	@touch $(INSTALLED) $@
+
+$(INSTALLED_CLUSTER): $(INSTALLED_DEV)
+	$(INSTALL) --editable '.[cluster]'
+	@touch $@
 
 .PHONY: install
 install: $(INSTALLED) ## Make .venv and install audit into it
@@ -66,6 +71,10 @@ test-slow: $(INSTALLED_DEV) ## Run the tests that take minutes
 .PHONY: test-browser
 test-browser: $(INSTALLED_DEV) ## Run the tests that need Chromium
 	$(BIN)/python -m pytest -m browser
+
+.PHONY: test-cluster
+test-cluster: $(INSTALLED_CLUSTER) ## Run the tests on a Ray cluster of three nodes on this machine
+	$(BIN)/python -m pytest -m cluster
 
 .PHONY: lint
 lint: $(INSTALLED_DEV) ## Check style and format
