@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from auditor.catalogue_decisions import make_decision, show_moment
-from auditor.decisions import pair_id
+from auditor.decisions import Hashes, pair_id
 from auditor.errors import UsageError, show_path
 from auditor.records import Decision
 
@@ -39,7 +39,11 @@ _TAKEN_OFF = re.compile(r"'[=+\-@\t\r\n']")
 _AHEAD = datetime.timedelta(days=1)
 
 
-def to_csv(decisions: Iterable[Decision], names: Mapping[str, str] | None = None) -> str:
+def to_csv(
+    decisions: Iterable[Decision],
+    names: Mapping[str, str] | None = None,
+    orders: Mapping[Hashes, Hashes] | None = None,
+) -> str:
     """Return decisions as CSV (RFC 4180).
 
     Parameters
@@ -47,13 +51,17 @@ def to_csv(decisions: Iterable[Decision], names: Mapping[str, str] | None = None
     decisions : iterable of Decision
     names : mapping of SHA-256 to str, optional
         What people call the tracks.
+    orders : mapping of (str, str) to (str, str), optional
+        For sorted hashes, which of them reports call A and which B (``decisions.report_orders``):
+        a note may speak of them.  Sorted where unknown; reading takes either order.
     """
-    names = names or {}
+    names, orders = names or {}, orders or {}
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for made in decisions:
-        a, b = made.sha256_a, made.sha256_b
+        hashes = made.sha256_a, made.sha256_b
+        a, b = orders.get(hashes, hashes)
         cells = (pair_id(a, b), made.kind, made.note, made.when, made.by, a, b)
         tracks = (" ".join(names.get(sha256, "").split()) for sha256 in (a, b))
         writer.writerow([lead_formula(cell) for cell in (*cells, *tracks)])

@@ -210,14 +210,18 @@ def find_pair(
     return in_order(first, second)
 
 
-def hashes_of_pairs(results: Iterable[ScanResult | CheckResult]) -> dict[Hashes, None]:
-    """Return the hashes of every pair of some results, in the order of the results."""
-    found: dict[Hashes, None] = {}
+def report_orders(results: Iterable[ScanResult | CheckResult]) -> dict[Hashes, Hashes]:
+    """Return for the sorted hashes of every pair of some results those of its tracks A and B.
+
+    Where results differ, the first one counts.
+    """
+    found: dict[Hashes, Hashes] = {}
     for result in results:
         sha256 = {track.id: track.sha256 for track in _tracks_of(result)}
         for pair in result.pairs:
             if pair.a in sha256 and pair.b in sha256:
-                found[in_order(sha256[pair.a], sha256[pair.b])] = None
+                a, b = sha256[pair.a], sha256[pair.b]
+                found.setdefault(in_order(a, b), (a, b))
     return found
 
 
@@ -229,7 +233,7 @@ def _tracks_of(result: ScanResult | CheckResult) -> Iterable[Track]:
 def _by_pair_id(
     wanted: str, catalogue: Catalogue, results: Sequence[ScanResult | CheckResult]
 ) -> Hashes:
-    known = hashes_of_pairs(results)
+    known = dict.fromkeys(report_orders(results))
     known |= dict.fromkeys((made.sha256_a, made.sha256_b) for made in catalogue.decisions())
     found = [hashes for hashes in known if _pair_digest(hashes).startswith(wanted)]
     if len(found) == 1:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from auditor.records import VERDICTS, MatchedRange, Pair
+from auditor.originals import is_lossless
+from auditor.records import VERDICTS, MatchedRange, Pair, Track
 from auditor.verdicts import RULES
-from auditor.wording import show_duration
+from auditor.wording import show_duration, show_text
 
 VERDICT_MEANINGS: Mapping[str, str] = {
     "identical file": "Both files hold the same bytes, so they are one file under two names.",
@@ -46,14 +47,31 @@ FACTS = (
     "Offset",
     "Matched share of A",
     "Matched share of B",
-    "Loops in the range",
-    "Likeness of the embeddings",
-    "Likeness of the spectra",
     "Ranges",
+    "Loops in the range",
+    "Likeness of the spectra",
+    "Likeness of the embeddings",
 )
 """Names of what ``evidence_facts`` returns."""
 
+FACT_NOTES: Mapping[str, str] = {
+    "Loops in the range": "loops and drones match in many places, and prove little",
+    "Likeness of the embeddings": (
+        "how alike both tracks sound as a whole, at most 1; it only proposes pairs to compare: "
+        "music of one style may reach 0.9, a track with a short excerpt of the other may not"
+    ),
+    "Likeness of the spectra": "of the best range, moment by moment; near 1 for one recording",
+}
+"""What the less telling ones of ``FACTS`` mean."""
+
+NOT_MEASURED = "Loudness, equalisation, noise and added sounds are not measured."
+
 _MIN_OFFSET_S = 1.0
+_WHOLE = 0.97
+"""Share of a track from which it is called the whole: fades are not heard to their very end."""
+
+_TEMPO_PLACES_S = 0.1
+"""How well the begin and the end of a range are known, about."""
 
 assert tuple(VERDICT_MEANINGS) == VERDICTS
 
@@ -84,7 +102,8 @@ def verdict_sentence(pair: Pair) -> str:
     >>> heard = MatchedRange(0.0, 180.0, 12.0, 199.2, 1.04, 0.8, 0.0, 0.1)
     >>> evidence = Evidence(0.8, (heard,), 1.0, 0.9, 1.04, 0.2)
     >>> verdict_sentence(Pair("x", "y", 0.9, verdict="altered recording", evidence=evidence))
-    '0:00–3:00 of A is heard at 0:12–3:19 of B; there A is 4.0 % faster than B.'
+    '0:00–3:00 of A is heard at 0:12–3:19 of B; there A is 4.0 % faster than B. That is the whole \
+of A and 90 % of B.'
     """
     verdict = verdict_name(pair)
     ranges = pair.evidence.ranges if pair.evidence else ()
@@ -93,7 +112,7 @@ def verdict_sentence(pair: Pair) -> str:
     if verdict == "sounds alike":
         if ranges:
             return "What matches is a loop or a drone, which proves nothing."
-        return "The two sound alike as a whole; nothing in one was found to line up with the other."
+        return "Alike in overall sound only: nothing in one was found to line up with the other."
     if verdict == "clear":
         return "Nothing that was compared points to shared material."
     if verdict == "below the threshold":
@@ -109,7 +128,47 @@ def verdict_sentence(pair: Pair) -> str:
         said += ", at the same speed" + ("" if best.pitch_semitones is None else " and pitch")
     if n_more:
         said += f"; {n_more} more such range" + ("s" if n_more > 1 else "")
-    return f"{said}."
+    return f"{said}. {_shares(pair)}"
+
+
+def _shares(pair: Pair) -> str:
+    """Return how much of either track lies in ranges, the larger share first."""
+    assert pair.evidence is not None
+    shares = [("A", pair.evidence.share_a), ("B", pair.evidence.share_b)]
+    shares.sort(key=lambda side: -round(side[1], 2))
+    together = "Together that" if len(pair.evidence.ranges) > 1 else "That"
+    if shares[1][1] >= _WHOLE:
+        return f"{together} is the whole of both."
+    parts = [
+        f"the whole of {side}" if share >= _WHOLE else f"{100.0 * share:.0f} % of {side}"
+        for side, share in shares
+    ]
+    return f"{together} is {parts[0]} and {parts[1]}."
+
+
+def coding_words(pair: Pair, a: Track, b: Track) -> str:
+    """Return how the two files are coded, as far as that tells of an alteration; else empty.
+
+    Parameters
+    ----------
+    pair : Pair
+    a, b : Track
+        Its tracks.
+    """
+    if pair.identical_file or not pair.evidence or not pair.evidence.ranges:
+        return ""
+    coded_a, coded_b = _coding(a), _coding(b)
+    if coded_a == coded_b:
+        return f"Both files are {coded_a}."
+    return f"Coded anew: A is {coded_a}, B is {coded_b}."
+
+
+def _coding(track: Track) -> str:
+    """Return codec and bit rate; the rate of a lossless file tells of its music alone."""
+    codec = show_text(track.codec)
+    if is_lossless(track):
+        return f"lossless ({codec})"
+    return f"{codec} at {track.bit_rate / 1000:,.0f} kbit/s" if track.bit_rate else codec
 
 
 def alteration(heard: MatchedRange) -> str:
@@ -134,11 +193,11 @@ def what_differs(heard: MatchedRange) -> str:
     Examples
     --------
     >>> what_differs(MatchedRange(0.0, 9.0, 0.0, 9.0, 1.0, 0.8, None, 0.0))
-    'not the tempo; the pitch was not measured'
+    'same tempo; the pitch was not measured'
     """
     if heard.pitch_semitones is None:
-        return f"{alteration(heard) or 'not the tempo'}; the pitch was not measured"
-    return alteration(heard) or "neither tempo nor pitch"
+        return f"{alteration(heard) or 'same tempo'}; the pitch was not measured"
+    return alteration(heard) or "same tempo and pitch"
 
 
 def offset(heard: MatchedRange) -> str:
@@ -166,20 +225,20 @@ def evidence_facts(pair: Pair) -> tuple[str, ...]:
         return ("–",) * len(FACTS)
     alike = "–" if pair.similarity is None else _cosine(pair.similarity)
     if not evidence.ranges:
-        return (*("–",) * 3, "0 %", "0 %", "–", alike, "–", "none")
+        return (*("–",) * 3, "0 %", "0 %", "none", "–", "–", alike)
     best = evidence.ranges[0]
     tempo, pitch = _tempo(best.tempo), _pitch(best.pitch_semitones)
     unknown = best.pitch_semitones is None
     return (
-        f"A is {tempo}" if tempo else "the same",
+        f"A is {tempo} (± {_tempo_error(best):.1f} %)" if tempo else "the same",
         f"A is {pitch}" if pitch else "not measured" if unknown else "the same",
         offset(best) if max(evidence.share_a, evidence.share_b) >= RULES.whole else "–",
         f"{100.0 * evidence.share_a:.0f} %",
         f"{100.0 * evidence.share_b:.0f} %",
-        _repetition(best.repetition),
-        alike,
-        "not measured" if best.correlation is None else _cosine(best.correlation),
         str(len(evidence.ranges)),
+        _repetition(best.repetition),
+        "not measured" if best.correlation is None else _cosine(best.correlation),
+        alike,
     )
 
 
@@ -226,6 +285,11 @@ def _tempo(tempo: float) -> str:
     if abs(change) < RULES.tempo:
         return ""
     return f"{100.0 * abs(change):.1f} % {'faster' if change > 0 else 'slower'}"
+
+
+def _tempo_error(heard: MatchedRange) -> float:
+    """Return how far off the tempo of a range may be, in per cent, about."""
+    return max(0.1, 100.0 * _TEMPO_PLACES_S / max(heard.a_end_s - heard.a_start_s, 1.0))
 
 
 def _pitch(semitones: float | None) -> str:

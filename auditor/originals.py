@@ -42,6 +42,11 @@ def suggest_original(tracks: Sequence[Track]) -> tuple[str, str]:
     return first.id, "first of equals: no date, length or coding tells them apart"
 
 
+def is_lossless(track: Track) -> bool:
+    """Say whether a track is coded without loss."""
+    return track.codec in LOSSLESS or track.codec.startswith("pcm_")
+
+
 def _date(text: str) -> tuple[int, ...]:
     found = _DATE.match(text)
     year, *rest = (int(part) for part in found.groups() if part) if found else (0,)
@@ -56,5 +61,4 @@ def _is_earlier(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 
 
 def _quality(track: Track) -> tuple[bool, int, int]:
-    lossless = track.codec in LOSSLESS or track.codec.startswith("pcm_")
-    return lossless, track.bit_rate or 0, track.sample_rate_hz
+    return is_lossless(track), track.bit_rate or 0, track.sample_rate_hz

@@ -54,11 +54,11 @@ def pair_meaning(pair: Pair, n_counted: int | None = None) -> str:
 
     Examples
     --------
-    >>> pair_meaning(Pair("x", "y", -0.02, far=0.9, verdict="sounds alike"))
-    'a score below 0 means that nothing lines up'
+    >>> pair_meaning(Pair("x", "y", -0.02, flagged=False, far=0.9, verdict="sounds alike"))
+    'below 0, so nothing lines up'
     """
     if pair.verdict and pair.score < 0.0:
-        return "a score below 0 means that nothing lines up"
+        return "below 0, so nothing lines up"
     return score_meaning(pair.far, n_counted)
 
 
@@ -143,6 +143,49 @@ def show_compared(result: ScanResult | CheckResult) -> str:
     return f"{n_compared:,} of {show_count(n_comparisons, 'pair')}"
 
 
+def show_comparisons(result: ScanResult | CheckResult) -> str:
+    """Return how many pairs could raise a false one: what the expected false pairs are counted of.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> use = ThresholdUse(0.3, "x", n_comparisons=190)
+    >>> show_comparisons(SimpleNamespace(threshold=use, n_pairs_compared=136))
+    '190 pairs'
+    """
+    n_comparisons = result.threshold.n_comparisons
+    return show_count(result.n_pairs_compared if n_comparisons is None else n_comparisons, "pair")
+
+
+def chance_words(use: ThresholdUse, n_flagged: int) -> str:
+    """Return what the expected number of false pairs means for those that are flagged.
+
+    False pairs are taken to come independently, so their number follows Poisson's law, and that
+    there is none has the probability ``exp(-expected_false_pairs)``.
+
+    Examples
+    --------
+    >>> chance_words(ThresholdUse(0.3, "x", expected_false_pairs=0.27), 6)
+    'Most likely none of the 6 flagged pairs is there by chance (probability that one is: 24 %).'
+    >>> chance_words(ThresholdUse(0.3, "x", expected_false_pairs=2.4), 6)
+    'So about 2 of the 6 flagged pairs may be there by chance.'
+    """
+    expected = use.expected_false_pairs
+    if expected is None or not n_flagged:
+        return ""
+    any_false = 1.0 - math.exp(-expected)
+    if any_false < 0.5:
+        percent = "below 1" if any_false < 0.01 else f"{100.0 * any_false:.0f}"
+        none, one = "the flagged pair is not", "it"
+        if n_flagged > 1:
+            none, one = f"none of the {n_flagged:,} flagged pairs is", "one"
+        return f"Most likely {none} there by chance (probability that {one} is: {percent} %)."
+    n_false = max(1, round(expected))
+    if n_false >= n_flagged:
+        return "So every flagged pair may be there by chance."
+    return f"So about {n_false:,} of the {n_flagged:,} flagged pairs may be there by chance."
+
+
 def error_line(result: ScanResult | CheckResult) -> str:
     """Return pairs compared, threshold and expected false pairs, in one line."""
     return (
@@ -170,15 +213,15 @@ def lowest_note(use: ThresholdUse) -> str:
     Examples
     --------
     >>> use = ThresholdUse(0.3, "song.json", budget=1.0, expected_false_pairs=0.2)
-    >>> lowest_note(use).partition(":")[0]
-    'The budget of 1 false pair would allow a lower threshold than 0.3'
+    >>> lowest_note(use).partition(";")[0]
+    'With so few pairs, a lower threshold than 0.3 would still keep to the budget of 1 false pair'
     """
     spent = use.budget is None or use.expected_false_pairs is None
     if spent or use.threshold != SHOWN_FROM or use.expected_false_pairs >= use.budget:
         return ""
     return (
-        f"The budget of {show_budget(use)} would allow a lower threshold than {SHOWN_FROM:g}: so "
-        "few pairs were compared. None is set below, where hardly a further copy would be found."
+        f"With so few pairs, a lower threshold than {SHOWN_FROM:g} would still keep to the budget "
+        f"of {show_budget(use)}; it is kept, since a lower one finds hardly any more copies."
     )
 
 

@@ -140,23 +140,30 @@ def count_not_wholly_compared(tracks: Sequence[Track], noun: str) -> str:
 
 
 def cluster_name(number: int) -> str:
-    """Return what a cluster is called: letters, where cases have numbers.
+    """Return what a cluster is called: neither like a case, which has a number, nor like A and B.
 
     Parameters
     ----------
     number : int
-        From 1, in the order of the result.
+        From 1, in the order of the result; 0 for no cluster.
 
     Examples
     --------
-    >>> cluster_name(1), cluster_name(26), cluster_name(27), cluster_name(5000)
-    ('A', 'Z', 'AA', 'GJH')
+    >>> cluster_name(1), cluster_name(5000), cluster_name(0)
+    ('C1', 'C5000', '')
     """
-    letters = ""
-    while number > 0:
-        number, place = divmod(number - 1, 26)
-        letters = chr(ord("A") + place) + letters
-    return letters
+    return f"C{number}" if number else ""
+
+
+def show_kind(kind: str) -> str:
+    """Return a decision in the words of the buttons that make it.
+
+    Examples
+    --------
+    >>> show_kind("false-alarm")
+    'false alarm'
+    """
+    return kind.replace("-", " ")
 
 
 def is_set_aside(pair: Pair) -> bool:
@@ -173,7 +180,7 @@ def count_set_aside(pairs: Iterable[Pair]) -> str:
     '1 pair set aside: 1 licensed'
     """
     made = [pair.decision for pair in pairs if is_set_aside(pair)]
-    counts = [f"{made.count(kind):,} {kind}" for kind in DECISIONS if kind in made]
+    counts = [f"{made.count(kind):,} {show_kind(kind)}" for kind in DECISIONS if kind in made]
     return f"{show_count(len(made), 'pair')} set aside: {', '.join(counts)}" if made else ""
 
 
@@ -215,7 +222,7 @@ def pair_state(pair: Pair) -> str:
     ('decided: confirmed', '')
     """
     if pair.decision:
-        return f"decided: {pair.decision}"
+        return f"decided: {show_kind(pair.decision)}"
     if pair.verdict == "sounds alike" and not pair.flagged:
         return "not flagged"
     return "" if pair.flagged else "below the threshold"
@@ -227,17 +234,24 @@ def pair_badges(pair: Pair, a: Track, b: Track, *, sides: tuple[str, str]) -> tu
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> whole = SimpleNamespace(truncated=False, silent=False, missing=False)
-    >>> cut = SimpleNamespace(truncated=True, silent=False, missing=False)
+    >>> whole = SimpleNamespace(truncated=False, silent=False, missing=False, licence="")
+    >>> cut = SimpleNamespace(truncated=True, silent=False, missing=False, licence="")
     >>> pair_badges(Pair("x", "y", 1.0, identical_file=True), whole, cut, sides=("A", "B"))
     ('identical file', 'B truncated')
     """
-    badges = list(pair_marks(pair))
+    badges = [*pair_marks(pair), *_licence_gap(pair, a, b, sides)]
     for badge in ("truncated", "silent", "missing"):
         named = [side for side, t in zip(sides, (a, b), strict=True) if badge in track_badges(t)]
         if named:
             badges.append(f"{' and '.join(named)} {badge}")
     return (*badges, pair_state(pair)) if pair_state(pair) else tuple(badges)
+
+
+def _licence_gap(pair: Pair, a: Track, b: Track, sides: tuple[str, str]) -> tuple[str, ...]:
+    """Return which track of a match carries no licence, where the other one does."""
+    if not (pair.flagged or pair.decision) or bool(a.licence) == bool(b.licence):
+        return ()
+    return (f"{sides[0] if b.licence else sides[1]} carries no licence",)
 
 
 def pairs_with_tracks(result: ScanResult | CheckResult) -> list[tuple[Pair, Track, Track]]:

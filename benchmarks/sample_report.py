@@ -15,6 +15,7 @@ The same machine makes the same page, apart from the dates and the seconds that 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shlex
 import shutil
@@ -27,6 +28,8 @@ from sample_catalogue import CATALOGUE, COPIES, UPLOADS, make_library
 
 from auditor.errors import AuditError, UsageError, show_path
 from auditor.records import ScanResult, result_from_json
+from auditor.report import render_html
+from auditor.report.files import load_report
 
 LIBRARY = Path("/tmp/library")
 """Paths in the page begin with this; it says nothing of the machine."""
@@ -85,6 +88,15 @@ def scan_library(folder: Path, page: str) -> ScanResult:
     if not isinstance(result, ScanResult):
         raise AuditError(f"{show_path(page)} holds no scan. Run it again with --debug.")
     return result
+
+
+def render_alone(page: Path) -> str:
+    """Return a report as a page that is given away without the music: no link to a file."""
+    result, media = load_report(page.with_suffix(".json"))
+    if media is not None:
+        tracks = tuple(dataclasses.replace(track, link="") for track in media.tracks)
+        media = dataclasses.replace(media, tracks=tracks)
+    return render_html(result, media)
 
 
 def compare(result: ScanResult, folder: Path) -> list[str]:
@@ -165,7 +177,7 @@ def main() -> int:
         make_library(folder)
         result = scan_library(folder, str(Path("reports", options.output.name)))
         options.output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / "reports" / options.output.name, options.output)
+        options.output.write_text(render_alone(folder / "reports" / options.output.name), "utf-8")
     except AuditError as error:
         print(f"sample: {error}", file=sys.stderr)
         return 2

@@ -96,7 +96,9 @@ def shown_cases(page: Any) -> list[str]:
 
 
 def open_case(page: Any, place: int) -> Any:
-    page.locator(f'[data-open="{place}"]').first.click()
+    link = page.locator(f'[data-open="{place}"]').first
+    link.evaluate("link => { const fold = link.closest('details'); if (fold) fold.open = true; }")
+    link.click()
     dialog = page.locator("#case")
     dialog.wait_for(state="visible")
     return dialog
@@ -121,10 +123,11 @@ def paused(page: Any, side: str) -> bool:
 
 def test_rows_are_sorted_filtered_and_searched(open_page, report):
     page = open_page(report(make_scan()))
-    assert shown_cases(page) == ["Case 1", "Case 2", "Case 3", "Case 4"]
+    assert shown_cases(page) == ["Case 1", "Case 2", "Case 3"]
+    page.get_by_text("Filter and sort").click()
     page.get_by_role("button", name="Score").click()
     page.get_by_role("button", name="Score").click()
-    assert shown_cases(page) == ["Case 4", "Case 3", "Case 2", "Case 1"]
+    assert shown_cases(page) == ["Case 3", "Case 2", "Case 1"]
     head = page.locator('th[data-sort="score"]')
     assert head.get_attribute("aria-sort") == "ascending"
     page.get_by_role("combobox", name="Verdict").select_option("shared excerpt")
@@ -133,15 +136,19 @@ def test_rows_are_sorted_filtered_and_searched(open_page, report):
     page.get_by_role("searchbox", name="Artist").fill("koala")
     assert shown_cases(page) == ["Case 3", "Case 2"]
     page.get_by_role("searchbox", name="Artist").fill("")
-    page.locator("#filter").fill("t00006 title")
+    page.locator("#filter").fill("t00004 title")
+    assert shown_cases(page) == ["Case 3"]
+    page.locator("#filter").fill("")
+    page.get_by_role("combobox", name="Verdict").select_option("sounds alike")
     assert shown_cases(page) == ["Case 4"]
+    page.get_by_role("combobox", name="Verdict").select_option("")
     page.locator("#filter").fill("nowhere")
-    assert page.locator("#shown").inner_text() == "No pair fits the filter (4 in all)"
+    assert page.locator("#shown").inner_text() == "No pair fits the filter (3 flagged in all)"
     page.locator("#filter").fill("")
     page.get_by_role("button", name="Show its pairs").nth(1).click()
-    assert page.get_by_role("textbox", name="Cluster").input_value() == "B"
+    assert page.get_by_role("textbox", name="Cluster").input_value() == "C2"
     assert shown_cases(page) == ["Case 2"]
-    page.get_by_role("textbox", name="Cluster").fill("a")
+    page.get_by_role("textbox", name="Cluster").fill("c1")
     assert shown_cases(page) == ["Case 1"]
     page.get_by_role("textbox", name="Cluster").fill("")
     page.get_by_role("spinbutton", name="Score from").fill("0.8")
@@ -151,12 +158,12 @@ def test_rows_are_sorted_filtered_and_searched(open_page, report):
 def test_5000_pairs_turn_pages(open_page, report):
     page = open_page(report(make_large_scan(5000), media=False))
     assert page.locator("#pairs-table tbody tr").count() == 50, "few rows are why it opens at once"
-    assert page.locator("#shown").inner_text() == "1–50 of 5,000"
+    assert page.locator("#shown").inner_text() == "1–50 of 5,000 flagged"
     page.locator("#filter").fill("t09998")
     assert shown_cases(page) == ["Case 5000"]
     page.locator("#filter").fill("")
     page.locator("#next").click()
-    assert page.locator("#shown").inner_text() == "51–100 of 5,000"
+    assert page.locator("#shown").inner_text() == "51–100 of 5,000 flagged"
     dialog = open_case(page, 50)
     assert dialog.locator("h2").inner_text() == "Shared excerpt"
 
@@ -178,8 +185,18 @@ def test_a_case_says_what_was_copied_and_how(open_page, report):
         assert box["width"] > 200
         assert box["height"] > 100
     assert dialog.locator(".map .range rect").count() == 2
-    assert dialog.locator('[data-f="matrix-lines"] line').count() == 1
+    line = dialog.locator('[data-f="matrix-lines"] line')
+    assert line.evaluate("one => getComputedStyle(one).display") == "inline"
+    dialog.get_by_label("show them").uncheck()
+    assert line.evaluate("one => getComputedStyle(one).display") == "none"
     assert dialog.get_by_role("link", name="open A").get_attribute("href") == "music/0.mp3#t=0"
+
+
+def test_in_the_dark_the_matrix_is_said_to_be_light_where_alike(open_page, report):
+    for scheme, said in (("light", "the more alike, the darker."), ("dark", "alike, the lighter.")):
+        page = open_page(report(make_scan()), color_scheme=scheme)
+        caption = open_case(page, ALTERED).locator('[data-f="matrix"] figcaption')
+        assert said in caption.inner_text()
 
 
 def test_clips_play_and_a_range_jumps_to_its_clip(open_page, report):
@@ -244,7 +261,7 @@ def test_keys_go_through_the_cases_and_decide_but_not_while_typing(open_page, re
     page.keyboard.press("k")
     assert page.get_by_role("textbox", name="Note").input_value() == "a draft"
     page.keyboard.press("d")
-    assert "Decided: false-alarm, in this page, 20" in page.locator("#case").inner_text()
+    assert "Decided: false alarm, in this page, 20" in page.locator("#case").inner_text()
     page.keyboard.press("?")
     assert "both alternately" in page.locator("#keys").inner_text()
     page.keyboard.press("Escape")
@@ -252,9 +269,11 @@ def test_keys_go_through_the_cases_and_decide_but_not_while_typing(open_page, re
     page.wait_for_function(f"document.activeElement.dataset.open === '{SHARED}'")
     badges = page.locator('#pairs-table [data-f="badges"]').all_inner_texts()
     assert "decided here: confirmed" in badges[ALTERED]
-    assert "decided here: false-alarm" in badges[SHARED]
+    assert "decided here: false alarm" in badges[SHARED]
+    page.get_by_text("Filter and sort").click()
     page.get_by_role("combobox", name="Decision").select_option("undecided")
-    assert shown_cases(page) == ["Case 3", "Case 4"]
+    assert shown_cases(page) == ["Case 3"]
+    assert page.locator("#tile-flagged").inner_text() == "1 to decide, 1 confirmed, 1 set aside"
 
 
 def test_a_case_has_an_address(open_page, report):
@@ -282,7 +301,12 @@ def test_decisions_stay_are_exported_and_imported(open_page, report, tmp_path):
     page.keyboard.press("Escape")
     page.reload()
     assert "2 decisions made in this page." in page.locator("#decision-bar").inner_text()
-    page.get_by_label("Decided by").fill("Ana")
+    assert "Enter your name, or nobody will" in page.locator("#decision-bar").inner_text()
+    dialog = open_case(page, SHARED)
+    dialog.get_by_label("Your name").fill("Ana")
+    assert "Enter your name" not in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert page.get_by_label("Decided by").input_value() == "Ana"
     with page.expect_download() as download:
         page.get_by_role("button", name="Export decisions").click()
     assert download.value.suggested_filename == "decisions.csv"
@@ -291,6 +315,11 @@ def test_decisions_stay_are_exported_and_imported(open_page, report, tmp_path):
     rows = list(csv.DictReader(io.StringIO(file.read_text("utf-8"), newline="")))
     assert [row["pair_id"] for row in rows] == [pair.pair_id for pair in scan.pairs[:2]]
     assert rows[0]["note"].startswith("'=1+1")
+    sha256 = {track.id: track.sha256 for track in scan.tracks}
+    for row, pair in zip(rows, scan.pairs, strict=False):
+        assert (row["sha256_a"], row["sha256_b"]) == (sha256[pair.a], sha256[pair.b])
+        assert row["track_a"].startswith(f"{pair.a} ")
+        assert row["track_b"].startswith(f"{pair.b} ")
 
     workspace = make_workspace(tmp_path / "ws", *scan.tracks)
     arguments = ["decide", "--import", str(file), "-w", str(workspace)]

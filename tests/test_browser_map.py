@@ -169,7 +169,7 @@ def test_search_and_legend_narrow_map_and_table(page_of_12):
     page.click("#legend button >> nth=1")
     assert page.inner_text("#found") == "12 tracks"
     page.select_option("#colour", "cluster")
-    assert page.locator("#legend bdi").all_inner_texts() == ["Cluster A", "In no flagged pair"]
+    assert page.locator("#legend bdi").all_inner_texts() == ["Cluster C1", "In no flagged pair"]
 
 
 def test_the_keyboard_does_it_all(page_of_12):

@@ -6,12 +6,14 @@ import dataclasses
 import re
 
 import pytest
+from small_catalogue import make_track
 
 from auditor.evidence_words import (
     FACTS,
     VERDICT_MEANINGS,
     alteration,
     best_range,
+    coding_words,
     evidence_facts,
     offset,
     verdict_name,
@@ -20,6 +22,7 @@ from auditor.evidence_words import (
 )
 from auditor.records import VERDICTS, Evidence, MatchedRange, Pair
 
+SHARES = " That is 43 % of A and 7 % of B."
 RANGE = MatchedRange(72.0, 81.0, 103.0, 112.0, 1.0, 0.8, 0.0, 0.1)
 
 
@@ -46,32 +49,33 @@ def test_every_verdict_has_a_meaning_of_one_sentence_and_none_says_infringes():
         (pair("identical file"), "Both files hold the same bytes."),
         (
             pair("same recording", heard(a_start_s=0.0, b_start_s=0.3)),
-            "0:00–1:21 of A is heard at 0:00–1:52 of B, at the same speed and pitch.",
+            "0:00–1:21 of A is heard at 0:00–1:52 of B, at the same speed and pitch." + SHARES,
         ),
         (
             pair("same recording", heard(pitch_semitones=None)),
-            "1:12–1:21 of A is heard at 1:43–1:52 of B, at the same speed.",
+            "1:12–1:21 of A is heard at 1:43–1:52 of B, at the same speed." + SHARES,
         ),
         (
             pair("altered recording", heard(tempo=0.95, a_start_s=40.0, b_start_s=0.0)),
-            "0:40–1:21 of A is heard at 0:00–1:52 of B; there A is 5.0 % slower than B.",
+            "0:40–1:21 of A is heard at 0:00–1:52 of B; there A is 5.0 % slower than B." + SHARES,
         ),
         (
             pair("altered recording", heard(pitch_semitones=-1.0)),
-            "1:12–1:21 of A is heard at 1:43–1:52 of B; there A is 1.0 semitone lower than B.",
+            "1:12–1:21 of A is heard at 1:43–1:52 of B; there A is 1.0 semitone lower than B."
+            + SHARES,
         ),
         (
             pair("shared excerpt", RANGE),
-            "1:12–1:21 of A is heard at 1:43–1:52 of B, at the same speed and pitch.",
+            "1:12–1:21 of A is heard at 1:43–1:52 of B, at the same speed and pitch." + SHARES,
         ),
         (
             pair("shared excerpt", heard(tempo=1.06), RANGE, RANGE),
             "1:12–1:21 of A is heard at 1:43–1:52 of B; there A is 6.0 % faster than B; "
-            "2 more such ranges.",
+            "2 more such ranges. Together that is 43 % of A and 7 % of B.",
         ),
         (
             pair("sounds alike"),
-            "The two sound alike as a whole; nothing in one was found to line up with the other.",
+            "Alike in overall sound only: nothing in one was found to line up with the other.",
         ),
         (pair("sounds alike", RANGE), "What matches is a loop or a drone, which proves nothing."),
         (pair("clear"), "Nothing that was compared points to shared material."),
@@ -87,6 +91,35 @@ def test_sentence_of_a_verdict(made, said):
     assert verdict_sentence(made) == said
 
 
+@pytest.mark.parametrize(
+    ("share_a", "share_b", "said"),
+    [
+        (0.39, 0.99, "That is the whole of B and 39 % of A."),
+        (0.98, 1.0, "That is the whole of both."),
+        (0.151, 0.152, "That is 15 % of A and 15 % of B."),
+    ],
+)
+def test_a_sentence_says_whole_or_part(share_a, share_b, said):
+    made = pair("same recording", RANGE)
+    evidence = dataclasses.replace(made.evidence, share_a=share_a, share_b=share_b)
+    assert verdict_sentence(dataclasses.replace(made, evidence=evidence)).endswith(f". {said}")
+
+
+def test_coding_is_said_of_a_match_in_two_files():
+    flac = make_track("a", codec="flac", bit_rate=700_000)
+    mp3 = make_track("b", codec="mp3", bit_rate=64_000)
+    made = pair("same recording", RANGE)
+    assert (
+        coding_words(made, flac, mp3) == "Coded anew: A is lossless (flac), B is mp3 at 64 kbit/s."
+    )
+    assert coding_words(made, mp3, mp3) == "Both files are mp3 at 64 kbit/s."
+    assert coding_words(made, flac, dataclasses.replace(flac, bit_rate=500_000)) == (
+        "Both files are lossless (flac)."
+    )
+    assert coding_words(pair("sounds alike"), flac, mp3) == ""
+    assert coding_words(dataclasses.replace(made, identical_file=True), mp3, mp3) == ""
+
+
 def test_a_pair_set_aside_was_a_high_score():
     made = pair("", evidence=None, flagged=False, decision="licensed")
     assert verdict_name(made) == "high score"
@@ -94,7 +127,7 @@ def test_a_pair_set_aside_was_a_high_score():
 
 def test_what_is_no_alteration_is_not_spoken_of():
     assert alteration(heard(tempo=1.009, pitch_semitones=0.4)) == ""
-    assert what_differs(heard(tempo=1.009, pitch_semitones=0.4)) == "neither tempo nor pitch"
+    assert what_differs(heard(tempo=1.009, pitch_semitones=0.4)) == "same tempo and pitch"
     assert alteration(heard(tempo=1.011)) == "A is 1.1 % faster than B"
     said = what_differs(heard(tempo=1.2, pitch_semitones=None))
     assert said == "A is 20.0 % faster than B; the pitch was not measured"
@@ -114,7 +147,7 @@ def test_facts_have_a_value_each():
     made = dataclasses.replace(pair("altered recording", best, RANGE), similarity=0.91)
     facts = dict(zip(FACTS, evidence_facts(made), strict=True))
     assert facts == {
-        "Tempo": "A is 4.0 % faster",
+        "Tempo": "A is 4.0 % faster (± 1.1 %)",
         "Pitch": "A is 0.7 semitones higher",
         "Offset": "–",
         "Matched share of A": "43 %",

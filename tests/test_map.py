@@ -64,7 +64,7 @@ def test_the_page_holds_every_track_with_its_place_and_neighbours():
     np.testing.assert_allclose(scores, atlas.place.scores, atol=6e-5)
     assert words(data, "genre") == [track.genre for track in atlas.tracks]
     assert words(data, "licence") == [track.licence for track in atlas.tracks]
-    assert words(data, "cluster") == ["Cluster A"] * 2 + [""] * 298
+    assert words(data, "cluster") == ["Cluster C1"] * 2 + [""] * 298
     assert data["links"][7] == "../music/t00007.ogg"
     assert data["pairs"] == [[0, 1, "0.9500", ""]]
 

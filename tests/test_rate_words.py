@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from auditor.match_score import SHOWN_FROM
 from auditor.rate_words import (
+    chance_words,
     counted_note,
     lowest_note,
     pair_meaning,
@@ -62,14 +63,45 @@ def test_a_rate_below_what_was_counted_is_said_to_be_an_estimate():
 
 def test_a_negative_match_score_says_that_nothing_lines_up():
     alike = Pair("a", "b", -0.01, flagged=False, far=0.9, verdict="sounds alike")
-    assert pair_meaning(alike, 4365) == "a score below 0 means that nothing lines up"
+    assert pair_meaning(alike, 4365) == "below 0, so nothing lines up"
     cosine = dataclasses.replace(alike, verdict="")
     assert pair_meaning(cosine) == "unrelated pairs score this high 90 in 100 times"
 
 
+@pytest.mark.parametrize(
+    ("expected", "n_flagged", "said"),
+    [
+        (None, 6, ""),
+        (0.27, 0, ""),
+        (
+            0.27,
+            6,
+            "Most likely none of the 6 flagged pairs is there by chance (probability that one",
+        ),
+        (
+            0.27,
+            1,
+            "Most likely the flagged pair is not there by chance (probability that it is: 24",
+        ),
+        (
+            1e-6,
+            6,
+            "Most likely none of the 6 flagged pairs is there by chance (probability that one",
+        ),
+        (0.7, 6, "So about 1 of the 6 flagged pairs may be there by chance."),
+        (8.2, 6, "So every flagged pair may be there by chance."),
+    ],
+)
+def test_what_expected_false_pairs_mean_for_those_flagged(expected, n_flagged, said):
+    use = ThresholdUse(0.3, "x", expected_false_pairs=expected)
+    words = chance_words(use, n_flagged)
+    assert words.startswith(said)
+    assert bool(words) == bool(said)
+
+
 def test_a_budget_that_is_not_spent_says_why():
     use = ThresholdUse(SHOWN_FROM, "x", budget=1.0, expected_false_pairs=0.27)
-    said = "The budget of 1 false pair would allow a lower threshold than 0.3: so few pairs"
+    said = "With so few pairs, a lower threshold than 0.3 would still keep to the budget of 1 false"
     assert lowest_note(use).startswith(said)
     for changes in (
         {"budget": None},

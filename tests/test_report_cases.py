@@ -61,7 +61,7 @@ def test_the_dossier_holds_sound_pictures_and_links():
     assert links == [f"music/{i}.mp3" for i in range(6)]
     assert "1 matrix was left out." in page.text
     assert len(page.all("polygon")) == 4
-    assert "Suggested original: A (earliest release date)." in page.text
+    assert "Suggested original: track A (earliest release date)." in page.text
 
 
 def test_media_of_further_cases_stand_by_inert():
@@ -135,6 +135,38 @@ def test_pairs_that_only_sound_alike_come_after_the_flagged_ones():
     assert [pair["verdict"] for pair in data["pairs"]] == ["shared excerpt", "sounds alike"]
 
 
+def test_pairs_that_are_not_flagged_say_why_they_are_listed():
+    scan = make_scan()
+    pairs = (*scan.pairs[:3], dataclasses.replace(scan.pairs[3], similarity=0.8712))
+    text = Page(render_html(dataclasses.replace(scan, pairs=pairs))).text
+    section = text[text.index("Not flagged 1 pair only sounds") :]
+    assert "which is no finding" in section
+    assert "is unusually high (here 0.87 or more; whatever their score)." in section
+    loop = dataclasses.replace(pairs[3], evidence=scan.pairs[0].evidence)
+    text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], loop)))).text
+    assert "They are listed because all that matches is a loop or a drone." in text
+    assert "Not flagged" not in Page(render_html(make_scan(pairs=pairs[:3]))).text
+
+
+def test_the_histogram_says_why_not_all_above_the_threshold_are_flagged():
+    scan = make_scan()
+    aside = dataclasses.replace(scan.pairs[1], flagged=False, decision="false-alarm")
+    text = Page(render_html(make_scan(pairs=(scan.pairs[0], aside, *scan.pairs[2:])))).text
+    said = "4 pairs at or above the threshold: 2 flagged, 1 set aside by a decision, 1 a loop"
+    assert said in text
+
+
+def test_a_case_says_whose_the_tracks_are_and_how_they_are_coded():
+    scan = make_scan()
+    bare = dataclasses.replace(scan.tracks[1], licence="", codec="flac", bit_rate=None, title="B")
+    tracks = (scan.tracks[0], bare, *scan.tracks[2:])
+    text = Page(render_html(make_scan(tracks=tracks))).text
+    assert "B carries no licence" in text
+    assert "no release date · no licence 3:21 · flac" in text
+    assert "B is lossless (flac). Loudness, equalisation, noise" in text
+    assert "Same owner The match is real and both belong to one owner" in text
+
+
 def test_a_cluster_names_its_original_or_none():
     scan = make_scan()
     ids = tuple(track.id for track in scan.tracks[:4])
@@ -142,7 +174,7 @@ def test_a_cluster_names_its_original_or_none():
     text = Page(render_html(dataclasses.replace(scan, clusters=(whole,)))).text
     assert "Suggested original: Ana Ruiz – Title 3 (longest)" in text
     assert "Suggested original: another track of the cluster (longest)." in text
-    assert "Suggested original: B (longest)." in text
+    assert "Suggested original: track B (longest)." in text
     bare = Cluster(ids, 0.95)
     assert "Suggested original:" not in Page(render_html(make_scan(clusters=(bare,)))).text
 
@@ -230,8 +262,9 @@ def test_the_dossier_of_a_check_holds_what_is_flagged_or_decided():
     check = make_check("clear", "shared excerpt", "same recording")
     aside = dataclasses.replace(check.pairs[2], flagged=False, decision="licensed")
     page = Page(render_html(dataclasses.replace(check, pairs=(*check.pairs[:2], aside))))
-    assert [a["id"] for a in page.all("article")] == ["case-1", "case-3"]
-    assert page.text.index("0.8000 Case 1") < page.text.index("0.9000 Case 2")
+    assert [a["id"] for a in page.all("article")] == ["case-1", "case-2"]
+    text = page.text
+    assert text.index("0.8000 Case 1") < text.index("0.9000 Case 3") < text.index("0.7000 Case 2")
     assert not page.all("template")
 
 

@@ -234,6 +234,12 @@ def test_the_page_is_of_todays_version(page):
         assert f"{LIBRARY}/{file}" in page
 
 
+def test_the_page_links_to_no_file(page):
+    data = json.loads(_CASES.search(page).group(1))
+    assert {track[5] for track in data["tracks"]} == {""}
+    assert ">open A</a>" not in page
+
+
 def test_the_page_does_not_name_the_machine(page):
     text = _ENCODED.sub("", page)
     folders = re.findall(r"(?<![\w.:/)<*-])/(?!tmp/library\b)[A-Za-z][\w.-]*/[\w./-]*", text)

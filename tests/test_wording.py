@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from small_catalogue import make_track
 
 from auditor.records import Pair
 from auditor.wording import (
-    cluster_name,
     count_set_aside,
+    pair_badges,
     pair_state,
     show_decider,
     show_number,
@@ -36,7 +37,7 @@ def test_counts_go_by_the_order_of_the_decisions():
         Pair("a", "b", 0.9, flagged=False, decision=kind)
         for kind in ("cover", "false-alarm", "cover")
     ]
-    said = "3 pairs set aside: 1 false-alarm, 2 cover"
+    said = "3 pairs set aside: 1 false alarm, 2 cover"
     assert count_set_aside([*pairs, Pair("a", "c", 0.9, decision="confirmed")]) == said
 
 
@@ -45,11 +46,14 @@ def test_numbers_have_true_signs_and_two_digits():
     assert [show_number(n) for n in (9.94, 9.96, 0.00051)] == ["9.9", "10", "<0.001"]
 
 
-def test_clusters_have_letters_each_its_own():
-    names = [cluster_name(number) for number in range(1, 20_000)]
-    assert names[:2] + names[25:28] + names[701:703] == ["A", "B", "Z", "AA", "AB", "ZZ", "AAA"]
-    assert len(set(names)) == len(names)
-    assert cluster_name(0) == ""
+def test_a_match_with_a_track_that_carries_no_licence_says_so():
+    free, bare = make_track("a", licence="CC0 1.0"), make_track("b", licence="")
+    pair = Pair("a", "b", 0.9)
+    assert pair_badges(pair, free, bare, sides=("A", "B")) == ("B carries no licence",)
+    assert pair_badges(pair, bare, free, sides=("A", "B")) == ("A carries no licence",)
+    assert pair_badges(pair, bare, bare, sides=("A", "B")) == ()
+    alike = Pair("a", "b", 0.9, flagged=False, verdict="sounds alike")
+    assert pair_badges(alike, free, bare, sides=("A", "B")) == ("not flagged",)
 
 
 def test_who_decided_and_when_as_far_as_known():

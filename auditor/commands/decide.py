@@ -213,6 +213,7 @@ def _import(file: Path, workspace: Path | None) -> None:
 
 def _export(file: Path, workspace: Path | None) -> None:
     from auditor.decision_file import to_csv, write_csv
+    from auditor.decisions import report_orders
     from auditor.wording import show_count, show_text
 
     with open_catalogue(workspace, write=False) as catalogue:
@@ -223,7 +224,7 @@ def _export(file: Path, workspace: Path | None) -> None:
             for track in reversed(catalogue.tracks())
             if track.sha256 in wanted
         }
-    text = to_csv(made, names)
+    text = to_csv(made, names, report_orders(results_of(workspace, None)))
     if str(file) == "-":
         sys.stdout.write(text)
         return

@@ -15,8 +15,7 @@ from auditor.evidence_words import show_times, what_differs
 from auditor.records import CheckResult, MatchedRange, ScanResult, Track, to_json
 from auditor.report.cases import CaseView, Row, Shelf
 from auditor.report.rows import TrackView
-from auditor.report.shapes import pack_peaks, raise_peaks, thin_peaks
-from auditor.wording import is_set_aside
+from auditor.report.shapes import draw_ruler, pack_peaks, raise_peaks, thin_peaks
 
 
 def cases_data(
@@ -62,7 +61,8 @@ def _track(track: Track, view: TrackView, shelf: Shelf) -> list[Any]:
     media = shelf.track(track.id)
     peaks = pack_peaks(raise_peaks(thin_peaks(media.peaks)))
     seconds = round(track.duration_s, 2)
-    return [view.label, view.facts, seconds, view.values, peaks, media.link]
+    ruler = [[mark.x, mark.label] for mark in draw_ruler(track.duration_s)]
+    return [view.label, view.facts, seconds, view.values, peaks, media.link, view.brief, ruler]
 
 
 def _pair(row: Row, case: CaseView, a: int, b: int, lacking: str) -> dict[str, Any]:
@@ -74,22 +74,23 @@ def _pair(row: Row, case: CaseView, a: int, b: int, lacking: str) -> dict[str, A
         "score": case.score,
         "verdict": case.verdict,
         "said": case.said,
+        "group": case.group,
     }
     optional = {
+        "coded": case.coded,
         "meaning": case.meaning,
         "badges": case.badges,
-        "decision": case.decision,
+        "decision": pair.decision,
         "decided": case.decided,
         "note": case.note,
         "cluster": case.cluster,
         "origin": case.origin,
         "below": not case.flagged,
-        "aside": is_set_aside(pair),
         "lacking": lacking,
     }
     data |= {name: value for name, value in optional.items() if value}
     if pair.evidence is not None:
-        data["facts"] = [value for _, value in case.facts]
+        data["facts"] = [value for *_, value in case.facts]
         data["ranges"] = [_range(heard) for heard in pair.evidence.ranges]
     return data
 

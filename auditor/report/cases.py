@@ -9,9 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from auditor.evidence_words import (
+    FACT_NOTES,
     FACTS,
+    NOT_MEASURED,
+    coding_words,
     evidence_facts,
     show_times,
     verdict_name,
@@ -24,9 +28,11 @@ from auditor.records import MatchedRange, Pair, Track
 from auditor.report.rows import TRACK_FIELDS, TrackView, track_view
 from auditor.report.shapes import (
     Line,
+    Mark,
     Ribbon,
     draw_lines,
     draw_ribbon,
+    draw_ruler,
     draw_wave,
     raise_peaks,
     thin_peaks,
@@ -36,12 +42,16 @@ from auditor.wording import (
     pair_badges,
     show_decider,
     show_duration,
+    show_kind,
     show_score,
     show_text,
 )
 
 N_COLOURS = 6
 """Colours of ranges, taken in turn; every range has its number too."""
+
+GROUPS = ("flagged", "decided", "not flagged")
+"""Kinds of cases in the order of the page; the second were flagged until somebody decided them."""
 
 Row = tuple[Pair, Track, Track]
 _NO_TRACK = TrackMedia("")
@@ -86,27 +96,35 @@ class RangeView:
 
 @dataclass(frozen=True)
 class SideView:
-    """One track of a case: its texts, its waveform as an SVG path, where its file lies."""
+    """One track of a case: its texts, its waveform as an SVG path, where its file lies.
+
+    ``place`` is ``link`` as one reads it.
+    """
 
     track: TrackView
     wave: str = ""
     n_peaks: int = 0
     end: str = ""
+    ruler: tuple[Mark, ...] = ()
     link: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True)
 class CaseView:
     """One case; ``number`` counts from 1 in the order of the page, ``cluster`` may be empty.
 
-    ``decided`` says who decided and when.
+    ``group`` is one of ``GROUPS``.  ``said`` is the finding, ``coded`` how both files are coded.
+    ``decided`` says who decided and when.  A fact is its name, what that means, and its value.
     """
 
     number: int
+    group: str
     pair_id: str
     score: str
     verdict: str
     said: str
+    coded: str
     meaning: str
     flagged: bool
     badges: tuple[str, ...]
@@ -117,7 +135,7 @@ class CaseView:
     origin: str
     a: SideView
     b: SideView
-    facts: tuple[tuple[str, str], ...]
+    facts: tuple[tuple[str, str, str], ...]
     ranges: tuple[RangeView, ...] = ()
     media: MediaView = MediaView()
     matrix_a: str = ""
@@ -157,9 +175,15 @@ class Shelf:
 
 
 def case_order(row: Row) -> tuple[object, ...]:
-    """Return a key that sorts what is to be decided first, then by licences and score."""
+    """Return a key that sorts by ``GROUPS``, then by licences and score."""
     pair, a, b = row
-    return is_set_aside(pair), not pair.flagged, not pair.licences_differ, -pair.score, a.id, b.id
+    group = GROUPS.index(case_group(pair))
+    return group, not pair.licences_differ, -pair.score, a.id, b.id
+
+
+def case_group(pair: Pair) -> str:
+    """Return which of ``GROUPS`` a pair belongs to."""
+    return "decided" if is_set_aside(pair) else "flagged" if pair.flagged else "not flagged"
 
 
 def case_view(
@@ -190,21 +214,23 @@ def case_view(
     pair, a, b = row
     return CaseView(
         number=number,
+        group=case_group(pair),
         pair_id=pair.pair_id,
         score=show_score(pair.score),
         verdict=verdict_name(pair),
         said=verdict_sentence(pair),
+        coded=f"{coded} {NOT_MEASURED}" if (coded := coding_words(pair, a, b)) else "",
         meaning=pair_meaning(pair, n_counted),
         flagged=pair.flagged,
         badges=_badges(pair, a, b, sides),
-        decision=pair.decision,
+        decision=show_kind(pair.decision),
         decided=show_decider(pair),
         note=show_text(" / ".join(pair.decision_note.splitlines())),
         cluster=cluster,
         origin=show_text(origin),
         a=SideView(track_view(a)),
         b=SideView(track_view(b)),
-        facts=tuple(zip(FACTS, evidence_facts(pair), strict=True)),
+        facts=_facts(evidence_facts(pair)),
     )
 
 
@@ -229,9 +255,13 @@ def blank_case() -> CaseView:
     """Return the case whose markup the page's script fills in."""
     side = SideView(TrackView("", "", "", (), ("",) * len(TRACK_FIELDS)))
     return CaseView(
-        *(0, "", "", "", "", "", True, (), "", "", "", "", "", side, side),
-        facts=tuple((name, "") for name in FACTS),
+        *(0, "", "", "", "", "", "", "", True, (), "", "", "", "", "", side, side),
+        facts=_facts(("",) * len(FACTS)),
     )
+
+
+def _facts(values: Sequence[str]) -> tuple[tuple[str, str, str], ...]:
+    return tuple((name, FACT_NOTES.get(name, ""), v) for name, v in zip(FACTS, values, strict=True))
 
 
 def _badges(pair: Pair, a: Track, b: Track, sides: tuple[str, str]) -> tuple[str, ...]:
@@ -246,7 +276,9 @@ def _side(view: TrackView, track: Track, media: TrackMedia) -> SideView:
         wave=draw_wave(peaks),
         n_peaks=len(peaks),
         end=show_duration(track.duration_s),
+        ruler=draw_ruler(track.duration_s),
         link=media.link,
+        place=show_text(unquote(media.link)),
     )
 
 

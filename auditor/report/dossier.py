@@ -12,17 +12,26 @@ from auditor.catalogue_decisions import MAX_BY, MAX_NOTE
 from auditor.evidence_words import UNHEARD_MEANING, VERDICT_MEANINGS
 from auditor.records import DECISIONS, Detection
 from auditor.report.cases import CaseView, Row, Shelf, blank_case, with_media
+from auditor.wording import show_kind
 
 N_DOSSIER = 50
 """Cases in full in the HTML itself."""
 
 _KEYS = {"confirmed": "c", "false-alarm": "d"}
-_FIRST = ("confirmed", "false-alarm")
+KIND_MEANINGS = {
+    "confirmed": "The match is real and somebody has to act on it; the pair stays flagged.",
+    "false-alarm": "The two have nothing in common that matters; the pair is set aside.",
+    "licensed": "The match is real and a licence or contract allows it; the pair is set aside.",
+    "same-owner": "The match is real and both belong to one owner; the pair is set aside.",
+    "cover": "Two performances of one work, not one recording; the pair is set aside.",
+}
 KINDS = tuple(
-    (kind, kind.replace("-", " ").capitalize(), _KEYS.get(kind, ""))
-    for kind in (*_FIRST, *(kind for kind in DECISIONS if kind not in _FIRST))
+    (kind, show_kind(kind).capitalize(), _KEYS.get(kind, ""), meaning)
+    for kind, meaning in KIND_MEANINGS.items()
 )
-"""What can be decided in the page: kind, what the button says, key."""
+"""What can be decided in the page: kind, what the button says, key, what it means."""
+
+assert set(KIND_MEANINGS) == set(DECISIONS)
 
 
 def dossier_view(rows: Sequence[Row], cases: Sequence[CaseView], shelf: Shelf) -> dict[str, Any]:

@@ -53,13 +53,14 @@ def provenance_rows(made: Provenance) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class TrackView:
-    """One track as text; ``values`` goes with ``TRACK_FIELDS``."""
+    """One track as text; ``values`` goes with ``TRACK_FIELDS``, ``brief`` tells whose it is."""
 
     label: str
     facts: str
     path: str
     badges: tuple[str, ...]
     values: tuple[str, ...]
+    brief: tuple[str, ...] = ("", "")
 
 
 def track_view(track: Track) -> TrackView:
@@ -92,4 +93,15 @@ def track_view(track: Track) -> TrackView:
         path=show_text(track.path),
         badges=badges,
         values=tuple(show_text(value) or "–" for value in values),
+        brief=_brief(track),
     )
+
+
+def _brief(track: Track) -> tuple[str, ...]:
+    """Return release date and licence, then what the file is, as two lines."""
+    released = f"released {track.date}" if track.date else "no release date"
+    licence = f"licence: {track.licence}" if track.licence else "no licence"
+    rate = f"{track.bit_rate / 1000:,.0f} kbit/s" if track.bit_rate else ""
+    file = (show_duration(track.duration_s), track.codec, rate)
+    lines = ((released, licence), filter(None, file))
+    return tuple(show_text(" · ".join(line)) for line in lines)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from auditor.records import Cluster, Pair, ScanResult, Track
 from auditor.report import chart
 from auditor.report.case_data import cases_data
-from auditor.report.cases import CaseView, Row, Shelf, case_order, case_view
+from auditor.report.cases import (
+    GROUPS,
+    CaseView,
+    Row,
+    Shelf,
+    case_group,
+    case_order,
+    case_view,
+)
 from auditor.report.dossier import dossier_view
 from auditor.report.rows import TrackView, track_view
 from auditor.wording import (
@@ -69,15 +78,19 @@ def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
         _case(number, row, _shared_cluster(row[0], numbers), result)
         for number, row in enumerate(rows, start=1)
     ]
-    n_open = sum(not is_set_aside(pair) for pair, _, _ in rows)
+    groups = {name: [case for case in cases if case.group == name] for name in GROUPS}
+    flagged, set_aside, alike = (groups[name] for name in GROUPS)
     filled = chart.bins(result.histogram)
     threshold = result.threshold.threshold
     return {
-        "cases": cases[: min(n_open, N_STATIC_PAIRS)],
-        "n_cases": n_open,
-        "set_aside": cases[n_open : n_open + N_STATIC_PAIRS],
+        "cases": flagged[:N_STATIC_PAIRS],
+        "n_cases": len(flagged),
+        "set_aside": set_aside[:N_STATIC_PAIRS],
         "set_aside_count": count_set_aside(result.pairs),
-        "n_set_aside": len(cases) - n_open,
+        "n_set_aside": len(set_aside),
+        "alike": alike[:N_STATIC_PAIRS],
+        "n_alike": len(alike),
+        "alike_why": _why_alike([pair for pair, _, _ in rows if case_group(pair) == GROUPS[2]]),
         "cases_data": cases_data(result, rows, cases, shelf) if rows else None,
         **dossier_view(rows, cases, shelf),
         "side_names": ("Track A", "Track B"),
@@ -89,6 +102,7 @@ def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
             for track in not_wholly_compared(result.tracks)
         ],
         "charts": [chart.draw(filled, threshold, width=w) for w in (1040, 350)] if filled else [],
+        "reaching": _reaching(result),
         "bins": [(show_score(low), show_score(high), f"{n:,}") for low, high, n in filled],
     }
 
@@ -98,7 +112,7 @@ def _case(number: int, row: Row, cluster: int, result: ScanResult) -> CaseView:
     if cluster:
         first = result.clusters[cluster - 1].original
         why = result.clusters[cluster - 1].original_why
-        names = {row[0].a: "A", row[0].b: "B"}
+        names = {row[0].a: "track A", row[0].b: "track B"}
         said = names.get(first, "another track of the cluster")
         origin = f"Suggested original: {said}{f' ({why})' if why else ''}." if first else ""
     return case_view(
@@ -109,6 +123,31 @@ def _case(number: int, row: Row, cluster: int, result: ScanResult) -> CaseView:
         cluster=cluster_name(cluster),
         origin=origin,
     )
+
+
+def _why_alike(pairs: Sequence[Pair]) -> str:
+    """Return by what the pairs that are not flagged were picked from all others."""
+    why = []
+    alone = [p for p in pairs if not (p.evidence and p.evidence.ranges)]
+    least = min((p.similarity for p in alone if p.similarity is not None), default=None)
+    if least is not None:
+        why.append(
+            "the likeness of their embeddings, which sum up how a whole track sounds, is unusually "
+            f"high (here {least:.2f} or more; whatever their score)"
+        )
+    if len(alone) < len(pairs):
+        why.append("all that matches is a loop or a drone")
+    return f"They are listed because {', or because '.join(why)}." if why else ""
+
+
+def _reaching(result: ScanResult) -> str:
+    """Return how many pairs of the histogram reach the threshold, and why not all are flagged."""
+    high = [pair for pair in result.pairs if pair.score >= result.threshold.threshold]
+    kinds = [("flagged", sum(pair.flagged for pair in high))]
+    kinds.append(("set aside by a decision", sum(is_set_aside(pair) for pair in high)))
+    kinds.append(("a loop or a drone", len(high) - sum(n for _, n in kinds)))
+    counts = ", ".join(f"{n:,} {what}" for what, n in kinds if n)
+    return f"{show_count(len(high), 'pair')} at or above the threshold: {counts}." if high else ""
 
 
 def _shared_cluster(pair: Pair, numbers: dict[str, int]) -> int:

@@ -7,14 +7,21 @@ are in shares of a track's duration.  The page's script draws the same shapes.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from auditor.media import MAX_PEAK
 from auditor.records import MatchedRange
+from auditor.wording import show_duration
 
 N_PEAKS = 240
 """Stretches of a waveform at most; more than there are pixels on a phone."""
+
+N_MARKS = 5
+"""Marks of a ruler at most."""
+
+_STEPS_S = (5, 10, 15, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200)
 
 LEVELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 """Characters that stand for the 64 levels of packed peaks."""
@@ -40,6 +47,14 @@ class Line:
     y1: float
     x2: float
     y2: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A mark of the ruler over a waveform: in per cent of its width, with its time."""
+
+    x: float
+    label: str
 
 
 def thin_peaks(peaks: Sequence[int], n: int = N_PEAKS) -> tuple[int, ...]:
@@ -112,6 +127,21 @@ def draw_ribbon(heard: MatchedRange, a_s: float, b_s: float) -> Ribbon:
         b_x=b_x,
         b_width=round(b_end - b_x, 2),
         band=" ".join(f"{10.0 * x:.4g},{y}" for x, y in corners),
+    )
+
+
+def draw_ruler(duration_s: float) -> tuple[Mark, ...]:
+    """Return the marks of a ruler: round times, few enough for a phone, none close to the end.
+
+    Examples
+    --------
+    >>> draw_ruler(12.5), draw_ruler(0.0)
+    ((Mark(x=40.0, label='0:05'), Mark(x=80.0, label='0:10')), ())
+    """
+    step = next((s for s in _STEPS_S if duration_s / s <= N_MARKS), _STEPS_S[-1])
+    n_marks = min(N_MARKS, math.floor(0.9 * duration_s / step))
+    return tuple(
+        Mark(_share(i * step, duration_s), show_duration(i * step)) for i in range(1, n_marks + 1)
     )
 
 

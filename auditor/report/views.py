@@ -5,11 +5,13 @@ What only a scan or a check has is made in ``scan_view`` and ``check_view``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from auditor.media import Media
 from auditor.rate_words import (
+    chance_words,
     counted_note,
     false_alarm_rate,
     false_pairs,
@@ -17,12 +19,14 @@ from auditor.rate_words import (
     score_meaning,
     show_budget,
     show_compared,
+    show_comparisons,
 )
 from auditor.records import (
     CheckResult,
     RecommendResult,
     Result,
     ScanResult,
+    Track,
 )
 from auditor.report.cases import Shelf
 from auditor.report.check_view import check_view
@@ -31,7 +35,9 @@ from auditor.report.recommend import recommend_view
 from auditor.report.rows import TRACK_FIELDS, provenance_rows
 from auditor.report.scan_view import scan_view
 from auditor.wording import (
+    count_not_wholly_compared,
     headline,
+    not_wholly_compared,
     show_count,
     show_number,
     show_score,
@@ -42,12 +48,13 @@ from auditor.wording import (
 
 @dataclass(frozen=True)
 class Tile:
-    """One number of the summary."""
+    """One number of the summary; the page's script finds it by its name, where it has one."""
 
     label: str
     value: str
     note: str = ""
     accent: bool = False
+    name: str = ""
 
 
 def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
@@ -84,6 +91,9 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
         "false_pairs": false_pairs(use, result.n_pairs_compared),
         "false_alarm_rate": false_alarm_rate(use),
         "n_compared": show_compared(result),
+        "n_comparisons": show_comparisons(result),
+        "examined": _examined(result),
+        "chance": chance_words(use, sum(pair.flagged for pair in result.pairs)),
         "n_tracks": show_count(result.n_tracks, "track"),
         "skipped": result.skipped,
         "notes": tuple(filter(None, (lowest_note(use), use.note))),
@@ -98,19 +108,32 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
 
 def _tiles(result: ScanResult | CheckResult) -> tuple[Tile, ...]:
     n_flagged = sum(pair.flagged for pair in result.pairs)
-    n_truncated = sum(track.truncated for track in result.tracks)
     compared = Tile("Pairs compared", f"{result.n_pairs_compared:,}", show_search(result))
     tracks = Tile("Tracks", f"{result.n_tracks:,}")
-    flagged = Tile("Pairs flagged", f"{n_flagged:,}", accent=n_flagged > 0)
+    flagged = Tile("Pairs flagged", f"{n_flagged:,}", accent=n_flagged > 0, name="flagged")
     skipped = Tile("Files skipped", f"{len(result.skipped):,}")
     if isinstance(result, CheckResult):
-        n_truncated = sum(track.truncated for track in result.submissions)
         submissions = Tile("Submissions", f"{len(result.submissions):,}")
-        truncated = Tile("Truncated", f"{n_truncated:,}", "of the submissions")
-        return (submissions, flagged, tracks, compared, skipped, truncated)
+        gaps = _gaps(result.submissions, "of the submissions")
+        return (submissions, flagged, tracks, compared, skipped, gaps)
     clusters = Tile("Clusters", f"{len(result.clusters):,}")
-    truncated = Tile("Truncated", f"{n_truncated:,}")
-    return (tracks, compared, flagged, clusters, skipped, truncated)
+    return (tracks, compared, flagged, clusters, skipped, _gaps(result.tracks))
+
+
+def _gaps(tracks: Sequence[Track], otherwise: str = "") -> Tile:
+    """Return how many tracks were not compared, or not wholly, and why."""
+    odd = not_wholly_compared(tracks)
+    why = count_not_wholly_compared(odd, "track").partition(": ")[2]
+    return Tile("Not wholly compared", f"{len(odd):,}", why or otherwise)
+
+
+def _examined(result: ScanResult | CheckResult) -> str:
+    """Return how many of the pairs were looked at closely; empty if all were."""
+    n_comparisons = result.threshold.n_comparisons
+    if n_comparisons is None or n_comparisons == result.n_pairs_compared:
+        return ""
+    n_compared = result.n_pairs_compared
+    return f"{n_compared:,} of them were alike enough to be compared from moment to moment"
 
 
 def _provenance(result: Result) -> list[tuple[str, str]]:

@@ -20,9 +20,11 @@ window.addEventListener("hashchange", openFromAddress);
 // The sound and the pictures of the cases follow the script.
 document.addEventListener("DOMContentLoaded", openFromAddress);
 
+byId("print").hidden = false;
+byId("print").addEventListener("click", () => window.print());
 window.addEventListener("beforeprint", () => {
   for (const one of document.querySelectorAll("article[data-case]")) {
     const { kind, note, decided } = decisions.of(data.pairs[one.dataset.case]);
-    put(one, "printed", [kind || "none yet", kind && decided, note].filter(Boolean).join(", "));
+    put(one, "printed", [kindName(kind) || "none yet", kind && decided, note].filter(Boolean).join(", "));
   }
 });

@@ -14,7 +14,9 @@ const caseView = (() => {
   const pair = () => data.pairs[current];
   const order = () => {
     const shown = pairTable ? pairTable.order() : [];
-    return shown.includes(current) ? shown : data.pairs.map((_, i) => i);
+    if (shown.includes(current)) return shown;
+    const all = data.pairs.map((_, i) => i);
+    return pairTable ? all.filter((i) => data.pairs[i].group === pair().group) : all;
   };
 
   const sound = makeSound(audios, () => {
@@ -75,7 +77,11 @@ const caseView = (() => {
     anchor.setAttribute("href", link + at);
     anchor.target = "_blank";
     anchor.rel = "noreferrer";
-    cell.append(anchor);
+    cell.append(anchor, " ", make("bdi", "", decodeLink(link)));
+  };
+
+  const decodeLink = (link) => {
+    try { return decodeURIComponent(link); } catch { return link; }  // bytes that are no UTF-8
   };
 
   const whereToListen = ({ lacking = "" }, ranges) => {
@@ -103,8 +109,9 @@ const caseView = (() => {
       if (button.dataset.kind === "undo") button.hidden = !kind;
     }
     if (document.activeElement !== byId("note")) byId("note").value = drafts.get(current) ?? note;
-    const said = [kind ? `Decided: ${kind}` : "Not decided yet", here && "in this page", decided];
+    const said = [kind ? `Decided: ${kindName(kind)}` : "Not decided yet", here && "in this page", decided];
     put(dialog, "decided", `${said.filter(Boolean).join(", ")}.`);
+    field(dialog, "export-box").hidden = decisions.size() === 0;
   };
 
   const fill = () => {
@@ -115,13 +122,20 @@ const caseView = (() => {
     const place = places.indexOf(current);
     media = mediaOf(current);
     const name = one.id ? ` · pair ${one.id}` : "";
-    put(dialog, "number", `Case ${current + 1}, ${place + 1} of ${places.length.toLocaleString("en")}${name}`);
+    const group = pairTable ? ` ${one.group}` : "";
+    const among = `${place + 1} of ${places.length.toLocaleString("en")}${group}`;
+    put(dialog, "number", `Case ${current + 1}, ${among}${name}`);
     byId("case-previous").disabled = place === 0;
     byId("case-next").disabled = place === places.length - 1;
     put(dialog, "title", capital(one.verdict));
-    put(dialog, "name-a", a[LABEL]);
-    put(dialog, "name-b", b[LABEL]);
+    for (const [side, track] of [["a", a], ["b", b]]) {
+      put(dialog, `name-${side}`, track[LABEL]);
+      put(dialog, `when-${side}`, track[BRIEF][0]);
+      put(dialog, `what-${side}`, track[BRIEF][1]);
+      put(dialog, `path-${side}`, track[VALUES][PATH_ROW]);
+    }
     put(dialog, "said", one.said);
+    put(dialog, "coded", one.coded || "");
     put(dialog, "meaning", `Score ${one.score}: ${one.meaning}.`);
     put(dialog, "origin", one.origin || "");
     field(dialog, "badges").replaceChildren(...badgesOf(one));

@@ -6,8 +6,8 @@ const decisions = (() => {
   const listeners = [];
   let kept = true;
 
-  const nameOf = (pair) => pair.id || hashesOf(pair).join(":");
-  const hashesOf = (pair) => ["a", "b"].map((side) => trackOf(pair, side)[VALUES][SHA256_ROW]).sort();
+  const nameOf = (pair) => pair.id || hashesOf(pair).sort().join(":");
+  const hashesOf = (pair) => ["a", "b"].map((side) => trackOf(pair, side)[VALUES][SHA256_ROW]);
   const read = (key) => {
     try { return window.localStorage.getItem(key); } catch { kept = false; return null; }
   };
@@ -70,14 +70,13 @@ const decisions = (() => {
       const decision = made.get(nameOf(pair));
       if (!decision || written.has(nameOf(pair))) continue;
       written.add(nameOf(pair));
+      // A and B as the page names them: a note may speak of them.
       const [sha256_a, sha256_b] = hashesOf(pair);
-      const label = (sha256) => {
-        const track = ["a", "b"].map((side) => trackOf(pair, side)).find((t) => t[VALUES][SHA256_ROW] === sha256);
-        return `${track[VALUES][0]} ${track[LABEL]}`;
-      };
+      const [track_a, track_b] = ["a", "b"].map((side) => trackOf(pair, side))
+        .map((track) => `${track[VALUES][0]} ${track[LABEL]}`);
       const values = {
         pair_id: pair.id, kind: decision.kind, note: decision.note, when: decision.when, by,
-        sha256_a, sha256_b, track_a: label(sha256_a), track_b: label(sha256_b),
+        sha256_a, sha256_b, track_a, track_b,
       };
       lines.push(data.columns.map((column) => values[column] ?? ""));
     }
@@ -94,6 +93,8 @@ const decisions = (() => {
   };
 })();
 
+const names = [...document.querySelectorAll("[data-by]")];
+
 const showDecisionBar = () => {
   const bar = byId("decision-bar");
   bar.hidden = decisions.size() === 0;
@@ -101,19 +102,48 @@ const showDecisionBar = () => {
   put(bar, "where", decisions.isKept()
     ? "Kept in this browser."
     : "This browser keeps nothing for this page: export before you close it.");
+  const who = names[0].value.trim() ? "" : "Enter your name, or nobody will know who decided. ";
+  for (const hint of document.querySelectorAll('[data-f="where-to"]')) {
+    hint.textContent =
+      `${who}Export your decisions and send the file to whoever gave you this report.`;
+  }
+  showCounts();
 };
 
-byId("by").value = decisions.readName();
-byId("by").addEventListener("input", () => decisions.keepName(byId("by").value));
-byId("export").addEventListener("click", () => {
-  const file = new Blob([decisions.toCsv(byId("by").value)], { type: "text/csv" });
-  const link = make("a");
-  link.href = URL.createObjectURL(file);
-  link.download = "decisions.csv";
-  document.body.append(link);
-  link.click();
-  link.remove();
-  window.setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-});
+// The number of flagged pairs stays what it was; below it stands what has become of them.
+const showCounts = () => {
+  const tile = byId("tile-flagged");
+  if (!tile) return;
+  const flagged = data.pairs.filter((pair) => pair.group === "flagged");
+  const kinds = flagged.map((pair) => decisions.of(pair).kind);
+  const confirmed = kinds.filter((kind) => kind === "confirmed").length;
+  const left = kinds.filter((kind) => !kind).length;
+  const aside = flagged.length - confirmed - left;
+  const parts = [[left, "to decide"], [confirmed, "confirmed"], [aside, "set aside"]];
+  tile.textContent = left === flagged.length ? "" : parts
+    .filter(([n]) => n).map(([n, what]) => `${n.toLocaleString("en")} ${what}`).join(", ");
+};
+
+for (const name of names) {
+  name.value = decisions.readName();
+  name.addEventListener("input", () => {
+    decisions.keepName(name.value);
+    for (const other of names) if (other !== name) other.value = name.value;
+    showDecisionBar();
+  });
+}
+for (const button of document.querySelectorAll("[data-export]")) {
+  button.addEventListener("click", () => {
+    const file = new Blob([decisions.toCsv(names[0].value)], { type: "text/csv" });
+    const link = make("a");
+    link.href = URL.createObjectURL(file);
+    link.download = "decisions.csv";
+    // Inside the dialog, while it is open: nothing else may be clicked.
+    button.after(link);
+    link.click();
+    link.remove();
+    window.setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  });
+}
 decisions.onChange(showDecisionBar);
 showDecisionBar();

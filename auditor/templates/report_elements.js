@@ -1,10 +1,10 @@
 // What all parts of the script use: the data of the page, and elements made of text alone.
 
-const LABEL = 0, FACTS = 1, DURATION = 2, VALUES = 3, PEAKS = 4, LINK = 5;
+const LABEL = 0, FACTS = 1, DURATION = 2, VALUES = 3, PEAKS = 4, LINK = 5, BRIEF = 6, RULER = 7;
 const A_START = 0, A_END = 1, B_START = 2, B_END = 3, TEMPO = 4, IN_A = 5, IN_B = 6, CHANGED = 7;
 const N_COLOURS = 6;
 // Rows of TRACK_FIELDS in auditor/report/rows.py.
-const ARTIST_ROW = 2, SHA256_ROW = 16;
+const ARTIST_ROW = 2, PATH_ROW = 15, SHA256_ROW = 16;
 
 const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("pairs-data").textContent);
@@ -20,6 +20,7 @@ const clock = (seconds) => {
     : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`;
 };
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+const kindName = (kind) => kind.replaceAll("-", " ");
 const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 
 const make = (tag, name = "", text = "") => {

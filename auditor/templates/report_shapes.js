@@ -2,7 +2,7 @@
 // The same shapes as auditor/report/shapes.py draws for the dossier.
 
 const LEVELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const HEIGHT = 46, GAP = 50;
+const HEIGHT = 46, GAP = 50, TIMES = 14;
 
 const share = (time, whole) =>
   whole > 0 ? Math.round(10_000 * Math.min(1, Math.max(0, time / whole))) / 100 : 0;
@@ -20,13 +20,18 @@ const drawWave = (track, y) => {
   return box;
 };
 
+const drawRuler = (track, y) => track[RULER].flatMap(([x, time]) => [
+  draw("line", { class: "tick", x1: `${x}%`, x2: `${x}%`, y1: y, y2: y + TIMES }),
+  draw("text", { class: "time", x: `${x}%`, dx: 3, y: y + TIMES - 3 }, time),
+]);
+
 // Returns a function that moves the two playheads: to seconds of a and of b, or away.
 const drawMap = (svg, pair, play) => {
   const a = trackOf(pair, "a"), b = trackOf(pair, "b");
   const ranges = pair.ranges || [];
-  const y = { a: 0, b: HEIGHT + GAP };
+  const y = { a: TIMES, b: TIMES + HEIGHT + GAP };
   const bands = draw("svg", {
-    y: HEIGHT, width: "100%", height: GAP, viewBox: "0 0 1000 100", preserveAspectRatio: "none",
+    y: y.a + HEIGHT, width: "100%", height: GAP, viewBox: "0 0 1000 100", preserveAspectRatio: "none",
   });
   const groups = [];
   ranges.forEach((range, i) => {
@@ -42,7 +47,7 @@ const drawMap = (svg, pair, play) => {
       const rect = draw("rect", { x: `${start}%`, width: `${end - start}%`, y: y[side], height: HEIGHT });
       rect.append(draw("title", {}, `Range ${i + 1}: play ${side.toUpperCase()}`));
       rect.addEventListener("click", () => play(i, side));
-      const label = { x: `${start}%`, dx: 4, y: side === "a" ? 14 : y.b + HEIGHT - 6 };
+      const label = { x: `${start}%`, dx: 4, y: side === "a" ? y.a + 14 : y.b + HEIGHT - 6 };
       group.append(rect, draw("text", label, String(i + 1)));
     }
     band.addEventListener("click", () => play(i, "a"));
@@ -51,7 +56,8 @@ const drawMap = (svg, pair, play) => {
   });
   const heads = ["a", "b"].map((side) =>
     draw("line", { class: "playhead", y1: y[side], y2: y[side] + HEIGHT, visibility: "hidden" }));
-  svg.replaceChildren(drawWave(a, y.a), drawWave(b, y.b), bands, ...groups, ...heads);
+  const rulers = [...drawRuler(a, 0), ...drawRuler(b, y.b + HEIGHT)];
+  svg.replaceChildren(...rulers, drawWave(a, y.a), drawWave(b, y.b), bands, ...groups, ...heads);
   return (timeA, timeB) => {
     [[timeA, a], [timeB, b]].forEach(([time, track], i) => {
       const x = `${share(time ?? 0, track[DURATION])}%`;

@@ -3,8 +3,9 @@
 const badgesOf = (pair) => {
   const { kind, here } = decisions.of(pair);
   const said = (pair.badges || []).filter((name) => !here || !name.startsWith("decided: "));
-  const badges = said.map((name) => make("span", "badge", name));
-  if (here) badges.push(make("span", "badge here", kind ? `decided here: ${kind}` : "decision taken back here"));
+  const isPlain = (name) => name === "not flagged" || name === "below the threshold";
+  const badges = said.map((name) => make("span", isPlain(name) ? "badge neutral" : "badge", name));
+  if (here) badges.push(make("span", "badge here", kind ? `decided here: ${kindName(kind)}` : "decision taken back here"));
   if (pair.cluster) badges.push(make("span", "badge plain-badge", `cluster ${pair.cluster}`));
   return badges;
 };
@@ -33,7 +34,8 @@ const pairTable = (() => {
   const pairs = data.pairs;
   // The first row that came with the page is the pattern of all others.
   const pattern = table.tBodies[0].cloneNode(true);
-  const all = pairs.map((_, i) => i).filter((i) => !pairs[i].aside);
+  const all = pairs.map((_, i) => i).filter((i) => pairs[i].group !== "decided");
+  const nFlagged = all.filter((i) => !pairs[i].below).length;
   const haystacks = new Map();
   const haystack = (place) => {
     if (!haystacks.has(place)) {
@@ -51,10 +53,10 @@ const pairTable = (() => {
     collator.compare(trackOf(pairs[i], side)[LABEL], trackOf(pairs[j], side)[LABEL]);
   const gap = (i) =>
     Math.abs(trackOf(pairs[i], "a")[DURATION] - trackOf(pairs[i], "b")[DURATION]);
-  // A to Z, then AA and so on; what is in no cluster comes last.
+  // What is in no cluster comes last.
   const byCluster = (i, j) => {
     const [a, b] = [i, j].map((place) => pairs[place].cluster || "");
-    return !a - !b || a.length - b.length || collator.compare(a, b);
+    return !a - !b || collator.compare(a, b);
   };
   const orders = {
     case: { compare: (i, j) => i - j, first: "ascending" },
@@ -100,7 +102,8 @@ const pairTable = (() => {
     const page = shown.slice(first, first + size);
     table.append(...page.map(row));
     const n = (value) => value.toLocaleString("en");
-    const rest = shown.length === all.length ? "" : ` (${n(all.length)} in all)`;
+    const isWhole = shown.length === nFlagged && !shown.some((i) => pairs[i].below);
+    const rest = isWhole ? " flagged" : ` (${n(nFlagged)} flagged in all)`;
     byId("shown").textContent = shown.length
       ? `${n(first + 1)}–${n(first + page.length)} of ${n(shown.length)}${rest}`
       : `No pair fits the filter${rest}`;
@@ -118,7 +121,7 @@ const pairTable = (() => {
     const least = byId("least").valueAsNumber;
     return (i) => {
       const pair = pairs[i];
-      if (verdict && pair.verdict !== verdict) return false;
+      if (verdict ? pair.verdict !== verdict : pair.below) return false;
       if (cluster && pair.cluster !== cluster) return false;
       if (score(i) < least) return false;
       if (mark && !(pair.badges || []).some((badge) => badge.includes(mark))) return false;
@@ -186,6 +189,7 @@ const pairTable = (() => {
   window.addEventListener("beforeprint", () => { first = 0; drawRows(500); });
   window.addEventListener("afterprint", () => drawRows());
   byId("toolbar").hidden = false;
+  byId("filters").open = all.length > PAGE && window.matchMedia("(min-width: 44.01rem)").matches;
   byId("pager").hidden = false;
   update();
   // A decision changes the badges; the row stays where it is until the filter is used again.
