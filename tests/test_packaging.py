@@ -137,7 +137,8 @@ def test_metadata_names_the_version_the_python_and_the_command(wheel):
 def test_every_dependency_is_pinned_once():
     pins = re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     project = (ROOT / "pyproject.toml").read_text()
-    lists = re.findall(r"^(?:dependencies|augment|benchmark|cluster|dev|faiss|usearch) = \[(.*?)\]", project, re.M | re.S)
+    names = "dependencies|augment|benchmark|cluster|dev|faiss|usearch"
+    lists = re.findall(rf"^(?:{names}) = \[(.*?)\]", project, re.M | re.S)
     named = re.findall(r'"([\w-]+)>=', "".join(lists))
     assert len(lists) == 7
     assert sorted(pins) == sorted(named)
