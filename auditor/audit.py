@@ -16,19 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
+from auditor.catalogue import Catalogue
 from auditor.decisions import apply_decisions, check_owner_tags
+from auditor.embedding_tiles import similar_rows
 from auditor.errors import AuditError, ThresholdError
+from auditor.examination import Examined, Limits
 from auditor.fma import load_fma
 from auditor.ingest import OnEvent, ingest
 from auditor.match_score import SHOWN_FROM
-from auditor.matching import (
-    Examined,
-    Query,
-    examine_catalogue,
-    examine_submissions,
-)
+from auditor.matching import Query, examine_catalogue, examine_submissions, publish_tracks
 from auditor.originals import suggest_original
-from auditor.pairs import MAX_PAIRS, clusters, find_pairs, n_pairs
+from auditor.pairs import clusters, n_pairs
 from auditor.prepare import Embedder, PreparedFiles, SerialEmbedder
 from auditor.records import (
     CheckResult,
@@ -48,6 +46,8 @@ from auditor.threshold_choice import (
     music_note,
 )
 from auditor.thresholds import MATCH_SCORE, SCORE, Thresholds
+from auditor.tiles import LocalTiles, Tiles
+from auditor.track_reader import TrackReader
 from auditor.verdicts import FLAGGED, decide_verdict
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
@@ -101,6 +101,7 @@ def scan(
     options: Options | None = None,
     fma: Path | None = None,
     embedder: Embedder | None = None,
+    tiles: Tiles | None = None,
     on_event: OnEvent | None = None,
     on_pair: OnPair | None = None,
     command: str = "",
@@ -118,6 +119,8 @@ def scan(
         FMA's metadata folder.
     embedder : Embedder, optional
         Embeds what is new; by default one file after the other in this process.
+    tiles : Tiles, optional
+        Where pairs are looked for; by default here, by one thread.
     on_event, on_pair : callables, optional
         Called after each file; and with the candidate pairs examined and all of them.
     command : str
@@ -144,6 +147,8 @@ def scan(
         require_tracks(workspace, len(ids))
     use, calibration = _threshold(workspace, options, n_pairs(len(ids)))
     tracks = {track.id: track for track in workspace.catalogue.tracks()}
+    tiles = tiles or LocalTiles()
+    reader = publish_tracks(workspace, ids, embeddings, tiles)
     if workspace.aligns:
         similar_from = _similar_from(workspace, use)
         found = examine_catalogue(
@@ -151,18 +156,25 @@ def scan(
             ids,
             embeddings,
             tracks,
-            similar_from=similar_from,
-            shown_from=min(SHOWN_FROM, use.threshold),
+            limits=Limits(similar_from, min(SHOWN_FROM, use.threshold)),
+            tiles=tiles,
+            reader=reader,
             search=options.search,
             on_pair=on_pair,
         )
         judged = (_judge(p, tracks, use, calibration, similar_from) for p in found.pairs)
         pairs = [pair for pair in judged if pair.verdict != "clear"]
         n_compared, recall, histogram = found.n_compared, None, found.histogram
-        cosines = _cosines(embeddings) if options.search == "exact" else {}
+        cosines = _cosines(tiles, reader, len(ids)) if options.search == "exact" else {}
     else:
         similar = similar_pairs(
-            workspace, ids, embeddings, threshold=use.threshold, search=options.search
+            workspace,
+            ids,
+            embeddings,
+            threshold=use.threshold,
+            search=options.search,
+            tiles=tiles,
+            reader=reader,
         )
         pairs = _by_similarity(similar, ids, ids, tracks, use)
         n_compared, recall, histogram = similar.n_compared, similar.recall, similar.histogram
@@ -238,55 +250,52 @@ def check(
     options = _with_budget(options or Options(), MAX_FALSE_ALARMS)
     started = time.monotonic()
     _threshold(workspace, options, 1)  # what it refuses, it refuses before anything is decoded
-    ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
-    require_tracks(workspace, len(ids))
-    stored = dict(zip(ids, embeddings, strict=True))
+    stored = workspace.catalogue.table(workspace.weights_id)
+    require_tracks(workspace, len(stored.tracks))
     submitted = embed_submissions(
-        workspace, paths, stored=stored, embedder=embedder, on_event=on_event
+        workspace, paths, stored=stored.by_id, embedder=embedder, on_event=on_event
     )
     for submission in submitted.items if on_submission else ():
         on_submission(submission)
     compared = [s for s in submitted.items if not s.track.silent]
     own = [own_id(workspace, s.path, s.track.sha256) for s in compared]
-    n_own = sum(name in stored for name in own)
-    use, calibration = _threshold(workspace, options, len(compared) * len(ids) - n_own)
-    tracks = {track.id: track for track in workspace.catalogue.tracks()}
-    kept = [row for row, track_id in enumerate(ids) if track_id in tracks]
-    if len(kept) < len(ids):  # another process removed some while the submissions were decoded
-        ids, embeddings = [ids[row] for row in kept], embeddings[kept]
-    known = tracks | {s.track.id: s.track for s in submitted.items}
+    # As it is now: other processes went on while the submissions were decoded.
+    table = workspace.catalogue.table(workspace.weights_id)
+    own_rows = [table.tracks.row_of(name) for name in own]
+    n_tracks = len(table.tracks)
+    n_own = sum(row >= 0 for row in own_rows)
+    use, calibration = _threshold(workspace, options, len(compared) * n_tracks - n_own)
+    known = _Tracks(workspace.catalogue, {s.track.id: s.track for s in submitted.items})
     pairs: list[Pair] = []
     n_compared, recall = 0, None
     if compared and workspace.aligns:
         queries = [_query(s, name) for s, name in zip(compared, own, strict=True)]
         shown_from = min(SHOWN_FROM, use.threshold)
-        found = examine_submissions(
-            workspace, queries, ids, embeddings, tracks, shown_from=shown_from
-        )
+        found = examine_submissions(workspace, queries, table, shown_from=shown_from)
         similar_from = _similar_from(workspace, use)
         judged = [_judge(p, known, use, calibration, similar_from) for p in found.pairs]
         pairs, n_compared = _with_nearest(judged), found.n_compared
     elif compared:
-        row_of = {track_id: row for row, track_id in enumerate(ids)}
+        ids = table.tracks.names()
         similar = similar_tracks(
             workspace,
             np.stack([s.embedding for s in compared]),
-            [row_of.get(name, -1) for name in own],
+            own_rows,
             ids,
-            embeddings,
+            table.embeddings,
             threshold=use.threshold,
             search=options.search,
         )
         pairs = _by_similarity(similar, [s.track.id for s in compared], ids, known, use)
         n_compared, recall = similar.n_compared, similar.recall
-    wanted = {pair.b for pair in pairs}
+    wanted = sorted({pair.b for pair in pairs})
     decisions = workspace.catalogue.decisions()
     result = CheckResult(
         submissions=tuple(s.track for s in submitted.items),
-        tracks=tuple(track for track in tracks.values() if track.id in wanted),
+        tracks=tuple(known[track_id] for track_id in wanted),
         pairs=apply_decisions(pairs, known, decisions, options.same_owner),
         skipped=submitted.skipped,
-        n_tracks=len(ids),
+        n_tracks=n_tracks,
         n_pairs_compared=n_compared,
         search=options.search,
         index_recall=recall,
@@ -302,6 +311,18 @@ def check(
         )
         ingest(workspace, [s.path for s in here], embedder=prepared)
     return result
+
+
+class _Tracks(dict[str, Track]):
+    """Tracks by id; those of the catalogue are read when they are first asked for."""
+
+    def __init__(self, catalogue: Catalogue, others: Mapping[str, Track]) -> None:
+        super().__init__(others)
+        self._catalogue = catalogue
+
+    def __missing__(self, track_id: str) -> Track:
+        self[track_id] = self._catalogue.track(track_id)
+        return self[track_id]
 
 
 def _with_budget(options: Options, max_false: float) -> Options:
@@ -354,10 +375,10 @@ def _similar_from(workspace: Workspace, use: ThresholdUse) -> float:
         return SIMILAR_FROM
 
 
-def _cosines(embeddings: np.ndarray) -> dict[str, tuple[float, ...]]:
+def _cosines(tiles: Tiles, reader: TrackReader, n: int) -> dict[str, tuple[float, ...]]:
     """Return the histogram of all cosines; none of a catalogue of too many copies."""
     try:
-        return named_histogram(find_pairs(embeddings, 1.0, max_pairs=MAX_PAIRS).histogram)
+        return named_histogram(similar_rows(tiles, reader, n, 1.0).histogram)
     except AuditError:
         return {}
 

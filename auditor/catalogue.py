@@ -30,16 +30,21 @@ from auditor.catalogue_decisions import (
 from auditor.catalogue_file import connect, transaction
 from auditor.catalogue_rows import (
     FIELDS,
-    NORM_TOLERANCE,
     pack,
-    remedy,
     track_from_row,
     track_row,
-    unpack,
     unpack_dvectors,
     valid_unicode,
 )
 from auditor.catalogue_spectra import drop_unused, put_spectrum, read_spectrum
+from auditor.catalogue_table import (
+    MIN_TRACKS,
+    TrackTable,
+    map_table,
+    read_table,
+    revision_of,
+    save_table,
+)
 from auditor.catalogue_verify import disk_problem, file_problems, row_problems
 from auditor.config import SPECTRUM, SPECTRUM_LAYOUT
 from auditor.errors import CatalogueError, show_path
@@ -53,9 +58,6 @@ PUT_TRACK = f"""INSERT INTO tracks ({", ".join(_COLUMNS)})
     VALUES ({", ".join("?" * len(_COLUMNS))}) ON CONFLICT (id) DO UPDATE
     SET {", ".join(f"{c} = excluded.{c}" for c in _COLUMNS if c not in ("id", "added_at"))}"""
 DISPLACE = "UPDATE tracks SET path_bytes = NULL, missing = 1 WHERE path_bytes = ? AND id <> ?"
-EMBEDDINGS = """SELECT track_id, n_dims, embedding FROM embeddings
-    JOIN tracks ON tracks.id = track_id
-    WHERE weights_id = ? AND NOT silent AND NOT (? AND missing) ORDER BY track_id"""
 DVECTORS = """SELECT n_windows, n_dims, embedding, dvectors, levels, track_id, weights_id
     FROM embeddings LEFT JOIN dvectors USING (track_id, weights_id)"""
 # A longer id with the same letters is no neighbour: '-' to '.' spans "prefix-2", "prefix-3" ...
@@ -87,9 +89,11 @@ class Catalogue:
     writing one WorkspaceLockedError while another process writes.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, *, writable: bool = True
+    ) -> None:
         self.path = path
-        self._connection = connection
+        self._connection, self._writable = connection, writable
 
     @classmethod
     def open(
@@ -115,7 +119,8 @@ class Catalogue:
             If another process is writing.
         """
         path = Path(path).absolute()
-        return cls(path, connect(path, read_only=read_only, busy_timeout_s=busy_timeout_s))
+        connection = connect(path, read_only=read_only, busy_timeout_s=busy_timeout_s)
+        return cls(path, connection, writable=not read_only)
 
     def close(self) -> None:
         """Close the file; the last one to do so folds the WAL back into it."""
@@ -499,34 +504,29 @@ class Catalogue:
             If a stored embedding has another size than the others, is not finite or not a unit
             vector; names the track.
         """
-        values = (weights_id, present_only)
-        ids: list[str] = []
-        matrix = np.zeros((0, 0), dtype=np.float32)
+        table = self.table(weights_id, present_only=present_only)
+        return table.tracks.names(), table.embeddings
+
+    def table(self, weights_id: str, *, present_only: bool = True) -> TrackTable:
+        """Return the embeddings with versions and hashes, as arrays.
+
+        That of a large catalogue is mapped if it was left beside the catalogue as it is now; who
+        opened the catalogue for writing leaves it there.
+
+        Raises
+        ------
+        CatalogueError
+            As ``embeddings``.
+        """
+        folder = self.path.parent / "tables"
         with self._read() as connection:
-            n_rows = connection.execute(f"SELECT count(*) FROM ({EMBEDDINGS})", values).fetchone()[
-                0
-            ]
-            for track_id, n_dims, blob in connection.execute(EMBEDDINGS, values):
-                row = unpack(blob, "<f4", (n_dims,), track_id, "embedding")
-                if not ids:
-                    matrix = np.empty((n_rows, n_dims), dtype=np.float32)
-                if n_dims != matrix.shape[1]:
-                    raise CatalogueError(
-                        f"track {track_id} has {n_dims} dimensions but track {ids[0]} has "
-                        f"{matrix.shape[1]} for weights {weights_id}. {remedy(track_id)}"
-                    )
-                matrix[len(ids)] = row
-                ids.append(track_id)
-        for start in range(0, len(ids), 8192):
-            norms = np.linalg.norm(matrix[start : start + 8192].astype(np.float64), axis=1)
-            bad = np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE))
-            if bad.size:
-                track_id = ids[start + int(bad[0])]
-                raise CatalogueError(
-                    f"track {track_id}: its embedding for weights {weights_id} has the norm "
-                    f"{norms[bad[0]]:.4g}; 1 was expected. {remedy(track_id)}"
-                )
-        return ids, matrix
+            revision = revision_of(connection) if present_only else ""
+            if revision and (mapped := map_table(folder, weights_id, revision)):
+                return mapped
+            table = read_table(connection, weights_id, present_only=present_only)
+        if revision and self._writable and len(table.hashes) >= MIN_TRACKS:
+            save_table(folder, weights_id, revision, table)
+        return table
 
     def dvectors(self, track_id: str, weights_id: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the d-vectors of one track.

@@ -60,10 +60,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE spectra (
             sha256 TEXT PRIMARY KEY NOT NULL, layout TEXT NOT NULL, frames BLOB NOT NULL)""",
     ),
+    (
+        # A random number for each state of the embeddings and whose they are (catalogue_table).
+        "CREATE TABLE revision (token BLOB NOT NULL)",
+        "INSERT INTO revision VALUES (randomblob(16))",
+        *(
+            f"""CREATE TRIGGER revision_{n} AFTER {change}
+                BEGIN UPDATE revision SET token = randomblob(16); END"""
+            for n, change in enumerate(
+                (
+                    "INSERT ON embeddings",
+                    "UPDATE ON embeddings",
+                    "DELETE ON embeddings",
+                    "UPDATE OF id, sha256, silent, missing ON tracks",
+                )
+            )
+        ),
+    ),
 )
 """Statements that lead from schema version i to i + 1; a published entry is never edited."""
 
-READABLE_AS_THEY_ARE = (1, 2)
+READABLE_AS_THEY_ARE = (1, 2, 3)
 """Older schema versions that lack tables only, which count as empty: read without a migration."""
 
 

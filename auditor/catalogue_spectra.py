@@ -17,12 +17,8 @@ def put_spectrum(
     connection: sqlite3.Connection, sha256: str, layout: str, spectrum: np.ndarray
 ) -> None:
     """Store (n_frames, n_bands) uint8 of a content, in place of what was there."""
-    if spectrum.dtype != np.uint8 or spectrum.ndim != 2:
-        raise ValueError(f"the spectrum is {spectrum.dtype} {spectrum.shape}; uint8, 2-d is needed")
-    # Differences from frame to frame pack better, and come back exactly.
-    steps = np.diff(spectrum, axis=0, prepend=np.zeros((1, spectrum.shape[1]), np.uint8))
-    packed = zlib.compress(steps.tobytes(), 6)
-    connection.execute("INSERT OR REPLACE INTO spectra VALUES (?, ?, ?)", (sha256, layout, packed))
+    row = sha256, layout, pack_spectrum(spectrum)
+    connection.execute("INSERT OR REPLACE INTO spectra VALUES (?, ?, ?)", row)
 
 
 def read_spectrum(
@@ -47,15 +43,38 @@ def read_spectrum(
     damaged = CatalogueError(
         f"the spectrum of the content {sha256[:12]} is damaged. Run: audit catalogue verify"
     )
-    if not isinstance(row[0], bytes):
-        raise damaged
+    try:
+        return unpack_spectrum(row[0], n_bands)
+    except ValueError:
+        raise damaged from None
+
+
+def pack_spectrum(spectrum: np.ndarray, *, level: int = 6) -> bytes:
+    """Return (n_frames, n_bands) uint8 compressed; level 1 takes a third of the time of 6."""
+    if spectrum.dtype != np.uint8 or spectrum.ndim != 2:
+        raise ValueError(f"the spectrum is {spectrum.dtype} {spectrum.shape}; uint8, 2-d is needed")
+    # Differences from frame to frame pack better, and come back exactly.
+    steps = np.diff(spectrum, axis=0, prepend=np.zeros((1, spectrum.shape[1]), np.uint8))
+    return zlib.compress(steps.tobytes(), level)
+
+
+def unpack_spectrum(packed: object, n_bands: int) -> np.ndarray:
+    """Return the spectrum, (n_frames, n_bands) uint8, that ``pack_spectrum`` packed.
+
+    Raises
+    ------
+    ValueError
+        If what is packed is damaged.
+    """
+    if not isinstance(packed, bytes):
+        raise ValueError(f"the spectrum is a {type(packed).__name__}; bytes are needed")
     unpack = zlib.decompressobj()
     try:
-        steps = unpack.decompress(row[0], MAX_BYTES)
-    except zlib.error:
-        raise damaged from None
+        steps = unpack.decompress(packed, MAX_BYTES)
+    except zlib.error as error:
+        raise ValueError(f"the spectrum is damaged: {error}") from None
     if unpack.unconsumed_tail or not unpack.eof or len(steps) % n_bands:
-        raise damaged
+        raise ValueError("the spectrum is damaged: it is cut short, or not of its bands")
     frames = np.frombuffer(steps, np.uint8).reshape(-1, n_bands)
     return np.cumsum(frames, axis=0, dtype=np.uint8)
 

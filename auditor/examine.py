@@ -8,12 +8,12 @@ overlap, and ranges that go on in the next part are joined.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from auditor.byte_cache import ByteCache
 from auditor.records import Evidence, MatchedRange
 from auditor.witness import (
     WitnessConfig,
@@ -29,8 +29,8 @@ MAX_CELLS = 1 << 22
 OVERLAP = 128
 """Windows that neighbouring parts of a long track share."""
 
-N_PREPARED = 64
-"""Prepared tracks that are kept, 150 kB for four minutes each."""
+PREPARED_BYTES = 1 << 26
+"""Of prepared tracks that are kept, 160 kB for four minutes each."""
 
 _SAME_LINE_S = 2.0
 
@@ -56,7 +56,7 @@ class Examiner:
         self._read = read
         self._hop_s, self._window_s = hop_s, window_s
         self._config = config or WitnessConfig()
-        self._prepared = functools.lru_cache(maxsize=N_PREPARED)(self._prepare)
+        self._prepared = ByteCache(self._prepare, _n_bytes, max_bytes=PREPARED_BYTES)
 
     def prepare(
         self, dvectors: np.ndarray, levels: np.ndarray, duration_s: float
@@ -95,6 +95,10 @@ class Examiner:
 
     def _compare(self, a: WitnessTrack, b: WitnessTrack) -> Evidence:
         return compare_tracks(a, b, hop_s=self._hop_s, window_s=self._window_s, config=self._config)
+
+
+def _n_bytes(track: WitnessTrack | None) -> int:
+    return 0 if track is None else track.dvectors.nbytes + 9 * len(track.dvectors)
 
 
 def _parts(

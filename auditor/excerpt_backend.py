@@ -4,11 +4,13 @@ D-vectors of one extractor lie close to a space of fewer dimensions than they ha
 them along their main axes, ``n_axes`` of them, a fourth of the size; as its rows lie in that space,
 what a query has outside of it cannot make them nearer.
 
-Annoy is the only backend so far; another one is a class with the methods of ``Backend``.
+Annoy is the default backend; faiss and usearch are there for larger catalogues, where they are
+installed (``BACKENDS``; benchmarks/RESULTS.md says up to which size each holds).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,8 +23,8 @@ from auditor.index_file import _utf8_name
 MIN_SEARCH_K = 1000
 """Nodes that Annoy looks at for one window unless told otherwise."""
 
-_BLOCK = 1024
-"""Windows compared with all earlier ones of their track at once."""
+_BLOCK, _CELLS = 1024, 1 << 22
+"""Windows compared with all earlier ones of their track at once, fewer of a track of hours."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class ExcerptConfig:
     n_axes : int
         Dimensions kept; all of them when the d-vectors have no more.
     n_trees, seed : int
-        Annoy's: more trees are larger and miss less.
+        More trees, which are Annoy's, are larger and miss less.
     backend : str
         One of ``BACKENDS``.
     """
@@ -124,7 +126,24 @@ class AnnoyBackend:
         return which, rows, 1.0 - far * far / 2.0
 
 
-BACKENDS = {"annoy": AnnoyBackend}
+def _faiss(n_dims: int, config: ExcerptConfig) -> Backend:
+    from auditor.excerpt_faiss import FaissBackend  # an extra
+
+    return FaissBackend(n_dims, config.seed)
+
+
+def _usearch(n_dims: int, config: ExcerptConfig) -> Backend:
+    from auditor.excerpt_usearch import UsearchBackend  # an extra
+
+    return UsearchBackend(n_dims)
+
+
+BACKENDS: dict[str, Callable[[int, ExcerptConfig], Backend]] = {
+    "annoy": AnnoyBackend,
+    "faiss": _faiss,
+    "usearch": _usearch,
+}
+"""What makes the backend of a shard, of the dimensions of its rows and its config."""
 
 
 def distinct_windows(
@@ -155,8 +174,9 @@ def distinct_windows(
     kept = (norms > 0.5) & audible_windows(np.asarray(levels))[:: config.step]
     windows, rows = windows[kept], rows[kept] / norms[kept, None]
     repeats = np.zeros(len(rows), np.int64)
-    for start in range(0, len(rows), _BLOCK):
-        stop = min(start + _BLOCK, len(rows))
+    size = max(1, min(_BLOCK, _CELLS // max(len(rows), 1)))
+    for start in range(0, len(rows), size):
+        stop = min(start + size, len(rows))
         alike = rows[start:stop] @ rows[:stop].T >= config.repeat_cosine
         repeats[start:stop] = np.tril(alike, start - 1).sum(axis=1)
     kept = repeats < config.n_repeats

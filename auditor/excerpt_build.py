@@ -82,12 +82,12 @@ def refresh_excerpts(
     index = ExcerptIndex(shards, source, hop_s=hop_s)
     reasons = [str(error) for error in damaged.values()]
     outdated = list(damaged)
-    for shard, n_current, ids in zip(
-        index.shards, index.n_current_rows, index.current_ids, strict=True
+    for shard, n_current, rows in zip(
+        index.shards, index.n_current_rows, index.current, strict=True
     ):
         if shard.sidecar.config != config:
             reasons.append(f"{shard.path.name} was made with {shard.sidecar.config}")
-        elif not ids or 2 * n_current < shard.sidecar.n_items:
+        elif not (rows >= 0).any() or 2 * n_current < shard.sidecar.n_items:
             reasons.append(f"{shard.path.name} is more than half out of date")
         else:
             continue
@@ -107,7 +107,7 @@ def refresh_excerpts(
             remove_shard(path)
         index = ExcerptIndex(kept, source, hop_s=hop_s)
         alike = _alike(index.n_current_rows)
-        todo = sorted(i for s in alike for i in index.current_ids[s])
+        todo = sorted(i for s in alike for i in index.current_ids(s))
         outdated = [index.shards[s].path for s in alike]
         kept = [shard for shard in index.shards if shard.path not in outdated]
     for path in outdated:

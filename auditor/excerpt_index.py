@@ -7,6 +7,7 @@ over.  ``excerpt_build`` writes shards, and readers go on with those they have o
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import zlib
@@ -20,9 +21,11 @@ import numpy as np
 from auditor.errors import IndexFileError
 from auditor.excerpt_shards import Shard, read_shard, sidecar_paths
 from auditor.excerpt_votes import Hits, best_lines
+from auditor.track_versions import TrackVersions, encode_ids
 
 if TYPE_CHECKING:
     from auditor.catalogue import Catalogue
+    from auditor.catalogue_table import TrackTable
 
 Read = Callable[[str], tuple[np.ndarray, np.ndarray]]
 
@@ -75,11 +78,21 @@ class ExcerptSource:
         CatalogueError
             If a stored embedding is damaged.
         """
-        ids, embeddings = known or catalogue.embeddings(weights_id)
-        versions = {i: zlib.crc32(row) for i, row in zip(ids, embeddings, strict=True)}
-        return cls(
-            weights_id, embeddings.shape[1], versions, lambda i: catalogue.dvectors(i, weights_id)
-        )
+
+        def read(track_id: str) -> tuple[np.ndarray, np.ndarray]:
+            return catalogue.dvectors(track_id, weights_id)
+
+        if known is None:
+            return cls.of_table(weights_id, catalogue.table(weights_id), read)
+        ids, embeddings = known
+        numbers = np.fromiter(map(zlib.crc32, embeddings), np.uint32, len(ids))
+        versions = TrackVersions(encode_ids(list(ids)), numbers)
+        return cls(weights_id, embeddings.shape[1], versions, read)
+
+    @classmethod
+    def of_table(cls, weights_id: str, table: TrackTable, read: Read) -> ExcerptSource:
+        """Return the tracks of a table; ``read`` gives their d-vectors."""
+        return cls(weights_id, table.embeddings.shape[1], table.tracks, read)
 
 
 @dataclass(frozen=True)
@@ -140,40 +153,48 @@ class ExcerptIndex:
 
     Attributes
     ----------
-    ids : tuple of str
-        All tracks of the source, sorted.
-    uncovered : tuple of str
-        Those that no shard holds as they are now: they are not searched.
+    tracks : TrackVersions
+        All tracks of the source.
     shards : tuple of Shard
         The largest first.
-    current_ids : list of list of str
-        The tracks that each shard answers for.
+    current : list of numpy.ndarray
+        (n,) int64 for each shard: which of the tracks each of its own is, -1 where it is of a track
+        that left or changed, or lies in a shard before.
     n_current_rows : list of int
-        Their rows; the others are of tracks that left, changed, or lie in a shard before.
+        Rows of the shards' tracks that count.
     """
 
     def __init__(self, shards: Sequence[Shard], source: ExcerptSource, *, hop_s: float) -> None:
         # Where a merge was killed before the merged shards went, the larger one answers.
         shards = sorted(shards, key=lambda shard: (-shard.sidecar.n_items, shard.path.name))
         self.shards, self._source, self._hop_s = tuple(shards), source, hop_s
-        self.ids = tuple(sorted(source.versions))
-        self._number = {track_id: i for i, track_id in enumerate(self.ids)}
-        covered: set[str] = set()
-        self.current_ids: list[list[str]] = []
-        self._tracks: list[np.ndarray] = []
+        self.tracks = TrackVersions.of(source.versions)
+        self._covered = np.zeros(len(self.tracks), bool)
+        self.current: list[np.ndarray] = []
         for shard in self.shards:
-            versions = shard.sidecar.track_versions()
-            live = {
-                i
-                for i, version in versions.items()
-                if source.versions.get(i) == version and i not in covered
-            }
-            covered |= live
-            numbers = [self._number[i] if i in live else -1 for i in versions]
-            self._tracks.append(np.repeat(np.array(numbers, np.int32), shard.sidecar.n_rows))
-            self.current_ids.append(sorted(live))
-        self.uncovered = tuple(i for i in self.ids if i not in covered)
-        self.n_current_rows = [int(np.count_nonzero(tracks >= 0)) for tracks in self._tracks]
+            rows = shard.tracks.rows_in(self.tracks)
+            rows[(rows >= 0) & self._covered[rows]] = -1
+            self._covered[rows[rows >= 0]] = True
+            self.current.append(rows)
+        self.n_current_rows = [
+            int(shard.n_rows[rows >= 0].sum())
+            for shard, rows in zip(self.shards, self.current, strict=True)
+        ]
+
+    @functools.cached_property
+    def ids(self) -> tuple[str, ...]:
+        """All tracks of the source, sorted."""
+        return tuple(self.tracks.names())
+
+    @functools.cached_property
+    def uncovered(self) -> tuple[str, ...]:
+        """Those that no shard holds as they are now: they are not searched."""
+        return tuple(self.tracks.names(~self._covered))
+
+    def current_ids(self, shard: int) -> list[str]:
+        """Return the tracks that a shard answers for, sorted."""
+        rows = self.current[shard]
+        return self.tracks.names(rows[rows >= 0])
 
     def hits(
         self,
@@ -215,21 +236,22 @@ class ExcerptIndex:
             asking &= audible_windows(np.asarray(levels))
         windows = np.flatnonzero(asking)
         found = [Hits(*(np.zeros(0, np.int64),) * 3, np.zeros(0, np.float32))]
-        own = self._number.get(exclude, -1) if exclude is not None else -1
-        for shard, tracks, n_current in zip(
-            self.shards, self._tracks, self.n_current_rows, strict=True
+        own = self.tracks.row_of(exclude) if exclude is not None else -1
+        for shard, current, n_current in zip(
+            self.shards, self.current, self.n_current_rows, strict=True
         ):
             if n_current == 0:
                 continue
-            asked = -(-search.per_window * len(tracks) // n_current)
+            n_items = shard.sidecar.n_items
+            asked = -(-search.per_window * n_items // n_current)
             if own >= 0:  # a track is nearest to itself: its repeats and neighbours come first
                 asked *= 2
             which, rows, cosines = shard.search(
-                query[windows], min(len(tracks), asked), search_k=search.search_k
+                query[windows], min(n_items, asked), search_k=search.search_k
             )
             hits = Hits(
                 windows[which],
-                tracks[rows].astype(np.int64),
+                current[shard.tracks_of(rows)],
                 shard.windows[rows].astype(np.int64),
                 cosines,
             )
@@ -256,7 +278,7 @@ class ExcerptIndex:
         width = max({2} | {shard.sidecar.config.step for shard in self.shards})
         columns = (c.tolist() for c in best_lines(hits, top=search.top, width=width))
         return [
-            Candidate(self.ids[track], votes, offset * self._hop_s, tempo, score)
+            Candidate(self.tracks.id_of(track), votes, offset * self._hop_s, tempo, score)
             for track, score, votes, offset, tempo in zip(*columns, strict=True)
         ]
 

@@ -66,18 +66,18 @@ def excerpt_pairs(
     CatalogueError
         If d-vectors cannot be read.
     """
-    number = {track_id: i for i, track_id in enumerate(index.ids)}
+    row_of = index.tracks.row_of
     asking = index.ids if ids is None else tuple(ids)
-    if unknown := [i for i in asking if i not in number]:
+    if unknown := [i for i in asking if row_of(i) < 0]:
         raise ValueError(f"the track {unknown[0]!r:.80} is not in the index; refresh it first")
     columns: list[np.ndarray] = [np.zeros((0, 6))]
     for n_done, track_id in enumerate(asking, 1):
         dvectors, levels = source.read(track_id)
         found = index.candidates(dvectors, levels=levels, exclude=track_id, search=search)
-        own = number[track_id]
+        own = row_of(track_id)
         columns.append(
             np.array(
-                [(own, number[c.track_id], c.score, c.votes, c.offset_s, c.tempo) for c in found],
+                [(own, row_of(c.track_id), c.score, c.votes, c.offset_s, c.tempo) for c in found],
                 np.float64,
             ).reshape(-1, 6)
         )

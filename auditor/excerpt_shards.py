@@ -1,9 +1,13 @@
 """The shards of an excerpt index: files that are written once, and how they are searched.
 
-A shard holds some windows of some tracks: what the backend (Annoy) built, the window of each row,
-and a JSON sidecar that says what it is.  The sidecar carries sizes and hashes of the other two and
-is named by its own hash, so damage is found before Annoy, which checks nothing, sees anything.  It
-is renamed into place last: a build that is killed leaves nothing that looks like a shard.
+A shard holds some windows of some tracks: what the backend (Annoy) built (``.ann``), the tracks and
+the window of each row as arrays (``.rows``), and a JSON sidecar that says what it is.  The sidecar
+carries sizes and hashes of the other two and is named by its own hash, so damage is found before
+Annoy, which checks nothing, sees anything.  It is renamed into place last: a build that is killed
+leaves nothing that looks like a shard.
+
+``.rows`` holds, little-endian: axes (n_dims, n_axes) float32; windows (n_items,) int32; of each
+track its version, uint32, and rows, uint32; and the ids, ``id_bytes`` each, in ascending order.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,10 +26,14 @@ import auditor
 from auditor.config import from_json
 from auditor.errors import IndexFileError, show_path
 from auditor.excerpt_backend import BACKENDS, Backend, ExcerptConfig
-from auditor.index_file import VERIFY_BYTES, _put_in_place, _sha256
+from auditor.index_file import _put_in_place, _sha256
+from auditor.track_versions import TrackVersions, encode_ids
 
-FORMAT_VERSION = 1
-"""Version of the sidecar."""
+FORMAT_VERSION = 2
+"""Version of the layout; shards of another one are written again."""
+
+VERIFY_BYTES = 1 << 25
+"""Files of the backend above this size are hashed on reading only when asked."""
 
 MAX_WINDOWS = 1 << 24
 """Windows of a track, five months of music; votes hold an array over them."""
@@ -42,16 +51,12 @@ class Sidecar:
         The extractor, and the dimensions of its d-vectors.
     config : ExcerptConfig
         How the shard was made.
-    n_items : int
-        Rows.
+    n_items, n_tracks : int
+        Rows, and tracks.
+    id_bytes : int
+        Length of the longest id.
     data_size, data_sha256, rows_sha256
-        Of the backend's file and of the axes and windows.
-    ids : tuple of str
-        Tracks, in the order of their rows.
-    versions : str
-        CRC-32 of each track's embedding, 8 hex digits a track.
-    n_rows : tuple of int
-        Rows of each track.
+        Of the backend's file, and of ``.rows``.
     """
 
     format_version: int
@@ -60,38 +65,43 @@ class Sidecar:
     n_dims: int
     config: ExcerptConfig
     n_items: int
+    n_tracks: int
+    id_bytes: int
     data_size: int
     data_sha256: str
     rows_sha256: str
-    ids: tuple[str, ...]
-    versions: str
-    n_rows: tuple[int, ...]
 
     def __post_init__(self) -> None:
         if self.format_version != FORMAT_VERSION:
-            raise ValueError(f"format_version is {self.format_version}; 1 was expected")
+            raise ValueError(
+                f"format_version is {self.format_version}; {FORMAT_VERSION} was expected"
+            )
         if not (1 <= self.n_dims < 2**16 and 0 <= self.n_items < 2**31):
             raise ValueError(f"n_dims is {self.n_dims} and n_items {self.n_items}")
-        for name, pattern in (("weights_id", "[0-9A-Za-z]{1,64}"), ("versions", "([0-9a-f]{8})*")):
-            if not re.fullmatch(pattern, getattr(self, name)):
-                raise ValueError(f"{name} is {getattr(self, name)!r:.20}")
-        if not len(set(self.ids)) == len(self.ids) == len(self.n_rows) == len(self.versions) // 8:
-            raise ValueError(
-                f"{len(self.ids)} ids ({len(set(self.ids))} distinct), {len(self.n_rows)} counts "
-                f"and {len(self.versions) // 8} versions; all must be equal"
-            )
-        if min(self.n_rows, default=0) < 0 or sum(self.n_rows) != self.n_items:
-            raise ValueError(f"n_rows sums to {sum(self.n_rows)}; n_items is {self.n_items}")
+        if not (0 <= self.n_tracks < 2**31 and 1 <= self.id_bytes < 2**16):
+            raise ValueError(f"n_tracks is {self.n_tracks} and id_bytes {self.id_bytes}")
+        if not re.fullmatch("[0-9A-Za-z]{1,64}", self.weights_id):
+            raise ValueError(f"weights_id is {self.weights_id!r:.20}")
 
     @property
     def n_axes(self) -> int:
         """Dimensions of a row."""
         return min(self.config.n_axes, self.n_dims)
 
-    def track_versions(self) -> dict[str, int]:
-        """Return the version of each track."""
-        numbers = np.frombuffer(bytes.fromhex(self.versions), ">u4").tolist()
-        return dict(zip(self.ids, numbers, strict=True))
+    @property
+    def row_bytes(self) -> int:
+        """Size of ``.rows``."""
+        n_words = self.n_dims * self.n_axes + self.n_items + 2 * self.n_tracks
+        return 4 * n_words + self.n_tracks * self.id_bytes
+
+
+class _Rows(NamedTuple):
+    """What ``.rows`` holds."""
+
+    axes: np.ndarray
+    windows: np.ndarray
+    tracks: TrackVersions
+    n_rows: np.ndarray
 
 
 class Shard:
@@ -104,13 +114,20 @@ class Shard:
     sidecar : Sidecar
     windows : numpy.ndarray
         (n_items,) int32, window of each row in its track.
+    tracks : TrackVersions
+        The tracks, in the order of their rows.
+    n_rows : numpy.ndarray
+        (n_tracks,) int64, rows of each.
     """
 
-    def __init__(
-        self, path: Path, sidecar: Sidecar, axes: np.ndarray, windows: np.ndarray, found: Backend
-    ) -> None:
-        self.path, self.sidecar, self.windows = path, sidecar, windows
-        self._axes, self._backend = axes, found
+    def __init__(self, path: Path, sidecar: Sidecar, rows: _Rows, found: Backend) -> None:
+        self.path, self.sidecar, self._backend = path, sidecar, found
+        self._axes, self.windows, self.tracks, self.n_rows = rows
+        self._ends = np.cumsum(self.n_rows)
+
+    def tracks_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return which of the tracks each row is of, (n,) int64."""
+        return np.searchsorted(self._ends, rows, side="right")
 
     def search(
         self, vectors: np.ndarray, top: int, *, search_k: int = -1
@@ -159,15 +176,18 @@ class ShardWriter:
         self._axes = np.ascontiguousarray(axes, "<f4")
         self._backend: Backend = BACKENDS[config.backend](axes.shape[1], config)
         self._ids: list[str] = []
-        self._versions: list[str] = []
+        self._versions: list[int] = []
         self._windows: list[np.ndarray] = []
         self.n_items = 0
 
     def add(self, track_id: str, version: int, windows: np.ndarray, dvectors: np.ndarray) -> None:
-        """Add the indexed windows of a track, (n,) integers, and their d-vectors, (n, n_dims)."""
+        """Add the indexed windows of a track, (n,) integers, and their d-vectors, (n, n_dims).
+
+        Tracks come in the order of their ids.
+        """
         self._backend.add(dvectors.astype(np.float32) @ self._axes)
         self._ids.append(track_id)
-        self._versions.append(f"{version:08x}")
+        self._versions.append(version)
         self._windows.append(windows.astype("<i4"))
         self.n_items += len(windows)
 
@@ -175,9 +195,15 @@ class ShardWriter:
         """Build the files and put them in place; return the path of the sidecar."""
         partial = [self._folder / f"{self._weights_id}-partial.{e}" for e in ("ann", "rows")]
         self._backend.save(partial[0])
-        partial[1].write_bytes(
-            self._axes.tobytes() + np.concatenate([np.zeros(0, "<i4"), *self._windows]).tobytes()
+        ids = encode_ids(self._ids)
+        columns = (
+            self._axes,
+            np.concatenate([np.zeros(0, "<i4"), *self._windows]),
+            np.array(self._versions, "<u4"),
+            np.array([len(windows) for windows in self._windows], "<u4"),
+            ids,
         )
+        partial[1].write_bytes(b"".join(column.tobytes() for column in columns))
         sidecar = Sidecar(
             format_version=FORMAT_VERSION,
             audit_version=getattr(auditor, "__version__", "unknown"),
@@ -185,12 +211,11 @@ class ShardWriter:
             n_dims=self._axes.shape[0],
             config=self._config,
             n_items=self.n_items,
+            n_tracks=len(ids),
+            id_bytes=ids.itemsize,
             data_size=partial[0].stat().st_size,
             data_sha256=_sha256(partial[0]),
             rows_sha256=_sha256(partial[1]),
-            ids=tuple(self._ids),
-            versions="".join(self._versions),
-            n_rows=tuple(len(windows) for windows in self._windows),
         )
         text = json.dumps(dataclasses.asdict(sidecar)).encode()
         path = self._folder / f"{self._weights_id}-{hashlib.sha256(text).hexdigest()[:16]}.json"
@@ -229,27 +254,39 @@ def read_shard(path: Path, weights_id: str, n_dims: int, *, verify: bool = False
                 f"it has {sidecar.n_dims} dimensions of weights {sidecar.weights_id}; {n_dims} of "
                 f"{weights_id} were expected"
             )
-        data, rows = path.with_suffix(".ann"), path.with_suffix(".rows")
+        data = path.with_suffix(".ann")
         size = data.stat().st_size
         if size != sidecar.data_size:
             raise ValueError(f"{data.name} has {size:,} bytes of {sidecar.data_size:,}")
         if (verify or size <= VERIFY_BYTES) and _sha256(data) != sidecar.data_sha256:
             raise ValueError(f"the SHA-256 of {data.name} is not the one in the sidecar")
-        if _sha256(rows) != sidecar.rows_sha256:
-            raise ValueError(f"the SHA-256 of {rows.name} is not the one in the sidecar")
-        n_axes = n_dims * sidecar.n_axes
-        if rows.stat().st_size != 4 * (n_axes + sidecar.n_items):
-            raise ValueError(f"{rows.name} has {rows.stat().st_size:,} bytes")
-        axes = np.fromfile(rows, "<f4", n_axes).reshape(n_dims, sidecar.n_axes)
-        windows = np.fromfile(rows, "<i4", offset=4 * n_axes)
-        if len(windows) and not 0 <= windows.min() <= windows.max() < MAX_WINDOWS:
-            raise ValueError(f"{rows.name} names the windows {windows.min()} to {windows.max()}")
+        rows = _read_rows(path.with_suffix(".rows"), sidecar)
         backend: Backend = BACKENDS[sidecar.config.backend](sidecar.n_axes, sidecar.config)
         if (n_found := backend.load(data)) != sidecar.n_items:
             raise ValueError(f"{data.name} has {n_found:,} rows of {sidecar.n_items:,}")
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, getattr(error, "strerror", None) or str(error)) from None
-    return Shard(path, sidecar, axes, windows, backend)
+    return Shard(path, sidecar, rows, backend)
+
+
+def _read_rows(path: Path, sidecar: Sidecar) -> _Rows:
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sidecar.rows_sha256:
+        raise ValueError(f"the SHA-256 of {path.name} is not the one in the sidecar")
+    if len(data) != sidecar.row_bytes:
+        raise ValueError(f"{path.name} has {len(data):,} bytes of {sidecar.row_bytes:,}")
+    n_tracks, n_axes = sidecar.n_tracks, sidecar.n_dims * sidecar.n_axes
+    ends = np.cumsum([n_axes, sidecar.n_items, n_tracks, n_tracks]) * 4
+    axes = np.frombuffer(data, "<f4", n_axes).reshape(sidecar.n_dims, sidecar.n_axes)
+    windows = np.frombuffer(data, "<i4", sidecar.n_items, offset=ends[0])
+    versions = np.frombuffer(data, "<u4", n_tracks, offset=ends[1])
+    n_rows = np.frombuffer(data, "<u4", n_tracks, offset=ends[2]).astype(np.int64)
+    ids = np.frombuffer(data, f"S{sidecar.id_bytes}", n_tracks, offset=ends[3])
+    if len(windows) and not 0 <= windows.min() <= windows.max() < MAX_WINDOWS:
+        raise ValueError(f"{path.name} names the windows {windows.min()} to {windows.max()}")
+    if n_rows.sum() != sidecar.n_items:
+        raise ValueError(f"{path.name} has {n_rows.sum():,} rows of {sidecar.n_items:,}")
+    return _Rows(axes, windows, TrackVersions(ids, versions), n_rows)
 
 
 def sidecar_paths(directory: Path, weights_id: str) -> list[Path]:

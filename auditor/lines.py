@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 _OUTSIDE = -1000.0
 """Stands beside the matrix; a stretch that touches it can never win."""
+
+_MAX_CELLS = 1 << 17
+"""Cells of the lines that are summed at once: half a megabyte, which a core's cache holds."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,7 @@ class Grid:
     tempo_cost: float = 0.0
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(NamedTuple):
     """The best stretch of the search: column ``j0 + tempo * (i - i0)`` for ``n`` rows from i0."""
 
     score: float
@@ -72,37 +75,48 @@ def search_lines(matrix: np.ndarray, *, penalty: float, grid: Grid) -> list[Stre
         Empty where no stretch fits into the matrix.
     """
     n_columns = matrix.shape[1]
-    followed = torch.from_numpy(np.ascontiguousarray(matrix[:: grid.step], dtype=np.float32))
-    gap = math.ceil((len(followed) - 1) * grid.step * float(grid.tempos.max())) + 1
-    padded = torch.full((len(followed), n_columns + 2 * gap), _OUTSIDE)
-    padded[:, gap : gap + n_columns] = followed
+    followed = np.asarray(matrix[:: grid.step], np.float32)
+    rows = np.arange(len(followed))
+    steps = np.round(rows * grid.step * grid.tempos[:, None]).astype(np.int64)
+    beside = int(steps[:, -1].max())
+    padded = np.full((len(followed), n_columns + 2 * beside), np.float32(_OUTSIDE))
+    padded[:, beside : beside + n_columns] = followed
+    share = max(1, _MAX_CELLS // (len(followed) * (n_columns + beside)))
     found = []
-    for tempo in grid.tempos:
-        steps = np.round(np.arange(len(followed)) * grid.step * tempo).astype(np.int64)
-        for sums, span in _stretch_sums(padded, steps, grid):
-            highest = sums.amax(dim=1)  # amax runs on vector instructions, argmax does not
-            row = int(highest.argmax())
-            line = int(sums[row].argmax())
-            mean, n = float(highest[row]) / span, span * grid.step
-            if mean > _OUTSIDE / 1000.0:
-                score = mean - penalty / math.sqrt(n) - grid.tempo_cost * abs(math.log(tempo)) / n
-                j0 = line + int(steps[row]) - gap
-                found.append(Stretch(score, mean, float(tempo), row * grid.step, j0, n))
-    return sorted(found, key=lambda stretch: -stretch.score)
+    for first in range(0, len(steps), share):
+        part = slice(first, first + share)
+        tempos, starts = grid.tempos[part].tolist(), steps[part]  # (n_part, n_followed)
+        # Line j begins in column j - margin of the first row.
+        margin = int(starts[:, -1].max())
+        width = n_columns + margin
+        shifted = sliding_window_view(padded, width, axis=1)
+        lines = shifted[rows, starts + (beside - margin)]  # (n_part, n_followed, width)
+        for highest, cells, span in _best_cells(lines, grid):
+            n = span * grid.step
+            for tempo, at_start, mean, cell in zip(tempos, starts, highest, cells, strict=True):
+                if mean > _OUTSIDE / 1000.0:
+                    row, line = divmod(cell, width)
+                    score = mean - penalty / math.sqrt(n)
+                    score -= grid.tempo_cost * abs(math.log(tempo)) / n
+                    j0 = line + int(at_start[row]) - margin
+                    found.append(Stretch(score, mean, tempo, row * grid.step, j0, n))
+    return sorted(found, key=lambda stretch: (-stretch.score, stretch.tempo, stretch.n))
 
 
-def _stretch_sums(
-    padded: torch.Tensor, steps: np.ndarray, grid: Grid
-) -> Iterator[tuple[torch.Tensor, int]]:
-    """Yield the sums of all stretches of one slope, (n_starts, n_lines), and their length."""
-    width = padded.shape[1] - int(steps[-1])
-    columns = torch.from_numpy(steps)[:, None] + torch.arange(width)[None, :]
-    lines = padded.gather(1, columns)  # (n_followed, width)
-    span = min(grid.span, len(steps))
-    sums = lines.unfold(0, span, 1).sum(dim=-1)  # (n_followed - span + 1, width)
+def _best_cells(lines: np.ndarray, grid: Grid) -> Iterator[tuple[list[float], list[int], int]]:
+    """Yield, for each length, the highest mean of each tempo, its cell, and the rows followed."""
+    n_tempos, n_followed, _ = lines.shape
+    span = min(grid.span, n_followed)
+    n_starts = n_followed - span + 1
+    sums = lines[:, :n_starts].copy()
+    for i in range(1, span):
+        sums += lines[:, i : i + n_starts]
     for _ in range(grid.n_doublings + 1):
-        yield sums, span
-        if 2 * span > len(steps):
+        flat = sums.reshape(n_tempos, -1)
+        cells = flat.argmax(axis=1)
+        highest = flat[np.arange(n_tempos), cells].astype(np.float64) / span
+        yield highest.tolist(), cells.tolist(), span
+        if 2 * span > n_followed:
             return
-        sums = sums[:-span] + sums[span:]
+        sums = sums[:, :-span] + sums[:, span:]
         span *= 2

@@ -8,26 +8,30 @@ exactly; no score comes from an index.
 from __future__ import annotations
 
 import functools
-import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.confirm import confirm
+from auditor.catalogue_table import TrackTable
+from auditor.embedding_tiles import nearest_rows
 from auditor.errors import IndexFileError, show_path
-from auditor.excerpt_build import refresh_excerpts
-from auditor.excerpt_index import ExcerptIndex, ExcerptSearch, ExcerptSource, open_excerpts
-from auditor.excerpt_pairs import excerpt_pairs
-from auditor.match_score import CONFIRM_FROM, SHOWN_FROM, match_score
-from auditor.pairs import MAX_PAIRS, histogram_edges, nearest, too_many_pairs
-from auditor.records import Evidence, MatchedRange, Track
-from auditor.search import (
-    catalogue_examiner,
-    catalogue_spectra,
-    named_histogram,
-    track_index,
+from auditor.examination import (
+    Candidate,
+    Examination,
+    Limits,
+    Progress,
+    examine_pairs,
+    examine_tiles,
 )
+from auditor.excerpt_index import ExcerptSearch
+from auditor.match_score import SHOWN_FROM
+from auditor.pairs import nearest
+from auditor.proposals import distinct_pairs, same_bytes, voted_pairs, with_rows
+from auditor.records import Track
+from auditor.search import track_index
+from auditor.tiles import Tiles
+from auditor.track_reader import CatalogueReader, Content, TrackReader
 from auditor.vectors import exact_scores
 from auditor.witness import WitnessTrack
 from auditor.workspace import Workspace
@@ -40,42 +44,6 @@ N_EXCERPT, N_CHECKED = 10, 20
 
 MAX_UNCOVERED = 2000
 """Tracks that an excerpt index may lack; a check examines them one by one."""
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A candidate pair and what both witnesses say of it.
-
-    Attributes
-    ----------
-    a, b : str
-        Ids.
-    similarity : float
-        Cosine of the embeddings.
-    evidence : Evidence
-    score : float
-        See ``auditor.match_score``.
-    """
-
-    a: str
-    b: str
-    similarity: float
-    evidence: Evidence
-    score: float
-
-
-@dataclass(frozen=True)
-class Examination:
-    """All candidates by falling score, how many there were, and how their scores are spread.
-
-    Of candidates that are nothing but candidates, only the count and the score are kept.
-    """
-
-    pairs: tuple[Examined, ...]
-    n_compared: int
-    histogram: dict[str, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -103,14 +71,39 @@ class Query:
     own_id: str = ""
 
 
+def publish_tracks(
+    workspace: Workspace, ids: list[str], embeddings: np.ndarray, tiles: Tiles
+) -> TrackReader:
+    """Return what the tiles of a scan read, the excerpt index brought up to date before.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Opened for writing.
+    ids, embeddings : list of str, numpy.ndarray
+        Of the catalogue; (n, n_dims) float32.
+    tiles : Tiles
+
+    Raises
+    ------
+    IndexFileError
+        If the index cannot be written.
+    """
+    reader = CatalogueReader.of(workspace, (ids, embeddings))
+    if workspace.aligns:
+        reader.excerpts()
+    return tiles.publish(reader, with_excerpts=workspace.aligns)
+
+
 def examine_catalogue(
     workspace: Workspace,
     ids: list[str],
     embeddings: np.ndarray,
     tracks: Mapping[str, Track],
     *,
-    similar_from: float,
-    shown_from: float = SHOWN_FROM,
+    limits: Limits,
+    tiles: Tiles,
+    reader: TrackReader,
     search: str = "exact",
     on_pair: Progress | None = None,
 ) -> Examination:
@@ -119,14 +112,13 @@ def examine_catalogue(
     Parameters
     ----------
     workspace : Workspace
-        Opened for writing: its excerpt index is brought up to date.
+        Opened for writing.
     ids, embeddings : list of str, numpy.ndarray
         Of the catalogue; (n, n_dims) float32.
     tracks : mapping of id to Track
-    similar_from : float
-        Cosine from which a pair is kept although nothing matches.
-    shown_from : float
-        Match score that a range needs to be kept.
+    limits : Limits
+    tiles, reader : Tiles, TrackReader
+        Where the work is done, and what ``publish_tracks`` returned.
     search : "exact" or "annoy"
         How the nearest embeddings are found.
     on_pair : callable, optional
@@ -137,84 +129,81 @@ def examine_catalogue(
     AuditError
         If a part of the workspace is damaged, or there are too many copies of the same files.
     """
-    if len(ids) < 2:
-        return Examination((), 0, {})
-    row_of = {track_id: row for row, track_id in enumerate(ids)}
-    proposed = _same_bytes(ids, tracks)
-    proposed |= _nearest_pairs(workspace, ids, embeddings, search)
-    index, source = _excerpts(workspace, ids, embeddings)
-    voted = excerpt_pairs(index, source, search=ExcerptSearch(top=N_EXCERPT))
-    rows = [row_of[track_id] for track_id in voted.ids]
-    proposed |= {
-        _in_order(rows[a], rows[b]) for a, b in zip(voted.rows_a, voted.rows_b, strict=True)
-    }
-    rows = np.asarray(sorted(proposed), np.int64).reshape(-1, 2)
+    n = len(ids)
+    if n < 2:
+        return Examination()
+    identical = same_bytes([tracks[track_id].sha256 for track_id in ids])
+    top = min(N_NEAREST + 1, n)
+    if search == "exact":
+        near = nearest_rows(tiles, reader, n, top=top)
+    else:
+        hits = track_index(workspace, ids, embeddings).query(embeddings, top)
+        near = np.array([[row for row, _ in found] for found in hits], np.int64)
+    voted = voted_pairs(tiles, reader, n, top=N_EXCERPT)
+    rows = distinct_pairs(n, identical, with_rows(near), voted)
     similarities = exact_scores(embeddings, rows[:, 0], rows[:, 1], others=embeddings)
-    examiner = catalogue_examiner(workspace, tracks)
-    return _examined(
-        ((ids[a], ids[b]) for a, b in rows),
-        similarities,
-        lambda a, b: examiner.evidence(examiner.track(a), examiner.track(b)),
-        catalogue_spectra(workspace, tracks),
-        tracks,
-        similar_from=similar_from,
-        shown_from=shown_from,
-        on_pair=on_pair,
-    )
+    candidates = [
+        (ids[a], ids[b], similarity)
+        for (a, b), similarity in zip(rows.tolist(), similarities.tolist(), strict=True)
+    ]
+    return examine_tiles(tiles, reader, candidates, limits=limits, on_pair=on_pair)
 
 
 def examine_submissions(
     workspace: Workspace,
     queries: Sequence[Query],
-    ids: list[str],
-    embeddings: np.ndarray,
-    tracks: Mapping[str, Track],
+    table: TrackTable,
     *,
     shown_from: float = SHOWN_FROM,
 ) -> Examination:
     """Examine the candidates of submissions; at least one of each is kept.
 
-    Parameters are those of ``examine_catalogue``; the workspace may be open for reading only.
+    Parameters
+    ----------
+    workspace : Workspace
+        It may be open for reading only.
+    queries : sequence of Query
+    table : TrackTable
+        Of the catalogue.
+    shown_from : float
+        See ``Limits``.
 
     Raises
     ------
     IndexFileError
         If the excerpt index lacks more than ``MAX_UNCOVERED`` tracks.
     """
-    index, _ = _excerpts(workspace, ids, embeddings)
+    reader = CatalogueReader.of(workspace, table=table)
+    index, _ = reader.excerpts()
     if len(index.uncovered) > MAX_UNCOVERED:
         raise IndexFileError(
             f"{show_path(workspace.index_directory)}: the excerpt index lacks "
             f"{len(index.uncovered):,} tracks. Bring it up to date with: audit scan"
         )
-    row_of = {track_id: row for row, track_id in enumerate(ids)}
-    rows_by_sha: dict[str, list[int]] = {}
-    for row, track_id in enumerate(ids):
-        rows_by_sha.setdefault(tracks[track_id].sha256, []).append(row)
-    uncovered = {row_of[track_id] for track_id in index.uncovered}
-    top = min(N_NEAREST + 1, len(ids))
-    near, _ = nearest(np.stack([query.embedding for query in queries]), embeddings, top)
-    named: list[tuple[str, str]] = []
-    similarities: list[np.ndarray] = []
+    row_of, id_of = table.tracks.row_of, table.tracks.id_of
+    uncovered = {row_of(track_id) for track_id in index.uncovered}
+    top = min(N_NEAREST + 1, len(table.tracks))
+    near, _ = nearest(np.stack([query.embedding for query in queries]), table.embeddings, top)
+    candidates: list[Candidate] = []
     for query, rows in zip(queries, near, strict=True):
         found = index.candidates(
             query.dvectors,
             levels=query.levels,
             exclude=query.own_id or None,
-            search=ExcerptSearch(top=N_CHECKED),
+            search=ExcerptSearch(top=N_CHECKED, query_step=2),
         )
-        proposed = {int(row) for row in rows}
-        proposed |= {row_of[hit.track_id] for hit in found}
-        proposed |= uncovered | set(rows_by_sha.get(query.track.sha256, ()))
-        proposed.discard(row_of.get(query.own_id, -1))
+        proposed = set(rows.tolist()) | {row_of(hit.track_id) for hit in found}
+        proposed |= uncovered | set(table.rows_of_content(query.track.sha256).tolist())
+        proposed.discard(row_of(query.own_id))
         wanted = np.asarray(sorted(proposed), np.int64)
-        named += [(query.track.id, ids[row]) for row in wanted]
-        similarities.append(
-            exact_scores(
-                query.embedding[None], np.zeros(len(wanted), np.int64), wanted, others=embeddings
-            )
+        similarities = exact_scores(
+            query.embedding[None], np.zeros(len(wanted), np.int64), wanted, others=table.embeddings
         )
-    examiner = catalogue_examiner(workspace, tracks)
+        candidates += [
+            (query.track.id, id_of(row), similarity)
+            for row, similarity in zip(wanted, similarities.tolist(), strict=True)
+        ]
+    examiner = reader.examiner
     by_id = {query.track.id: query for query in queries}
 
     @functools.lru_cache(maxsize=1)
@@ -222,102 +211,15 @@ def examine_submissions(
         query = by_id[query_id]
         return examiner.prepare(query.dvectors, query.levels, query.track.duration_s)
 
-    spectra = catalogue_spectra(workspace, tracks)
-    return _examined(
-        named,
-        np.concatenate(similarities) if similarities else np.zeros(0, np.float32),
+    def content(name: str) -> Content:
+        if name not in by_id:
+            return reader.content(name)
+        return Content(by_id[name].track.sha256, by_id[name].track.duration_s)
+
+    return examine_pairs(
+        candidates,
         lambda a, b: examiner.evidence(submitted(a), examiner.track(b)),
-        lambda name: by_id[name].spectrum if name in by_id else spectra(name),
-        dict(tracks) | {query.track.id: query.track for query in queries},
-        similar_from=-1.0,
-        shown_from=shown_from,
+        lambda name: by_id[name].spectrum if name in by_id else reader.spectrum(name),
+        content,
+        limits=Limits(shown_from=shown_from),
     )
-
-
-def _examined(
-    named: Iterable[tuple[str, str]],
-    similarities: np.ndarray,
-    compare: Callable[[str, str], Evidence],
-    spectrum: Callable[[str], np.ndarray | None],
-    tracks: Mapping[str, Track],
-    *,
-    similar_from: float,
-    shown_from: float,
-    on_pair: Progress | None = None,
-) -> Examination:
-    kept = []
-    if on_pair is not None:
-        on_pair(0, len(similarities))
-    edges = histogram_edges()
-    counts = np.zeros(len(edges) - 1)
-    for n_done, ((a, b), similarity) in enumerate(zip(named, similarities, strict=True), start=1):
-        if tracks[a].sha256 == tracks[b].sha256:  # nothing to find out
-            evidence = _whole(tracks[a].duration_s)
-        else:
-            evidence = confirm(
-                compare(a, b),
-                functools.partial(spectrum, a),
-                functools.partial(spectrum, b),
-                a_duration_s=tracks[a].duration_s,
-                b_duration_s=tracks[b].duration_s,
-                shown_from=shown_from,
-            )
-        score = match_score(evidence)
-        counts[min(np.searchsorted(edges, score, side="right") - 1, len(counts) - 1)] += 1
-        if score >= CONFIRM_FROM or similarity >= similar_from:
-            kept.append(Examined(a, b, float(similarity), evidence, score))
-        if on_pair is not None:
-            on_pair(n_done, len(similarities))
-    kept.sort(key=lambda pair: (-pair.score, pair.a, pair.b))
-    return Examination(tuple(kept), len(similarities), named_histogram(counts))
-
-
-def _whole(duration_s: float) -> Evidence:
-    """Return the evidence of two files of the same bytes."""
-    found = MatchedRange(0.0, duration_s, 0.0, duration_s, 1.0, 1.0, 0.0, 0.0, 1.0)
-    return Evidence(1.0, (found,), 1.0, 1.0, 1.0, 1.0)
-
-
-def _in_order(a: int, b: int) -> tuple[int, int]:
-    return (a, b) if a < b else (b, a)
-
-
-def _same_bytes(ids: Sequence[str], tracks: Mapping[str, Track]) -> set[tuple[int, int]]:
-    groups: dict[str, list[int]] = {}
-    for row, track_id in enumerate(ids):
-        groups.setdefault(tracks[track_id].sha256, []).append(row)
-    if sum(len(rows) * (len(rows) - 1) // 2 for rows in groups.values()) > MAX_PAIRS:
-        raise too_many_pairs(1.0, MAX_PAIRS)
-    return {pair for rows in groups.values() for pair in itertools.combinations(rows, 2)}
-
-
-def _nearest_pairs(
-    workspace: Workspace, ids: list[str], embeddings: np.ndarray, search: str
-) -> set[tuple[int, int]]:
-    top = min(N_NEAREST + 1, len(ids))
-    if search == "exact":
-        near = nearest(embeddings, embeddings, top)[0].tolist()
-    else:
-        index = track_index(workspace, ids, embeddings)
-        near = [[row for row, _ in hits] for hits in index.query(embeddings, top)]
-    return {
-        _in_order(row, other) for row, rows in enumerate(near) for other in rows if other != row
-    }
-
-
-def _excerpts(
-    workspace: Workspace, ids: list[str], embeddings: np.ndarray
-) -> tuple[ExcerptIndex, ExcerptSource]:
-    """Open the excerpt index of these tracks, brought up to date if it may be written to."""
-    source = ExcerptSource.of(workspace.catalogue, workspace.weights_id, (ids, embeddings))
-    folder = workspace.index_directory / "excerpts"
-    if not workspace.writable:
-        return open_excerpts(folder, source, hop_s=workspace.hop_s), source
-    try:
-        return refresh_excerpts(folder, source, hop_s=workspace.hop_s).index, source
-    except OSError as error:
-        raise IndexFileError(
-            f"{show_path(folder)}: the excerpt index cannot be written: "
-            f"{error.strerror or error}. The catalogue is safe. Free some space or mend the "
-            "permissions, then run: audit scan"
-        ) from None

@@ -16,9 +16,9 @@ from auditor.config import SAMPLE_RATE_HZ
 from auditor.confirm import Spectrum, confirm
 from auditor.match_score import match_score
 from auditor.records import Evidence, TrackEmbedding
-from auditor.search import catalogue_examiner, catalogue_spectra
 from auditor.spectrum import waveform_spectrum
 from auditor.thresholds import MATCH_SCORE, SCORE
+from auditor.track_reader import CatalogueReader
 from auditor.witness import WitnessTrack
 from auditor.workspace import Workspace
 
@@ -63,9 +63,8 @@ class MatchScores:
     name = MATCH_SCORE
 
     def __init__(self, workspace: Workspace) -> None:
-        tracks = {track.id: track for track in workspace.catalogue.tracks()}
-        self._examiner = catalogue_examiner(workspace, tracks)
-        self._spectra = catalogue_spectra(workspace, tracks)
+        reader = CatalogueReader.of(workspace)
+        self._examiner, self._spectra = reader.examiner, reader.spectrum
         self._found: dict[tuple[str, str], Evidence] = {}
 
     def matrix(self, ids: Sequence[str], *, progress: Progress | None = None) -> np.ndarray:

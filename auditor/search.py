@@ -1,47 +1,32 @@
-"""Where a workspace's tracks are looked up: by embedding, and by the second witness.
+"""Where a workspace's tracks are looked up by embedding.
 
 ``similar_pairs`` and ``similar_tracks`` decide by the cosine of two embeddings alone, as extractors
-do that cannot be aligned.  ``auditor.matching`` takes candidates from here and lets the second
-witness decide.
+do that cannot be aligned.  With the others the second witness decides (``auditor.matching``).
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from auditor.candidates import candidate_pairs
-from auditor.catalogue import FileStamp
-from auditor.errors import AudioError, CatalogueError, IndexFileError, show_path
-from auditor.examine import Examiner
+from auditor.embedding_tiles import EmbeddingReader, similar_rows
+from auditor.errors import IndexFileError, show_path
 from auditor.index import TrackIndex, open_index, refresh_index
 from auditor.pairs import (
     MAX_PAIRS,
     find_cross_pairs,
-    find_pairs,
     histogram_edges,
     n_pairs,
     nearest,
     too_many_pairs,
 )
-from auditor.records import Track
-from auditor.spectrum import file_spectrum
-from auditor.witness import WitnessConfig
+from auditor.tiles import Tiles
 from auditor.workspace import Workspace
 
 N_CANDIDATES = 50
 """Neighbours that the index is asked for, for each track."""
-
-N_SPECTRA = 32
-"""Spectra that are kept in memory, 250 kB for four minutes each."""
-
-LISTED_FROM = 0.1
-"""Score of a range that the witness lists; the audio says which of the weak ones are meant."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +62,21 @@ def similar_pairs(
     *,
     threshold: float,
     search: str,
+    tiles: Tiles,
+    reader: EmbeddingReader,
 ) -> Similar:
     """Return every pair of the catalogue at or above a threshold.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Opened for writing: its index is brought up to date.
+    ids, embeddings : list of str, numpy.ndarray
+        Of the catalogue; (n, n_dims) float32.
+    threshold : float
+    search : "exact" or "annoy"
+    tiles, reader : Tiles, EmbeddingReader
+        Where the exact search is done.
 
     Raises
     ------
@@ -90,7 +88,7 @@ def similar_pairs(
         return Similar(none, none, np.zeros(0, np.float32), 0)
     index = track_index(workspace, ids, embeddings)
     if search == "exact":
-        hits = find_pairs(embeddings, threshold, max_pairs=MAX_PAIRS)
+        hits = similar_rows(tiles, reader, len(ids), threshold, max_pairs=MAX_PAIRS)
         histogram = named_histogram(hits.histogram)
         return Similar(
             hits.rows_a, hits.rows_b, hits.scores, n_pairs(len(ids)), histogram=histogram
@@ -185,51 +183,3 @@ def track_index(workspace: Workspace, ids: list[str], embeddings: np.ndarray) ->
             f"{show_path(folder)}: the index cannot be written: {error.strerror or error}. The "
             "catalogue is safe. Free some space or mend the permissions, then run: audit scan"
         ) from None
-
-
-def catalogue_examiner(workspace: Workspace, tracks: Mapping[str, Track]) -> Examiner:
-    """Return the second witness of a workspace's tracks, which lists weak ranges too."""
-
-    def read(track_id: str) -> tuple[np.ndarray, np.ndarray, float]:
-        dvectors, levels = workspace.catalogue.dvectors(track_id, workspace.weights_id)
-        return dvectors, levels, tracks[track_id].duration_s
-
-    return Examiner(
-        read,
-        hop_s=workspace.hop_s,
-        window_s=workspace.window_s,
-        config=WitnessConfig(min_score=LISTED_FROM),
-    )
-
-
-def catalogue_spectra(
-    workspace: Workspace, tracks: Mapping[str, Track]
-) -> Callable[[str], np.ndarray | None]:
-    """Return what gives the spectrum of a track by its id, (n_frames, n_bands) uint8.
-
-    A catalogue of an older version has none: they are made of the files, and kept where the
-    workspace may be written to.  None where the file is out of reach too.
-    """
-    known: dict[str, tuple[bytes, FileStamp]] = {}
-
-    def read(track_id: str) -> np.ndarray | None:
-        sha256 = tracks[track_id].sha256
-        with contextlib.suppress(CatalogueError):  # a damaged one is made anew
-            stored = workspace.catalogue.spectrum(sha256)
-            if stored is not None:
-                return stored
-        if not known:
-            stamps = workspace.catalogue.stamps()
-            known.update((entry[0], (path, entry[1])) for path, entry in stamps.items())
-        if track_id not in known:
-            return None
-        path, stamp = known[track_id]
-        with contextlib.suppress(AudioError, OSError):
-            made = file_spectrum(path)
-            if FileStamp.of(os.stat(path)) == stamp:  # it still holds what was scanned
-                if workspace.writable:
-                    workspace.catalogue.store_spectrum(sha256, made)
-                return made
-        return None
-
-    return functools.lru_cache(maxsize=N_SPECTRA)(read)

@@ -18,7 +18,7 @@ from auditor.errors import UsageError, show_path
 from auditor.ingest import IngestEvent, OnEvent, describe, failure_reason
 from auditor.prepare import Embedder, Prepared, SerialEmbedder
 from auditor.records import Skipped, Track
-from auditor.search import catalogue_spectra
+from auditor.track_reader import CatalogueReader
 from auditor.walk import FoundFile, find_audio
 from auditor.workspace import Workspace
 
@@ -133,7 +133,7 @@ def _stored(
     """Return a submission that the catalogue holds, still with its id."""
     track = workspace.catalogue.track(track_id)
     windows = workspace.catalogue.dvectors(track_id, workspace.weights_id)
-    spectrum = catalogue_spectra(workspace, {track_id: track})(track_id)
+    spectrum = CatalogueReader.of(workspace).spectrum(track_id)
     return Submission(found.path, track, stored[track_id], *windows, spectrum)
 
 

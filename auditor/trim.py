@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from auditor.config import SPECTRUM
 from auditor.pitch import level_frames
@@ -67,6 +66,8 @@ def trim_range(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> MatchedRang
 
 def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the correlation of the spectra around each frame of a, (n_frames,), at most 1."""
+    from scipy.ndimage import uniform_filter1d  # a tenth of a second, seldom needed
+
     max_lag = round(_MAX_LAG_S / SPECTRUM.frame_hop_s)
     of_a = cut_spectrum(a, found.a_start_s, found.a_end_s)
     of_b = cut_spectrum(b, found.b_start_s, found.b_end_s)

@@ -47,6 +47,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from auditor.line_fit import Run, measure_line
+from auditor.line_score import ScoredRun, score_run
 from auditor.lines import Stretch, search_lines
 from auditor.records import Evidence, MatchedRange
 from auditor.witness_track import WitnessConfig, WitnessTrack, prepare_track
@@ -152,7 +153,7 @@ def compare_tracks(
     matrix[:, ~b.audible] = 0.0
     score, runs = _find_runs(similarity, matrix, a.weights, b.weights, config, config.min_s / hop_s)
     a_s, b_s = a.duration_s, b.duration_s
-    ranges = tuple(_to_seconds(run, hop_s, window_s, a_s, b_s) for run in runs)
+    ranges = tuple(_to_seconds(scored, hop_s, window_s, a_s, b_s) for scored in runs)
     background = float(similarity.mean())
     return gather_evidence(score, ranges, a_s=a_s, b_s=b_s, background=background)
 
@@ -191,39 +192,41 @@ def _find_runs(
     column_weights: np.ndarray,
     config: WitnessConfig,
     min_n: float,
-) -> tuple[float, list[Run]]:
+) -> tuple[float, list[ScoredRun]]:
     """Return the best score and the runs that are good enough, best first; changes the matrix Z."""
     around = similarity.mean(axis=1), similarity.mean(axis=0)
     weights = np.sqrt(row_weights[:, None] * column_weights[None, :])
     explained_rows = np.zeros(len(row_weights), dtype=bool)
     explained_columns = np.zeros(len(column_weights), dtype=bool)
-    runs: list[Run] = []
+    runs: list[ScoredRun] = []
     score = -1.0
     while len(runs) < config.max_ranges:
         stretches = search_lines(matrix * weights, penalty=config.penalty, grid=config.grid)
         measured = [
-            measure_line(
-                matrix,
-                stretch,
-                row_weights=row_weights,
-                column_weights=column_weights,
-                penalty=config.penalty,
-            )
-            for stretch in _candidates(stretches, config.n_tried)
+            measure_line(matrix, stretch) for stretch in _candidates(stretches, config.n_tried)
         ]
         run = _most_telling([run for run in measured if run], config)
         if run is None:
             break
-        run = _less_what_is_around(run, similarity, around, config)
-        score = max(score, run.score)
+        scored = score_run(
+            run,
+            similarity,
+            around,
+            row_weights=row_weights,
+            column_weights=column_weights,
+            penalty=config.penalty,
+            stand_out=config.stand_out,
+            stand_out_cost=config.stand_out_cost,
+        )
+        score = max(score, scored.score)
         n = min(run.i_end - run.i_start, run.j_end - run.j_start)
-        if run.score < config.min_score or n < min_n:
+        if scored.score < config.min_score or n < min_n:
             break
-        runs.append(run)
+        runs.append(scored)
         explained_rows[_inside(run.i_start, run.i_end)] = True
         explained_columns[_inside(run.j_start, run.j_end)] = True
         matrix[np.ix_(explained_rows, explained_columns)] = _EXPLAINED
-    return score, sorted(runs, key=lambda run: -run.score)
+    return score, sorted(runs, key=lambda scored: -scored.score)
 
 
 def _inside(start: float, end: float) -> slice:
@@ -263,31 +266,11 @@ def _most_telling(runs: list[Run], config: WitnessConfig) -> Run | None:
     return max(runs, key=explained, default=None)
 
 
-def _less_what_is_around(
-    run: Run,
-    similarity: np.ndarray,
-    around: tuple[np.ndarray, np.ndarray],
-    config: WitnessConfig,
-) -> Run:
-    """Take off what a run fails to stand out by; ``around`` are means of rows and of columns."""
-    n_rows, n_columns = similarity.shape
-    rows = np.arange(math.ceil(run.i_start), math.floor(run.i_end) + 1)
-    if len(rows) == 0:  # the run lies between two rows
-        rows = np.asarray([min(round(run.i_start), n_rows - 1)])
-    columns = np.round(run.j_start + run.tempo * (rows - run.i_start)).astype(np.int64)
-    columns = np.clip(columns, 0, n_columns - 1)
-    inside = float(similarity[rows, columns].mean())
-    outside = 0.5 * float(around[0][rows].mean() + around[1][columns].mean())
-    standing_out = (inside - outside) / max(1.0 - outside, 1e-3)
-    loss = config.stand_out_cost * max(0.0, config.stand_out - standing_out)
-    return dataclasses.replace(run, score=max(run.score - loss, -1.0))
-
-
 def _to_seconds(
-    run: Run, hop_s: float, window_s: float, a_duration_s: float, b_duration_s: float
+    scored: ScoredRun, hop_s: float, window_s: float, a_duration_s: float, b_duration_s: float
 ) -> MatchedRange:
     """Turn places in the matrix into times, along the line to the borders where it gets there."""
-    half_s = 0.5 * window_s
+    run, half_s = scored.run, 0.5 * window_s
     offset_s = run.j_start * hop_s + half_s - run.tempo * (run.i_start * hop_s + half_s)
     start_s, end_s = run.i_start * hop_s + half_s, run.i_end * hop_s + half_s
     first_s = max(0.0, -offset_s / run.tempo)
@@ -300,9 +283,9 @@ def _to_seconds(
         b_start_s=max(0.0, offset_s + run.tempo * start_s),
         b_end_s=min(b_duration_s, offset_s + run.tempo * end_s),
         tempo=run.tempo,
-        score=run.score,
+        score=scored.score,
         pitch_semitones=None,
-        repetition=1.0 - run.counted,
+        repetition=1.0 - scored.counted,
     )
 
 

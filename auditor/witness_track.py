@@ -17,8 +17,9 @@ _PRIOR_WINDOWS = 20.0
 """Windows' worth of ``WitnessConfig.prior`` in every background: short tracks have few of their
 own."""
 
-_BLOCK = 1024
-"""Windows compared with all of their track at once; it bounds the memory of a long one."""
+_BLOCK, _CELLS = 1024, 1 << 22
+"""Windows compared with all of their track at once, fewer of a track of hours: with four million
+others in all."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +158,11 @@ def prepare_track(
     audible = np.ones(len(rows), bool) if levels is None else audible_windows(levels)
     at = np.arange(len(rows))
     heard, total, n_far = (np.zeros(len(rows)) for _ in range(3))
-    for first in range(0, len(rows), _BLOCK):
-        own = rows[first : first + _BLOCK] @ rows.T
+    size = max(1, min(_BLOCK, _CELLS // len(rows)))
+    for first in range(0, len(rows), size):
+        own = rows[first : first + size] @ rows.T
         own[:, ~audible] = 0.0
-        block = slice(first, first + _BLOCK)
+        block = slice(first, first + size)
         heard[block] = np.maximum((own - config.alike) / (1.0 - config.alike), 0.0).sum(axis=1)
         far = (np.abs(at[block, None] - at[None, :]) * hop_s >= window_s) & audible[None, :]
         total[block], n_far[block] = (own * far).sum(axis=1), far.sum(axis=1)

@@ -14,6 +14,7 @@ Examples
     python benchmarks/copies.py corpus --role val --every 3
     python benchmarks/excerpt_index.py corpus/train --hours 100 --grid
     python benchmarks/excerpt_index.py corpus/train --hours 1000
+    python benchmarks/excerpt_index.py corpus/train --hours 1000 --backend faiss --search-k 16 64
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import numpy as np
 from copies import ORIGINAL, other_row
 
 from auditor.augment.alterations import ALTERATIONS
-from auditor.excerpt_backend import ExcerptConfig
+from auditor.excerpt_backend import BACKENDS, ExcerptConfig
 from auditor.excerpt_build import refresh_excerpts
 from auditor.excerpt_index import ExcerptIndex, ExcerptSearch, ExcerptSource
 from auditor.metrics import wilson_interval
@@ -152,9 +153,9 @@ def ranks(
     return np.array(found), time.process_time() - started, n_asked
 
 
-def settings(grid: bool, search_ks: Sequence[int]) -> list[Setting]:
+def settings(grid: bool, search_ks: Sequence[int], backend: str) -> list[Setting]:
     """Return the default with some numbers of nodes, or with one thing varied at a time."""
-    base = Setting(ExcerptConfig(), ExcerptSearch(top=max(RANKS)))
+    base = Setting(ExcerptConfig(backend=backend), ExcerptSearch(top=max(RANKS)))
     if not grid:
         searches = [replace(base.search, search_k=k) for k in search_ks]
         searches.append(replace(base.search, query_step=2))
@@ -172,7 +173,7 @@ def words(setting: Setting) -> str:
     c, s = setting.config, setting.search
     repeats = "" if c.repeat_cosine <= 1 else ", all repeats"
     return (
-        f"step {c.step}, {c.n_axes} axes, {c.n_trees} trees{repeats}; "
+        f"{c.backend}, step {c.step}, {c.n_axes} axes, {c.n_trees} trees{repeats}; "
         f"{s.per_window} hits, every {s.query_step}., k {s.search_k}"
     )
 
@@ -186,6 +187,7 @@ def main() -> int:
     parser.add_argument("--kind", action="append", choices=sorted(ALTERATIONS))
     parser.add_argument("--grid", action="store_true", help="vary step, axes, trees, search")
     parser.add_argument("--search-k", type=int, nargs="+", default=[300, 1000, 3000])
+    parser.add_argument("--backend", choices=sorted(BACKENDS), default="annoy")
     parser.add_argument("--cache", type=Path, default=Path("runs/excerpt_index"))
     args = parser.parse_args()
 
@@ -214,7 +216,7 @@ def main() -> int:
         n_windows = round(hours * 3600.0 / hop_s)
         source = make_source(extractor.weights_id, originals, others, n_windows, spent)
         for config, group in itertools.groupby(
-            settings(args.grid, args.search_k), key=lambda s: s.config
+            settings(args.grid, args.search_k, args.backend), key=lambda s: s.config
         ):
             with tempfile.TemporaryDirectory(dir=cache) as folder:
                 started = time.process_time() - spent["simulating"]
@@ -224,7 +226,8 @@ def main() -> int:
                 size = sum(file.stat().st_size for file in Path(folder).iterdir())
                 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
                 print(
-                    f"# {hours:g} h, {len(source.versions):,} tracks, step {config.step}, "
+                    f"# {config.backend}, {hours:g} h, {len(source.versions):,} tracks, "
+                    f"step {config.step}, "
                     f"{config.n_axes} axes, {config.n_trees} trees: {n_rows:,} rows in "
                     f"{len(index.shards)} shards, build {build_s:.1f} CPU s, {size / 1e6:.0f} MB "
                     f"({size / max(n_rows, 1):.0f} B a row), peak {peak:.0f} MB",

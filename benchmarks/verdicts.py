@@ -49,9 +49,10 @@ from auditor.augment.alterations import ALTERATIONS
 from auditor.config import SAMPLE_RATE_HZ
 from auditor.embed import embed_waveform, pool_dvectors
 from auditor.errors import AudioError
+from auditor.examination import Examined
 from auditor.extractor import load_extractor
 from auditor.ingest import ingest
-from auditor.matching import Examined, Query, examine_submissions
+from auditor.matching import Query, examine_submissions
 from auditor.metrics import wilson_interval
 from auditor.records import Track, TrackEmbedding
 from auditor.spectrum import waveform_spectrum
@@ -103,9 +104,8 @@ class Catalogue:
 
     def examine(self, query: Query) -> tuple[Examined, ...]:
         """Return the examined candidates of a submission."""
-        return examine_submissions(
-            self.workspace, [query], self.ids, self.embeddings, self.tracks
-        ).pairs
+        table = self.workspace.catalogue.table(self.workspace.weights_id)
+        return examine_submissions(self.workspace, [query], table).pairs
 
 
 def original_query(catalogue: Catalogue, track: Track) -> Query:

@@ -32,6 +32,8 @@ from auditor.audit import Options, check, scan
 from auditor.encode import write_audio
 from auditor.errors import CatalogueError, IndexFileError, ThresholdError, UsageError
 from auditor.records import ThresholdUse, result_from_json, to_json
+from auditor.tiles import LocalTiles
+from auditor.track_reader import CatalogueReader
 from auditor.workspace import open_workspace
 
 OPTIONS = Options(threshold=THRESHOLD)
@@ -218,7 +220,15 @@ def test_more_pairs_than_a_report_can_hold_are_refused(workspace, monkeypatch, h
     ids = [f"t{i:02}" for i in range(40)]
     monkeypatch.setattr(auditor.search, "MAX_PAIRS", 700)
     with pytest.raises(UsageError, match=r"more than 700 pairs score 0\.5 .* --threshold 0\.75"):
-        auditor.search.similar_pairs(workspace, ids, embeddings, threshold=0.5, search=how.search)
+        similar_pairs(workspace, ids, embeddings, threshold=0.5, search=how.search)
+
+
+def similar_pairs(workspace, ids, embeddings, **how):
+    """Return the similar pairs of a catalogue that is not stored."""
+    reader = CatalogueReader.of(workspace, (ids, embeddings))
+    return auditor.search.similar_pairs(
+        workspace, ids, embeddings, tiles=LocalTiles(), reader=reader, **how
+    )
 
 
 def test_a_budget_becomes_the_threshold_for_this_number_of_comparisons(workspace, tmp_path):
@@ -251,7 +261,7 @@ def test_a_scan_of_music_unlike_the_calibration_is_told(workspace, monkeypatch):
     ids = [f"t{i:02}" for i in range(40)]
     options = Options(threshold=0.97)
     use = ThresholdUse(0.97, "by hand", note="As before.")
-    histogram = auditor.search.similar_pairs(
+    histogram = similar_pairs(
         workspace, ids, embeddings.astype(np.float32), threshold=0.97, search="exact"
     ).histogram
     folder = workspace.directory

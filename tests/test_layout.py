@@ -100,7 +100,7 @@ ROWS = (
     ("errors", "__init__"),
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}
-PACKAGES = ("commands", "report", "augment")
+PACKAGES = ("augment", "cluster", "commands", "report")
 WITHOUT_TORCH = ("cli", "commands", "audio", "catalogue", "pairs", "index", "report")
 
 

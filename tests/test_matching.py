@@ -8,15 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import tune
+from small_audit import facts
 
 from auditor.audio import write_audio
 from auditor.audit import Options, check, scan
 from auditor.augment.waveform import plant
 from auditor.config import SAMPLE_RATE_HZ
-from auditor.errors import IndexFileError
+from auditor.embedding_tiles import nearest_rows, similar_rows
+from auditor.errors import IndexFileError, UsageError
 from auditor.ingest import ingest
-from auditor.match_score import SHOWN_FROM
-from auditor.matching import CONFIRM_FROM
+from auditor.match_score import CONFIRM_FROM, SHOWN_FROM
+from auditor.pairs import find_pairs, nearest
+from auditor.tiles import LocalTiles
+from auditor.track_reader import CatalogueReader
 from auditor.workspace import open_workspace
 
 OPTIONS = Options(threshold=0.45)
@@ -93,6 +97,52 @@ def test_a_second_scan_says_the_same(scanned):
     with open_workspace(folder, extractor="excerpt") as workspace:
         annoy = scan(workspace, options=Options(threshold=0.45, search="annoy"))
     assert [p for p in annoy.pairs if p.flagged] == [p for p in result.pairs if p.flagged]
+
+
+def test_a_result_does_not_depend_on_tiles_nor_on_jobs(scanned, monkeypatch):
+    folder, result = scanned
+    monkeypatch.setattr("auditor.embedding_tiles.TILE_ROWS", 2)
+    monkeypatch.setattr("auditor.proposals.TILE_TRACKS", 2)
+    monkeypatch.setattr("auditor.examination.TILE_PAIRS", 4)
+    for jobs in (1, 2):
+        done = []
+        with open_workspace(folder, extractor="excerpt") as workspace, LocalTiles(jobs) as tiles:
+            again = scan(
+                workspace,
+                options=OPTIONS,
+                tiles=tiles,
+                on_pair=lambda n, n_total, done=done: done.append((n, n_total)),
+            )
+        assert facts(again) == facts(result)
+        n = result.n_pairs_compared
+        assert (done[0], done[1], done[-1]) == ((0, n), (4, n), (n, n))
+
+
+def test_the_nearest_of_tiles_are_those_of_one_comparison(monkeypatch):
+    embeddings = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    embeddings[30:] = embeddings[:20]  # equal scores go by row
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    reader = CatalogueReader(Path(), None, "w", hop_s=0.8, window_s=3.2, tracks=([], embeddings))
+    monkeypatch.setattr("auditor.embedding_tiles.TILE_ROWS", 7)
+    for top in (1, 6, 50, 60):
+        with LocalTiles(2) as tiles:
+            rows = nearest_rows(tiles, reader, 50, top=top)
+        np.testing.assert_array_equal(rows, nearest(embeddings, embeddings, top)[0])
+
+
+def test_the_pairs_of_tiles_are_those_of_one_comparison(monkeypatch):
+    embeddings = np.random.default_rng(1).normal(size=(300, 4)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    reader = CatalogueReader(Path(), None, "w", hop_s=0.8, window_s=3.2, tracks=([], embeddings))
+    one = find_pairs(embeddings, 0.9, block=16)
+    monkeypatch.setattr("auditor.embedding_tiles.TILE_ROWS", 64)
+    with LocalTiles(2) as tiles:
+        found = similar_rows(tiles, reader, 300, 0.9)
+    for name in ("rows_a", "rows_b", "scores"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(one, name))
+    assert found.n_compared == one.n_compared == found.histogram.sum()
+    with pytest.raises(UsageError, match="more than .* pairs score 0.9 or above"):
+        similar_rows(LocalTiles(), reader, 300, 0.9, max_pairs=len(one.scores) - 1)
 
 
 def test_a_check_finds_an_altered_copy_and_an_excerpt(scanned, tmp_path):

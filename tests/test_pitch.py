@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from auditor.augment.waveform import change_speed
 from auditor.config import SAMPLE_RATE_HZ, SPECTRUM, FeatureConfig
-from auditor.pitch import match_frames, match_range, pitch_shift
+from auditor.pitch import (
+    _correlations,
+    _quantile,
+    level_frames,
+    match_frames,
+    match_range,
+    pitch_shift,
+)
 from auditor.records import MatchedRange
 from auditor.spectrum import cut_spectrum, waveform_spectrum
 
@@ -130,3 +137,30 @@ def test_frames_that_do_not_fit_are_refused(shape, how, message):
     given_frames = np.zeros(shape, dtype=np.float32)
     with pytest.raises(ValueError, match=message):
         pitch_shift(given_frames, given_frames, **{"tempo": 1.0, **how})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_quantile_is_that_of_numpy(dtype):
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 3, 20, 21, 83, 312):
+        values = rng.normal(size=n).astype(dtype)
+        assert _quantile(values, 0.95) == np.quantile(values, 0.95)
+
+
+def test_correlations_are_those_of_every_lag_and_translation_by_hand():
+    rng = np.random.default_rng(3)
+    frames = np.cumsum(rng.normal(size=(60, SPECTRUM.n_bands)), axis=0).round().astype(np.float32)
+    a, b = frames[:50], np.roll(frames, 3, axis=1)[4:54]
+    shifts = np.arange(-4, 5)
+    (found,) = _correlations(a, b, np.ones(1), shifts, SPECTRUM, 8.0)
+    of_a, of_b = level_frames(a, SPECTRUM), level_frames(b, SPECTRUM)
+    n_bands, max_lag = SPECTRUM.n_bands, round(0.8 / SPECTRUM.frame_hop_s)
+    for shift, correlation in zip(shifts.tolist(), found.tolist(), strict=True):
+        upper = of_a[:, max(shift, 0) : n_bands + min(shift, 0)]
+        lower = of_b[:, max(-shift, 0) : n_bands + min(-shift, 0)]
+        products = [
+            (upper[max(lag, 0) :][: 50 - abs(lag)] * lower[max(-lag, 0) :][: 50 - abs(lag)]).sum()
+            for lag in range(-max_lag, max_lag + 1)
+        ]
+        power = np.sqrt((upper**2).sum() * (lower**2).sum())
+        assert correlation == pytest.approx(max(products) / power, abs=1e-5)

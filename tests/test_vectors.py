@@ -54,6 +54,11 @@ def test_rows_that_lie_clearly_lower_are_out_of_reach():
     assert vectors.rows_within_reach(np.array([0.1, 0.9, 0.8, 0.2]), 2, 256).tolist() == [1, 2]
 
 
+def test_products_above_one_are_all_within_reach_of_each_other():
+    products = np.array([0.5, 1.00005, 1.00019], np.float32)  # the scores of both are clipped to 1
+    assert vectors.rows_within_reach(products, 1, 4).tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("row", [3, 9000])
 @pytest.mark.parametrize(
     ("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (2.0, "2"), (0.0, "0")]

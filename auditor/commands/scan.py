@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,19 +11,26 @@ import typer
 
 from auditor.commands.options import (
     EXIT_FLAGGED,
+    GPU_BATCH,
     MAX_REPORT_MB,
+    BatchOption,
     DebugOption,
+    Device,
+    DeviceOption,
     ExitZeroOption,
     ExtractorOption,
     FarOption,
     FmaOption,
     Format,
     FormatOption,
+    JobsOption,
     MaxFalsePairsOption,
     NoAudioOption,
     NoReportOption,
     OpenOption,
     OutputOption,
+    Precision,
+    PrecisionOption,
     QuietOption,
     ReportSizeOption,
     SameOwnerOption,
@@ -34,9 +42,11 @@ from auditor.commands.options import (
     WorkspaceOption,
     check_report_options,
     command_line,
+    embedder_for,
     finish,
     gather_media,
     make_options,
+    n_jobs,
     open_for_command,
     report_path,
 )
@@ -52,6 +62,7 @@ Examples:
   audit scan music/ demos/ --max-false-pairs 0.1 --open
   audit scan fma_small/ --fma fma_metadata/ --workspace fma
   audit scan --threshold 0.9 --format json > pairs.json
+  audit scan /shared/music --cluster auto --cluster-storage /shared/audit
 
 Exit code: 0 nothing flagged, 1 something flagged, 2 error.
 """
@@ -69,6 +80,28 @@ def scan(
     ] = None,
     workspace: WorkspaceOption = None,
     extractor: ExtractorOption = DEFAULT_EXTRACTOR,
+    precision: PrecisionOption = Precision.FLOAT32,
+    jobs: JobsOption = None,
+    device: DeviceOption = Device.AUTO,
+    batch: BatchOption = GPU_BATCH,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS",
+            help="Work on a Ray cluster: the one at HOST:PORT, or, with auto, the one that this "
+            "machine belongs to, else one of all its cores.",
+            show_default=False,
+        ),
+    ] = None,
+    cluster_storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="What all nodes of the cluster write to: a shared folder, or s3://BUCKET/NAME and "
+            "the like; by default the folder cluster of the workspace.",
+            show_default=False,
+        ),
+    ] = None,
     fma: FmaOption = None,
     threshold: ThresholdOption = None,
     far: FarOption = None,
@@ -101,20 +134,34 @@ def scan(
         same_owner=same_owner,
         max_false=max_false_pairs,
     )
+    if cluster_storage is not None and cluster is None:
+        raise UsageError("--cluster-storage is of no use without --cluster. Give --cluster auto.")
     from auditor import audit
     from auditor.progress import Progress
+    from auditor.tiles import LocalTiles
 
     report = None if no_report else report_path(output, "scan")
     with (
-        open_for_command(workspace, extractor=extractor) as opened,
+        open_for_command(workspace, extractor=extractor, precision=precision) as opened,
         Progress(quiet=quiet) as progress,
         Progress(quiet=quiet, noun="candidate pairs") as comparing,
+        contextlib.ExitStack() as stack,
     ):
+        if cluster is not None:
+            from auditor.cluster.scan_workers import cluster_workers
+
+            workers = cluster_workers(opened, roots or [], address=cluster, storage=cluster_storage)
+            embedder, tiles = stack.enter_context(workers)
+        else:
+            embedder = embedder_for(opened, jobs=jobs, device=device, batch=batch)
+            tiles = stack.enter_context(LocalTiles(n_jobs(jobs)))
         result = audit.scan(
             opened,
             roots or [],
             options=options,
             fma=fma,
+            embedder=embedder,
+            tiles=tiles,
             on_event=progress,
             on_pair=comparing.advance,
             command=command_line(context),

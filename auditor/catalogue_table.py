@@ -1,0 +1,173 @@
+"""The embeddings of a catalogue as one table, and as files that are mapped rather than read.
+
+A hundred thousand rows of SQLite take a fifth of a second to read; a check should not.  Whoever may
+write to a large catalogue leaves its table beside it, in two files of NumPy's format::
+
+    tables/<weights_id>-<revision>.embeddings.npy    (n, n_dims) float32
+    tables/<weights_id>-<revision>.tracks.npy        ids, versions, hashes of the files
+
+The revision is a random number that the catalogue draws anew with every change to its tracks or
+embeddings (triggers), so a table of another state is never taken for this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from auditor.catalogue_rows import NORM_TOLERANCE, remedy, unpack
+from auditor.errors import CatalogueError
+from auditor.track_versions import TrackVersions, encode_ids
+
+MIN_TRACKS = 5000
+"""Smaller catalogues are read from SQLite: it takes hundredths of a second."""
+
+_ROWS = """SELECT track_id, n_dims, embedding, sha256 FROM embeddings
+    JOIN tracks ON tracks.id = track_id
+    WHERE weights_id = ? AND NOT silent AND NOT (? AND missing) ORDER BY track_id"""
+
+
+class TrackTable(NamedTuple):
+    """The tracks of a catalogue that are not silent, sorted by id.
+
+    Attributes
+    ----------
+    tracks : TrackVersions
+    hashes : numpy.ndarray
+        (n,) S64, SHA-256 of each file in hex.
+    embeddings : numpy.ndarray
+        (n, n_dims) float32, unit norm; (0, 0) when there is none.
+    """
+
+    tracks: TrackVersions
+    hashes: np.ndarray
+    embeddings: np.ndarray
+
+    def rows_of_content(self, sha256: str) -> np.ndarray:
+        """Return the rows of the files of some bytes, (n,) int64."""
+        return np.flatnonzero(self.hashes == sha256.encode())
+
+    @property
+    def by_id(self) -> Embeddings:
+        """The embeddings by the ids of their tracks."""
+        return Embeddings(self)
+
+
+class Embeddings(Mapping[str, np.ndarray]):
+    """Ids to embeddings, (n_dims,) float32, of a table, looked up one at a time."""
+
+    def __init__(self, table: TrackTable) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table.tracks)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table.tracks)
+
+    def __getitem__(self, track_id: str) -> np.ndarray:
+        row = self._table.tracks.row_of(track_id)
+        if row < 0:
+            raise KeyError(track_id)
+        return self._table.embeddings[row]
+
+
+def read_table(
+    connection: sqlite3.Connection, weights_id: str, *, present_only: bool
+) -> TrackTable:
+    """Read the table from the catalogue.
+
+    Raises
+    ------
+    CatalogueError
+        If a stored embedding has another size than the others, is not finite or not a unit vector;
+        names the track.
+    """
+    ids: list[str] = []
+    hashes: list[str] = []
+    vectors: list[bytes] = []
+    n_dims = 0
+    for track_id, size, blob, sha256 in connection.execute(_ROWS, (weights_id, present_only)):
+        unpack(blob, "<f4", (size,), track_id, "embedding")
+        if ids and size != n_dims:
+            raise CatalogueError(
+                f"track {track_id} has {size} dimensions but track {ids[0]} has {n_dims} for "
+                f"weights {weights_id}. {remedy(track_id)}"
+            )
+        n_dims = size
+        ids.append(track_id)
+        hashes.append(sha256)
+        vectors.append(blob)
+    embeddings = np.frombuffer(bytearray().join(vectors), "<f4").reshape(len(ids), n_dims)
+    versions = np.fromiter(map(zlib.crc32, vectors), np.uint32, len(ids))
+    _check_norms(embeddings, ids, weights_id)
+    return TrackTable(TrackVersions(encode_ids(ids), versions), np.array(hashes, "S64"), embeddings)
+
+
+def _check_norms(embeddings: np.ndarray, ids: list[str], weights_id: str) -> None:
+    for start in range(0, len(ids), 8192):
+        norms = np.linalg.norm(embeddings[start : start + 8192].astype(np.float64), axis=1)
+        bad = np.flatnonzero(~(np.abs(norms - 1.0) <= NORM_TOLERANCE))
+        if bad.size:
+            track_id = ids[start + int(bad[0])]
+            raise CatalogueError(
+                f"track {track_id}: its embedding for weights {weights_id} has the norm "
+                f"{norms[bad[0]]:.4g}; 1 was expected. {remedy(track_id)}"
+            )
+
+
+def revision_of(connection: sqlite3.Connection) -> str:
+    """Return 32 hex digits that change with the tracks and embeddings, "" of an old catalogue."""
+    with contextlib.suppress(sqlite3.OperationalError):  # no such table
+        row = connection.execute("SELECT hex(token) FROM revision").fetchone()
+        return row[0].lower() if row else ""
+    return ""
+
+
+def map_table(folder: Path, weights_id: str, revision: str) -> TrackTable | None:
+    """Map the table of a revision; None where there is none, or it is damaged."""
+    embeddings, tracks = _paths(folder, weights_id, revision)
+    try:
+        matrix = np.load(embeddings, mmap_mode="r", allow_pickle=False)
+        named = np.load(tracks, allow_pickle=False)
+        norms = np.einsum("ij,ij->i", matrix, matrix)
+        if len(matrix) != len(named) or not (np.abs(norms - 1.0) <= 3 * NORM_TOLERANCE).all():
+            return None
+        ids, versions = (np.ascontiguousarray(named[name]) for name in ("id", "version"))
+        return TrackTable(TrackVersions(ids, versions), named["sha256"], matrix)
+    except (OSError, ValueError, EOFError):
+        return None
+
+
+def save_table(folder: Path, weights_id: str, revision: str, table: TrackTable) -> None:
+    """Write the table of a revision and remove those of others; without room for it, nothing."""
+    columns = [("id", table.tracks.ids), ("version", table.tracks.numbers)]
+    columns.append(("sha256", table.hashes))
+    named = np.empty(len(table.hashes), [(name, values.dtype) for name, values in columns])
+    for name, values in columns:
+        named[name] = values
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        paths = _paths(folder, weights_id, revision)
+        for path, values in zip(paths, (table.embeddings, named), strict=True):
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as file:
+                np.save(file, values, allow_pickle=False)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        for path in folder.glob(f"{weights_id}-*"):
+            if path not in paths:
+                path.unlink(missing_ok=True)
+
+
+def _paths(folder: Path, weights_id: str, revision: str) -> tuple[Path, Path]:
+    stem = f"{weights_id}-{revision}"
+    return folder / f"{stem}.embeddings.npy", folder / f"{stem}.tracks.npy"

@@ -1,0 +1,93 @@
+"""The workers of a scan on a cluster, made sure of before anything is given to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from auditor.cluster.embedding import RayEmbedder
+from auditor.cluster.ray_tasks import first_line, ray_cluster
+from auditor.cluster.ray_tiles import RayTiles
+from auditor.cluster.storage import Storage
+from auditor.errors import UsageError, show_path
+from auditor.workspace import Workspace
+
+
+@contextlib.contextmanager
+def cluster_workers(
+    workspace: Workspace, roots: Sequence[Path], *, address: str, storage: str | None = None
+) -> Iterator[tuple[RayEmbedder, RayTiles]]:
+    """Connect to a cluster, and yield what embeds files and does tiles on it.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Opened for writing, on this machine.
+    roots : sequence of pathlib.Path
+        Folders of music, which every node must see under the same paths.
+    address : str
+        See ``ray_tasks.ray_cluster``.
+    storage : str, optional
+        URL of the shared storage; by default ``cluster`` in the folder of the workspace.
+
+    Raises
+    ------
+    UsageError
+        If there is no Ray, no cluster, or a node lacks the storage, the music or the program.
+    """
+    shared = Storage(storage or os.path.abspath(workspace.directory / "cluster"))
+    with ray_cluster(address):
+        check_nodes(shared, [os.path.realpath(os.fsencode(root)) for root in roots])
+        yield RayEmbedder(workspace.extractor, shared), RayTiles(shared)
+
+
+def check_nodes(storage: Storage, roots: Sequence[bytes]) -> None:
+    """Let every node look for the shared storage and the music.
+
+    Raises
+    ------
+    UsageError
+        If a node cannot see one of them; names it.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    token = uuid.uuid4().hex
+    try:
+        storage.write("token", token.encode())
+    except OSError as error:
+        raise UsageError(
+            f"--cluster-storage {storage.url} cannot be written to: {error}. Give another one."
+        ) from None
+    remote = ray.remote(num_cpus=0, max_retries=0)(unseen)
+    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    asked = [
+        remote.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)
+        ).remote(storage, token, list(roots))
+        for node_id in nodes
+    ]
+    for address, answer in zip(nodes.values(), asked, strict=True):
+        try:
+            missing = ray.get(answer)
+        except ray.exceptions.RayError as error:
+            cause = getattr(error, "cause", error)
+            raise UsageError(
+                f"the node {address} cannot work: {first_line(cause)}. Install this version of "
+                "auditor with auditor[cluster] on every node."
+            ) from None
+        if missing:
+            raise UsageError(
+                f"the node {address} does not see {missing}. Give folders, and a "
+                "--cluster-storage, that every node sees under the same path."
+            )
+
+
+def unseen(storage: Storage, token: str, roots: list[bytes]) -> str:
+    """Return what this node cannot see; what a worker runs."""
+    if storage.read("token") != token.encode():
+        return f"the storage {storage.url}"
+    return next((show_path(root) for root in roots if not os.path.exists(root)), "")

@@ -1,0 +1,211 @@
+"""Work cut into tiles: independent parts of one pass, done here, beside here, or on a cluster.
+
+A pass is a ``Work`` and the parts it is called with.  Where tiles begin and end is decided by the
+catalogue alone, results come back in the order of the parts, and every tile computes with one
+thread; so a result does not depend on how many processes or machines there are, nor on which of
+them is done first.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import io
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Protocol, Self, TypeVar
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from auditor.errors import AuditError
+
+Part, Result = TypeVar("Part"), TypeVar("Result")
+
+N_WAITING = 4
+"""Tiles handed out ahead, for each worker: a slow tile keeps no other worker waiting."""
+
+
+class Work(Protocol[Part, Result]):
+    """What is done with every part of a pass; a small frozen dataclass.
+
+    Attributes
+    ----------
+    reader : TrackReader
+        What ``Tiles.publish`` returned.
+    shares_memory : bool
+        It spends its time in matrix products of large arrays: on one machine threads do it, which
+        share them.
+    """
+
+    reader: Any
+    shares_memory: bool
+
+    def __call__(self, part: Part) -> Result:
+        """Return the result of a part; nothing else is changed by it."""
+
+    def pack(self, result: Result) -> bytes:
+        """Return a result as bytes to be stored."""
+
+    def unpack(self, data: bytes) -> Result:
+        """Return the result of which ``pack`` made these bytes.
+
+        Raises
+        ------
+        ValueError
+            If they are damaged.
+        """
+
+
+class Tiles(Protocol):
+    """Where tiles are done."""
+
+    def publish(self, reader: Any, *, with_excerpts: bool) -> Any:
+        """Return the ``track_reader.TrackReader`` that works are to hold, in place of this one.
+
+        Without excerpts nothing but the embeddings is going to be read.
+        """
+
+    def map(self, work: Work[Part, Result], parts: Iterable[Part]) -> Iterator[Result]:
+        """Yield the result of every part, in the order of the parts."""
+
+
+class LocalTiles:
+    """Tiles on this machine; used in a ``with``, which ends the processes.
+
+    Parameters
+    ----------
+    jobs : int
+        Processes or threads that work at once; with 1 all is done in this thread.  A single tile
+        is never given away.
+
+    Raises
+    ------
+    ValueError
+        If ``jobs`` is below 1.
+    """
+
+    def __init__(self, jobs: int = 1) -> None:
+        if jobs < 1:
+            raise ValueError(f"jobs is {jobs}; it must be at least 1")
+        self._jobs = jobs
+        self._processes: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._processes is not None:
+            self._processes.shutdown(cancel_futures=True)
+            self._processes = None
+
+    def publish(self, reader: Any, *, with_excerpts: bool) -> Any:
+        """Return the reader itself: this machine has the files."""
+        return reader
+
+    def map(self, work: Work[Part, Result], parts: Iterable[Part]) -> Iterator[Result]:
+        """Yield the result of every part, in the order of the parts.
+
+        Raises
+        ------
+        AuditError
+            What the work raises, or that a process was killed.
+        """
+        parts = list(parts)
+        with threadpool_limits(1):
+            if self._jobs == 1 or len(parts) < 2:
+                yield from map(work, parts)
+            elif work.shares_memory:
+                with ThreadPoolExecutor(self._jobs) as threads:
+                    yield from self._in_order(threads, work, parts)
+            else:
+                yield from self._in_order(self._pool(), work, parts)
+
+    def _pool(self) -> ProcessPoolExecutor:
+        if self._processes is None:
+            self._processes = ProcessPoolExecutor(
+                self._jobs,
+                mp_context=multiprocessing.get_context("spawn"),  # torch does not bear a fork
+                initializer=begin_worker,
+            )
+        return self._processes
+
+    def _in_order(
+        self, executor: Executor, work: Callable[[Part], Result], parts: list[Part]
+    ) -> Iterator[Result]:
+        waiting: collections.deque[Future[Result]] = collections.deque()
+        try:
+            for part in parts:
+                waiting.append(executor.submit(work, part))
+                if len(waiting) >= N_WAITING * self._jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise AuditError(
+                "a worker process was killed, as when memory runs out. What was embedded is safe. "
+                f"Run the command again with fewer workers than --jobs {self._jobs}."
+            ) from None
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def begin_worker() -> None:
+    """Make this process a worker: one thread, deaf to Ctrl-C, and gone when its parent is."""
+    one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+@functools.cache
+def one_thread() -> None:
+    """Let this process compute with one thread, so that sums are always added in one order."""
+    import torch
+
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def ranges(n: int, size: int) -> list[tuple[int, int]]:
+    """Return the starts and ends of ranges of up to ``size``, all of ``range(n)`` in order.
+
+    Examples
+    --------
+    >>> ranges(5, 2)
+    [(0, 2), (2, 4), (4, 5)]
+    """
+    return [(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def pack_arrays(*arrays: np.ndarray) -> bytes:
+    """Return arrays of numbers one after another, as NumPy writes them to files."""
+    file = io.BytesIO()
+    for array in arrays:
+        np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def unpack_arrays(data: bytes, n: int) -> tuple[np.ndarray, ...]:
+    """Return the ``n`` arrays of ``pack_arrays``.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are damaged.
+    """
+    file = io.BytesIO(data)
+    try:
+        arrays = tuple(np.load(file, allow_pickle=False) for _ in range(n))
+    except EOFError as error:
+        raise ValueError(str(error)) from None
+    if file.read(1):
+        raise ValueError(f"there is more behind {n} arrays")
+    return arrays
