@@ -74,7 +74,7 @@ test-browser: $(INSTALLED_DEV) ## Run the tests that need Chromium
 
 .PHONY: test-cluster
 test-cluster: $(INSTALLED_CLUSTER) ## Run the tests on a Ray cluster of three nodes on this machine
-	$(BIN)/python -m pytest -m cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster
 
 .PHONY: lint
 lint: $(INSTALLED_DEV) ## Check style and format
@@ -102,10 +102,23 @@ train: $(INSTALLED) ## Fetch music and train the three extractors, some three ho
 	$(TRAIN) --classes track
 
 .PHONY: bench
-bench: $(INSTALLED_DEV) ## Measure speed and the comparison of all pairs, after make corpus
+bench: $(INSTALLED_DEV) ## Measure speed, all pairs, the excerpt index, a check, growth; after make corpus
 	$(NEEDS_CORPUS)
-	$(BIN)/python benchmarks/all_pairs.py 25000 106574
-	$(BIN)/python benchmarks/speed.py corpus/test
+	$(BIN)/python benchmarks/formats.py corpus/test runs/formats
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py runs/formats
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed.py runs/formats --jobs 2 --blocks 1
+	$(BIN)/python benchmarks/all_pairs.py 25000 106574 --annoy-up-to 25000 --estimate 1000000
+	$(BIN)/python benchmarks/excerpt_index.py corpus/train --hours 300
+	$(BIN)/python benchmarks/excerpt_pass.py corpus/train --tracks 8000
+	$(BIN)/python benchmarks/check_latency.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py corpus/train runs/formats
+
+.PHONY: bench-cluster
+bench-cluster: $(INSTALLED_CLUSTER) ## Measure a scan on Ray beside one on this machine, and simulate 10^8 tracks
+	$(NEEDS_CORPUS)
+	$(BIN)/python benchmarks/cluster.py speed corpus/test --every 4
+	$(BIN)/python benchmarks/cluster.py tiles corpus/test --every 2
+	$(BIN)/python benchmarks/cluster.py schedule --workers 1000 4000
 
 .PHONY: bench-quality
 bench-quality: $(INSTALLED_DEV) ## Measure what is found of altered copies, beside other tools
