@@ -190,7 +190,7 @@ def examine_submissions(
             query.dvectors,
             levels=query.levels,
             exclude=query.own_id or None,
-            search=ExcerptSearch(top=N_CHECKED, query_step=2),
+            search=ExcerptSearch(top=N_CHECKED),
         )
         proposed = set(rows.tolist()) | {row_of(hit.track_id) for hit in found}
         proposed |= uncovered | set(table.rows_of_content(query.track.sha256).tolist())

@@ -1,145 +1,148 @@
-"""How long a check takes against a large catalogue, stage by stage.
+"""How long a check takes against a large catalogue, after embedding, stage by stage.
 
-The catalogue is simulated: d-vectors of real tracks, reversed and mixed as in ``excerpt_index.py``,
-four minutes each, stored as a scan would store them.  Submissions are the real tracks themselves,
-so that each has one copy to be found among the strangers.  Times are CPU seconds of one thread.
+The catalogue is one that ``excerpt_pass.py`` made; submissions are the first four minutes of files
+of a folder, embedded before the clock starts.  Every check opens catalogue and index anew, as the
+command does, its files being in the machine's cache.
 
 Examples
 --------
 ::
 
-    python benchmarks/check_latency.py --tracks 10000
+    python benchmarks/excerpt_pass.py corpus/train --tracks 100000 --asking 100
+    python benchmarks/check_latency.py runs/excerpt-pass/100000 corpus/val
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
+import functools
+import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from auditor.catalogue import FileStamp
-from auditor.embed import pool_dvectors
+from auditor.audio import load_waveform
+from auditor.catalogue import Catalogue
+from auditor.confirm import confirm
+from auditor.embed import embed_waveform
+from auditor.errors import AudioError
 from auditor.excerpt_build import refresh_excerpts
-from auditor.excerpt_index import ExcerptSource
-from auditor.matching import Query, examine_submissions
+from auditor.excerpt_index import ExcerptSearch, ExcerptSource
+from auditor.matching import N_CHECKED, N_NEAREST, Query, examine_submissions
+from auditor.pairs import nearest
 from auditor.records import Track
+from auditor.spectrum import waveform_spectrum
+from auditor.track_reader import CatalogueReader
+from auditor.walk import find_audio
 from auditor.workspace import Workspace, open_workspace
 
-N_WINDOWS = 300
-"""Windows of a simulated track: four minutes."""
-
-SECONDS: dict[str, float] = {}
+LENGTH_S = 240.0
 
 
-@contextmanager
-def timed(stage: str) -> Iterator[None]:
-    """Add the CPU seconds of a stage."""
-    started = time.process_time()
-    yield
-    SECONDS[stage] = SECONDS.get(stage, 0.0) + time.process_time() - started
+def submissions(folder: Path, workspace: Workspace, n: int) -> list[Query]:
+    """Return the first files of a folder that are long enough, embedded."""
+    made: list[Query] = []
+    for file in find_audio([folder]).files:
+        if len(made) == n:
+            break
+        try:
+            waveform = load_waveform(Path(os.fsdecode(file.path)), duration_s=LENGTH_S)
+        except AudioError:
+            continue
+        if len(waveform) < 16_000 * LENGTH_S:
+            continue
+        found = embed_waveform(waveform, [workspace.extractor])[workspace.weights_id]
+        track = Track(
+            f"new-{len(made)}", "/new.flac", "0" * 64, 1, LENGTH_S, None, False, False,
+            "flac", "flac", 44_100, 2, None,
+        )  # fmt: skip
+        spectrum = waveform_spectrum(waveform)
+        made.append(Query(track, found.embedding, found.dvectors, found.levels, spectrum))
+    return made
 
 
-def real_rows(folder: Path) -> np.ndarray:
-    """Return the d-vectors of real tracks one after another, (n, n_dims) float32."""
-    rows = []
-    for path in sorted(folder.glob("*.npz")):
-        with np.load(path, allow_pickle=False) as stored:
-            rows.append(stored["dvectors"].astype(np.float32))
-    return np.concatenate(rows)
+def check(workspace: Workspace, query: Query) -> tuple[float, float, int]:
+    """Return wall and CPU seconds of a whole check, and the candidates examined."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    with Catalogue.open(workspace.catalogue.path, read_only=True) as catalogue:
+        table = catalogue.table(workspace.weights_id)
+        opened = dataclasses.replace(workspace, catalogue=catalogue)
+        found = examine_submissions(opened, [query], table)
+    return time.perf_counter() - wall, time.process_time() - cpu, found.n_compared
 
 
-def simulate(rows: np.ndarray, number: int) -> np.ndarray:
-    """Return (N_WINDOWS, n_dims) of two stretches mixed, one reversed and one turned."""
-    rng = np.random.default_rng(number)
-    first, second = rng.integers(0, len(rows) - N_WINDOWS, 2)
-    a = rows[first : first + N_WINDOWS][::-1]
-    b = np.roll(rows[second : second + N_WINDOWS][::-1], rng.integers(1, rows.shape[1]), axis=1)
-    mixed = a + b
-    return mixed / np.maximum(np.linalg.norm(mixed, axis=1, keepdims=True), 1e-6)
+def stages(workspace: Workspace, query: Query) -> dict[str, float]:
+    """Return the wall seconds of the stages, each timed by itself."""
+    spent: dict[str, float] = {}
+    last = time.perf_counter()
 
+    def lap(stage: str) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        spent[stage], last = now - last, now
 
-def store(workspace: Workspace, name: str, dvectors: np.ndarray) -> Track:
-    """Store a track that has no file."""
-    made = pool_dvectors(dvectors, np.full(len(dvectors), -20.0))
-    sha256 = hashlib.sha256(name.encode()).hexdigest()
-    track = Track(
-        name, f"/simulated/{name}.flac", sha256, 1, 0.8 * len(dvectors) + 2.4, None, False, False,
-        "flac", "flac", 44_100, 2, None,
-    )  # fmt: skip
-    noise = np.random.default_rng(len(name)).integers(60, 140, (2500, 100))
-    workspace.catalogue.put(
-        track,
-        path_bytes=track.path.encode(),
-        stamp=FileStamp(1, 1),
-        embeddings={workspace.weights_id: made},
-        spectrum=noise.astype(np.uint8),
-    )
-    return track
+    with Catalogue.open(workspace.catalogue.path, read_only=True) as catalogue:
+        table = catalogue.table(workspace.weights_id)
+        lap("open the catalogue, map its table")
+        reader = CatalogueReader.of(
+            dataclasses.replace(workspace, catalogue=catalogue), table=table
+        )
+        index, _ = reader.excerpts()
+        lap("open the excerpt index")
+        near, _ = nearest(query.embedding[None], table.embeddings, N_NEAREST + 1)
+        lap("nearest embeddings")
+        asked = {}
+        for step in (1, 2):
+            search = ExcerptSearch(top=N_CHECKED, query_step=step)
+            asked[step] = index.candidates(query.dvectors, levels=query.levels, search=search)
+            lap(f"candidates by excerpt, query step {step}")
+        names = {table.tracks.id_of(row) for row in near[0].tolist()}
+        names |= {found.track_id for found in asked[2]}
+        examiner = reader.examiner
+        own = examiner.prepare(query.dvectors, query.levels, LENGTH_S)
+        found = [(name, examiner.evidence(own, examiner.track(name))) for name in sorted(names)]
+        lap("alignment")
+        for name, evidence in found:
+            confirm(
+                evidence,
+                lambda: query.spectrum,
+                functools.partial(reader.spectrum, name),
+                a_duration_s=LENGTH_S,
+                b_duration_s=reader.content(name).duration_s,
+            )
+        lap("spectra")
+    return spent
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tracks", type=int, default=10_000)
-    parser.add_argument("--queries", type=int, default=20)
-    parser.add_argument("--dvectors", type=Path, default=Path("runs/dvectors/63f7dbe7/val-90s"))
-    parser.add_argument("--output", type=Path, default=Path("runs/check-latency"))
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("music", type=Path)
+    parser.add_argument("--queries", type=int, default=12)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = real_rows(args.dvectors / "original")
-    with open_workspace(args.output, extractor="excerpt") as workspace:
-        known = set(workspace.catalogue.embeddings(workspace.weights_id)[0])
-        with timed("store"):
-            for number in range(args.tracks):
-                name = f"s{number:07d}"
-                if name not in known:
-                    store(workspace, name, simulate(rows, number))
-        source = ExcerptSource.of(workspace.catalogue, workspace.weights_id)
-        with timed("excerpt index, build"):
-            made = refresh_excerpts(
-                workspace.index_directory / "excerpts", source, hop_s=workspace.hop_s
-            )
-        size = sum(p.stat().st_size for p in (args.output / "index" / "excerpts").iterdir())
-        database = (args.output / "catalogue.sqlite3").stat().st_size
-        print(
-            f"{len(source.versions):,} tracks, {0.8 * N_WINDOWS * args.tracks / 3600:,.0f} h; "
-            f"index {size / 1e6:.0f} MB in {len(made.index.shards)} shards, catalogue "
-            f"{database / 1e6:.0f} MB; " + ", ".join(f"{k} {v:.1f} s" for k, v in SECONDS.items())
-        )
-        SECONDS.clear()
-        with timed("catalogue"):
-            ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
-            tracks = {track.id: track for track in workspace.catalogue.tracks()}
-        found, wall = 0, []
-        workspace = dataclasses.replace(workspace, writable=False)
-        for n in range(args.queries):
-            wanted = ids[n * len(ids) // args.queries]
-            dvectors, levels = workspace.catalogue.dvectors(wanted, workspace.weights_id)
-            noisy = dvectors.astype(np.float32)
-            noisy += np.random.default_rng(n).normal(0.0, 0.04, noisy.shape)
-            noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
-            copy = pool_dvectors(noisy, levels)
-            track = dataclasses.replace(tracks[wanted], id="new-copy", sha256="0" * 64)
-            spectrum = workspace.catalogue.spectrum(tracks[wanted].sha256)
-            query = Query(track, copy.embedding, copy.dvectors, copy.levels, spectrum)
-            started = time.perf_counter()
-            with timed("a check"):
-                pairs = examine_submissions(workspace, [query], ids, embeddings, tracks).pairs
-            wall.append(time.perf_counter() - started)
-            found += bool(pairs) and pairs[0].b == wanted
-        each = SECONDS.pop("a check") / args.queries
-        print(
-            f"{found} of {args.queries} copies first; a check {each:.3f} CPU s after embedding "
-            f"(median wall {np.median(wall):.3f} s), and once {SECONDS['catalogue']:.2f} s to read "
-            "embeddings and tracks"
-        )
+    with open_workspace(args.workspace, extractor="excerpt") as workspace:
+        source = ExcerptSource.of(workspace.catalogue, workspace.weights_id)  # leaves the table
+        folder = workspace.index_directory / "excerpts"
+        index = refresh_excerpts(folder, source, hop_s=workspace.hop_s).index
+        n_rows, n_tracks = sum(index.n_current_rows), len(source.versions)
+    with open_workspace(args.workspace, extractor="excerpt", write=False) as workspace:
+        queries = submissions(args.music, workspace, args.queries)
+        whole = [check(workspace, query) for query in queries]  # before the pages are warm
+        parts = [stages(workspace, query) for query in queries]
+    wall, cpu, n_compared = (np.array(column) for column in zip(*whole, strict=True))
+    print(
+        f"{n_tracks:,} tracks, {n_rows:,} rows; {len(whole)} checks of {LENGTH_S:.0f} s, "
+        f"{n_compared.mean():.0f} candidates each: first {wall[0]:.3f} s, median "
+        f"{np.median(wall):.3f} s, {wall.min():.3f} to {wall.max():.3f} s, median CPU "
+        f"{np.median(cpu):.3f} s\n\nAgain, stage by stage:\n\n"
+        "| stage | median ms | range |\n|---|---|---|"
+    )
+    for stage in parts[0]:
+        ms = [1e3 * spent[stage] for spent in parts]
+        print(f"| {stage} | {np.median(ms):.0f} | {min(ms):.0f}–{max(ms):.0f} |")
     return 0
 
 

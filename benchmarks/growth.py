@@ -9,7 +9,7 @@ Examples
 --------
 ::
 
-    python benchmarks/growth.py corpus/train runs/formats --tracks 1000 4000 8000
+    python benchmarks/growth.py corpus/train runs/formats --tracks 1000 8000 25000
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("music", type=Path, help="folder that tracks are simulated of")
     parser.add_argument("files", type=Path, help="folder of files to take in")
-    parser.add_argument("--tracks", type=int, nargs="+", default=[1000, 4000, 8000])
-    parser.add_argument("--embeddings", type=int, nargs="+", default=[10_000, 30_000, 60_000])
+    parser.add_argument("--tracks", type=int, nargs="+", default=[1000, 8000, 25_000])
+    parser.add_argument("--embeddings", type=int, nargs="+", default=[30_000, 60_000, 120_000])
     parser.add_argument("--asking", type=int, default=400)
     parser.add_argument("--output", type=Path, default=Path("runs/excerpt-pass"))
     parser.add_argument("--picture", type=Path, default=Path("docs/pictures/growth.png"))
@@ -144,7 +144,11 @@ def main() -> int:
     for n in args.tracks:
         note(n, excerpt_costs(n, real, args.output, args.asking))
     table = {stage: [fitted(*measured[stage], n) for n in SIZES] for stage in STAGES}
-    print("| CPU s for 1,000 tracks of 30 s | measured at | " + " | ".join(f"{n:,}" for n in SIZES))
+    print(
+        "| CPU s for 1,000 tracks of 30 s | measured at | "
+        + " | ".join(f"{n:,}" for n in SIZES)
+        + " |"
+    )
     print("| --- " * (2 + len(SIZES)) + "|")
     for stage, costs in table.items():
         sizes = ", ".join(f"{n:,}" for n in measured[stage][0] if n > 1) or "any"
