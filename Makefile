@@ -110,7 +110,7 @@ bench: $(INSTALLED_DEV) ## Measure speed, all pairs, the excerpt index, a check,
 	$(BIN)/python benchmarks/all_pairs.py 25000 106574 --annoy-up-to 25000 --estimate 1000000
 	$(BIN)/python benchmarks/excerpt_index.py corpus/train --hours 300
 	$(BIN)/python benchmarks/excerpt_pass.py corpus/train --tracks 8000
-	$(BIN)/python benchmarks/check_latency.py
+	$(BIN)/python benchmarks/check_latency.py runs/excerpt-pass/8000 corpus/val
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py corpus/train runs/formats
 
 .PHONY: bench-cluster
