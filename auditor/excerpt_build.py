@@ -63,6 +63,7 @@ def refresh_excerpts(
     directory, source, hop_s, verify
         As for ``open_excerpts``; the folder is made where it is missing.
     config : ExcerptConfig, optional
+        By default with the backend that the shards there have, Annoy if there is none.
     progress : callable, optional
         Called with the tracks written and the tracks to write.
 
@@ -73,13 +74,15 @@ def refresh_excerpts(
     IndexFileError
         If Annoy cannot be given the path of the directory.
     """
-    config = config or ExcerptConfig()
     folder = Path(directory)
     if not source.versions:  # nothing is known of the tracks, as when their disk is not there
         return RefreshedExcerpts(ExcerptIndex((), source, hop_s=hop_s), 0, 0, ())
     remove_strays(folder, source.weights_id)
     shards, damaged = read_shards(folder, source, verify=verify)
     index = ExcerptIndex(shards, source, hop_s=hop_s)
+    if config is None:
+        backends = [shard.sidecar.config.backend for shard in index.shards]
+        config = ExcerptConfig(backend=backends[0]) if backends else ExcerptConfig()
     reasons = [str(error) for error in damaged.values()]
     outdated = list(damaged)
     for shard, n_current, rows in zip(

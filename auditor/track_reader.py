@@ -21,6 +21,7 @@ from auditor.catalogue import Catalogue, FileStamp
 from auditor.catalogue_table import TrackTable
 from auditor.errors import AudioError, CatalogueError, IndexFileError, show_path
 from auditor.examine import Examiner
+from auditor.excerpt_backend import ExcerptConfig
 from auditor.excerpt_build import refresh_excerpts
 from auditor.excerpt_index import ExcerptIndex, ExcerptSource, open_excerpts
 from auditor.spectrum import file_spectrum
@@ -108,6 +109,8 @@ class CatalogueReader(TrackReader):
         Ids, and embeddings (n, n_dims) float32, where they were read before.
     table : TrackTable, optional
         The same with versions and hashes; then ``tracks`` is not needed.
+    backend : str, optional
+        See ``Workspace.excerpt_backend``.
     """
 
     def __init__(
@@ -121,10 +124,11 @@ class CatalogueReader(TrackReader):
         writable: bool = False,
         tracks: tuple[Sequence[str], np.ndarray] | None = None,
         table: TrackTable | None = None,
+        backend: str | None = None,
     ) -> None:
         super().__init__(weights_id, hop_s=hop_s, window_s=window_s)
         self._directory, self._catalogue, self._writable = directory, catalogue, writable
-        self._given, self._table = tracks, table
+        self._given, self._table, self._backend = tracks, table, backend
         self._opened: tuple[ExcerptIndex, ExcerptSource] | None = None
 
     @classmethod
@@ -145,6 +149,7 @@ class CatalogueReader(TrackReader):
             writable=workspace.writable,
             tracks=tracks,
             table=table,
+            backend=workspace.excerpt_backend,
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -186,8 +191,9 @@ class CatalogueReader(TrackReader):
         folder = self._directory / "index" / "excerpts"
         if not self._writable:
             return open_excerpts(folder, source, hop_s=self.hop_s)
+        config = None if self._backend is None else ExcerptConfig(backend=self._backend)
         try:
-            return refresh_excerpts(folder, source, hop_s=self.hop_s).index
+            return refresh_excerpts(folder, source, hop_s=self.hop_s, config=config).index
         except OSError as error:
             raise IndexFileError(
                 f"{show_path(folder)}: the excerpt index cannot be written: "

@@ -47,12 +47,16 @@ class Workspace:
     extractor : Extractor
     writable : bool
         The lock is held; otherwise nothing below the directory may be written.
+    excerpt_backend : str or None
+        What the excerpt index is to be built with (``excerpt_backend.BACKENDS``); None keeps to
+        what it has.
     """
 
     directory: Path
     catalogue: Catalogue
     extractor: Extractor
     writable: bool = True
+    excerpt_backend: str | None = None
 
     @property
     def weights_id(self) -> str:

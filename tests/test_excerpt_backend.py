@@ -97,6 +97,9 @@ def test_an_index_of_each_backend_finds_an_excerpt(tmp_path, name):
     assert index.candidates(tracks["t05"][20:40])[0].track_id == "t05"
     again = refresh_excerpts(tmp_path, source, hop_s=0.8, config=config)
     assert again.n_tracks == 0
+    kept = refresh_excerpts(tmp_path, source, hop_s=0.8)
+    assert kept.n_tracks == 0, "who names no backend keeps to the one that is there"
+    assert {shard.sidecar.config.backend for shard in kept.index.shards} == {name}
 
 
 @pytest.mark.parametrize("name", EXTRAS)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 DOCUMENTS = (README, ROOT / "CONTRIBUTING.md")
 DIRECTIVES = ("", "exact", "recorded", "shown")
-NOT_RUN_BEYOND = ("make", "audit", "git", "cd", "source", "pip")
+NOT_RUN_BEYOND = ("make", "audit", "git", "cd", "source", "pip", "export", "ray")
 """First words that a block which is only shown may have."""
 
 ELLIPSIS = ("…", "...")

@@ -68,6 +68,14 @@ class Precision(StrEnum):
     BFLOAT16 = "bfloat16"
 
 
+class ExcerptBackend(StrEnum):
+    """What finds excerpts; the same as ``excerpt_backend.BACKENDS``."""
+
+    ANNOY = "annoy"
+    FAISS = "faiss"
+    USEARCH = "usearch"
+
+
 class Device(StrEnum):
     """Where an extractor works."""
 
@@ -105,6 +113,15 @@ ExtractorOption = Annotated[
         "--extractor",
         metavar="NAME|FILE",
         help="A pretrained extractor, or a weights file that audit train wrote.",
+    ),
+]
+ExcerptIndexOption = Annotated[
+    ExcerptBackend | None,
+    typer.Option(
+        "--excerpt-index",
+        help="Build the excerpt index anew with this backend, and keep to it; faiss and usearch "
+        "are extras. Annoy unless told otherwise.",
+        show_default=False,
     ),
 ]
 JobsOption = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ from auditor.commands.options import (
     DebugOption,
     Device,
     DeviceOption,
+    ExcerptIndexOption,
     ExitZeroOption,
     ExtractorOption,
     FarOption,
@@ -108,6 +110,7 @@ def scan(
     max_false_pairs: MaxFalsePairsOption = None,
     threshold_file: ThresholdFileOption = None,
     search: SearchOption = Search.EXACT,
+    excerpt_index: ExcerptIndexOption = None,
     same_owner: SameOwnerOption = None,
     show_decided: ShowDecidedOption = False,
     form: FormatOption = Format.TABLE,
@@ -147,6 +150,8 @@ def scan(
         Progress(quiet=quiet, noun="candidate pairs") as comparing,
         contextlib.ExitStack() as stack,
     ):
+        if excerpt_index is not None:
+            opened = dataclasses.replace(opened, excerpt_backend=excerpt_index.value)
         if cluster is not None:
             from auditor.cluster.scan_workers import cluster_workers
 
