@@ -36,7 +36,7 @@ from auditor.catalogue_rows import (
     unpack_dvectors,
     valid_unicode,
 )
-from auditor.catalogue_spectra import drop_unused, put_spectrum, read_spectrum
+from auditor.catalogue_spectra import drop_unused, put_spectrum, read_spectrum, stored_spectra
 from auditor.catalogue_table import (
     MIN_TRACKS,
     TrackTable,
@@ -563,6 +563,11 @@ class Catalogue:
         with self._read() as connection:
             rows = connection.execute("SELECT path, reason FROM skipped ORDER BY path_bytes")
             return [Skipped(path, reason) for path, reason in rows]
+
+    def spectra(self) -> set[str]:
+        """Return the hashes of the contents whose spectrum is stored."""
+        with self._read() as connection:
+            return stored_spectra(connection, SPECTRUM_LAYOUT)
 
     def spectrum(self, sha256: str) -> np.ndarray | None:
         """Return the spectrum of a content, (n_frames, n_bands) uint8; None where none is stored.

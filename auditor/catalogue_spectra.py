@@ -49,6 +49,15 @@ def read_spectrum(
         raise damaged from None
 
 
+def stored_spectra(connection: sqlite3.Connection, layout: str) -> set[str]:
+    """Return the hashes of the contents whose spectrum is stored in a layout."""
+    try:
+        rows = connection.execute("SELECT sha256 FROM spectra WHERE layout = ?", (layout,))
+    except sqlite3.OperationalError:  # an older catalogue has no such table
+        return set()
+    return {sha256 for (sha256,) in rows}
+
+
 def pack_spectrum(spectrum: np.ndarray, *, level: int = 6) -> bytes:
     """Return (n_frames, n_bands) uint8 compressed; level 1 takes a third of the time of 6."""
     if spectrum.dtype != np.uint8 or spectrum.ndim != 2:

@@ -138,11 +138,15 @@ def map_table(folder: Path, weights_id: str, revision: str) -> TrackTable | None
         matrix = np.load(embeddings, mmap_mode="r", allow_pickle=False)
         named = np.load(tracks, allow_pickle=False)
         norms = np.einsum("ij,ij->i", matrix, matrix)
-        if len(matrix) != len(named) or not (np.abs(norms - 1.0) <= 3 * NORM_TOLERANCE).all():
+        if (
+            matrix.dtype != np.float32
+            or len(matrix) != len(named)
+            or not (np.abs(norms - 1.0) <= 3 * NORM_TOLERANCE).all()
+        ):
             return None
         ids, versions = (np.ascontiguousarray(named[name]) for name in ("id", "version"))
         return TrackTable(TrackVersions(ids, versions), named["sha256"], matrix)
-    except (OSError, ValueError, EOFError):
+    except Exception:  # NumPy raises this and that of a damaged header; the table is made anew
         return None
 
 
@@ -158,11 +162,14 @@ def save_table(folder: Path, weights_id: str, revision: str, table: TrackTable) 
         paths = _paths(folder, weights_id, revision)
         for path, values in zip(paths, (table.embeddings, named), strict=True):
             partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
-                np.save(file, values, allow_pickle=False)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
+            try:
+                with partial.open("wb") as file:
+                    np.save(file, values, allow_pickle=False)
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
         for path in folder.glob(f"{weights_id}-*"):
             if path not in paths:
                 path.unlink(missing_ok=True)

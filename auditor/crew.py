@@ -13,9 +13,10 @@ import signal
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Protocol
 
-from auditor.errors import AudioError, show_path
+from auditor.errors import AuditError, WorkerDiedError, show_path
 from auditor.prepare import Made
 from auditor.walk import FoundFile
 
@@ -26,6 +27,8 @@ WINDOW = 16
 """Files for each worker that may be made before the first of them is taken."""
 
 MAX_DEATHS = 2
+MAX_STILLBORN = 3
+"""Workers in a row that die before they are ready; then it is no file's fault."""
 
 Task = tuple[int, FoundFile]
 """Position of a file among all of them, and the file."""
@@ -46,10 +49,13 @@ class Crew:
     work : Work
     jobs : int
         Worker processes.
+    window : int
+        Files for each worker that may be made before the first of them is taken.
     """
 
-    def __init__(self, work: Work, jobs: int) -> None:
-        self._work = work
+    def __init__(self, work: Work, jobs: int, *, window: int = WINDOW) -> None:
+        self._work, self._window = work, window
+        self._n_stillborn = 0
         self._workers = [_Worker(work) for _ in range(jobs)]
         self._again: deque[Task] = deque()
         self._made: dict[int, Made] = {}
@@ -63,14 +69,20 @@ class Crew:
             worker.close()
 
     def run(self, files: Iterable[FoundFile]) -> Generator[Made]:
-        """Yield what was made of each file, in their order; draw files as workers are free."""
+        """Yield what was made of each file, in their order; draw files as workers are free.
+
+        Raises
+        ------
+        AuditError
+            If no worker can be started.
+        """
         todo = enumerate(files)
         n_drawn = n_yielded = 0
         while True:
             for worker in self._workers:
                 while len(worker.tasks) < TASKS_AHEAD:
                     task = self._again.popleft() if self._again else None
-                    if task is None and n_drawn - n_yielded < WINDOW * len(self._workers):
+                    if task is None and n_drawn - n_yielded < self._window * len(self._workers):
                         task = next(todo, None)
                         n_drawn += task is not None
                     if task is None:
@@ -97,6 +109,9 @@ class Crew:
                 continue
             if isinstance(made, Exception):
                 raise made
+            if made is None:
+                self._workers[i].ready, self._n_stillborn = True, 0
+                continue
             position, _ = self._workers[i].tasks.popleft()
             self._made[position] = made
 
@@ -104,6 +119,17 @@ class Crew:
         """Replace a dead worker; the file it was at is tried once more."""
         dead = self._workers[i]
         dead.close()
+        if not dead.ready:  # no file was opened yet
+            self._n_stillborn += 1
+            if self._n_stillborn >= MAX_STILLBORN:
+                raise AuditError(
+                    f"no worker process can be started (exit code {dead.process.exitcode}). Run "
+                    "the command again with --jobs 1. A script of your own that works with several "
+                    'jobs needs: if __name__ == "__main__":'
+                )
+            self._again.extend(dead.tasks)
+            self._workers[i] = _Worker(self._work)
+            return
         self._workers[i] = _Worker(self._work)
         position, found = suspect = dead.tasks.popleft()
         self._again.extend(dead.tasks)
@@ -113,7 +139,7 @@ class Crew:
             return
         code = dead.process.exitcode
         how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
-        error = AudioError(
+        error = WorkerDiedError(
             f"{show_path(found.path)}: the process that decoded it died twice ({how}). "
             "Check the file, and whether there is enough memory."
         )
@@ -127,6 +153,7 @@ class _Worker:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([work.__module__])  # torch is imported once for all
         self.tasks: deque[Task] = deque()
+        self.ready = False
         self.connection, there = context.Pipe()
         self.process = context.Process(target=_serve, args=(there, work), daemon=True)
         self.process.start()
@@ -149,17 +176,31 @@ def _serve(connection: Connection, work: Work) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     torch.set_num_threads(1)
-    make = work.start()
-    while True:
+    try:
+        make = work.start()
+        answer: Made | Exception | None = None  # ready
+    except Exception as error:
+        answer = _sendable(error)
+    connection.send(answer)
+    while answer is None or isinstance(answer, Made):
         try:
             found = connection.recv()
         except EOFError:
             return
         try:
-            made: Made | Exception = make(found)
+            answer = make(found)
         except Exception as error:  # a fault of ours: raised where the crew works
-            made = error
+            answer = _sendable(error)
         try:
-            connection.send(made)
+            connection.send(answer)
         except OSError:  # nobody is there any more
             return
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error that can go through a pipe."""
+    try:
+        ForkingPickler.dumps(error)
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

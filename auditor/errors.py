@@ -27,6 +27,10 @@ class TooShortError(AudioError):
     """Less audio than one window of the extractor; another extractor may take it."""
 
 
+class WorkerDiedError(AudioError):
+    """A file whose worker process died; with more memory it may do."""
+
+
 class CatalogueError(AuditError):
     """A catalogue that is damaged, of another schema, or lacks the track asked for."""
 

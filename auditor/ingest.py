@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from auditor.catalogue import FileStamp
-from auditor.errors import AudioError, TooShortError, UsageError, show_path
+from auditor.errors import AudioError, TooShortError, UsageError, WorkerDiedError, show_path
 from auditor.fma import FmaMetadata, FmaTrack, track_id_from_path
 from auditor.prepare import (
     Embedder,
@@ -211,8 +211,10 @@ class _Run:
             if stored and known[1] != stamp and not relocated:
                 self.catalogue.mark_missing([known[0]])
             # A permission or a disk may be mended without a trace in size and time, and what is too
-            # short for one extractor may do for another: these are looked at again.
-            examined = None if isinstance(error, (OSError, TooShortError)) else stamp
+            # short for one extractor may do for another: these are looked at again.  So is what
+            # killed its worker, which may have been for want of memory.
+            passing = isinstance(error, (OSError, TooShortError, WorkerDiedError))
+            examined = None if passing else stamp
             self.catalogue.put_skipped(found.path, reason, examined)
             return "skipped", reason
         embedded = prepared.embedded

@@ -142,6 +142,8 @@ def examine_catalogue(
     voted = voted_pairs(tiles, reader, n, top=N_EXCERPT)
     rows = distinct_pairs(n, identical, with_rows(near), voted)
     similarities = exact_scores(embeddings, rows[:, 0], rows[:, 1], others=embeddings)
+    if isinstance(reader, CatalogueReader):  # the processes of the tiles may not write
+        reader.store_spectra(ids[row] for row in np.unique(rows).tolist())
     candidates = [
         (ids[a], ids[b], similarity)
         for (a, b), similarity in zip(rows.tolist(), similarities.tolist(), strict=True)

@@ -149,7 +149,8 @@ class LocalTiles:
         except BrokenProcessPool:
             raise AuditError(
                 "a worker process was killed, as when memory runs out. What was embedded is safe. "
-                f"Run the command again with fewer workers than --jobs {self._jobs}."
+                f"Run the command again with fewer workers than --jobs {self._jobs}. A script of "
+                'your own that works with several jobs needs: if __name__ == "__main__":'
             ) from None
         finally:
             for future in waiting:

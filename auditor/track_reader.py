@@ -11,7 +11,7 @@ import contextlib
 import functools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -200,6 +200,17 @@ class CatalogueReader(TrackReader):
                 f"{error.strerror or error}. The catalogue is safe. Free some space or mend the "
                 "permissions, then run: audit scan"
             ) from None
+
+    def stored_spectra(self) -> set[str]:
+        """Return the hashes of the contents whose spectrum is stored."""
+        return self._catalogue.spectra()
+
+    def store_spectra(self, ids: Iterable[str]) -> None:
+        """Store the spectra of tracks of an older catalogue before several processes want them."""
+        stored = self.stored_spectra()
+        for track_id in ids:
+            if self.content(track_id).sha256 not in stored:
+                self.spectrum(track_id)
 
     def _content(self, track_id: str) -> Content:
         track = self._catalogue.track(track_id)

@@ -40,6 +40,9 @@ FEW = 8
 MAX_HEARD_S = 1800.0
 """A longer file is embedded piece by piece in this process; its frames would fill the memory."""
 
+HEARD_WINDOW = 3
+"""Files for each worker whose frames may wait for the GPU, some 7 MB for four minutes."""
+
 GPU_BATCH = 512
 """Windows that a GPU embeds at once."""
 
@@ -182,7 +185,7 @@ class BatchEmbedder:
         waiting: deque[_Heard] = deque()
         n_windows = 0
         work = HearWork(self._extractor.config.features, known, self._max_heard_s)
-        with Crew(work, self._jobs) as crew:
+        with Crew(work, self._jobs, window=HEARD_WINDOW) as crew:
             for made in crew.run(files):
                 heard = self._take(made, known)
                 waiting.append(heard)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import multiprocessing
 import os
+import shutil
 import sqlite3
 
 import numpy as np
@@ -13,10 +14,11 @@ import pytest
 import torch
 from small_audit import save_small_extractor, write_tune
 
-from auditor.errors import AudioError, UsageError
+from auditor.crew import Crew
+from auditor.errors import AudioError, AuditError, UsageError, WeightsError, WorkerDiedError
 from auditor.extractor import Extractor, load_extractor
 from auditor.ingest import ingest
-from auditor.prepare import SerialEmbedder
+from auditor.prepare import Made, SerialEmbedder
 from auditor.walk import find_audio
 from auditor.workers import FEW, BatchEmbedder, ProcessEmbedder, make_embedder
 from auditor.workspace import open_workspace
@@ -113,6 +115,48 @@ def test_a_file_that_kills_its_worker_twice_is_named_and_skipped(music, extracto
         f"{os.fsdecode(files[3].path)}: the process that decoded it died twice (exit code 3)."
     )
     assert_same(made, alone[:3] + alone[4:])
+
+
+def test_workers_that_cannot_start_end_the_run_and_condemn_no_file(tmp_path, music, weights):
+    moved = shutil.copyfile(weights, tmp_path / weights.name)
+    with open_workspace(tmp_path / "ws", extractor=moved) as opened:
+        embedder = ProcessEmbedder(opened.extractor, jobs=2)
+        moved.unlink()
+        with pytest.raises(WeightsError, match="no extractor"):
+            ingest(opened, [music], embedder=embedder)
+        assert opened.catalogue.skipped() == []
+        assert multiprocessing.active_children() == []
+
+
+class Stillborn:
+    """A work that ends the process which receives it."""
+
+    def __reduce__(self):
+        return os._exit, (4,)
+
+
+def test_workers_that_die_before_they_are_ready_are_not_blamed_on_files(music):
+    with (
+        Crew(Stillborn(), 2) as crew,
+        pytest.raises(AuditError, match=r"no worker process can be started \(exit code 4\)"),
+    ):
+        list(crew.run(find_audio([music]).files))
+
+
+def test_a_file_whose_worker_died_is_tried_again_by_the_next_run(tmp_path, music, weights):
+    class Dying(SerialEmbedder):
+        def embed(self, files, *, known=frozenset()):
+            for made in super().embed(files, known=known):
+                died = made.found.path.endswith(b"03.wav")
+                error = WorkerDiedError(f"{os.fsdecode(made.found.path)}: died twice")
+                yield Made(made.found, error=error) if died else made
+
+    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+        first = ingest(opened, [music], embedder=Dying([opened.extractor]))
+        assert "03.wav" in {os.path.basename(s.path) for s in first.skipped}
+        again = ingest(opened, [music])
+        assert again.counts["embedded"] == 1
+        assert "03.wav" not in {os.path.basename(s.path) for s in again.skipped}
 
 
 def test_a_run_that_is_left_early_ends_its_workers(music, extractor):

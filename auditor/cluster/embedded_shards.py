@@ -15,7 +15,7 @@ import numpy as np
 
 from auditor.catalogue_spectra import pack_spectrum, unpack_spectrum
 from auditor.config import SPECTRUM, from_json, to_json
-from auditor.errors import AudioError, TooShortError
+from auditor.errors import AudioError, TooShortError, WorkerDiedError
 from auditor.prepare import Made, Prepared, stamp_of
 from auditor.records import TrackEmbedding
 from auditor.tags import Tags
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 FORMAT = "audit-embedded/1"
-_ERRORS = {kind.__name__: kind for kind in (AudioError, TooShortError)}
+_ERRORS = {kind.__name__: kind for kind in (AudioError, TooShortError, WorkerDiedError)}
 
 
 def pack_made(made: Sequence[Made], weights_id: str) -> bytes:
@@ -36,7 +36,7 @@ def pack_made(made: Sequence[Made], weights_id: str) -> bytes:
     table = pa.Table.from_pylist([_row(one, weights_id) for one in made], schema=_schema())
     file = io.BytesIO()
     # d-vectors do not pack, and spectra are packed.
-    pq.write_table(table, file, compression="none", use_dictionary=False)
+    pq.write_table(table, file, compression="none", use_dictionary=False, write_page_checksum=True)
     return file.getvalue()
 
 
@@ -52,7 +52,7 @@ def unpack_made(data: bytes, weights_id: str) -> list[Made]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
         if table.schema.metadata is None or table.schema.metadata[b"format"] != FORMAT.encode():
             raise ValueError("it is of another format")
         return [_made(row, weights_id) for row in table.to_pylist()]

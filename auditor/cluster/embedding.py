@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from auditor.cluster.embedded_shards import FORMAT, pack_made, unpack_made, wanted_made
 from auditor.cluster.ray_tasks import MAX_RETRIES, counter, in_order
 from auditor.cluster.storage import Storage
-from auditor.errors import AudioError, AuditError, show_path
+from auditor.errors import AuditError, WorkerDiedError, show_path
 from auditor.prepare import Made, prepare_file
 from auditor.tiles import one_thread
 from auditor.walk import FoundFile
@@ -88,8 +88,14 @@ class RayEmbedder:
                 f"{self._storage.url} lacks {name}, which a worker has written. Give a "
                 "--cluster-storage that every node sees, this machine too."
             )
-        made = {one.found: one for one in unpack_made(data, self._extractor.weights_id)}
-        return [made[found] for found in shard]
+        try:
+            made = {one.found: one for one in unpack_made(data, self._extractor.weights_id)}
+            return [made[found] for found in shard]
+        except (ValueError, KeyError) as error:
+            raise AuditError(
+                f"{self._storage.url}/{name} does not hold what a worker has written: {error}. "
+                "Check the storage, remove this file, and run the command again."
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -164,9 +170,9 @@ def shard_name(shard: Shard, weights_id: str) -> str:
     return f"{last}-{weights_id}-{FORMAT.rpartition('/')[2]}.parquet"
 
 
-def _died(found: FoundFile) -> AudioError:
+def _died(found: FoundFile) -> WorkerDiedError:
     n = MAX_RETRIES + 1
-    return AudioError(
+    return WorkerDiedError(
         f"{show_path(found.path)}: {n} workers died of it. Check the file, "
         "and whether the nodes have enough memory."
     )

@@ -49,8 +49,10 @@ def write_snapshot(
     contents = [reader.content(track_id) for track_id in ids]
     shards = reader.excerpts()[0].shards if with_excerpts else ()
     digest = hashlib.sha256()
+    heard = reader.stored_spectra()
     for track_id, content, row in zip(ids, contents, embeddings, strict=True):
-        digest.update(f"{track_id}\n{content.sha256}\n{content.duration_s!r}\n".encode())
+        known = f"{content.sha256}\n{content.sha256 in heard}"  # what has no spectrum may get one
+        digest.update(f"{track_id}\n{known}\n{content.duration_s!r}\n".encode())
         digest.update(row.astype("<f4").tobytes())
     index = sorted(shard.path for shard in shards)
     manifest = Manifest(
