@@ -36,7 +36,13 @@ from auditor.catalogue_rows import (
     unpack_dvectors,
     valid_unicode,
 )
-from auditor.catalogue_spectra import drop_unused, put_spectrum, read_spectrum, stored_spectra
+from auditor.catalogue_spectra import (
+    drop_unused,
+    put_spectrum,
+    read_spectrum,
+    spectrum_problems,
+    stored_spectra,
+)
 from auditor.catalogue_table import (
     MIN_TRACKS,
     TrackTable,
@@ -643,6 +649,7 @@ class Catalogue:
                 problems += file_problems(connection)
                 problems += row_problems(connection)
                 problems += decision_problems(connection)
+                problems += spectrum_problems(connection, SPECTRUM_LAYOUT, SPECTRUM.n_bands)
                 files = connection.execute(
                     "SELECT id, path_bytes, size, mtime_ns, sha256 FROM tracks"
                     f" WHERE {_PRESENT} ORDER BY id"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -56,6 +57,18 @@ def stored_spectra(connection: sqlite3.Connection, layout: str) -> set[str]:
     except sqlite3.OperationalError:  # an older catalogue has no such table
         return set()
     return {sha256 for (sha256,) in rows}
+
+
+def spectrum_problems(connection: sqlite3.Connection, layout: str, n_bands: int) -> Iterator[str]:
+    """Yield the spectra that cannot be unpacked, in words for people."""
+    for sha256 in sorted(stored_spectra(connection, layout)):
+        try:
+            read_spectrum(connection, sha256, layout, n_bands)
+        except CatalogueError:
+            yield (
+                f"the spectrum of the content {sha256[:12]} is damaged; it is made anew of the "
+                "file where the next scan wants it. Run: audit scan"
+            )
 
 
 def pack_spectrum(spectrum: np.ndarray, *, level: int = 6) -> bytes:

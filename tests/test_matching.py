@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import tune
 from small_audit import facts
+from typer.testing import CliRunner
 
 from auditor.audio import write_audio
 from auditor.audit import Options, check, scan
 from auditor.augment.waveform import plant
+from auditor.cli import app
 from auditor.config import SAMPLE_RATE_HZ
 from auditor.embedding_tiles import nearest_rows, similar_rows
 from auditor.errors import IndexFileError, UsageError
@@ -286,3 +290,39 @@ def test_a_small_catalogue_keeps_to_the_lowest_threshold_unless_told(scanned):
     assert by_budget.expected_false_pairs < 1.0
     assert by_budget.source.startswith("excerpt-")
     assert by_hand.threshold == 0.2
+
+
+def test_verify_finds_damaged_spectra_and_shards(scanned, tmp_path):
+    folder = shutil.copytree(scanned[0], tmp_path / "ws")
+    verify = ["catalogue", "verify", "--workspace", str(folder)]
+    runner = CliRunner()
+    assert runner.invoke(app, verify).exit_code == 0
+    shard = next((folder / "index" / "excerpts").glob("*.ann"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    shard.write_bytes(data)
+    found = runner.invoke(app, verify)
+    assert found.exit_code == 1
+    assert shard.stem in found.stdout.replace("\n", "")
+    with contextlib.closing(sqlite3.connect(folder / "catalogue.sqlite3")) as connection:
+        sha256 = connection.execute("SELECT min(sha256) FROM spectra").fetchone()[0]
+        connection.execute("UPDATE spectra SET frames = x'00ff' WHERE sha256 = ?", (sha256,))
+        connection.commit()
+    found = runner.invoke(app, verify)
+    assert found.exit_code == 1
+    assert f"the spectrum of the content {sha256[:12]} is damaged" in found.stdout.replace(
+        "\n", " "
+    )
+
+
+def test_spectra_of_an_older_catalogue_are_kept_whatever_the_jobs(scanned, tmp_path):
+    folder = shutil.copytree(scanned[0], tmp_path / "ws")
+    with contextlib.closing(sqlite3.connect(folder / "catalogue.sqlite3")) as connection:
+        n = connection.execute("SELECT count(*) FROM spectra").fetchone()[0]
+        connection.execute("DELETE FROM spectra")
+        connection.commit()
+    assert n > 0
+    with open_workspace(folder, extractor="excerpt") as workspace, LocalTiles(2) as tiles:
+        again = scan(workspace, options=OPTIONS, tiles=tiles)
+        assert 0 < len(workspace.catalogue.spectra()) <= n
+    assert again.pairs == scanned[1].pairs

@@ -127,6 +127,7 @@ def verify(
         problems = catalogue.verify(hashes=hashes)
         if not problems:
             problems = [entry["problem"] for entry in _indexes(catalogue) if entry["problem"]]
+            problems += _excerpt_problems(catalogue)
         problems += _missing(catalogue)
     if form is ListFormat.JSON:
         _print_json(problems)
@@ -194,6 +195,19 @@ def _missing(catalogue: Catalogue) -> list[str]:
         f"Put it back and run: audit scan DIR, or run: audit catalogue remove {track.id}"
         for track in missing
     ]
+
+
+def _excerpt_problems(catalogue: Catalogue) -> list[str]:
+    """Return what is wrong with the shards of the excerpt index, read to their ends."""
+    from auditor.excerpt_index import ExcerptSource, read_shards
+
+    problems: list[str] = []
+    for weights_id in sorted(catalogue.stats()["by_weights"]):
+        source = ExcerptSource.of(catalogue, weights_id)
+        folder = catalogue.path.parent / "index" / "excerpts"
+        _, damaged = read_shards(folder, source, verify=True)
+        problems += [str(error) for error in damaged.values()]
+    return problems
 
 
 def _indexes(catalogue: Catalogue, *, measure: bool = False) -> list[dict[str, Any]]:
