@@ -209,7 +209,7 @@ def _copies(workspace: Workspace, embeddings: np.ndarray, queries: np.ndarray) -
     found = find_thresholds(workspace.weights_id, workspace.threshold_directories)
     if found is None:
         return None
-    return find_cross_pairs(queries, embeddings, found[0].threshold).rows_b
+    return find_cross_pairs(queries, embeddings, found[0].threshold, histogram=False).rows_b
 
 
 def _nearest_to(liked: dict[str, np.ndarray], vector: np.ndarray) -> str:

@@ -124,7 +124,9 @@ def similar_tracks(
         Row of the track that a query itself is, which is left out; -1 where it is none.
     """
     if search == "exact":
-        hits = find_cross_pairs(queries, embeddings, threshold, max_pairs=MAX_PAIRS)
+        hits = find_cross_pairs(
+            queries, embeddings, threshold, max_pairs=MAX_PAIRS, histogram=False
+        )
         top = int(np.bincount(hits.rows_a, minlength=1).max()) + 2  # itself, and the first below
         rows, scores = nearest(queries, embeddings, min(len(ids), top))
         ranked = [list(zip(*found, strict=True)) for found in zip(rows, scores, strict=True)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auditor.commands.options import DebugOption, QuietOption
+from auditor.commands.options import DebugOption, Precision, QuietOption
 from auditor.config import PAPER, TrainConfig
 from auditor.errors import UsageError, show_path
 
@@ -57,13 +57,6 @@ class GenreFrom(StrEnum):
     PARENT = "parent"
     TOP = "top"
     LIST = "list"
-
-
-class Precision(StrEnum):
-    """Arithmetic of the network."""
-
-    BFLOAT16 = "bfloat16"
-    FLOAT32 = "float32"
 
 
 class Architecture(StrEnum):
