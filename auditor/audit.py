@@ -38,6 +38,7 @@ from auditor.records import (
     Track,
 )
 from auditor.search import Similar, named_histogram, similar_pairs, similar_tracks
+from auditor.sources import n_pairs_of_one_source, track_sources
 from auditor.submissions import Submission, embed_submissions, own_id
 from auditor.threshold_choice import (
     HIGHEST_THRESHOLD,
@@ -139,14 +140,15 @@ def scan(
     """
     options = _with_budget(options or Options(), MAX_FALSE_PAIRS)
     started = time.monotonic()
-    _threshold(workspace, options, 1)  # what it refuses, it refuses before anything is decoded
+    _threshold(workspace, options, 1, 0)  # what it refuses, it refuses before anything is decoded
     metadata = load_fma(fma) if fma is not None else None
     ingested = ingest(workspace, roots, fma=metadata, embedder=embedder, on_event=on_event)
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
     if not roots:
         require_tracks(workspace, len(ids))
-    use, calibration = _threshold(workspace, options, n_pairs(len(ids)))
     tracks = {track.id: track for track in workspace.catalogue.tracks()}
+    n_one_source = n_pairs_of_one_source(track_sources([tracks[track_id] for track_id in ids]))
+    use, calibration = _threshold(workspace, options, n_pairs(len(ids)), n_one_source)
     tiles = tiles or LocalTiles()
     reader = publish_tracks(workspace, ids, embeddings, tiles)
     if workspace.aligns:
@@ -249,7 +251,7 @@ def check(
         raise ValueError("the workspace was opened with write=False; add needs write=True")
     options = _with_budget(options or Options(), MAX_FALSE_ALARMS)
     started = time.monotonic()
-    _threshold(workspace, options, 1)  # what it refuses, it refuses before anything is decoded
+    _threshold(workspace, options, 1, 0)  # what it refuses, it refuses before anything is decoded
     stored = workspace.catalogue.table(workspace.weights_id)
     require_tracks(workspace, len(stored.tracks))
     submitted = embed_submissions(
@@ -264,7 +266,15 @@ def check(
     own_rows = [table.tracks.row_of(name) for name in own]
     n_tracks = len(table.tracks)
     n_own = sum(row >= 0 for row in own_rows)
-    use, calibration = _threshold(workspace, options, len(compared) * n_tracks - n_own)
+    n_comparisons = len(compared) * n_tracks - n_own
+    n_one_source = min(
+        n_comparisons,
+        sum(
+            max(0, workspace.catalogue.n_of_source(s.track) - (row >= 0))
+            for s, row in zip(compared, own_rows, strict=True)
+        ),
+    )
+    use, calibration = _threshold(workspace, options, n_comparisons, n_one_source)
     known = _Tracks(workspace.catalogue, {s.track.id: s.track for s in submitted.items})
     pairs: list[Pair] = []
     n_compared, recall = 0, None
@@ -332,7 +342,7 @@ def _with_budget(options: Options, max_false: float) -> Options:
 
 
 def _threshold(
-    workspace: Workspace, options: Options, n_comparisons: int
+    workspace: Workspace, options: Options, n_comparisons: int, n_one_source: int
 ) -> tuple[ThresholdUse, Thresholds | None]:
     """Return the threshold of a run, and the calibration behind it where there is one."""
     score = MATCH_SCORE if workspace.aligns else SCORE
@@ -345,6 +355,7 @@ def _threshold(
             far=far,
             max_false=budget,
             n_comparisons=n_comparisons,
+            n_one_source=n_one_source,
             file=options.threshold_file,
             score=score,
         )
@@ -397,8 +408,14 @@ def _compare_music(
     if found is None:
         return use
     flagged_from = _similar_from(workspace, use) if workspace.aligns else use.threshold
-    said = music_note(found[0], cosines, flagged_from=flagged_from)
+    said = music_note(
+        found[0], cosines, flagged_from=flagged_from, one_source=_share_of_one_source(use)
+    )
     return dataclasses.replace(use, note=" ".join(part for part in (said, use.note) if part))
+
+
+def _share_of_one_source(use: ThresholdUse) -> float:
+    return (use.n_one_source or 0) / use.n_comparisons if use.n_comparisons else 0.0
 
 
 def _judge(
@@ -424,7 +441,9 @@ def _judge(
         identical_file=identical,
         flagged=verdict in FLAGGED,
         similarity=found.similarity,
-        far=calibration.far_at(found.score)[0] if calibration else None,
+        far=calibration.far_at(found.score, one_source=_share_of_one_source(use))[0]
+        if calibration
+        else None,
         verdict=verdict,
         evidence=found.evidence,
     )

@@ -5,19 +5,20 @@ pairs of a folder's unaltered tracks.  Set aside are tracks of the same bytes, t
 sharing material, and pairs whose matched stretches have the same spectrum moment by moment
 (``CONFIRMED``): copies that nobody listed would make unrelated tracks look alike.
 
-FAR is counted, with a bootstrap over tracks for its interval, because pairs that share a track are
-not independent, and at least as wide as the Wilson interval.  Where counts end an extreme-value
-tail goes on (``auditor.tail``), fitted to the same pairs.  Altered copies of some tracks say what a
-threshold finds.
+FAR is counted, with a bootstrap for its interval (``auditor.bootstrap``), at least as wide as the
+Wilson interval.  Where counts end an extreme-value tail goes on (``auditor.tail``), fitted to the
+same pairs.  Pairs of one source are counted apart from the others where there are enough of either.
+Altered copies of some tracks say what a threshold finds.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,13 +27,13 @@ from auditor.audio import load_waveform
 from auditor.augment.alterations import ALTERATIONS
 from auditor.decisions import labelled_pairs
 from auditor.embed import embed_waveform
-from auditor.errors import AudioError, UsageError, show_path
+from auditor.errors import AudioError, ThresholdError, UsageError, show_path
 from auditor.ingest import OnEvent, ingest
 from auditor.metrics import threshold_at_far, wilson_interval
 from auditor.pair_scores import MatchScores, PairScores, pair_scores
 from auditor.prepare import Embedder
-from auditor.rates import operating_points
-from auditor.tail import fit_tail
+from auditor.rates import count_rates
+from auditor.sources import track_sources
 from auditor.thresholds import AlterationRecall, Thresholds
 from auditor.training_set import group_tracks
 from auditor.workspace import Workspace, require_tracks
@@ -45,6 +46,9 @@ DECIDED = "pairs decided to be copies"
 
 MAX_TRACKS = 300
 """Tracks whose pairs are aligned; of more, so many are taken, evenly spread."""
+
+MIN_PAIRS = 300
+"""Pairs of one source, and of two, from which on they are counted apart: either has a tail then."""
 
 CONFIRMED, CONFIRMED_S = 0.7, 8.0
 """Correlation of the spectra of a matched range, and its length in seconds, from which two tracks
@@ -97,17 +101,21 @@ class Calibration:
     ----------
     thresholds : Thresholds
     nonmatching : numpy.ndarray
-        (n_nonmatching_pairs,) float64 scores of the pairs of unrelated tracks.
+        (n_nonmatching_pairs,) float64 scores of the pairs of unrelated tracks of two sources; of
+        all unrelated tracks where ``one_source`` is empty.
     matching : dict of str to numpy.ndarray
         By alteration, (n_copies,) float64 scores of its copies with their originals.
     confirmed : tuple of (str, str, float)
         Paths of the pairs that were set aside by their spectra, and the correlation.
+    one_source : numpy.ndarray
+        (n_pairs,) float64 scores of the pairs of unrelated tracks of one source.
     """
 
     thresholds: Thresholds
     nonmatching: np.ndarray
     matching: dict[str, np.ndarray]
     confirmed: tuple[tuple[str, str, float], ...] = ()
+    one_source: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 def calibrate(
@@ -152,7 +160,7 @@ def calibrate(
     """
     options = options or CalibrateOptions()
     ingest(workspace, roots, embedder=embedder, on_event=on_event)
-    ids, names, hashes = _below(workspace, roots)
+    ids, names, hashes, sources = _below(workspace, roots)
     if not roots:
         require_tracks(workspace, len(names))
     by = pair_scores(workspace)
@@ -161,7 +169,9 @@ def calibrate(
         spread = np.linspace(0, len(ids) - 1, MAX_TRACKS).astype(np.int64).tolist()
         named = {name for pair in [*decided, *rejected] for name in pair}
         chosen = sorted({*spread, *(i for i, name in enumerate(names) if name in named)})
-        ids, names, hashes = ([part[i] for i in chosen] for part in (ids, names, hashes))
+        ids, names, hashes, sources = (
+            [part[i] for i in chosen] for part in (ids, names, hashes, sources)
+        )
     same_pairs = [*same_pairs, *decided]
     groups = np.asarray(group_tracks(names, hashes, same_pairs))
     if len(np.unique(groups)) < 20:
@@ -177,27 +187,27 @@ def calibrate(
         groups = np.asarray(group_tracks(names, hashes, known))
     each_once = np.triu(np.ones(scores.shape, dtype=bool), 1)
     nonmatching = each_once & (groups[:, None] != groups[None, :])
-    counted = scores[nonmatching]
-    tail = fit_tail(scores, nonmatching, seed=options.seed)
-    if tail is not None and options.target_far < tail.share:
-        threshold = tail.threshold_at(options.target_far)
-    else:
-        threshold = threshold_at_far(counted, options.target_far)
-    threshold = min(1.0, float(np.ceil(threshold * 1e6) / 1e6))
+    names_of_sources = np.asarray(sources)
+    close = nonmatching & (names_of_sources[:, None] == names_of_sources[None, :])
+    n_close, n_all = int(close.sum()), int(nonmatching.sum())
+    apart = min(n_close, n_all - n_close) >= MIN_PAIRS
+    counted = nonmatching & ~close if apart else nonmatching
+    rates = count_rates(scores, counted, sources=sources, seed=options.seed)
+    one_source = count_rates(scores, close, sources=sources, seed=options.seed) if apart else None
     own, kinds = _copy_scores(workspace, by, ids, names, groups, options, on_copy)
     matching = {kind: own[kinds == kind] for kind in options.alterations if options.n_copies}
     if decided:
         row_of = {name: row for row, name in enumerate(names)}
         matching[DECIDED] = np.asarray([scores[row_of[a], row_of[b]] for a, b in decided])
-    thresholds = Thresholds(
+    made = Thresholds(
         weights_id=workspace.weights_id,
         extractor=workspace.extractor.name,
-        threshold=threshold,
+        threshold=1.0,
         target_far=options.target_far,
-        operating_points=operating_points(scores, nonmatching, tail=tail, seed=options.seed),
-        recalls=tuple(_recall(kind, own, threshold) for kind, own in matching.items()),
+        operating_points=rates.operating_points,
+        recalls=(),
         n_tracks=len(names),
-        n_nonmatching_pairs=counted.size,
+        n_nonmatching_pairs=rates.n_nonmatching_pairs,
         n_set_aside_pairs=int((each_once & ~nonmatching).sum()),
         data=options.data
         or ", ".join(os.path.basename(os.fsdecode(root)) for root in roots)
@@ -207,20 +217,40 @@ def calibrate(
         version=auditor.__version__,
         command=command,
         score=by.name,
-        tail=tail,
+        tail=rates.tail,
+        one_source=one_source,
     )
-    return Calibration(thresholds, counted, matching, confirmed)
+    threshold = _default_threshold(made, scores[nonmatching], n_close / n_all if apart else 0.0)
+    thresholds = dataclasses.replace(
+        made,
+        threshold=threshold,
+        recalls=tuple(_recall(kind, own, threshold) for kind, own in matching.items()),
+    )
+    return Calibration(
+        thresholds, scores[counted], matching, confirmed, scores[close] if apart else np.zeros(0)
+    )
+
+
+def _default_threshold(made: Thresholds, nonmatching: np.ndarray, one_source: float) -> float:
+    """Return the lowest threshold of the target rate, for music like that of the calibration."""
+    try:
+        threshold = made.threshold_at(made.target_far, one_source=one_source)
+    except ThresholdError:  # too few pairs to show such a rate: above all of their scores
+        threshold = threshold_at_far(nonmatching, made.target_far)
+    return min(1.0, float(np.ceil(threshold * 1e6) / 1e6))
 
 
 def _below(
     workspace: Workspace, roots: Sequence[str | bytes | os.PathLike[str]]
-) -> tuple[list[str], list[str], list[str]]:
-    """Return ids, paths and hashes of the catalogue's tracks below the roots, if any, by path."""
+) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Return ids, paths, hashes and sources of the tracks below the roots, if any, by path."""
     ids, _ = workspace.catalogue.embeddings(workspace.weights_id)
     # The catalogue holds paths below the real root.
     prefixes = [os.path.realpath(os.fsencode(root)) for root in roots]
     path_of = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
-    hash_of = {track.id: track.sha256 for track in workspace.catalogue.tracks()}
+    tracks = workspace.catalogue.tracks()
+    hash_of = {track.id: track.sha256 for track in tracks}
+    source_of = dict(zip((t.id for t in tracks), track_sources(tracks), strict=True))
     kept = [
         track_id
         for track_id in ids
@@ -231,7 +261,8 @@ def _below(
         )
     ]
     kept.sort(key=lambda track_id: path_of[track_id])
-    return kept, [os.fsdecode(path_of[i]) for i in kept], [hash_of[i] for i in kept]
+    names = [os.fsdecode(path_of[i]) for i in kept]
+    return kept, names, [hash_of[i] for i in kept], [source_of[i] for i in kept]
 
 
 def _decided(

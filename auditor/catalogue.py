@@ -55,6 +55,7 @@ from auditor.catalogue_verify import disk_problem, file_problems, row_problems
 from auditor.config import SPECTRUM, SPECTRUM_LAYOUT
 from auditor.errors import CatalogueError, show_path
 from auditor.records import Decision, Skipped, Track, TrackEmbedding
+from auditor.sources import name_of_tag
 
 _COLUMNS = (*FIELDS, "path_bytes", "mtime_ns", "added_at")
 _TAG_FIELDS = ("title", "artist", "album", "genre", "genres", "date", "licence", "source")
@@ -454,6 +455,20 @@ class Catalogue:
         with self._read() as connection:
             rows = connection.execute(f"SELECT {', '.join(FIELDS)} FROM tracks {where} ORDER BY id")
             return [track_from_row(row) for row in rows]
+
+    def n_of_source(self, track: Track) -> int:
+        """Return how many tracks have the artist of a track, or if it names none the album.
+
+        The track need not be in the catalogue.  Capitals beyond ASCII count as other letters.
+        """
+        for tag in ("artist", "album"):
+            value = getattr(track, tag).strip()
+            if name_of_tag(value):
+                with self._read() as connection:
+                    return connection.execute(
+                        f"SELECT COUNT(*) FROM tracks WHERE {tag} = ? COLLATE NOCASE", (value,)
+                    ).fetchone()[0]
+        return 0
 
     def track(self, track_id: str) -> Track:
         """Return one track.

@@ -191,6 +191,8 @@ class TrainConfig:
         Of the arithmetic inside the network; weights and loss are float32 in either case.
     seed : int
         Of everything that chance decides.
+    start : str
+        Hash of the weights that training starts from; empty for random ones.
     """
 
     classes: str = "track"
@@ -208,6 +210,7 @@ class TrainConfig:
     patience: int = 8
     precision: str = "bfloat16"
     seed: int = 0
+    start: str = ""
 
     def __post_init__(self) -> None:
         if self.classes not in ("track", "genre", "excerpt"):

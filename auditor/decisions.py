@@ -24,6 +24,7 @@ from auditor.records import (
     ScanResult,
     Track,
 )
+from auditor.sources import name_of_tag
 from auditor.walk import hash_file
 
 Hashes = tuple[str, str]
@@ -34,11 +35,6 @@ N_PAIR_ID = 8
 
 OWNER_TAGS = ("artist", "album", "licence")
 """Tags that ``--same-owner`` takes."""
-
-NOBODY = frozenset(
-    ("various artists", "various", "va", "v/a", "v.a.", "unknown", "unknown artist", "none", "n/a")
-)
-"""Values of a tag that name no owner."""
 
 MATCHING = ("confirmed", "licensed", "same-owner")
 """Decisions that say that both files hold the same recording; a cover is another one."""
@@ -139,20 +135,16 @@ def check_owner_tags(tags: Collection[str]) -> None:
         raise ValueError(f"same_owner is {unknown[0]!r}; it must be one of {', '.join(OWNER_TAGS)}")
 
 
-def _normalised(text: str) -> str:
-    return " ".join(text.casefold().split())
-
-
 def _shared_owner(a: Track, b: Track, tags: Collection[str]) -> str:
     for tag in OWNER_TAGS:
-        value = _normalised(getattr(a, tag)) if tag in tags else ""
-        if value and value not in NOBODY and value == _normalised(getattr(b, tag)):
+        value = name_of_tag(getattr(a, tag)) if tag in tags else ""
+        if value and value == name_of_tag(getattr(b, tag)):
             return tag
     return ""
 
 
 def _licences_differ(a: Track, b: Track) -> bool:
-    licences = {_normalised(a.licence), _normalised(b.licence)}
+    licences = {name_of_tag(a.licence), name_of_tag(b.licence)}
     return len(licences) == 2 and "" not in licences
 
 

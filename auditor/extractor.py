@@ -257,6 +257,34 @@ def load_extractor(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it must be one of {PRECISIONS}")
+    extractor = read_extractor(name_or_path)
+    _fold(extractor.eval())
+    extractor.precision = precision
+    if precision == "bfloat16":
+        extractor.weights_id += precision
+        for part in (extractor.convolutions, extractor.lstm):
+            part.to(torch.bfloat16)
+    return extractor.requires_grad_(False)
+
+
+def read_extractor(name_or_path: str | os.PathLike[str]) -> Extractor:
+    """Read an extractor as it was trained: to train it further, or for ``load_extractor``.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        As ``load_extractor`` takes it.
+
+    Returns
+    -------
+    Extractor
+        In training mode, float32, its attributes set.
+
+    Raises
+    ------
+    WeightsError
+        As ``load_extractor`` does.
+    """
     path = find_weights(name_or_path)
     shown = show_path(path)
     try:
@@ -307,15 +335,10 @@ def load_extractor(
             )
     extractor = Extractor(config)
     extractor.load_state_dict(tensors, strict=False)
-    _fold(extractor.eval())
-    extractor.weights_id, extractor.path, extractor.precision = digest, path, precision
-    if precision == "bfloat16":
-        extractor.weights_id += precision
-        for part in (extractor.convolutions, extractor.lstm):
-            part.to(torch.bfloat16)
+    extractor.weights_id, extractor.path = digest, path
     extractor.name = _HASH_IN_NAME.sub("", path.name).removesuffix(".safetensors")
     extractor.summary = summary if isinstance(summary, dict) else {}
-    return extractor.requires_grad_(False)
+    return extractor
 
 
 def _fold(extractor: Extractor) -> None:

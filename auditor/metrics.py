@@ -7,8 +7,12 @@ the share of matching pairs missed, both per pair.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
+
+_MANY = 500.0
+"""Poisson means beyond which the normal law is as good."""
 
 
 def _scores(values: np.ndarray, name: str) -> np.ndarray:
@@ -117,6 +121,32 @@ def top1_hit_rate(scores: np.ndarray, correct: np.ndarray) -> float:
     rows = np.arange(len(scores))
     own = scores[rows, correct]
     return float(((scores >= own[:, None]).sum(axis=1) == 1).mean())
+
+
+def poisson_quantile(p: float, mean: float) -> int:
+    """Return the lowest number that a Poisson variable does not exceed with probability ``p``.
+
+    Examples
+    --------
+    >>> poisson_quantile(0.975, 1.0), poisson_quantile(0.025, 20.0), poisson_quantile(0.5, 2000.0)
+    (3, 12, 2000)
+
+    Raises
+    ------
+    ValueError
+        If ``p`` is not inside (0, 1), or the mean is negative or not finite.
+    """
+    if not 0.0 < p < 1.0 or not (mean >= 0.0 and math.isfinite(mean)):
+        raise ValueError(f"p is {p} and the mean {mean}; p inside (0, 1) and a mean are needed")
+    if mean > _MANY:
+        return max(0, round(NormalDist(mean, math.sqrt(mean)).inv_cdf(p)))
+    n, share = 0, math.exp(-mean)
+    total = share
+    while total < p:
+        n += 1
+        share *= mean / n
+        total += share
+    return n
 
 
 def wilson_interval(n_hits: int, n: int, *, z: float = 1.959964) -> tuple[float, float]:

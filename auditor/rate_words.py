@@ -100,6 +100,8 @@ def show_rate(rate: float) -> str:
 def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
     if low is None or high is None:
         return ""
+    if high == 0.0:
+        return " (95 %: none)"
     shown_low, shown_high = show(low), show(high)
     if not shown_high.startswith("<"):
         return f" (95 % {shown_low.replace('<', 'below ')}–{shown_high})"
@@ -112,9 +114,12 @@ def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
 
     Examples
     --------
-    >>> use = ThresholdUse(0.9, "song.json", 8e-7, 2e-7, 19e-7, 0.8)
-    >>> false_pairs(use, 1_000_000)
-    '0.8 (95 % 0.2–1.9)'
+    >>> use = ThresholdUse(0.9, "song.json", 8e-7, expected_false_pairs=0.8)
+    >>> from dataclasses import replace
+    >>> false_pairs(replace(use, expected_low=0, expected_high=4), 1_000_000)
+    '0.8 (95 % 0–4)'
+    >>> false_pairs(replace(use, expected_low=0, expected_high=0), 1_000_000)
+    '0.8 (95 %: none)'
     >>> false_pairs(ThresholdUse(0.9, "song.json", 1e-7, 0.0, 8e-7, 1e-4), 1_000)
     '<0.001 (95 % 0 to below 0.001)'
     """
@@ -239,6 +244,16 @@ def counted_note(use: ThresholdUse) -> str:
         f"The rates were counted on {use.n_counted:,} unrelated pairs, so down to "
         f"{show_odds(1.0 / use.n_counted)}; rarer ones are estimates, read off a curve fitted to "
         "the highest of those scores. Below 1 in a billion they are not told apart."
+    ) + _source_note(use)
+
+
+def _source_note(use: ThresholdUse) -> str:
+    if use.n_one_source is None:
+        return ""
+    pairs, are = show_count(use.n_one_source, "pair"), "is" if use.n_one_source == 1 else "are"
+    return (
+        f" {pairs} of this run {are} of one artist, album or folder; "
+        "such tracks are more alike than others, so rates of their own were taken for them."
     )
 
 

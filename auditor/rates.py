@@ -1,12 +1,15 @@
-"""False alarm rates counted on pairs of known tracks, with intervals by a bootstrap over tracks."""
+"""False alarm rates counted on pairs of known tracks, with intervals by ``auditor.bootstrap``."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from auditor.bootstrap import UnitBootstrap
 from auditor.metrics import threshold_at_far, wilson_interval
-from auditor.tail import Tail
-from auditor.thresholds import OperatingPoint
+from auditor.rate_table import OperatingPoint, RateTable
+from auditor.tail import Tail, fit_tail
 
 FARS = (0.3, 0.1, *(m * 10.0**-e for e in range(2, 10) for m in (3.0, 1.0)))
 """Rates at which operating points are set, as far down as the pairs allow."""
@@ -14,10 +17,27 @@ FARS = (0.3, 0.1, *(m * 10.0**-e for e in range(2, 10) for m in (3.0, 1.0)))
 N_BOOTSTRAP = 500
 
 
+def count_rates(
+    scores: np.ndarray, nonmatching: np.ndarray, *, sources: Sequence[str] = (), seed: int = 0
+) -> RateTable:
+    """Count how often pairs reach a score, and fit a tail where they are enough for one.
+
+    Parameters are those of ``operating_points``.
+    """
+    tail = fit_tail(scores, nonmatching, sources=sources, seed=seed)
+    points = operating_points(scores, nonmatching, tail=tail, sources=sources, seed=seed)
+    return RateTable(points, int(np.count_nonzero(nonmatching)), tail)
+
+
 def operating_points(
-    scores: np.ndarray, nonmatching: np.ndarray, *, tail: Tail | None = None, seed: int = 0
+    scores: np.ndarray,
+    nonmatching: np.ndarray,
+    *,
+    tail: Tail | None = None,
+    sources: Sequence[str] = (),
+    seed: int = 0,
 ) -> tuple[OperatingPoint, ...]:
-    """Count FAR at falling rates, with intervals by a bootstrap over tracks.
+    """Count FAR at falling rates, with intervals by a bootstrap over sources.
 
     Parameters
     ----------
@@ -27,6 +47,8 @@ def operating_points(
         (n_tracks, n_tracks) bool, the pairs that count, each once.
     tail : Tail, optional
         Where it begins one more point is set, with the tail's own interval.
+    sources : sequence of str
+        (n_tracks,) source of each track; each is one of its own if left out.
     seed : int
 
     Returns
@@ -34,17 +56,18 @@ def operating_points(
     tuple of OperatingPoint
         By rising threshold; the last lies just above the highest non-matching score.
     """
-    n_tracks = len(scores)
     counted = scores[nonmatching]
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n_tracks, np.full(n_tracks, 1.0 / n_tracks), size=N_BOOTSTRAP)
-    weights = weights.astype(np.float64)
-    totals = _weigh(weights, nonmatching)
+    bootstrap = UnitBootstrap(
+        sources or [str(i) for i in range(len(scores))],
+        n_samples=N_BOOTSTRAP,
+        rng=np.random.default_rng(seed),
+    )
+    totals = bootstrap.totals(nonmatching)
     found: dict[float, OperatingPoint] = {}
     for rate in [far for far in FARS if far * counted.size >= 1.0] + [0.0]:
         threshold = threshold_at_far(counted, rate)
         n_above = int((counted >= threshold).sum())
-        hits = _weigh(weights, nonmatching & (scores >= threshold))
+        hits = bootstrap.totals(nonmatching & (scores >= threshold))
         far = n_above / counted.size
         low, high = np.percentile(hits / np.maximum(totals, 1.0), [2.5, 97.5])
         wilson = wilson_interval(n_above, counted.size)
@@ -61,8 +84,3 @@ def operating_points(
         if not points or (point.threshold > points[-1].threshold and point.far < points[-1].far):
             points.append(point)
     return tuple(points)
-
-
-def _weigh(weights: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return for each bootstrap sample the pairs, each times its tracks' multiplicities."""
-    return np.einsum("bi,ij,bj->b", weights, pairs.astype(np.float64), weights, optimize=True)

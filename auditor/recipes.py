@@ -59,4 +59,15 @@ RECIPES = {
         ),
     ),
 }
-"""What ``audit train --classes`` starts from, and how the pretrained weights were made."""
+"""What ``audit train --classes`` does, and how the pretrained weights were made."""
+
+TUNING = {
+    "excerpt": dataclasses.replace(
+        RECIPES["excerpt"],
+        train=dataclasses.replace(
+            RECIPES["excerpt"].train, n_steps=6000, learning_rate=6e-4, scale=13.0, seed=1
+        ),
+        alterations=BandAlterations(noise=0.45, noise_snr_db=-8.0, mix=0.35, mix_snr_db=-3.0),
+    ),
+}
+"""What ``audit train --start-from`` does instead, where it differs."""

@@ -330,8 +330,10 @@ class ThresholdUse:
 
     ``far`` is per pair, with its 95 % interval; all three are None for a threshold given by hand
     outside the calibrated range.  ``expected_false_pairs`` is ``far`` times ``n_comparisons``, the
-    pairs that could raise one (all of them, also where an index proposes only some), and
-    ``expected_low`` to ``expected_high`` its 95 % interval.  ``budget`` is the expected number of
+    pairs that could raise one (all of them, also where an index proposes only some).  With 95 %
+    their number lies in ``expected_low`` to ``expected_high``, which takes in how uncertain the
+    rate is and that chance decides (Poisson).  ``n_one_source`` of the pairs are of one artist,
+    album or folder, where those were counted apart.  ``budget`` is the expected number of
     false pairs that was asked for, None where the threshold was chosen otherwise.  ``n_counted`` is
     the number of unrelated pairs whose scores were counted: a rate below one in so many is read off
     a fitted tail.
@@ -349,6 +351,7 @@ class ThresholdUse:
     budget: float | None = None
     n_comparisons: int | None = None
     n_counted: int | None = None
+    n_one_source: int | None = None
 
 
 @dataclass(frozen=True)

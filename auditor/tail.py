@@ -14,9 +14,8 @@ end point ``threshold - scale / shape`` lies at most at the bound.
 * *Threshold*: the lowest of ``SHARES`` whose excesses pass an Anderson-Darling test against the
   fitted GPD, p > ``MIN_P_VALUE`` by parametric bootstrap (Choulakian and Stephens 2001); if none
   does, the one that fits best, and its p-value says so.
-* *Interval*: a bootstrap over tracks, each pair weighted by the product of its tracks'
-  multiplicities, since pairs that share a track are not independent.  Its parameters are kept, so
-  that an interval can be read at any threshold.
+* *Interval*: a bootstrap over sources of tracks (``auditor.bootstrap``).  Its parameters are kept,
+  so that an interval can be read at any threshold.
 
 References
 ----------
@@ -28,14 +27,20 @@ Statistical Modeling of Extreme Values, doi:10.1007/978-1-4471-3675-0.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from auditor.bootstrap import UnitBootstrap
 
 SHARES = (0.05, 0.03, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 5e-5, 2e-5, 1e-5)
 """Shares of all scores that a candidate threshold leaves above it."""
 
 MIN_EXCEEDANCES, MAX_EXCEEDANCES = 30, 2000
+MIN_SCORES = 300
+"""So few scores have a tail all the same, of the ``MIN_EXCEEDANCES`` highest."""
+
 MIN_SHAPE = -0.5
 """Below it maximum likelihood is irregular (Smith 1985)."""
 
@@ -154,6 +159,7 @@ def fit_tail(
     nonmatching: np.ndarray,
     *,
     bound: float = 1.0,
+    sources: Sequence[str] = (),
     n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> Tail | None:
@@ -167,6 +173,8 @@ def fit_tail(
         (n_tracks, n_tracks) bool, the pairs that count, each once.
     bound : float
         The highest score there can be.
+    sources : sequence of str
+        (n_tracks,) source of each track; each is one of its own if left out.
     n_bootstrap : int
         Bootstrap samples kept.
     seed : int
@@ -175,7 +183,7 @@ def fit_tail(
     Returns
     -------
     Tail or None
-        None if too few pairs count: no threshold leaves ``MIN_EXCEEDANCES`` scores above it.
+        None if fewer than ``MIN_SCORES`` pairs count, or hardly any two scores differ.
 
     Raises
     ------
@@ -205,11 +213,11 @@ def fit_tail(
     rows_a, rows_b = np.nonzero(nonmatching & (scores > threshold))
     excesses = scores[rows_a, rows_b] - threshold
     room = bound - threshold
-    n_tracks = len(scores)
-    drawn = rng.multinomial(n_tracks, np.full(n_tracks, 1.0 / n_tracks), size=n_bootstrap)
-    drawn = drawn.astype(np.float64)
-    totals = np.einsum("bi,ij,bj->b", drawn, nonmatching.astype(float), drawn, optimize=True)
-    weights = drawn[:, rows_a] * drawn[:, rows_b]  # (n_bootstrap, n_exceedances)
+    bootstrap = UnitBootstrap(
+        sources or [str(i) for i in range(len(scores))], n_samples=n_bootstrap, rng=rng
+    )
+    totals = bootstrap.totals(nonmatching)
+    weights = bootstrap.multiplicities(rows_a, rows_b)  # (n_bootstrap, n_exceedances)
     own = np.ones((1, len(excesses)))
     shape, scale = (float(values[0]) for values in _fit(excesses, own, room))
     shapes, scales = _fit(excesses, weights, room)
@@ -236,6 +244,8 @@ def _choose_threshold(
     n = counted.size
     n_above = [round(share * n) for share in SHARES]
     n_above = [k for k in n_above if MIN_EXCEEDANCES <= k <= min(MAX_EXCEEDANCES, n - 1)]
+    if not n_above and n >= MIN_SCORES:
+        n_above = [MIN_EXCEEDANCES]
     best: tuple[float, float] | None = None
     if not n_above:
         return None

@@ -15,6 +15,8 @@ import numpy as np
 
 from auditor.config import float32_weights_id
 from auditor.errors import ThresholdError, show_path
+from auditor.metrics import poisson_quantile
+from auditor.rate_table import RateTable
 from auditor.records import ThresholdUse
 from auditor.tail import MIN_P_VALUE
 from auditor.thresholds import SCORE, Thresholds, find_thresholds, load_thresholds, rounded_up
@@ -70,6 +72,7 @@ def choose_threshold(
     far: float | None = None,
     max_false: float | None = None,
     n_comparisons: int | None = None,
+    n_one_source: int = 0,
     file: Path | None = None,
     score: str = SCORE,
 ) -> ThresholdUse:
@@ -86,6 +89,8 @@ def choose_threshold(
         them.  Without any it is the calibration's own default.
     n_comparisons : int, optional
         Pairs that the run compares; needed for a budget.
+    n_one_source : int
+        Those of them whose tracks are of one source (``auditor.sources``).
     file : pathlib.Path, optional
         A calibration named by hand.
     score : str
@@ -125,15 +130,16 @@ def choose_threshold(
             threshold, "given by hand", note=" ".join(notes), n_comparisons=n_comparisons
         )
     thresholds, path = found
+    share = n_one_source / n_comparisons if n_comparisons else 0.0
     source = f"{path.name} ({thresholds.data})"
     chosen, said = thresholds.threshold, ""
     if threshold is not None:
         chosen, source = threshold, f"given by hand; rates from {source}"
     elif far is not None:
-        chosen = thresholds.threshold_at(far)
+        chosen = thresholds.threshold_at(far, one_source=share)
     elif max_false is not None:
-        chosen, said = _within_budget(thresholds, path, max_false, n_comparisons or 0)
-    rate, low, high = thresholds.far_at(chosen)
+        chosen, said = _within_budget(thresholds, path, max_false, n_comparisons or 0, share)
+    rate, low, high = thresholds.far_at(chosen, one_source=share)
     if far is not None and high > far:
         said = f"A rate of {far:g} was asked for; it may be up to {rounded_up(high)}."
     if thresholds.weights_id != weights_id:
@@ -141,7 +147,11 @@ def choose_threshold(
             "The rates were counted with float32 arithmetic, this run is of bfloat16 "
             "(docs/calibration.md has the difference). For rates of its own: audit calibrate"
         )
-    notes = [note for note in (said, _range_note(thresholds, chosen, rate), *notes) if note]
+    tables = [thresholds.rates]
+    if thresholds.one_source is not None and share:
+        tables.append(thresholds.one_source)
+    ranges = dict.fromkeys(_range_note(table, chosen, rate) for table in tables)
+    notes = [note for note in (said, *ranges, *notes) if note]
     use = ThresholdUse(
         chosen,
         source,
@@ -151,7 +161,8 @@ def choose_threshold(
         note=" ".join(notes),
         budget=max_false,
         n_comparisons=n_comparisons,
-        n_counted=thresholds.n_nonmatching_pairs,
+        n_counted=sum(table.n_nonmatching_pairs for table in tables),
+        n_one_source=n_one_source if thresholds.one_source is not None else None,
     )
     return use if n_comparisons is None else _expect(use, n_comparisons)
 
@@ -163,8 +174,8 @@ def _expect(use: ThresholdUse, n_comparisons: int) -> ThresholdUse:
     return dataclasses.replace(
         use,
         expected_false_pairs=use.far * n_comparisons,
-        expected_low=use.far_low * n_comparisons,
-        expected_high=use.far_high * n_comparisons,
+        expected_low=poisson_quantile(0.025, use.far_low * n_comparisons),
+        expected_high=poisson_quantile(0.975, use.far_high * n_comparisons),
     )
 
 
@@ -185,7 +196,7 @@ def _check_one_of(threshold: float | None, far: float | None, max_false: float |
 
 
 def _within_budget(
-    thresholds: Thresholds, path: Path, max_false: float, n_comparisons: int
+    thresholds: Thresholds, path: Path, max_false: float, n_comparisons: int, one_source: float
 ) -> tuple[float, str]:
     """Return the threshold for a budget, and what must be said where it is not met as asked."""
     far = max_false / max(1, n_comparisons)
@@ -198,15 +209,17 @@ def _within_budget(
         )
         far = LOOSEST_FAR
     try:
-        chosen = thresholds.threshold_at(far)
+        chosen = thresholds.threshold_at(far, one_source=one_source)
     except ThresholdError:
         points = [p for p in thresholds.operating_points if p.threshold <= HIGHEST_THRESHOLD]
         highest = points[-1] if points else thresholds.operating_points[0]
-        expected = rounded_up(highest.far_high * n_comparisons)
+        rates = thresholds.far_at(highest.threshold, one_source=one_source)
+        expected = rounded_up(rates[2] * n_comparisons)
+        lowest = rounded_up(thresholds.lowest_counted(one_source=one_source))
         return min(highest.threshold, HIGHEST_THRESHOLD), (
             f"{asked} needs a rate of {far:.2g}; {show_path(path.name)} has no tail and counted "
-            f"only down to {rounded_up(thresholds.lowest_counted())}. Its highest threshold is "
-            f"used, and up to {expected} false pairs must be expected. Run: audit calibrate"
+            f"only down to {lowest}. Its highest threshold is used, and up to {expected} false "
+            "pairs must be expected. Run: audit calibrate"
         )
     if chosen > HIGHEST_THRESHOLD:
         note = (
@@ -216,9 +229,9 @@ def _within_budget(
     return min(chosen, HIGHEST_THRESHOLD), note
 
 
-def _range_note(thresholds: Thresholds, chosen: float, rate: float) -> str:
+def _range_note(rates: RateTable, chosen: float, rate: float) -> str:
     """Return what must be said of a threshold outside the calibrated range, or of a poor fit."""
-    points, tail = thresholds.operating_points, thresholds.tail
+    points, tail = rates.operating_points, rates.tail
     if chosen < points[0].threshold:
         return "Below every calibrated threshold: the rate is at least this."
     if tail is None:
@@ -235,18 +248,22 @@ def _range_note(thresholds: Thresholds, chosen: float, rate: float) -> str:
             f"The fitted tail agrees poorly with the counted scores (p = {tail.p_value:g}): "
             "take the rate with caution, or calibrate on more music."
         )
-    if rate * thresholds.n_nonmatching_pairs < 1e-3:
-        below = math.floor(-math.log10(rate * thresholds.n_nonmatching_pairs))
+    if rate * rates.n_nonmatching_pairs < 1e-3:
+        below = math.floor(-math.log10(rate * rates.n_nonmatching_pairs))
         return (
             f"The rate lies {below} powers of ten below what the calibration's "
-            f"{thresholds.n_nonmatching_pairs:,} pairs can count: it rests on the fitted tail "
+            f"{rates.n_nonmatching_pairs:,} pairs can count: it rests on the fitted tail "
             "alone. Calibrate on more music for a surer one."
         )
     return ""
 
 
 def music_note(
-    thresholds: Thresholds, histogram: Mapping[str, Sequence[float]], *, flagged_from: float
+    thresholds: Thresholds,
+    histogram: Mapping[str, Sequence[float]],
+    *,
+    flagged_from: float,
+    one_source: float = 0.0,
 ) -> str:
     """Return a warning if a scan's scores disagree with the calibration, else an empty text.
 
@@ -260,11 +277,13 @@ def music_note(
         ``edges`` (n + 1) and ``counts`` (n) of all compared pairs; may be empty.
     flagged_from : float
         The threshold of the run.
+    one_source : float
+        Share of the compared pairs whose tracks are of one source.
     """
     edges = np.asarray(histogram.get("edges", ()), dtype=np.float64)
     counts = np.asarray(histogram.get("counts", ()), dtype=np.float64)
     try:
-        level = thresholds.threshold_at(LOOSEST_FAR)
+        level = thresholds.threshold_at(LOOSEST_FAR, one_source=one_source)
     except ThresholdError:
         return ""
     if counts.sum() < MIN_PAIRS_TO_JUDGE or level >= flagged_from:

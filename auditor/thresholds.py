@@ -1,39 +1,41 @@
 """Calibrated thresholds: JSON files that say how often unrelated pairs reach a score.
 
-A file holds operating points counted on pairs of known music, each with its 95 % interval, the data
-and the weights behind them, and from format 2 on an extreme-value tail (``auditor.tail``).
-``far_at`` reads the rate of any threshold off the points, and above the threshold where the tail
-begins off the tail; without one only an upper bound is known beyond the highest counted score.
+A file holds the rates counted on pairs of known music (``auditor.rate_table``), the data and the
+weights behind them.  From format 4 on it may hold them twice: for pairs of two sources, and for
+pairs of one (``auditor.sources``), which are more alike.  The rate of a run is that of the mixture
+it compares.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
-from itertools import pairwise
 from pathlib import Path
 
 from auditor.config import float32_weights_id, from_json, to_json
 from auditor.errors import ThresholdError, show_path
 from auditor.metrics import wilson_interval
+from auditor.rate_table import OperatingPoint, RateTable
 from auditor.records import Detection
 from auditor.tail import Tail
 
-FORMAT = "audit-threshold/3"
-FORMATS = ("audit-threshold/1", "audit-threshold/2", FORMAT)
-"""What is read; the first knows no tail, the second no scores of copies."""
+FORMAT = "audit-threshold/4"
+FORMATS = ("audit-threshold/1", "audit-threshold/2", "audit-threshold/3", FORMAT)
+"""What is read; the first knows no tail, the second no scores of copies, the third no sources."""
 
 SCORE = "embedding-cosine"
 """The score of a pair of track embeddings."""
 
 MATCH_SCORE = "match"
 """The score of ``auditor.match_score``; it has files of its own."""
+
+_STEP = 1e-6
+"""Thresholds of mixtures are found to within it."""
 
 MAX_FILE_BYTES = 4 << 20
 _NUMBERS = re.compile(r"\[[\s\d.,e+-]+\]")
@@ -43,25 +45,6 @@ def shipped_directory() -> Path:
     """Return the folder of the thresholds that come with the package."""
     installed = Path(__file__).with_name("calibrated")
     return installed if installed.is_dir() else Path(__file__).parent.parent / "thresholds"
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """FAR counted at one threshold, per pair, with its 95 % interval."""
-
-    threshold: float
-    far: float
-    far_low: float
-    far_high: float
-
-    def __post_init__(self) -> None:
-        if not -1.0 <= self.threshold <= 1.0 + 1e-6:
-            raise ValueError(f"threshold is {self.threshold}; a cosine lies in [-1, 1]")
-        if not 0.0 <= self.far_low <= self.far <= self.far_high <= 1.0:
-            raise ValueError(
-                f"far is {self.far} within {self.far_low} to {self.far_high}; "
-                "it must lie inside its interval, and that in [0, 1]"
-            )
 
 
 @dataclass(frozen=True)
@@ -115,6 +98,9 @@ class Thresholds:
         Name of the score that was counted.
     tail : Tail, optional
         Of the non-matching scores; it begins at an operating point.
+    one_source : RateTable, optional
+        Of the pairs of one source.  Where it is given, ``operating_points``, ``tail`` and
+        ``n_nonmatching_pairs`` are those of pairs of two sources, else of all pairs.
     """
 
     weights_id: str
@@ -134,72 +120,64 @@ class Thresholds:
     score: str = SCORE
     format: str = FORMAT
     tail: Tail | None = None
+    one_source: RateTable | None = None
 
     def __post_init__(self) -> None:
-        points = self.operating_points
         if self.format not in FORMATS:
             raise ValueError(
                 f"format is {self.format!r}; this version reads {' and '.join(FORMATS)}"
             )
-        if not points:
-            raise ValueError("operating_points is empty; at least one is needed")
-        for a, b in pairwise(points):
-            if not (a.threshold < b.threshold and a.far >= b.far):
-                raise ValueError("operating_points must rise in threshold and never rise in far")
+        if self.tail is not None and self.format == FORMATS[0]:
+            raise ValueError(f"format is {self.format!r}, which knows no tail")
+        if self.one_source is not None and self.format != FORMAT:
+            raise ValueError(f"format is {self.format!r}, which knows no sources")
         if not -1.0 <= self.threshold <= 1.0:
             raise ValueError(f"threshold is {self.threshold}; a cosine lies in [-1, 1]")
-        if self.tail is not None:
-            self._check_tail(self.tail)
+        _ = self.rates  # checks them
 
-    def _check_tail(self, tail: Tail) -> None:
-        if self.format == FORMATS[0]:
-            raise ValueError(f"format is {self.format!r}, which knows no tail")
-        joint = [point for point in self.operating_points if point.threshold == tail.threshold]
-        if not joint or not math.isclose(joint[0].far, tail.share, rel_tol=1e-9):
-            raise ValueError(
-                f"the tail begins at {tail.threshold} with a share of {tail.share:g}; "
-                "an operating point there, of the same rate, is needed"
-            )
+    @property
+    def rates(self) -> RateTable:
+        """The rates of pairs of two sources; of all pairs where ``one_source`` is None."""
+        return RateTable(self.operating_points, self.n_nonmatching_pairs, self.tail)
 
-    def far_at(self, threshold: float) -> tuple[float, float, float]:
+    def far_at(self, threshold: float, *, one_source: float = 0.0) -> tuple[float, float, float]:
         """Return FAR and its 95 % interval at a threshold.
 
-        Between two points the logarithm of the rate is interpolated; where the lower bound is 0 at
-        either, it is that of the higher threshold.  Where the tail has begun, it gives the rate.
-        Without a tail nothing is known above the last point but that FAR is that point's at most,
-        and may be 0.  Below the first, FAR is only known to be at least that point's, and its
-        upper bound is 1.
+        Parameters
+        ----------
+        threshold : float
+        one_source : float
+            Share of the compared pairs whose tracks are of one source.
 
         Examples
         --------
         >>> points = (OperatingPoint(0.5, 0.1, 0.08, 0.12), OperatingPoint(0.9, 0.001, 0.0, 0.01))
-        >>> t = Thresholds("0", "x", 0.9, 0.001, points, (), 2, 1, 0, "", "", "", "", "")
-        >>> [round(rate, 4) for rate in t.far_at(0.7)]
-        [0.01, 0.0, 0.0346]
+        >>> close = RateTable((OperatingPoint(0.5, 0.3, 0.2, 0.4),), 10)
+        >>> t = Thresholds("0", "x", 0.9, 0.001, points, (), 2, 9, 0, "", "", "", "", "")
+        >>> [round(rate, 4) for rate in t.far_at(0.5)]
+        [0.1, 0.08, 0.12]
+        >>> from dataclasses import replace
+        >>> mixed = replace(t, one_source=close).far_at(0.5, one_source=0.5)
+        >>> [round(rate, 4) for rate in mixed]
+        [0.2, 0.14, 0.26]
         """
-        points = self.operating_points
-        if self.tail is not None and threshold > self.tail.threshold:
-            return self.tail.far_at(threshold)
-        if threshold > points[-1].threshold:
-            return points[-1].far, 0.0, points[-1].far_high
-        if threshold < points[0].threshold:
-            return points[0].far, points[0].far_low, 1.0
-        for a, b in pairwise(points):
-            if a.threshold <= threshold <= b.threshold:
-                share = (threshold - a.threshold) / (b.threshold - a.threshold)
-                far = _interpolate(a.far, b.far, share)
-                low = b.far_low if share > 0.0 else a.far_low
-                if a.far_low > 0.0 and b.far_low > 0.0:
-                    low = _interpolate(a.far_low, b.far_low, share)
-                high = _interpolate(a.far_high, b.far_high, share)
-                return far, min(far, low), max(far, high)
-        return points[0].far, points[0].far_low, points[0].far_high
+        rates = self.rates.far_at(threshold)
+        if self.one_source is None or not one_source:
+            return rates
+        close = self.one_source.far_at(threshold)
+        far, low, high = (
+            (1.0 - one_source) * a + one_source * b for a, b in zip(rates, close, strict=True)
+        )
+        return far, low, high
 
-    def threshold_at(self, far: float) -> float:
+    def threshold_at(self, far: float, *, one_source: float = 0.0) -> float:
         """Return the lowest threshold known to have a FAR of at most ``far``.
 
-        It is an operating point, or below the rate at which the tail begins the very threshold
-        that the tail gives.
+        Parameters
+        ----------
+        far : float
+        one_source : float
+            Share of the compared pairs whose tracks are of one source.
 
         Raises
         ------
@@ -207,18 +185,40 @@ class Thresholds:
             If there is no tail and so low a rate was not counted: it is below one in all the pairs,
             or no threshold that a score can reach has it.
         """
-        if self.tail is not None and far < self.tail.share:
-            return self.tail.threshold_at(far)
-        lowest = self.lowest_counted()
-        if far >= lowest * (1.0 - 1e-9):
-            for point in self._reachable():
-                if point.far <= far:
-                    return point.threshold
+        if self.one_source is None or not one_source:
+            found = self.rates.threshold_at(far)
+        else:
+            found = self._mixed_threshold(far, one_source)
+        if found is not None:
+            return found
+        lowest = self.lowest_counted(one_source=one_source)
         raise ThresholdError(
             f"a FAR of {far:g} was asked for; {self.n_nonmatching_pairs:,} pairs of {self.data} "
             f"can show {rounded_up(lowest)} at the lowest. Give --far {rounded_up(lowest)}, "
             "run audit calibrate on more music, or give --threshold."
         )
+
+    def _mixed_threshold(self, far: float, one_source: float) -> float | None:
+        """Return the lowest threshold at which the mixture has a rate, by bisection."""
+        low, high = self.operating_points[0].threshold, 1.0
+        if self.far_at(high, one_source=one_source)[0] > far:
+            return None
+        if self.far_at(low, one_source=one_source)[0] <= far:
+            return low
+        while high - low > _STEP:
+            middle = 0.5 * (low + high)
+            if self.far_at(middle, one_source=one_source)[0] <= far:
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def lowest_counted(self, *, one_source: float = 0.0) -> float:
+        """Return the lowest FAR that was counted: at least one in all the pairs."""
+        lowest = self.rates.lowest_counted()
+        if self.one_source is None or not one_source:
+            return lowest
+        return (1.0 - one_source) * lowest + one_source * self.one_source.lowest_counted()
 
     def detection(self, threshold: float) -> tuple[Detection, ...]:
         """Return how likely copies are to be found at a threshold, by alteration.
@@ -236,23 +236,6 @@ class Thresholds:
                     )
                 )
         return tuple(found)
-
-    def lowest_counted(self) -> float:
-        """Return the lowest FAR that was counted: at least one in all the pairs."""
-        points = self._reachable()
-        return max(1.0 / max(1, self.n_nonmatching_pairs), points[-1].far if points else 1.0)
-
-    def _reachable(self) -> list[OperatingPoint]:
-        # Above 1 lies no score: such a threshold would flag nothing at all.
-        return [point for point in self.operating_points if point.threshold <= 1.0]
-
-
-def _interpolate(a: float, b: float, share: float) -> float:
-    if share in (0.0, 1.0):  # at a point, the very rate that was counted
-        return b if share else a
-    if a <= 0.0 or b <= 0.0:
-        return a + share * (b - a)
-    return math.exp(math.log(a) + share * (math.log(b) - math.log(a)))
 
 
 def rounded_up(rate: float) -> str:

@@ -8,6 +8,7 @@ the step alone, and the checkpoint holds the weights, the optimiser and the best
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -108,6 +109,7 @@ def train_extractor(
     data: dict[str, Any],
     music_sha256: str = "",
     alterations: BandAlterations | None = None,
+    start: Extractor | None = None,
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> Path:
     """Train, resuming from the directory's checkpoint if there is one.
@@ -127,6 +129,8 @@ def train_extractor(
         Of ``training_set.music_sha256``.  Goes into the checkpoint, and a run on other music does
         not resume from there; empty to leave it out.
     alterations : BandAlterations, optional
+    start : Extractor, optional
+        Of ``read_extractor`` and of the same config: its weights are where training starts.
     report : callable, optional
         Called with each row of the curve.
 
@@ -138,13 +142,19 @@ def train_extractor(
     Raises
     ------
     UsageError
-        If there is too little music for one batch, the loss is no longer finite, or another
-        process trains in the folder.
+        If there is too little music for one batch, ``start`` has another config, the loss is no
+        longer finite, or another process trains in the folder.
     WeightsError
         If the checkpoint or curve is damaged, of another configuration or of other music, or the
         best weights are too large for their file.
     """
     alterations = alterations or BandAlterations()
+    if start is not None:
+        if start.config != config:
+            raise UsageError(
+                f"{start.name}-{start.weights_id} has another shape than the network to be trained."
+            )
+        train = dataclasses.replace(train, start=start.weights_id)
     require_batches(tracks.pool, train, n_batches=1, purpose="train on")
     require_batches(
         validation.pool,
@@ -166,6 +176,8 @@ def train_extractor(
     with lock_run(directory), ThreadPoolExecutor(1) as loader:
         torch.manual_seed(train.seed)
         extractor, loss = Extractor(config), GE2ELoss(train.scale, train.offset)
+        if start is not None:
+            extractor.load_state_dict(start.state_dict())
         extractor.name = name
         parameters = [*extractor.parameters(), *loss.parameters()]
         optimiser = torch.optim.AdamW(

@@ -55,7 +55,9 @@ from auditor.ingest import ingest
 from auditor.matching import Query, examine_submissions
 from auditor.metrics import wilson_interval
 from auditor.records import Track, TrackEmbedding
+from auditor.sources import track_sources
 from auditor.spectrum import waveform_spectrum
+from auditor.tags import read_tags
 from auditor.threshold_choice import choose_threshold
 from auditor.thresholds import MATCH_SCORE
 from auditor.training_set import group_tracks, read_same_list
@@ -217,19 +219,22 @@ def check_traps(catalogue: Catalogue, folder: Path) -> list[dict]:
     return said
 
 
-def threshold_of(workspace: Workspace, n: int = 19_701, budget: float = MAX_FALSE_PAIRS) -> float:
+def threshold_of(
+    workspace: Workspace, n: int = 19_701, n_one_source: int = 0, budget: float = MAX_FALSE_PAIRS
+) -> float:
     """Return the threshold of an error budget for so many comparisons."""
     return choose_threshold(
         workspace.weights_id,
         workspace.threshold_directories,
         max_false=budget,
         n_comparisons=n,
+        n_one_source=n_one_source,
         score=MATCH_SCORE,
     ).threshold
 
 
 def count_budgets(
-    workspace: Workspace, scores: np.ndarray, n_comparisons: int
+    workspace: Workspace, scores: np.ndarray, n_comparisons: int, n_one_source: int
 ) -> list[dict[str, float]]:
     """Return what budgets raise among the scores of unrelated pairs."""
     counted = []
@@ -239,6 +244,7 @@ def count_budgets(
             workspace.threshold_directories,
             max_false=budget,
             n_comparisons=n_comparisons,
+            n_one_source=n_one_source,
             score=MATCH_SCORE,
         )
         counted.append(
@@ -253,17 +259,27 @@ def count_budgets(
     return counted
 
 
+def name_sources(catalogue: Catalogue, paths: list[str]) -> np.ndarray:
+    """Return the sources of files, (n,) str."""
+    some = next(iter(catalogue.tracks.values()))
+    tracks = []
+    for path in paths:
+        tags = read_tags(path)
+        tracks.append(replace(some, id=path, path=path, artist=tags.artist, album=tags.album))
+    return np.asarray(track_sources(tracks))
+
+
 def compare_roles(
     catalogue: Catalogue, corpus: Path, role: str, folder: Path, max_s: float, names: list[str]
-) -> tuple[np.ndarray, int, list[tuple[str, str, float]]]:
+) -> tuple[np.ndarray, tuple[int, int], list[tuple[str, str, float]]]:
     """Check the tracks of another role, cut to the same length, against the catalogue.
 
     Returns
     -------
     scores : numpy.ndarray
         Of the examined pairs that are not known to share material.
-    n_pairs : int
-        All pairs of the two roles that are not.
+    n_pairs : (int, int)
+        All pairs of the two roles that are not, and those of them that are of one source.
     hardest : list of (str, str, float)
         The highest of them, by path.
     """
@@ -271,7 +287,10 @@ def compare_roles(
     hashes = [hash_file(path) for path in [*names, *paths]]
     groups = np.asarray(group_tracks([*names, *paths], hashes, read_same_list(SAME)))
     here, there = groups[: len(names)], groups[len(names) :]
-    n_pairs = int((here[:, None] != there[None, :]).sum())
+    unrelated = here[:, None] != there[None, :]
+    sources = name_sources(catalogue, [*names, *paths])
+    one_source = sources[: len(names), None] == sources[None, len(names) :]
+    n_pairs = int(unrelated.sum()), int((unrelated & one_source).sum())
     found = []
     folder.mkdir(parents=True, exist_ok=True)
     for i, path in enumerate(paths):
@@ -299,7 +318,7 @@ def render(report: dict) -> str:
     threshold = report["threshold"]
     lines = [
         f"{report['n_tracks']} references, threshold {threshold:.4f} (1 false pair in "
-        f"{report['n_pairs']:,} pairs)",
+        f"{report['n_pairs']:,} pairs, {report['n_one_source']:,} of them of one source)",
         "",
         "| alteration | n | flagged | verdicts | right range | start, end error, median s "
         "| tempo within 1 % | pitch within 0.5 |",
@@ -416,15 +435,20 @@ def main() -> int:
         groups = np.asarray(group_tracks(names, hashes, read_same_list(SAME)))
         unrelated = np.triu(groups[:, None] != groups[None, :], 1)
         own = scores.originals[unrelated]
-        threshold = threshold_of(workspace, own.size)
+        sources = name_sources(catalogue, names)
+        n_close = int((unrelated & (sources[:, None] == sources[None, :])).sum())
+        threshold = threshold_of(workspace, own.size, n_close)
         order = np.argsort(-np.where(unrelated, scores.originals, -2.0), axis=None)[:10]
         places = [divmod(int(i), len(names)) for i in order]
         report = {
             "threshold": threshold,
             "n_tracks": len(names),
             "n_pairs": own.size,
+            "n_one_source": n_close,
             "said": [{**row, "verdict": judged(row, threshold)} for row in said],
-            "budgets": {f"{args.role} x {args.role}": count_budgets(workspace, own, own.size)},
+            "budgets": {
+                f"{args.role} x {args.role}": count_budgets(workspace, own, own.size, n_close)
+            },
             "hardest": {
                 f"{args.role} x {args.role}": [
                     (names[a], names[b], float(scores.originals[a, b])) for a, b in places
@@ -436,7 +460,7 @@ def main() -> int:
             found, n_pairs, hardest = compare_roles(
                 catalogue, args.corpus, args.cross, output / args.cross, args.max_s, names
             )
-            report["budgets"][pair] = count_budgets(workspace, found, n_pairs)
+            report["budgets"][pair] = count_budgets(workspace, found, *n_pairs)
             report["hardest"][pair] = hardest
         report["traps"] = check_traps(catalogue, output / "traps")
     (output / "verdicts.json").write_text(json.dumps(report, indent=1))

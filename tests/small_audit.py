@@ -17,8 +17,9 @@ from auditor.embed import embed_waveform
 from auditor.encode import write_audio
 from auditor.extractor import Extractor, save_extractor
 from auditor.ingest import IngestEvent
+from auditor.rate_table import OperatingPoint
 from auditor.records import Result, to_json
-from auditor.thresholds import OperatingPoint, Thresholds, save_thresholds
+from auditor.thresholds import Thresholds, save_thresholds
 
 THRESHOLD = 0.85
 """Between the scores of different tunes and those of one tune in another encoding."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from auditor.config import to_json
+from auditor.rate_table import OperatingPoint
 from auditor.tail import Tail
-from auditor.thresholds import AlterationRecall, OperatingPoint, Thresholds
+from auditor.thresholds import AlterationRecall, Thresholds
 
 WEIGHTS = "0a1b2c3d"
 OTHERS = "ffffffff"

@@ -31,7 +31,10 @@ import auditor.search
 from auditor.audit import Options, check, scan
 from auditor.encode import write_audio
 from auditor.errors import CatalogueError, IndexFileError, ThresholdError, UsageError
+from auditor.rate_table import OperatingPoint, RateTable
 from auditor.records import ThresholdUse, result_from_json, to_json
+from auditor.sources import n_pairs_of_one_source, track_sources
+from auditor.thresholds import load_thresholds, save_thresholds
 from auditor.tiles import LocalTiles
 from auditor.track_reader import CatalogueReader
 from auditor.workspace import open_workspace
@@ -110,7 +113,7 @@ def test_scan_finds_the_planted_pairs_and_nothing_else(workspace, library, weigh
     assert result.threshold.threshold == THRESHOLD
     assert result.threshold.source == "small.json (tunes)"
     assert result.threshold.expected_false_pairs == pytest.approx(1e-4 * N_PAIRS)
-    assert result.threshold.expected_high == pytest.approx(1e-3 * N_PAIRS)
+    assert (result.threshold.expected_low, result.threshold.expected_high) == (0, 0)
     assert (result.threshold.budget, result.threshold.n_comparisons) == (1.0, N_PAIRS)
     made = result.provenance
     assert (made.version, made.command) == (auditor.__version__, "audit scan music")
@@ -241,7 +244,7 @@ def test_a_budget_becomes_the_threshold_for_this_number_of_comparisons(workspace
     assert (strict.threshold, strict.note) == (0.999, "")
     beyond = use_of(scan, max_false=1e-4)  # less than one in the calibration's 100,000 pairs
     assert beyond.threshold == 0.999
-    assert beyond.expected_high == pytest.approx(1e-4 * N_PAIRS)
+    assert beyond.expected_high == 0, "at most one in 10,000 of so few pairs"
     assert "small.json has no tail and counted only down to 1e-05" in beyond.note
     annoy = use_of(scan, max_false=0.1, search="annoy")
     assert (annoy.threshold, annoy.n_comparisons) == (THRESHOLD, N_PAIRS)
@@ -253,6 +256,27 @@ def test_a_budget_becomes_the_threshold_for_this_number_of_comparisons(workspace
         assert use_of(scan, **how).budget is None
     with pytest.raises(ThresholdError, match="--far and a budget of false pairs exclude"):
         use_of(scan, far=0.1, max_false=1.0)
+
+
+def test_pairs_of_one_source_are_counted_at_their_own_rate(workspace, tmp_path):
+    file = next((workspace.directory / "thresholds").glob("*.json"))
+    plain = load_thresholds(file)
+    close = RateTable(
+        (OperatingPoint(0.5, 0.4, 0.3, 0.5), OperatingPoint(THRESHOLD, 0.1, 0, 0.2)), 9
+    )
+    save_thresholds(dataclasses.replace(plain, one_source=close), file)
+    options = Options(threshold=THRESHOLD)
+    tracks = [track for track in workspace.catalogue.tracks() if not track.silent]
+    n_close = n_pairs_of_one_source(track_sources(tracks))
+    assert 0 < n_close <= N_PAIRS
+    use = scan(workspace, options=options).threshold
+    assert use.n_one_source == n_close
+    expected = 1e-4 * (N_PAIRS - n_close) + 0.1 * n_close
+    assert use.expected_false_pairs == pytest.approx(expected)
+    path = write_tune(tmp_path / "60.wav", 60)
+    assert check(workspace, [path], options=options).threshold.n_one_source == 0, (
+        "no tag, no source"
+    )
 
 
 def test_a_scan_of_music_unlike_the_calibration_is_told(workspace, monkeypatch):

@@ -14,9 +14,10 @@ from small_audit import save_small_extractor, write_tune
 
 from auditor import calibrate
 from auditor.audio import write_audio
-from auditor.calibrate import CalibrateOptions, operating_points
+from auditor.calibrate import CalibrateOptions
 from auditor.errors import AuditError, CatalogueError
 from auditor.ingest import ingest
+from auditor.rates import operating_points
 from auditor.report.calibration import render_calibration, write_calibration
 from auditor.tail import fit_tail
 from auditor.thresholds import MATCH_SCORE, load_thresholds, save_thresholds
@@ -49,9 +50,9 @@ def catalogued(tmp_path_factory):
 )
 def test_the_tracks_below_a_folder_are_found_by_any_of_its_names(catalogued, root, names):
     folder, workspace = catalogued
-    ids, paths, hashes = calibrate._below(workspace, [folder / root])
+    ids, paths, hashes, sources = calibrate._below(workspace, [folder / root])
     assert paths == [str(folder / name) for name in names]
-    assert len(hashes) == len(ids) == len(names)
+    assert len(sources) == len(hashes) == len(ids) == len(names)
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +169,29 @@ def test_the_page_without_tail_and_copies_says_so(calibrated):
     few = dataclasses.replace(made.thresholds, tail=None, recalls=(), data="<b>x</b>")
     html = render_calibration(few, made.nonmatching, {})
     assert html.count('<svg class="chart"') == 2
-    assert "Too few pairs for a tail" in html
+    assert "Too few unrelated pairs for a tail" in html
     assert "<b>x</b>" not in html
+
+
+def test_pairs_of_one_source_are_counted_apart(tmp_path):
+    n_folders, n_each = 6, 12
+    for seed in range(n_folders * n_each):
+        name = f"{seed // n_each}/{seed:02}.wav"
+        write_tune(tmp_path / "music" / name, seed, duration_s=2.5)
+    weights = save_small_extractor(tmp_path / "weights")
+    with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+        options = CalibrateOptions(n_copies=0, data="tunes")
+        made = calibrate.calibrate(workspace, [tmp_path / "music"], options=options)
+    thresholds = made.thresholds
+    n_close = n_folders * n_each * (n_each - 1) // 2
+    assert thresholds.one_source.n_nonmatching_pairs == len(made.one_source) == n_close
+    assert thresholds.n_nonmatching_pairs == len(made.nonmatching) == 72 * 71 // 2 - n_close
+    assert thresholds.one_source.tail is not None
+    html = render_calibration(
+        thresholds, made.nonmatching, made.matching, one_source=made.one_source
+    )
+    assert html.count('<svg class="chart"') == 3, "histograms and two tails"
+    assert "396 unrelated pairs of one source among 72 tracks" in html
 
 
 @pytest.fixture(scope="module")

@@ -378,7 +378,7 @@ def test_sqlite_files_of_others_and_of_newer_versions_are_left_as_they_are(tmp_p
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = file.read_bytes()
-    with pytest.raises(CatalogueError, match="version 99; this audit knows up to 4. Install the"):
+    with pytest.raises(CatalogueError, match="version 99; this audit knows up to 5. Install the"):
         Catalogue.open(file)
     assert file.read_bytes() == before
 
@@ -475,7 +475,7 @@ def test_a_failed_migration_leaves_the_file_as_it_was(tmp_path, monkeypatch, cat
     put(catalogue, 1)
     broken = (*MIGRATIONS, ("ALTER TABLE tracks ADD COLUMN mood TEXT", "nonsense"))
     monkeypatch.setattr("auditor.catalogue_file.MIGRATIONS", broken)
-    with pytest.raises(CatalogueError, match="version 4; 5 is needed. Run: audit scan DIR"):
+    with pytest.raises(CatalogueError, match="version 5; 6 is needed. Run: audit scan DIR"):
         Catalogue.open(catalogue.path, read_only=True)
     with pytest.raises(CatalogueError, match="nonsense"):
         Catalogue.open(catalogue.path)
@@ -642,3 +642,16 @@ def test_many_tracks_stay_quick(catalogue):
     catalogue.mark_missing(f"t{n:05d}" for n in range(2000))
     assert catalogue.tracks(present_only=True) == []
     assert time.perf_counter() - started < 20
+
+
+def test_tracks_of_an_artist_are_counted_else_those_of_an_album(catalogue):
+    tags = [("A", "X"), ("a", "Y"), ("Various Artists", "Y"), ("", "X"), ("B", "")]
+    for number, (artist, album) in enumerate(tags):
+        put(catalogue, number, artist=artist, album=album)
+
+    def count(artist, album):
+        return catalogue.n_of_source(make_track(99, artist=artist, album=album))
+
+    assert count(" A ", "Z") == 2
+    assert count("Various Artists", "y") == 2, "an album by nobody"
+    assert count("", "Z") == count("C", "X") == count("unknown", "") == 0

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from small_thresholds import OTHERS, POINTS, TAIL, WEIGHTS, make, make_tailed
 
 from auditor.errors import ThresholdError
+from auditor.metrics import poisson_quantile
+from auditor.rate_table import OperatingPoint, RateTable
 from auditor.threshold_choice import (
     HIGHEST_THRESHOLD,
     LOOSEST_FAR,
@@ -129,9 +131,10 @@ def test_a_budget_is_met_whatever_the_number_of_comparisons(tailed, budget, n):
     assert use.expected_false_pairs <= budget * (1 + 1e-4)
     if use.far < LOOSEST_FAR:
         assert use.expected_false_pairs == pytest.approx(budget, rel=1e-4)
-    assert use.expected_low <= use.expected_false_pairs <= use.expected_high
+    assert use.expected_low <= use.expected_false_pairs <= use.expected_high + 1.0
     assert (use.budget, use.n_comparisons) == (budget, n)
-    assert use.expected_high == pytest.approx(use.far_high * n)
+    assert use.expected_low == poisson_quantile(0.025, use.far_low * n)
+    assert use.expected_high == poisson_quantile(0.975, use.far_high * n)
     more = choose_threshold(WEIGHTS, [tailed], max_false=budget, n_comparisons=2 * n)
     assert more.threshold >= use.threshold, "more comparisons need a higher threshold"
 
@@ -176,7 +179,7 @@ def test_a_budget_beyond_every_score_is_told_and_not_raised(tmp_path):
 def test_a_budget_without_a_tail_takes_the_highest_threshold_and_says_so(tmp_path):
     save_thresholds(make(), tmp_path / "old.json")
     use = choose_threshold(WEIGHTS, [tmp_path], max_false=1.0, n_comparisons=10**6)
-    assert (use.threshold, use.expected_false_pairs, use.expected_high) == (0.9, 0.0, 4000.0)
+    assert (use.threshold, use.expected_false_pairs, use.expected_high) == (0.9, 0.0, 4124)
     assert use.note == (
         "A budget of 1 expected false pairs among 1,000,000 comparisons needs a rate of 1e-06; "
         "old.json has no tail and counted only down to 0.00057. Its highest threshold is used, "
@@ -234,3 +237,17 @@ def test_homogeneous_music_is_told():
     assert music_note(made, histogram(alike), flagged_from=0.6) == ""
     assert music_note(made, {}, flagged_from=0.95) == ""
     assert music_note(make(operating_points=POINTS[:1]), histogram(alike), flagged_from=0.95) == ""
+
+
+def test_a_budget_counts_pairs_of_one_source_at_their_own_rate(tmp_path):
+    close = RateTable((OperatingPoint(0.5, 0.4, 0.3, 0.5), OperatingPoint(0.9, 0.0, 0.0, 0.1)), 300)
+    save_thresholds(make(one_source=close), tmp_path / "t.json")
+    apart, mixed = (
+        choose_threshold(WEIGHTS, [tmp_path], threshold=0.5, n_comparisons=100, n_one_source=n)
+        for n in (0, 50)
+    )
+    assert (apart.expected_false_pairs, apart.n_one_source, apart.n_counted) == (10.0, 0, 1770)
+    assert mixed.expected_false_pairs == pytest.approx(25.0)
+    assert (mixed.n_one_source, mixed.n_counted) == (50, 2070)
+    plain = choose_threshold(WEIGHTS, [tmp_path], threshold=0.5)
+    assert plain.far == apart.far

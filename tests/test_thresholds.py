@@ -14,10 +14,10 @@ from small_thresholds import OTHERS, POINTS, RECALL, TAIL, WEIGHTS, make, make_t
 
 from auditor.config import to_json
 from auditor.errors import ThresholdError
+from auditor.rate_table import OperatingPoint, RateTable
 from auditor.thresholds import (
     FORMATS,
     MAX_FILE_BYTES,
-    OperatingPoint,
     Thresholds,
     find_thresholds,
     load_thresholds,
@@ -270,3 +270,47 @@ def test_every_shipped_file_is_valid():
         made = load_thresholds(path)
         assert f"-{made.weights_id}" in path.stem
         assert dataclasses.asdict(made)["n_nonmatching_pairs"] > 0
+
+
+CLOSE = RateTable(
+    (OperatingPoint(0.5, 0.4, 0.3, 0.5), OperatingPoint(0.7, 0.1, 0.05, 0.2)),
+    1000,
+    dataclasses.replace(TAIL, n_exceedances=100, n_scores=1000),
+)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("threshold", [0.4, 0.6, 0.7, 0.9])
+def test_the_rate_of_a_mixture_is_that_of_its_parts_by_their_shares(share, threshold):
+    made = make_tailed(one_source=CLOSE)
+    parts = zip(made.rates.far_at(threshold), CLOSE.far_at(threshold), strict=True)
+    expected = [(1.0 - share) * a + share * b for a, b in parts]
+    assert made.far_at(threshold, one_source=share) == pytest.approx(expected)
+
+
+@given(st.floats(1e-9, 0.2), st.floats(0.0, 1.0))
+def test_the_threshold_of_a_mixture_has_its_rate_and_hardly_a_lower_one_does(far, share):
+    made = make_tailed(one_source=CLOSE)
+    threshold = made.threshold_at(far, one_source=share)
+    assert made.far_at(threshold, one_source=share)[0] <= far * (1 + 1e-9)
+    if share and threshold > made.operating_points[0].threshold:
+        assert made.far_at(threshold - 2e-6, one_source=share)[0] > far
+
+
+def test_more_pairs_of_one_source_need_a_higher_threshold():
+    made = make_tailed(one_source=CLOSE)
+    found = [made.threshold_at(1e-5, one_source=share) for share in (0.0, 0.05, 0.5, 1.0)]
+    assert found == sorted(set(found))
+
+
+def test_a_mixture_that_was_not_counted_so_far_down_is_refused():
+    counted = dataclasses.replace(CLOSE, tail=None)
+    with pytest.raises(ThresholdError, match=r"a FAR of 1e-05 was asked for.*can show 0\.0"):
+        make_tailed(one_source=counted).threshold_at(1e-5, one_source=0.5)
+
+
+def test_a_file_with_sources_is_read_as_it_was_written(tmp_path):
+    made = make_tailed(one_source=CLOSE)
+    assert load_thresholds(save_thresholds(made, tmp_path / "t.json")) == made
+    with pytest.raises(ValueError, match="audit-threshold/3', which knows no sources"):
+        dataclasses.replace(made, format=FORMATS[2])

@@ -21,7 +21,13 @@ from auditor.augment.bands import BandAlterations
 from auditor.checkpoint import CHECKPOINT, CURVE, CURVE_COLUMNS
 from auditor.config import ExtractorConfig, TrainConfig
 from auditor.errors import UsageError, WeightsError
-from auditor.extractor import Extractor, load_extractor, pack_tensors, unpack_tensors
+from auditor.extractor import (
+    Extractor,
+    load_extractor,
+    pack_tensors,
+    read_extractor,
+    unpack_tensors,
+)
 from auditor.features import LogBands
 from auditor.train import learning_rate, train_extractor, validate
 from auditor.training_batches import gather_tracks
@@ -134,6 +140,21 @@ def test_the_same_settings_give_the_same_weights(whole, train, tmp_path):
 def test_another_seed_gives_other_weights(whole, train, tmp_path):
     other = train(tmp_path, dataclasses.replace(SHORT, seed=1))
     assert other.name != whole.name
+
+
+def test_a_run_starts_from_the_weights_it_is_given(whole, train, tiny_config, tmp_path):
+    start = read_extractor(whole)
+    still = dataclasses.replace(SHORT, learning_rate=1e-8, weight_decay=0.0)
+    further = read_extractor(train(tmp_path / "further", still, start=start))
+    fresh = read_extractor(train(tmp_path / "fresh", still))
+    weight = start.projection.weight.detach()
+    torch.testing.assert_close(further.projection.weight, weight, atol=2e-3, rtol=0.0)
+    assert float((fresh.projection.weight.detach() - weight).abs().max()) > 0.02
+    assert further.summary["train"]["start"] == start.weights_id
+    assert fresh.summary["train"]["start"] == ""
+    other = dataclasses.replace(tiny_config, n_dims=tiny_config.n_dims + 8)
+    with pytest.raises(UsageError, match=f"{start.weights_id} has another shape than the network"):
+        train(tmp_path / "other", config=other, start=start)
 
 
 def test_the_rate_of_each_step_is_that_of_the_schedule(train, tmp_path):

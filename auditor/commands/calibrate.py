@@ -162,7 +162,11 @@ def calibrate(
         from auditor.report.calibration import write_calibration
 
         page = write_calibration(
-            made.thresholds, made.nonmatching, made.matching, written.with_suffix(".html")
+            made.thresholds,
+            made.nonmatching,
+            made.matching,
+            written.with_suffix(".html"),
+            one_source=made.one_source,
         )
     if not quiet:
         for a, b, correlation in made.confirmed:
@@ -180,18 +184,28 @@ def calibrate(
 
 def _said(thresholds: Thresholds) -> list[str]:
     """Return what is worth knowing of a calibration, in lines."""
-    made, tail = thresholds, thresholds.tail
+    made = thresholds
+    n_pairs = made.n_nonmatching_pairs
+    counted = f"{n_pairs:,} pairs"
+    tables = [("", made.rates)]
+    if made.one_source is not None:
+        n_close = made.one_source.n_nonmatching_pairs
+        counted = f"{n_pairs:,} pairs of two sources and {n_close:,} of one"
+        tables = [(" of two sources", made.rates), (" of one source", made.one_source)]
     lines = [
-        f"threshold {made.threshold:.4f} at FAR {made.target_far:g}, from "
-        f"{made.n_nonmatching_pairs:,} pairs of {made.n_tracks:,} tracks, "
-        f"{made.n_set_aside_pairs:,} set aside"
+        f"threshold {made.threshold:.4f} at FAR {made.target_far:g}, from {counted}, of "
+        f"{made.n_tracks:,} tracks, {made.n_set_aside_pairs:,} pairs set aside"
     ]
-    if tail is None:
-        lines.append("no tail: too few pairs to say anything of rates below those counted")
-    else:
-        lines.append(
-            f"tail from {tail.threshold:.4f} to {tail.end_point:.4f}, fitted to "
-            f"{tail.n_exceedances:,} scores of unaltered pairs: shape {tail.shape:.3f}, "
-            f"goodness of fit p = {tail.p_value:g}"
-        )
+    for kind, rates in tables:
+        tail = rates.tail
+        if tail is None:
+            lines.append(
+                f"no tail: too few pairs{kind} to say anything of rates below those counted"
+            )
+        else:
+            lines.append(
+                f"tail from {tail.threshold:.4f} to {tail.end_point:.4f}, fitted to "
+                f"{tail.n_exceedances:,} scores of unaltered pairs{kind}: shape {tail.shape:.3f}, "
+                f"goodness of fit p = {tail.p_value:g}"
+            )
     return lines

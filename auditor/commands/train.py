@@ -120,6 +120,14 @@ def train(
             help="TSV with a header and pairs of paths that share material, never told apart.",
         ),
     ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--start-from",
+            metavar="WEIGHTS",
+            help="Train this extractor further: a pretrained one's name or a weights file.",
+        ),
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Batches in all.")] = None,
     batch_classes: Annotated[
         int | None, typer.Option("--batch-classes", min=2, max=4096, help="Classes in a batch.")
@@ -131,7 +139,9 @@ def train(
     evaluate_every: Annotated[
         int | None, typer.Option("--evaluate-every", min=1, help="Steps between validations.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything chance decides.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Of everything chance decides.")
+    ] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Processes that decode the music.")
     ] = 1,
@@ -167,18 +177,25 @@ def train(
             raise UsageError(f"--genre-from {source.value} needs FMA's tables. Give --fma DIR.")
         if source is GenreFrom.LIST and genres is None:
             raise UsageError("--genre-from list needs a list of genres. Give --genres FILE.")
-    from auditor.recipes import RECIPES  # torch takes a second to import
+    from auditor.extractor import read_extractor  # torch takes a second to import
+    from auditor.recipes import RECIPES, TUNING
 
+    start = read_extractor(start_from) if start_from is not None else None
     recipe = RECIPES[classes.value]
-    config = PAPER if architecture is Architecture.PAPER else recipe.extractor
+    if start is not None:
+        recipe = TUNING.get(classes.value, recipe)
+        config = start.config
+    else:
+        config = PAPER if architecture is Architecture.PAPER else recipe.extractor
     settings = {
         "n_steps": steps,
         "n_classes": batch_classes,
         "n_utterances": batch_utterances,
         "evaluate_every": evaluate_every,
+        "seed": seed,
     }
     settings = {key: value for key, value in settings.items() if value is not None}
-    schedule = dataclasses.replace(recipe.train, seed=seed, precision=precision.value, **settings)
+    schedule = dataclasses.replace(recipe.train, precision=precision.value, **settings)
 
     from auditor.fma import load_fma
     from auditor.genres import GenreSource, read_genre_list
@@ -224,6 +241,7 @@ def train(
         config=config,
         train=schedule,
         alterations=recipe.alterations,
+        start=start,
         directory=output / run,
         name=run,
         data={

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from auditor.rate_table import RateTable
 from auditor.rate_words import show_rate
 from auditor.report.chart import Tick
 from auditor.report.files import write_files
@@ -29,6 +30,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 12, 30, 48
 _N_BINS = 60
 _N_STEPS = 120
 _LOWEST_FAR = 1e-9
+_NONE = np.zeros(0)
+_PAIRS = ("unrelated pairs", "unrelated pairs of two sources")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ def write_calibration(
     nonmatching: np.ndarray,
     matching: Mapping[str, np.ndarray],
     path: str | os.PathLike[str],
+    *,
+    one_source: np.ndarray = _NONE,
 ) -> Path:
     """Write the page of a calibration.
 
@@ -81,40 +86,58 @@ def write_calibration(
     ----------
     thresholds : Thresholds
     nonmatching : numpy.ndarray
-        (n_pairs,) scores of unrelated pairs.
+        (n_pairs,) scores of unrelated pairs, those that ``one_source`` holds left out.
     matching : mapping of str to numpy.ndarray
         Scores of altered copies with their originals, by alteration; may be empty.
     path : path-like
         The HTML file.
+    one_source : numpy.ndarray
+        (n_pairs,) scores of unrelated pairs of one source, where they were counted apart.
 
     Raises
     ------
     AuditError
         If it cannot be written.
     """
-    html = render_calibration(thresholds, nonmatching, matching)
+    html = render_calibration(thresholds, nonmatching, matching, one_source=one_source)
     write_files({Path(path): html.encode("utf-8")})
     return Path(path)
 
 
 def render_calibration(
-    thresholds: Thresholds, nonmatching: np.ndarray, matching: Mapping[str, np.ndarray]
+    thresholds: Thresholds,
+    nonmatching: np.ndarray,
+    matching: Mapping[str, np.ndarray],
+    *,
+    one_source: np.ndarray = _NONE,
 ) -> str:
     """Return the page, the same text for the same calibration; parameters as above."""
     pages = environment()
     style = source(pages, "report.css") + source(pages, "calibration.css")
     copies = np.concatenate(list(matching.values())) if matching else np.zeros(0)
-    plots = [_histograms(nonmatching, copies), _tail_fit(thresholds, nonmatching)]
+    plots = [_histograms(nonmatching, one_source, copies)]
+    tables = [(_PAIRS[thresholds.one_source is not None], thresholds.rates)]
+    plots.append(_tail_fit(thresholds.rates, nonmatching, tables[0][0]))
+    if thresholds.one_source is not None:
+        tables.append(("unrelated pairs of one source", thresholds.one_source))
+        plots.append(_tail_fit(thresholds.one_source, one_source, tables[1][0]))
     if copies.size:
-        plots.append(_trade_off(thresholds, nonmatching, copies))
+        plots.append(_trade_off(thresholds, nonmatching, copies, tables[0][0]))
     return pages.get_template("calibration.html.j2").render(
         headline=f"Calibration of {thresholds.extractor} on {thresholds.data}",
         made=thresholds,
-        tail=thresholds.tail,
+        tails=[(kind, rates.tail) for kind, rates in tables],
         plots=plots,
-        points=[
-            (show_score(p.threshold), show_rate(p.far), show_rate(p.far_low), show_rate(p.far_high))
-            for p in thresholds.operating_points
+        counted=[
+            (
+                kind,
+                rates.n_nonmatching_pairs,
+                [
+                    (show_score(p.threshold), *map(show_rate, (p.far, p.far_low, p.far_high)))
+                    for p in rates.operating_points
+                ],
+            )
+            for kind, rates in tables
         ],
         show_score=show_score,
         show_rate=show_rate,
@@ -123,8 +146,8 @@ def render_calibration(
     )
 
 
-def _histograms(nonmatching: np.ndarray, copies: np.ndarray) -> Plot:
-    low = min(float(nonmatching.min()), float(copies.min(initial=1.0)))
+def _histograms(nonmatching: np.ndarray, one_source: np.ndarray, copies: np.ndarray) -> Plot:
+    low = min(float(scores.min(initial=1.0)) for scores in (nonmatching, one_source, copies))
     low, high = math.floor(10 * low) / 10, 1.0
     edges = np.linspace(low, high, _N_BINS + 1)
     x = _linear(low, high, _LEFT, _WIDTH - _RIGHT)
@@ -133,6 +156,7 @@ def _histograms(nonmatching: np.ndarray, copies: np.ndarray) -> Plot:
     curves = []
     for scores, kind, label in (
         (nonmatching, "line", "unrelated tracks"),
+        (one_source, "line second", "unrelated tracks of one source"),
         (copies, "line marked", "copies and originals"),
     ):
         if scores.size:
@@ -151,24 +175,24 @@ def _histograms(nonmatching: np.ndarray, copies: np.ndarray) -> Plot:
     )
 
 
-def _tail_fit(thresholds: Thresholds, nonmatching: np.ndarray) -> Plot:
-    tail = thresholds.tail
+def _tail_fit(rates: RateTable, nonmatching: np.ndarray, kind: str) -> Plot:
+    tail = rates.tail
     begins = tail.threshold if tail else float(np.quantile(nonmatching, 0.9))
     low = math.floor(10 * begins) / 10
     lowest = _LOWEST_FAR if tail else 0.5 / nonmatching.size
     x = _linear(low, 1.0, _LEFT, _WIDTH - _RIGHT)
     y = _logarithmic(lowest, 1.0, _HEIGHT - _BOTTOM, _TOP)
     ordered = np.sort(nonmatching)[::-1]
-    rates = np.arange(1, ordered.size + 1) / ordered.size
+    shares = np.arange(1, ordered.size + 1) / ordered.size
     shown = ordered >= low
-    dots = list(zip(ordered[shown], rates[shown], strict=True))
+    dots = list(zip(ordered[shown], shares[shown], strict=True))
     dots = dots[:500] + dots[500 :: max(1, len(dots) // 500)]
     curves = [*_tail_curves(tail, lowest, x, y)] if tail else []
     curves.append(Curve(_dots(dots, x, y), "dots", "counted"))
     hint = "Share of unrelated pairs at or above a score: as counted"
     hint += ", by the fitted tail, and its 95 % interval." if tail else "; too few for a tail."
     return Plot(
-        "False alarm rate, counted and fitted",
+        f"False alarm rate of {kind}, counted and fitted",
         hint,
         "threshold",
         "FAR",
@@ -190,7 +214,9 @@ def _tail_curves(
     yield Curve(_path(line, x, y), "line marked", "fitted tail")
 
 
-def _trade_off(thresholds: Thresholds, nonmatching: np.ndarray, copies: np.ndarray) -> Plot:
+def _trade_off(
+    thresholds: Thresholds, nonmatching: np.ndarray, copies: np.ndarray, kind: str
+) -> Plot:
     lowest = _LOWEST_FAR if thresholds.tail else 0.5 / nonmatching.size
     ordered = np.sort(nonmatching)
     steps = np.linspace(float(np.quantile(ordered, 0.5)), 1.0, 4 * _N_STEPS)
@@ -198,7 +224,7 @@ def _trade_off(thresholds: Thresholds, nonmatching: np.ndarray, copies: np.ndarr
     for step in steps:
         far = float((ordered.size - np.searchsorted(ordered, step)) / ordered.size)
         if thresholds.tail and step > thresholds.tail.threshold:
-            far = thresholds.tail.far_at(float(step))[0]
+            far = thresholds.rates.far_at(float(step))[0]
         if far >= lowest:
             points.append((far, float((copies < step).mean())))
     x = _logarithmic(lowest, 1.0, _LEFT, _WIDTH - _RIGHT)
@@ -207,7 +233,7 @@ def _trade_off(thresholds: Thresholds, nonmatching: np.ndarray, copies: np.ndarr
     here = (max(far, lowest), float((copies < thresholds.threshold).mean()))
     return Plot(
         "Missed copies against false alarms",
-        "All copies of the table below together; the dot is the default threshold.",
+        f"All copies of the table below together, and {kind}; the dot is the default threshold.",
         "FAR per pair",
         "missed",
         (Curve(_path(points, x, y), "line marked"), Curve(_dots([here], x, y, 4.0), "dots marked")),

@@ -1,0 +1,132 @@
+"""How often unrelated pairs of one kind reach a score: counted points, and a tail above them.
+
+``RateTable.far_at`` reads the rate of any threshold off the points, and above the threshold where
+the tail begins off the tail; without one only an upper bound is known beyond the highest counted
+score.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+from auditor.tail import Tail
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """FAR counted at one threshold, per pair, with its 95 % interval."""
+
+    threshold: float
+    far: float
+    far_low: float
+    far_high: float
+
+    def __post_init__(self) -> None:
+        if not -1.0 <= self.threshold <= 1.0 + 1e-6:
+            raise ValueError(f"threshold is {self.threshold}; a cosine lies in [-1, 1]")
+        if not 0.0 <= self.far_low <= self.far <= self.far_high <= 1.0:
+            raise ValueError(
+                f"far is {self.far} within {self.far_low} to {self.far_high}; "
+                "it must lie inside its interval, and that in [0, 1]"
+            )
+
+
+@dataclass(frozen=True)
+class RateTable:
+    """The rates of one kind of pairs.
+
+    Attributes
+    ----------
+    operating_points : tuple of OperatingPoint
+        By rising threshold; FAR never rises with the threshold.
+    n_nonmatching_pairs : int
+        The pairs behind the counts.
+    tail : Tail, optional
+        Of their scores; it begins at an operating point.
+    """
+
+    operating_points: tuple[OperatingPoint, ...]
+    n_nonmatching_pairs: int
+    tail: Tail | None = None
+
+    def __post_init__(self) -> None:
+        points = self.operating_points
+        if not points:
+            raise ValueError("operating_points is empty; at least one is needed")
+        for a, b in pairwise(points):
+            if not (a.threshold < b.threshold and a.far >= b.far):
+                raise ValueError("operating_points must rise in threshold and never rise in far")
+        if self.tail is None:
+            return
+        joint = [point for point in points if point.threshold == self.tail.threshold]
+        if not joint or not math.isclose(joint[0].far, self.tail.share, rel_tol=1e-9):
+            raise ValueError(
+                f"the tail begins at {self.tail.threshold} with a share of {self.tail.share:g}; "
+                "an operating point there, of the same rate, is needed"
+            )
+
+    def far_at(self, threshold: float) -> tuple[float, float, float]:
+        """Return FAR and its 95 % interval at a threshold.
+
+        Between two points the logarithm of the rate is interpolated; where the lower bound is 0 at
+        either, it is that of the higher threshold.  Where the tail has begun, it gives the rate.
+        Without a tail nothing is known above the last point but that FAR is that point's at most,
+        and may be 0.  Below the first, FAR is only known to be at least that point's, and its
+        upper bound is 1.
+
+        Examples
+        --------
+        >>> points = (OperatingPoint(0.5, 0.1, 0.08, 0.12), OperatingPoint(0.9, 0.001, 0.0, 0.01))
+        >>> [round(rate, 4) for rate in RateTable(points, 1000).far_at(0.7)]
+        [0.01, 0.0, 0.0346]
+        """
+        points = self.operating_points
+        if self.tail is not None and threshold > self.tail.threshold:
+            return self.tail.far_at(threshold)
+        if threshold > points[-1].threshold:
+            return points[-1].far, 0.0, points[-1].far_high
+        if threshold < points[0].threshold:
+            return points[0].far, points[0].far_low, 1.0
+        for a, b in pairwise(points):
+            if a.threshold <= threshold <= b.threshold:
+                share = (threshold - a.threshold) / (b.threshold - a.threshold)
+                far = _interpolate(a.far, b.far, share)
+                low = b.far_low if share > 0.0 else a.far_low
+                if a.far_low > 0.0 and b.far_low > 0.0:
+                    low = _interpolate(a.far_low, b.far_low, share)
+                high = _interpolate(a.far_high, b.far_high, share)
+                return far, min(far, low), max(far, high)
+        return points[0].far, points[0].far_low, points[0].far_high
+
+    def threshold_at(self, far: float) -> float | None:
+        """Return the lowest threshold known to have a FAR of at most ``far``, None if none has.
+
+        It is an operating point, or below the rate at which the tail begins the very threshold
+        that the tail gives.
+        """
+        if self.tail is not None and far < self.tail.share:
+            return self.tail.threshold_at(far)
+        if far >= self.lowest_counted() * (1.0 - 1e-9):
+            for point in self._reachable():
+                if point.far <= far:
+                    return point.threshold
+        return None
+
+    def lowest_counted(self) -> float:
+        """Return the lowest FAR that was counted: at least one in all the pairs."""
+        points = self._reachable()
+        return max(1.0 / max(1, self.n_nonmatching_pairs), points[-1].far if points else 1.0)
+
+    def _reachable(self) -> list[OperatingPoint]:
+        # Above 1 lies no score: such a threshold would flag nothing at all.
+        return [point for point in self.operating_points if point.threshold <= 1.0]
+
+
+def _interpolate(a: float, b: float, share: float) -> float:
+    if share in (0.0, 1.0):  # at a point, the very rate that was counted
+        return b if share else a
+    if a <= 0.0 or b <= 0.0:
+        return a + share * (b - a)
+    return math.exp(math.log(a) + share * (math.log(b) - math.log(a)))
