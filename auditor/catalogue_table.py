@@ -7,7 +7,8 @@ write to a large catalogue leaves its table beside it, in two files of NumPy's f
     tables/<weights_id>-<revision>.tracks.npy        ids, versions, hashes of the files
 
 The revision is a random number that the catalogue draws anew with every change to its tracks or
-embeddings (triggers), so a table of another state is never taken for this one.
+embeddings (triggers), so a table of another state is never taken for this one.  Whether it is what
+the catalogue holds, ``table_problems`` says.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from auditor.catalogue_rows import NORM_TOLERANCE, remedy, unpack
-from auditor.errors import CatalogueError
+from auditor.errors import CatalogueError, show_path
 from auditor.track_versions import TrackVersions, encode_ids
 
 MIN_TRACKS = 5000
@@ -173,6 +174,51 @@ def save_table(folder: Path, weights_id: str, revision: str, table: TrackTable) 
         for path in folder.glob(f"{weights_id}-*"):
             if path not in paths:
                 path.unlink(missing_ok=True)
+
+
+def table_problems(connection: sqlite3.Connection, folder: Path) -> Iterator[str]:
+    """Yield how the tables that would be mapped differ from the catalogue, one line for each.
+
+    Raises
+    ------
+    CatalogueError
+        As ``read_table``.
+    """
+    revision = revision_of(connection)
+    weights = connection.execute("SELECT DISTINCT weights_id FROM embeddings ORDER BY 1").fetchall()
+    for (weights_id,) in weights if revision else ():
+        if not all(path.exists() for path in _paths(folder, weights_id, revision)):
+            continue
+        mapped = map_table(folder, weights_id, revision)
+        stored = read_table(connection, weights_id, present_only=True)
+        wrong = "it cannot be read" if mapped is None else _difference(mapped, stored)
+        if wrong:
+            yield (
+                f"the table of weights {weights_id} in {show_path(folder)} is damaged: {wrong}. "
+                "Remove this folder and run: audit scan"
+            )
+
+
+def _difference(mapped: TrackTable, stored: TrackTable) -> str:
+    """Return how two tables differ first, "" if they do not."""
+    ids = stored.tracks.ids
+    if mapped.embeddings.shape != stored.embeddings.shape:
+        shapes = (" x ".join(map(str, t.embeddings.shape)) for t in (mapped, stored))
+        return "it holds {} numbers, and the catalogue {}".format(*shapes)
+    for name, a, b in (
+        ("id", mapped.tracks.ids, ids),
+        ("version", mapped.tracks.numbers, stored.tracks.numbers),
+        ("hash", mapped.hashes, stored.hashes),
+    ):
+        if (rows := np.flatnonzero(a != b)).size:
+            return f"the {name} of track {stored.tracks.id_of(rows[0])} is another"
+    for start in range(0, len(ids), 8192):
+        part = slice(start, start + 8192)
+        differ = (mapped.embeddings[part] != stored.embeddings[part]).any(axis=1)
+        if (rows := np.flatnonzero(differ)).size:
+            track_id = stored.tracks.id_of(start + int(rows[0]))
+            return f"the embedding of track {track_id} is another"
+    return ""
 
 
 def _paths(folder: Path, weights_id: str, revision: str) -> tuple[Path, Path]:

@@ -30,6 +30,10 @@ Part, Result = TypeVar("Part"), TypeVar("Result")
 N_WAITING = 4
 """Tiles handed out ahead, for each worker: a slow tile keeps no other worker waiting."""
 
+TILES_FORMAT = 1
+"""Raise it whenever a tile returns something else for the same tracks: what a cluster has kept of
+another format is left alone, and its tiles are done again."""
+
 
 class Work(Protocol[Part, Result]):
     """What is done with every part of a pass; a small frozen dataclass.

@@ -174,6 +174,10 @@ class CatalogueReader(TrackReader):
     def excerpts(self) -> tuple[ExcerptIndex, ExcerptSource]:
         """See ``TrackReader``; brought up to date where the workspace may be written to.
 
+        Who may write reads all of it, 0.8 s a GB, and builds damaged shards anew.  Who may not, as
+        a check, which has no time for it, reads small files to their end
+        (``excerpt_shards.VERIFY_BYTES``) and compares the size of large ones.
+
         Raises
         ------
         IndexFileError
@@ -193,7 +197,8 @@ class CatalogueReader(TrackReader):
             return open_excerpts(folder, source, hop_s=self.hop_s)
         config = None if self._backend is None else ExcerptConfig(backend=self._backend)
         try:
-            return refresh_excerpts(folder, source, hop_s=self.hop_s, config=config).index
+            made = refresh_excerpts(folder, source, hop_s=self.hop_s, config=config, verify=True)
+            return made.index
         except OSError as error:
             raise IndexFileError(
                 f"{show_path(folder)}: the excerpt index cannot be written: "

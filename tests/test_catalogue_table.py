@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import zlib
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from auditor import catalogue as catalogue_module
 from auditor import catalogue_table
 from auditor.catalogue import Catalogue, FileStamp
+from auditor.cli import app
 from auditor.excerpt_index import ExcerptSource
 from auditor.records import Track, TrackEmbedding
 
@@ -127,3 +130,66 @@ def test_embeddings_by_id_and_rows_by_content(catalogue):
     known = ExcerptSource.of(catalogue, WEIGHTS, catalogue.embeddings(WEIGHTS))
     assert dict(source.versions) == dict(known.versions)
     assert source.n_dims == 4
+
+
+def verify(folder) -> list[str]:
+    """What the command says of the tables; the files of these tracks are nowhere."""
+    done = CliRunner().invoke(
+        app, ["catalogue", "verify", "--workspace", str(folder), "--format", "json"]
+    )
+    assert done.exit_code == 1, done.output
+    return [told for told in json.loads(done.stdout) if "is gone" not in told]
+
+
+def other_embedding(rows, names):
+    rows[[1, 3]] = rows[[3, 1]]
+
+
+def other_id(rows, names):
+    names["id"][4] = b"t9"
+
+
+def other_version(rows, names):
+    names["version"][0] ^= 1
+
+
+def other_hash(rows, names):
+    names["sha256"][2] = b"0" * 64
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (other_embedding, "the embedding of track t1 is another"),
+        (other_id, "the id of track t4 is another"),
+        (other_version, "the version of track t0 is another"),
+        (other_hash, "the hash of track t2 is another"),
+        (lambda rows, names: names["id"].sort() or names["id"].__setitem__(0, b"z"), "be read"),
+    ],
+)
+def test_verify_names_a_table_that_is_not_what_sqlite_holds(catalogue, tmp_path, damage, said):
+    catalogue.table(WEIGHTS)
+    assert verify(tmp_path) == []
+    files = [next((tmp_path / "tables").glob(f"*.{name}.npy")) for name in ("embeddings", "tracks")]
+    arrays = [np.load(file) for file in files]
+    damage(*arrays)
+    for file, array in zip(files, arrays, strict=True):
+        np.save(file, array)
+    (told,) = verify(tmp_path)
+    assert f"the table of weights {WEIGHTS}" in told
+    assert said in told
+    assert told.endswith("Remove this folder and run: audit scan")
+    for file in files:
+        file.unlink()
+    assert verify(tmp_path) == []
+    catalogue.table(WEIGHTS)  # as a scan does
+    assert verify(tmp_path) == []
+    assert all(file.exists() for file in files)
+
+
+def test_verify_names_a_table_with_too_few_tracks(catalogue, tmp_path):
+    catalogue.table(WEIGHTS)
+    for file in (tmp_path / "tables").iterdir():
+        np.save(file, np.load(file)[:4])
+    (told,) = verify(tmp_path)
+    assert "it holds 4 x 4 numbers, and the catalogue 5 x 4" in told

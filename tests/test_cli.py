@@ -348,6 +348,20 @@ def test_catalogue_remove_of_an_unknown_id_removes_nothing(workspace):
     assert len(ids_of(workspace)) == 5
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--cluster", "auto", "--jobs", "3"], "--jobs 3 is of no use with --cluster"),
+        (["--cluster-storage", "x"], "--cluster-storage is of no use without --cluster"),
+    ],
+)
+def test_options_that_say_nothing_to_a_scan_are_refused(tmp_path, music, options, said):
+    result = invoke("scan", music, "-w", tmp_path / "ws", *options)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "ws").exists()
+
+
 def test_catalogue_verify(tmp_path, weights, music, workspace):
     sound = invoke("catalogue", "verify", "--hashes", "-w", workspace)
     assert sound.exit_code == 0, sound.output

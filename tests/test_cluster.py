@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import tune
 from small_audit import facts
 
+from auditor import excerpt_shards
 from auditor.audio import write_audio
 from auditor.audit import Options, scan
-from auditor.errors import AuditError, UsageError
+from auditor.errors import AuditError, UsageError, WorkerDiedError
 from auditor.extractor import Extractor, load_extractor, save_extractor
 from auditor.walk import FoundFile, find_audio
 from auditor.workspace import open_workspace
@@ -29,12 +32,18 @@ ray = pytest.importorskip("ray")
 pytest.importorskip("pyarrow")
 from ray.cluster_utils import Cluster  # noqa: E402
 
+from auditor.cluster import ray_tiles  # noqa: E402
 from auditor.cluster.embedded_shards import (  # noqa: E402
     pack_made,
     unpack_made,
     wanted_made,
 )
-from auditor.cluster.embedding import RayEmbedder, shards  # noqa: E402
+from auditor.cluster.embedding import (  # noqa: E402
+    Place,
+    RayEmbedder,
+    place_on_cluster,
+    shards,
+)
 from auditor.cluster.ray_tasks import ray_cluster  # noqa: E402
 from auditor.cluster.ray_tiles import RayTiles  # noqa: E402
 from auditor.cluster.scan_workers import check_nodes  # noqa: E402
@@ -65,8 +74,6 @@ if __name__ == "__main__":
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory, tiny_config) -> Path:
     """Write an untrained extractor that says its d-vectors can be aligned."""
-    import torch
-
     torch.manual_seed(7)
     folder = tmp_path_factory.mktemp("weights")
     return save_extractor(
@@ -201,6 +208,19 @@ def test_three_nodes_say_what_one_process_says(cluster, tmp_path, library, weigh
     assert results_of(tmp_path).keys() == done.keys()
 
 
+def test_a_ledger_of_another_format_is_not_used(
+    cluster, tmp_path, library, weights, expected, monkeypatch
+):
+    assert on_cluster(cluster.address, tmp_path, library, weights) == expected
+    first = results_of(tmp_path)
+    monkeypatch.setattr(ray_tiles, "TILES_FORMAT", ray_tiles.TILES_FORMAT + 1)
+    assert on_cluster(cluster.address, tmp_path, library, weights) == expected
+    both = results_of(tmp_path)
+    assert both.items() >= first.items()
+    n_tiles = sum(name.startswith("done-") for name in first)
+    assert len(both) == len(first) + n_tiles > len(first)
+
+
 def test_killed_workers_change_nothing(cluster, tmp_path, library, weights, expected):
     killed = []
 
@@ -300,6 +320,50 @@ def test_an_object_store_serves_as_shared_storage(
     assert not (tmp_path / "shared").exists()
 
 
+def test_the_command_says_what_it_has_no_gpu_for(cluster, tmp_path, library):
+    command = [Path(sys.executable).with_name("audit"), "scan", library, "--no-report"]
+    command += ["--workspace", tmp_path / "ws", "--cluster", cluster.address]
+    run = subprocess.run([*command, "--batch", "512"], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "--batch 512 is for GPUs, and this cluster embeds on its cores" in run.stderr
+
+
+def test_a_gpu_is_given_the_cores_of_its_node(cluster, tmp_path, library, weights):
+    extractor, files = load_extractor(weights), find_audio([library]).files
+    with ray_cluster(cluster.address):
+        for device in ("cpu", "auto"):
+            assert place_on_cluster(device, None) == Place()
+            with pytest.raises(UsageError, match="--batch 64 is for GPUs"):
+                place_on_cluster(device, 64)
+        with pytest.raises(UsageError, match="--device cuda: no node of the cluster has a GPU"):
+            place_on_cluster("cuda", None)
+    nodes = [cluster.add_node(**NODE | {"num_cpus": 2}, num_gpus=1)]
+    nodes.append(cluster.add_node(**NODE | {"num_cpus": 0}, num_gpus=1))  # nothing decodes there
+    try:
+        with ray_cluster(cluster.address):
+            assert place_on_cluster("cpu", None) == Place()
+            assert place_on_cluster("cuda", 64) == Place("cuda", 2, 1, 64)
+            place = place_on_cluster("auto", None)
+            assert (place.device, place.n_cores, place.n_gpus) == ("auto", 2, 1)
+            shared = Storage(str(tmp_path / "shared"))
+            made = list(RayEmbedder(extractor, shared, place=place).embed(files))
+            if not torch.cuda.is_available():  # Ray was told of one that torch does not find
+                embedder = RayEmbedder(extractor, shared / "other", place=Place("cuda", 2, 1))
+                with pytest.raises(UsageError, match="there is no GPU that torch can use"):
+                    list(embedder.embed(files))
+    finally:
+        for node in nodes:
+            cluster.remove_node(node)
+    alone = list(SerialEmbedder([extractor]).embed(files))
+    assert [one.found for one in made] == list(files)
+    assert [one.sha256 for one in made] == [one.sha256 for one in alone]
+    for here, there in zip(alone, made, strict=True):
+        assert (here.prepared is None) == (there.prepared is None)
+        if here.prepared is not None:
+            a, b = (m.prepared.embedded.embeddings[extractor.weights_id] for m in (here, there))
+            np.testing.assert_allclose(a.embedding, b.embedding, atol=1e-5)
+
+
 def test_a_node_that_lacks_something_is_named(cluster, tmp_path):
     with ray_cluster(cluster.address):
         storage = Storage(str(tmp_path / "shared"))
@@ -378,6 +442,9 @@ def test_unreadable_and_changed_files_are_made_again(tmp_path, library, weights)
     assert wanted_made(made, [touched], frozenset()) is None
     made[3] = dataclasses.replace(made[3], prepared=None, error=OSError(13, "Permission denied"))
     assert wanted_made(made, files[3:4], frozenset()) is None
+    died = WorkerDiedError("its process died twice")
+    made[3] = dataclasses.replace(made[3], error=died)
+    assert wanted_made(made, files[3:4], frozenset()) is None
     made[3] = dataclasses.replace(made[3], error=None)
     assert wanted_made(made, files[3:4], frozenset()) is None
     assert wanted_made(made, files[3:4], {made[3].sha256}) == made[3:4]
@@ -425,6 +492,42 @@ def test_a_snapshot_reads_as_the_catalogue_does(tmp_path, library, weights):
             fresh.dvectors(ids[0])
     with pytest.raises(AuditError, match="snapshot.json cannot be used"):
         open_snapshot(Storage(str(tmp_path / "nowhere")))
+
+
+def damage(shard: Path) -> None:
+    """Turn a bit in the middle of what the backend of a shard reads."""
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.unlink()  # who has it open keeps it
+    shard.write_bytes(data)
+
+
+def test_a_damaged_index_is_refused_where_it_lies(tmp_path, library, weights, monkeypatch):
+    monkeypatch.setattr(excerpt_shards, "VERIFY_BYTES", 0)  # as if it were a large one
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+        scan(workspace, [library], options=OPTIONS)
+        reader = CatalogueReader.of(workspace)
+        there = write_snapshot(Storage(str(tmp_path / "shared")), reader, with_excerpts=True)
+        afar = write_snapshot(Storage("memory://audit-index"), reader, with_excerpts=True)
+    ids = tuple(reader.tracks()[0])
+    copy = tmp_path / f"audit-{os.getuid()}" / f"index-{afar.manifest.key}"
+    assert afar.excerpts()[0].ids == ids
+    assert {path.stem for path in copy.iterdir()} == set(afar.manifest.index)
+    for snapshot, folder, said in (
+        (there, there.storage.folder, "shared"),
+        (afar, copy, f"{copy} of "),
+    ):
+        (shard,) = folder.glob("*.ann")
+        damage(shard)
+        fresh = open_snapshot.__wrapped__(snapshot.storage)
+        with pytest.raises(AuditError, match=f"{said}.*: the shard {shard.stem} is missing or"):
+            fresh.excerpts()
+    shutil.rmtree(copy)
+    assert open_snapshot.__wrapped__(afar.storage).excerpts()[0].ids == ids
+    copy.parent.chmod(0o777)
+    with pytest.raises(AuditError, match="is open to other users"):
+        open_snapshot.__wrapped__(afar.storage).excerpts()
 
 
 def test_storage_is_whole_or_not_there(tmp_path):

@@ -65,14 +65,15 @@ def wanted_made(
 ) -> list[Made] | None:
     """Return what became of some files among others; None where one of them is to be made again.
 
-    That is a file that is not there or has changed, or that could not be read, which may be mended
-    without a trace; and one that was left alone because its content was known, and is no longer.
+    That is a file that is not there or has changed; one that could not be read, or whose process
+    died, which may be mended without a trace; and one that was left alone because its content was
+    known, and is no longer.
     """
     by_file = {one.found: one for one in made}
     found = [by_file.get(file) for file in files]
     good = all(
         one is not None
-        and not isinstance(one.error, OSError)
+        and not isinstance(one.error, OSError | WorkerDiedError)
         and (one.prepared or one.error or one.sha256 in known)
         for one in found
     )

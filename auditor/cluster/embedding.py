@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import tempfile
 import zlib
 from collections.abc import Generator, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditor.cluster.embedded_shards import FORMAT, pack_made, unpack_made, wanted_made
-from auditor.cluster.ray_tasks import MAX_RETRIES, counter, in_order
+from auditor.cluster.node_folder import node_folder
+from auditor.cluster.ray_tasks import MAX_RETRIES, cores_beside_gpu, counter, in_order
 from auditor.cluster.storage import Storage
-from auditor.errors import AuditError, WorkerDiedError, show_path
-from auditor.prepare import Made, prepare_file
+from auditor.errors import AuditError, UsageError, WorkerDiedError, show_path
+from auditor.prepare import Made
 from auditor.tiles import one_thread
 from auditor.walk import FoundFile
+from auditor.workers import GPU_BATCH, make_embedder
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -35,6 +35,56 @@ N_FILES = 32
 Shard = Sequence[FoundFile]
 
 
+@dataclass(frozen=True)
+class Place:
+    """What a shard is embedded with, by ``workers.make_embedder``; a core, unless told otherwise.
+
+    Attributes
+    ----------
+    device : str
+    n_cores, n_gpus : int
+        What Ray keeps for it.
+    batch : int
+        Windows embedded at once on a GPU.
+    """
+
+    device: str = "cpu"
+    n_cores: int = 1
+    n_gpus: int = 0
+    batch: int = GPU_BATCH
+
+
+def place_on_cluster(device: str, batch: int | None) -> Place:
+    """Return what the cluster that this process is connected to embeds with.
+
+    Parameters
+    ----------
+    device : "cpu", "cuda" or "auto"
+        ``auto`` takes the GPUs where there are any, and then nothing else.
+    batch : int or None
+        As the user gave it.
+
+    Raises
+    ------
+    UsageError
+        If it has no GPU and one was asked for, or a batch for one was given.
+    """
+    n_cores = 0 if device == "cpu" else cores_beside_gpu()
+    if n_cores:
+        return Place(device, n_cores, 1, batch or GPU_BATCH)
+    if device == "cuda":
+        raise UsageError(
+            "--device cuda: no node of the cluster has a GPU, and a core to decode for it. Add one "
+            "with: ray start --num-gpus=1 --num-cpus=8, or give --device cpu."
+        )
+    if batch is not None:
+        raise UsageError(
+            f"--batch {batch} is for GPUs, and this cluster embeds on its cores. Leave it out, or "
+            "add nodes with GPUs and leave --device cpu out."
+        )
+    return Place()
+
+
 class RayEmbedder:
     """Embeds files on the cluster that this process is connected to.
 
@@ -43,12 +93,21 @@ class RayEmbedder:
     extractor : Extractor
         Loaded from a file, which travels to the workers.
     storage : Storage
+    place : Place
     n_files : int
         See ``N_FILES``; another number makes other shards.
     """
 
-    def __init__(self, extractor: Extractor, storage: Storage, *, n_files: int = N_FILES) -> None:
-        self._extractor, self._storage, self._n_files = extractor, storage / "embedded", n_files
+    def __init__(
+        self,
+        extractor: Extractor,
+        storage: Storage,
+        *,
+        place: Place = Place(),
+        n_files: int = N_FILES,
+    ) -> None:
+        self._extractor, self._storage = extractor, storage / "embedded"
+        self._place, self._n_files = place, n_files
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
@@ -64,11 +123,13 @@ class RayEmbedder:
 
         path = self._extractor.path
         weights = Weights(path.name, self._extractor.precision, ray.put(path.read_bytes()))
-        remote = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(embed_shard)
+        place = self._place
+        needs = {"num_cpus": place.n_cores, "num_gpus": place.n_gpus}
+        remote = ray.remote(**needs, max_retries=MAX_RETRIES)(embed_shard)
         told = [ray.put(frozenset(known))]  # in a list it is fetched only when it is needed
 
         def submit(shard: Shard) -> ObjectRef:
-            return remote.remote(list(shard), weights, told, self._storage)
+            return remote.remote(list(shard), weights, place, told, self._storage)
 
         for shard, lost in in_order(submit, shards(files, self._n_files)):
             if lost is None:
@@ -116,7 +177,9 @@ class Weights:
     content: ObjectRef = field(compare=False)
 
 
-def embed_shard(files: list[FoundFile], weights: Weights, known: list, storage: Storage) -> None:
+def embed_shard(
+    files: list[FoundFile], weights: Weights, place: Place, known: list, storage: Storage
+) -> None:
     """Embed some files and store them, unless that was done before; what a worker runs."""
     import ray
 
@@ -130,26 +193,29 @@ def embed_shard(files: list[FoundFile], weights: Weights, known: list, storage: 
                 return
         except ValueError:  # damaged: it is made again
             pass
+    embedder = make_embedder(extractor, jobs=place.n_cores, device=place.device, batch=place.batch)
     made = []
-    for found in files:
-        made.append(prepare_file(found, [extractor], known=known_hashes))
+    for one in embedder.embed(files, known=known_hashes):
+        made.append(one)
         counter("audit_files_embedded", "Files that were decoded and embedded.").inc()
-        if made[-1].error is not None:
+        if one.error is not None:
             counter("audit_files_failed", "Files that could not be embedded.").inc()
     storage.write(name, pack_made(made, extractor.weights_id))
 
 
 @functools.lru_cache(maxsize=1)
 def load_weights(weights: Weights) -> Extractor:
-    """Return the extractor of some weights, loaded once in every process."""
+    """Return the extractor of some weights, loaded once in every process.
+
+    The file stays on the node: processes that decode for this one load it again.
+    """
     import ray
 
     from auditor.extractor import load_extractor
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / weights.name
-        path.write_bytes(ray.get(weights.content))
-        return load_extractor(path, precision=weights.precision)
+    folder = node_folder() / "weights"
+    Storage(str(folder)).write(weights.name, ray.get(weights.content))
+    return load_extractor(folder / weights.name, precision=weights.precision)
 
 
 def shards(files: Iterable[FoundFile], n_files: int) -> Iterator[Shard]:

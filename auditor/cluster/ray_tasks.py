@@ -93,6 +93,18 @@ def n_cores() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
+def cores_beside_gpu() -> int:
+    """Return how many cores each GPU of the cluster can have to itself, 0 where there is no GPU.
+
+    Nodes with fewer cores than GPUs do not count: nothing could decode for them.
+    """
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    shares = (node.get("CPU", 0) // node["GPU"] for node in nodes if node.get("GPU"))
+    return int(min((share for share in shares if share >= 1), default=0))
+
+
 def in_order(
     submit: Callable[[Task], ObjectRef | None], tasks: Iterable[Task]
 ) -> Iterator[tuple[Task, Any]]:

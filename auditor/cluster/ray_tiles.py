@@ -1,7 +1,8 @@
 """Tiles done by the workers of a Ray cluster, with a ledger: every result is a file.
 
-The name of a result is the hash of its work and its part, so a tile that was done is never done
-again: a run that was killed resumes with the tiles that are missing.
+The name of a result is the hash of its work, its part and ``tiles.TILES_FORMAT``, so a tile that
+was done is never done again: a run that was killed resumes with the tiles that are missing, and one
+of a program that makes other tiles starts afresh.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from auditor.cluster.snapshot import SnapshotReader
 from auditor.cluster.snapshot_files import write_snapshot
 from auditor.cluster.storage import Storage
 from auditor.errors import AuditError
-from auditor.tiles import Part, Result, Work, one_thread
+from auditor.tiles import TILES_FORMAT, Part, Result, Work, one_thread
 from auditor.track_reader import CatalogueReader
 
 if TYPE_CHECKING:
@@ -99,4 +100,5 @@ def read_tile(work: Work[Any, Result], ledger: Storage, name: str) -> Result | N
 
 def tile_name(work: Work[Part, Any], part: Part) -> str:
     """Return the name of a tile's result: the hash of its work, which names the snapshot."""
-    return f"done-{hashlib.sha256(f'{work!r} {part!r}'.encode()).hexdigest()[:32]}"
+    text = f"{TILES_FORMAT} {work!r} {part!r}"
+    return f"done-{hashlib.sha256(text.encode()).hexdigest()[:32]}"

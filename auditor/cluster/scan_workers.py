@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from auditor.cluster.embedding import RayEmbedder
+from auditor.cluster.embedding import RayEmbedder, place_on_cluster
 from auditor.cluster.ray_tasks import first_line, ray_cluster
 from auditor.cluster.ray_tiles import RayTiles
 from auditor.cluster.storage import Storage
@@ -18,7 +18,13 @@ from auditor.workspace import Workspace
 
 @contextlib.contextmanager
 def cluster_workers(
-    workspace: Workspace, roots: Sequence[Path], *, address: str, storage: str | None = None
+    workspace: Workspace,
+    roots: Sequence[Path],
+    *,
+    address: str,
+    storage: str | None = None,
+    device: str = "auto",
+    batch: int | None = None,
 ) -> Iterator[tuple[RayEmbedder, RayTiles]]:
     """Connect to a cluster, and yield what embeds files and does tiles on it.
 
@@ -32,16 +38,20 @@ def cluster_workers(
         See ``ray_tasks.ray_cluster``.
     storage : str, optional
         URL of the shared storage; by default ``cluster`` in the folder of the workspace.
+    device, batch
+        See ``embedding.place_on_cluster``.
 
     Raises
     ------
     UsageError
-        If there is no Ray, no cluster, or a node lacks the storage, the music or the program.
+        If there is no Ray, no cluster, no GPU for what was asked for, or a node lacks the storage,
+        the music or the program.
     """
     shared = Storage(storage or os.path.abspath(workspace.directory / "cluster"))
     with ray_cluster(address):
+        place = place_on_cluster(device, batch)
         check_nodes(shared, [os.path.realpath(os.fsencode(root)) for root in roots])
-        yield RayEmbedder(workspace.extractor, shared), RayTiles(shared)
+        yield RayEmbedder(workspace.extractor, shared, place=place), RayTiles(shared)
 
 
 def check_nodes(storage: Storage, roots: Sequence[bytes]) -> None:

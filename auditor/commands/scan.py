@@ -137,8 +137,7 @@ def scan(
         same_owner=same_owner,
         max_false=max_false_pairs,
     )
-    if cluster_storage is not None and cluster is None:
-        raise UsageError("--cluster-storage is of no use without --cluster. Give --cluster auto.")
+    _check_cluster_options(cluster, storage=cluster_storage, jobs=jobs)
     from auditor import audit
     from auditor.progress import Progress
     from auditor.tiles import LocalTiles
@@ -155,7 +154,15 @@ def scan(
         if cluster is not None:
             from auditor.cluster.scan_workers import cluster_workers
 
-            workers = cluster_workers(opened, roots or [], address=cluster, storage=cluster_storage)
+            source = context.get_parameter_source("batch")
+            workers = cluster_workers(
+                opened,
+                roots or [],
+                address=cluster,
+                storage=cluster_storage,
+                device=device.value,
+                batch=None if source is None or source.name == "DEFAULT" else batch,
+            )
             embedder, tiles = stack.enter_context(workers)
         else:
             embedder = embedder_for(opened, jobs=jobs, device=device, batch=batch)
@@ -196,6 +203,17 @@ def scan(
         )
     if not exit_zero and any(pair.flagged for pair in result.pairs):
         raise typer.Exit(EXIT_FLAGGED)
+
+
+def _check_cluster_options(cluster: str | None, *, storage: str | None, jobs: int | None) -> None:
+    """Refuse what says nothing to a scan with ``--cluster``, or to one without it."""
+    if cluster is None and storage is not None:
+        raise UsageError("--cluster-storage is of no use without --cluster. Give --cluster auto.")
+    if cluster is not None and jobs is not None:
+        raise UsageError(
+            f"--jobs {jobs} is of no use with --cluster, which works on all cores of its nodes. "
+            f"Leave it out; ray start --num-cpus={jobs} makes a node use fewer."
+        )
 
 
 def _keep_for_review(directory: Path, result: ScanResult) -> None:
