@@ -10,7 +10,8 @@ from conftest import tune
 
 from auditor.augment.waveform import change_speed, plant
 from auditor.config import SAMPLE_RATE_HZ
-from auditor.confirm import confirm
+from auditor.confirm import AGREED, MAX_CONFIRMED, confirm
+from auditor.match_score import match_score, range_score
 from auditor.records import Evidence, MatchedRange
 from auditor.spectrum import waveform_spectrum
 
@@ -98,3 +99,94 @@ def test_evidence_that_is_too_weak_is_not_looked_at():
     weak = of(dataclasses.replace(WEAK, score=0.12), score=0.12)
     found = confirm(weak, never, never, a_duration_s=60.0, b_duration_s=60.0)
     assert found.ranges == ()
+
+
+def cut(waveform, start_s, end_s):
+    return waveform[round(start_s * SAMPLE_RATE_HZ) : round(end_s * SAMPLE_RATE_HZ)]
+
+
+def planted(original, *places, ratio=1.0):
+    """Return 60 s of other music that hold 10 s of an original, from when in it to when."""
+    host = tune(2, duration_s=60.0)
+    for at_s, start_s in places:
+        excerpt = change_speed(cut(original, start_s, start_s + 10.0 * ratio), ratio)
+        host = plant(excerpt, host, position_s=at_s)
+    return host
+
+
+def times(found):
+    return found.a_start_s, found.a_end_s, found.b_start_s, found.b_end_s
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.05])
+def test_what_the_d_vectors_missed_is_found_at_the_tempo_and_pitch_of_what_agrees(ratio):
+    original = tune(1, duration_s=60.0)
+    host = planted(original, (5.0, 40.0), (25.0, 8.0), (45.0, 25.0), ratio=ratio)
+    heard = MatchedRange(5.0, 15.0, 40.0, 40.0 + 10.0 * ratio, ratio, 0.4, None, 0.2)
+    evidence = confirmed(of(heard, score=0.4), host, original)
+    assert [r.score > 0.3 for r in evidence.ranges] == [True, False, False]
+    truth = [(5.0, 40.0), (25.0, 8.0), (45.0, 25.0)]
+    ranges = sorted(evidence.ranges, key=times)
+    for found, (a_s, b_s) in zip(ranges, truth, strict=True):
+        assert times(found) == pytest.approx((a_s, a_s + 10.0, b_s, b_s + 10.0 * ratio), abs=1.0)
+        assert found.correlation > AGREED
+        assert found.pitch_semitones == pytest.approx(12.0 * np.log2(ratio), abs=0.2)
+    assert match_score(evidence) == range_score(evidence.ranges[0])
+    assert evidence.share_a == pytest.approx(0.5, abs=0.05)
+
+
+def test_two_excerpts_that_were_taken_for_one_are_told_apart_and_the_score_stays(monkeypatch):
+    original = tune(1, duration_s=60.0)
+    host = planted(original, (5.0, 40.0), (22.0, 3.2), (33.0, 15.2))
+    first = MatchedRange(5.0, 15.0, 40.0, 50.0, 1.0, 0.2, None, 0.0)
+    joined = MatchedRange(22.0, 43.0, 3.7, 24.7, 1.0, 0.6, None, 0.3)
+    with monkeypatch.context() as patch:
+        patch.setattr("auditor.confirm.MAX_CELLS", 0)
+        before = confirmed(of(joined, first, score=0.6), host, original)
+    assert len(before.ranges) == 2
+    evidence = confirmed(of(joined, first, score=0.6), host, original)
+    assert sorted(round(r.a_start_s) for r in evidence.ranges) == [5, 22, 33]
+    assert max(r.a_end_s - r.a_start_s for r in evidence.ranges) < 12.0
+    assert match_score(evidence) == pytest.approx(match_score(before))
+    assert [r.repetition for r in evidence.ranges if r.a_start_s > 20.0] == [0.3, 0.3]
+
+
+def test_no_range_of_the_spectra_raises_the_score_of_a_pair():
+    original = tune(1, duration_s=60.0)
+    host = planted(original, (5.0, 40.0), (25.0, 8.0))
+    host[5 * SAMPLE_RATE_HZ : 15 * SAMPLE_RATE_HZ] += cut(tune(4, duration_s=10.0), 0.0, 10.0)
+    heard = MatchedRange(5.0, 15.0, 40.0, 50.0, 1.0, 0.02, None, 0.0)
+    evidence = confirmed(of(heard, score=0.15), host, original, shown_from=0.1)
+    heard, found = sorted(evidence.ranges, key=times)
+    assert (heard.score, found.score < 0.0) == (0.02, True)
+    assert found.correlation > heard.correlation + 0.1
+    assert match_score(evidence) == pytest.approx(range_score(heard))
+
+
+def test_silence_in_both_tracks_is_no_range():
+    original, host = tune(1, duration_s=60.0), tune(2, duration_s=60.0)
+    original[20 * SAMPLE_RATE_HZ : 50 * SAMPLE_RATE_HZ] = 0.0
+    host[30 * SAMPLE_RATE_HZ :] = 0.0
+    host = plant(cut(original, 5.0, 15.0), host, position_s=10.0)
+    heard = MatchedRange(10.0, 20.0, 5.0, 15.0, 1.0, 0.5, None, 0.0)
+    assert len(confirmed(of(heard, score=0.5), host, original).ranges) == 1
+
+
+def test_tracks_too_long_to_be_searched_have_the_ranges_of_their_d_vectors(monkeypatch):
+    original = tune(1, duration_s=60.0)
+    host = planted(original, (5.0, 40.0), (25.0, 8.0))
+    heard = MatchedRange(5.0, 15.0, 40.0, 50.0, 1.0, 0.4, None, 0.0)
+    assert len(confirmed(of(heard, score=0.4), host, original).ranges) == 2
+    monkeypatch.setattr("auditor.confirm.MAX_CELLS", 1000)
+    assert len(confirmed(of(heard, score=0.4), host, original).ranges) == 1
+
+
+def test_a_range_that_hardly_agrees_is_left_out_where_another_explains_the_music():
+    original = tune(1, duration_s=60.0)
+    host = planted(original, (5.0, 40.0))
+    right = MatchedRange(5.0, 15.0, 40.0, 50.0, 1.0, 0.5, None, 0.0)
+    unheard = dataclasses.replace(right, b_start_s=2.0, b_end_s=12.0, score=0.4)
+    elsewhere = dataclasses.replace(unheard, a_start_s=30.0, a_end_s=40.0)
+    evidence = of(*[right] * MAX_CONFIRMED, unheard, elsewhere, score=0.5)
+    kept = confirmed(evidence, host, original).ranges
+    assert [round(r.a_start_s) for r in kept] == [5, 30]
