@@ -34,7 +34,7 @@ from auditor.pair_scores import MatchScores, PairScores, pair_scores
 from auditor.prepare import Embedder
 from auditor.rates import count_rates
 from auditor.sources import track_sources
-from auditor.thresholds import AlterationRecall, Thresholds
+from auditor.thresholds import MATCH_SCORE, SCORE, AlterationRecall, Thresholds
 from auditor.training_set import group_tracks
 from auditor.workspace import Workspace, require_tracks
 
@@ -43,6 +43,10 @@ QUICK = ("mp3-32k", "aac-48k", "crop30", "eq", "noise10", "pitch+1", "tempo-5", 
 
 DECIDED = "pairs decided to be copies"
 """Stands for an alteration in the recalls of ``from_decisions``."""
+
+SCORES = (MATCH_SCORE, SCORE)
+"""What can be calibrated: the score that flags pairs, where the extractor's d-vectors can be
+aligned; and the cosine of the embeddings, by which they sound alike, or else are flagged."""
 
 MAX_TRACKS = 300
 """Tracks whose pairs are aligned; of more, so many are taken, evenly spread."""
@@ -76,6 +80,8 @@ class CalibrateOptions:
     from_decisions : bool
         Count by what people decided: pairs they called the same recording are set aside and counted
         as copies, pairs they called false alarms are unrelated whatever their spectra say.
+    score : str
+        One of ``SCORES``; empty for the one that decides.
     """
 
     target_far: float = 1e-4
@@ -85,8 +91,11 @@ class CalibrateOptions:
     data: str = ""
     seed: int = 0
     from_decisions: bool = False
+    score: str = ""
 
     def __post_init__(self) -> None:
+        if self.score not in ("", *SCORES):
+            raise ValueError(f"score is {self.score!r:.60}; one of {SCORES} is needed")
         if unknown := sorted(set(self.alterations) - set(ALTERATIONS)):
             raise ValueError(
                 f"alterations hold {unknown[0]!r:.60}; names of ALTERATIONS are needed"
@@ -163,7 +172,7 @@ def calibrate(
     ids, names, hashes, sources = _below(workspace, roots)
     if not roots:
         require_tracks(workspace, len(names))
-    by = pair_scores(workspace)
+    by = pair_scores(workspace, options.score)
     decided, rejected = _decided(workspace, names, hashes) if options.from_decisions else ([], [])
     if isinstance(by, MatchScores) and len(ids) > MAX_TRACKS:
         spread = np.linspace(0, len(ids) - 1, MAX_TRACKS).astype(np.int64).tolist()

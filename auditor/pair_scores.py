@@ -14,6 +14,7 @@ import numpy as np
 
 from auditor.config import SAMPLE_RATE_HZ
 from auditor.confirm import Spectrum, confirm
+from auditor.errors import UsageError
 from auditor.match_score import match_score
 from auditor.records import Evidence, TrackEmbedding
 from auditor.spectrum import waveform_spectrum
@@ -120,6 +121,17 @@ class MatchScores:
         )
 
 
-def pair_scores(workspace: Workspace) -> CosineScores | MatchScores:
-    """Return the score that decides in a workspace."""
-    return MatchScores(workspace) if workspace.aligns else CosineScores(workspace)
+def pair_scores(workspace: Workspace, name: str = "") -> CosineScores | MatchScores:
+    """Return a score by its name, or the one that decides in a workspace.
+
+    Raises
+    ------
+    UsageError
+        If the extractor's d-vectors cannot be aligned, which the match score needs.
+    """
+    if name == MATCH_SCORE and not workspace.aligns:
+        raise UsageError(
+            f"the extractor {workspace.extractor.name} was not trained on excerpts, so there is no "
+            "match score. Give --score embedding-cosine, or another --extractor."
+        )
+    return MatchScores(workspace) if workspace.aligns and name != SCORE else CosineScores(workspace)

@@ -15,12 +15,12 @@ from small_audit import save_small_extractor, write_tune
 from auditor import calibrate
 from auditor.audio import write_audio
 from auditor.calibrate import CalibrateOptions
-from auditor.errors import AuditError, CatalogueError
+from auditor.errors import AuditError, CatalogueError, UsageError
 from auditor.ingest import ingest
 from auditor.rates import operating_points
 from auditor.report.calibration import render_calibration, write_calibration
 from auditor.tail import fit_tail
-from auditor.thresholds import MATCH_SCORE, load_thresholds, save_thresholds
+from auditor.thresholds import MATCH_SCORE, SCORE, load_thresholds, save_thresholds
 from auditor.workspace import open_workspace
 
 
@@ -217,6 +217,21 @@ def test_a_copy_that_nobody_listed_is_found_and_set_aside(aligned):
     assert made.thresholds.score == MATCH_SCORE
     assert made.thresholds.n_set_aside_pairs == 1
     assert made.nonmatching.max() < made.matching["mp3-32k"].min()
+
+
+def test_the_cosine_of_an_extractor_that_aligns_is_calibrated_on_request(aligned, calibrated):
+    _, _, workspace = aligned
+    options = CalibrateOptions(n_copies=0, score=SCORE)
+    made = calibrate.calibrate(workspace, options=options)
+    assert made.thresholds.score == SCORE
+    assert made.confirmed == ()
+    embeddings = workspace.catalogue.embeddings(workspace.weights_id)[1]
+    highest = np.max((embeddings @ embeddings.T)[np.triu_indices(len(embeddings), 1)])
+    assert made.nonmatching.max() == pytest.approx(highest)
+    with pytest.raises(UsageError, match="was not trained on excerpts, so there is no match score"):
+        calibrate.calibrate(calibrated[2], options=CalibrateOptions(score=MATCH_SCORE))
+    with pytest.raises(ValueError, match="score is 'loud'; one of"):
+        CalibrateOptions(score="loud")
 
 
 def test_the_recall_of_copies_is_told_at_any_threshold(aligned):

@@ -40,6 +40,13 @@ Examples:
 """
 
 
+class Score(StrEnum):
+    """What is calibrated."""
+
+    MATCH = "match"
+    COSINE = "embedding-cosine"
+
+
 class Alterations(StrEnum):
     """Which altered copies are made."""
 
@@ -101,6 +108,14 @@ def calibrate(
         Alterations,
         typer.Option("--alterations", help="Make 8 kinds of altered copies, or all 37 of them."),
     ] = Alterations.QUICK,
+    score: Annotated[
+        Score | None,
+        typer.Option(
+            "--score",
+            help="What to calibrate: the match score, by which pairs are flagged, or the cosine of "
+            "the embeddings, by which they sound alike; by default what flags them.",
+        ),
+    ] = None,
     plots: Annotated[
         bool,
         typer.Option("--plots", help="Also write an HTML page with charts beside the file."),
@@ -126,7 +141,7 @@ def calibrate(
     from auditor import calibrate as api
     from auditor.augment.alterations import ALTERATIONS
     from auditor.progress import Progress
-    from auditor.thresholds import save_thresholds
+    from auditor.thresholds import MATCH_SCORE, save_thresholds
     from auditor.training_set import read_same_list
 
     options = api.CalibrateOptions(
@@ -136,6 +151,7 @@ def calibrate(
         data=data,
         seed=seed,
         from_decisions=from_decisions,
+        score=score.value if score else "",
     )
     pairs = read_same_list(same) if same is not None else ()
     with (
@@ -155,7 +171,7 @@ def calibrate(
             on_copy=copying.advance,
             command=command_line(context),
         )
-        kind = "-match" if opened.aligns else ""
+        kind = "-match" if made.thresholds.score == MATCH_SCORE else ""
         name = f"{opened.extractor.name}-{opened.weights_id}{kind}.json"
         written = save_thresholds(made.thresholds, output or opened.directory / "thresholds" / name)
     if plots:
