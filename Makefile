@@ -50,7 +50,7 @@ $(INSTALLED_DEV): pyproject.toml constraints.txt $(CREATED)
 	@touch $(INSTALLED) $@
 
 $(INSTALLED_CLUSTER): $(INSTALLED_DEV)
-	$(INSTALL) --editable '.[cluster]'
+	$(INSTALL) --editable '.[cluster,cluster-test]'
 	@touch $@
 
 .PHONY: install
@@ -95,9 +95,11 @@ TRAIN = OMP_NUM_THREADS=1 $(BIN)/audit train \
 	corpus/train --validation corpus/val --same benchmarks/natural_duplicates.tsv)
 
 .PHONY: train
-train: $(INSTALLED) ## Fetch music and train the three extractors, some three hours on two cores
+train: $(INSTALLED) ## Fetch music and train the three extractors, some four hours on two cores
 	$(if $(FMA),,$(BIN)/python benchmarks/fetch_corpus.py corpus --role train --role val)
-	$(TRAIN) --classes excerpt
+	$(TRAIN) --classes excerpt --name excerpt-first
+	$(TRAIN) --classes excerpt --start-from \
+		"$$(ls -t runs/excerpt-first/excerpt-first-*.safetensors | head -n 1)"
 	$(TRAIN) --classes genre $(if $(FMA),,--genres benchmarks/genres.tsv)
 	$(TRAIN) --classes track
 

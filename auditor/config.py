@@ -30,8 +30,8 @@ def float32_weights_id(weights_id: str) -> str:
 
     Examples
     --------
-    >>> float32_weights_id("63f7dbe7bfloat16"), float32_weights_id("63f7dbe7")
-    ('63f7dbe7', '63f7dbe7')
+    >>> float32_weights_id("ece99d6cbfloat16"), float32_weights_id("ece99d6c")
+    ('ece99d6c', 'ece99d6c')
     """
     return weights_id.removesuffix("bfloat16")
 

@@ -305,7 +305,7 @@ def test_the_last_lines_of_recorded_output_are_compared_but_for_numbers_and_wrap
         "2 pairs in 2 clusters among 50 tracks",
         "1,225 pairs compared, threshold 0.7157, expected false pairs 1 (95 % 0.13–1.9)",
         "exact search; budget: 1 false pair",
-        "threshold: excerpt-63f7dbe7.json (val music); false alarm rate 8.2 × 10⁻⁴",
+        "threshold: excerpt-ece99d6c.json (val music); false alarm rate 8.2 × 10⁻⁴",
         "per pair (95 % 1 × 10⁻⁴–0.0016)",
     ]
     actual = [
