@@ -43,6 +43,10 @@ _WHOLE = 0.95
 _COVERED = 0.5
 """What others explain so much of is no range of its own."""
 
+_SURER = 0.2
+"""What else agrees better by so much, on the same stretch of one track, is what was copied; the
+other is music that repeats."""
+
 _BLOCK, _BLOCK_HOP = 42, 21
 """Frames of a block, 4 s, and from one block to the next, 2 s."""
 
@@ -252,8 +256,9 @@ def _block_sums(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _best_explained(kept: list[MatchedRange], further: list[MatchedRange]) -> list[MatchedRange]:
     """Return ranges of which none is explained by others that agree better.
 
-    What is explained in both tracks is no range of its own.  Where the spectra agree little, it is
-    enough that others agree beyond doubt on that stretch of one track: this is music that repeats.
+    What is explained in both tracks is no range of its own.  Where the spectra agree little, or
+    clearly less than others do, it is enough that those explain that stretch of one track: this is
+    music that repeats.
 
     A range of the spectra alone has the match score of the one it replaces.  Where it replaces
     none it has no score of d-vectors, and none above what the pair had before.
@@ -263,9 +268,9 @@ def _best_explained(kept: list[MatchedRange], further: list[MatchedRange]) -> li
     for found in sorted([*kept, *further], key=_seconds_explained, reverse=True):
         if min(_shares(found, [r for r in chosen if _overlap(found, r)])) >= _COVERED:
             continue
-        if _correlation(found) < AGREED and range_score(found) < highest:
-            sure = [r for r in chosen if _correlation(r) >= AGREED]
-            if max(_shares(found, sure)) >= _COVERED:
+        if range_score(found) < highest:
+            surer = [r for r in chosen if _correlation(r) >= _needed(found)]
+            if max(_shares(found, surer)) >= _COVERED:
                 continue
         chosen.append(found)
     left_out = [found for found in kept if found not in chosen]
@@ -281,6 +286,11 @@ def _best_explained(kept: list[MatchedRange], further: list[MatchedRange]) -> li
             found, score=found.score + score - own, repetition=repetition
         )
     return chosen
+
+
+def _needed(found: MatchedRange) -> float:
+    """Return from which correlation on another range makes this one a mere likeness."""
+    return AGREED if _correlation(found) < AGREED else _correlation(found) + _SURER
 
 
 def _seconds_explained(found: MatchedRange) -> float:

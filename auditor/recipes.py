@@ -75,5 +75,5 @@ TUNING = {
         alterations=BandAlterations(noise=0.45, noise_snr_db=-8.0, mix=0.35, mix_snr_db=-3.0),
     ),
 }
-"""What ``audit train --start-from`` does instead, where it differs: louder noise and other music, and
-the rate of a second run.  The pretrained excerpt extractor was made by both, one after the other."""
+"""What ``audit train --start-from`` does instead, where it differs: louder noise, more music mixed
+in, a lower rate.  Both, one after the other, made the pretrained excerpt extractor."""

@@ -11,9 +11,10 @@ what they share from when to when.  The rules are asked in order, and the first 
    ``sounds alike``, which is shown and not flagged.
 4. ``clear``.
 
-A loop or a drone is a range of which most moments are heard many times in the tracks, in tracks
-that are alike all over, and whose spectra do not agree moment by moment: two takes of one
-synthesiser chord match everywhere and prove nothing.
+A loop or a drone is a range of which many moments are heard again and again, in tracks that are
+alike all over, and whose spectra do not agree moment by moment: two takes of one synthesiser chord
+match everywhere and prove nothing.  Where there is nothing but one sound over and
+over, as of a metronome, spectra that agree prove nothing either: those of any two agree.
 """
 
 from __future__ import annotations
@@ -41,14 +42,18 @@ class VerdictRules:
         similarity of the two tracks,
     loop_correlation : float
         unless the spectra correlate by so much: then it is the very same one.
+    one_sound_repetition, one_sound_background : float
+        Both reached, there is but one sound, and the spectra are not asked.
     """
 
     whole: float = 0.8
     tempo: float = 0.01
     semitones: float = 0.5
-    loop_repetition: float = 0.6
-    loop_background: float = 0.75
+    loop_repetition: float = 0.4
+    loop_background: float = 0.7
     loop_correlation: float = 0.6
+    one_sound_repetition: float = 0.9
+    one_sound_background: float = 0.85
 
 
 RULES = VerdictRules()
@@ -105,9 +110,9 @@ def is_altered(found: MatchedRange, rules: VerdictRules = RULES) -> bool:
 
 def is_loop(evidence: Evidence, rules: VerdictRules = RULES) -> bool:
     """Say whether what matches is a loop or a drone, which unrelated tracks may have in common."""
-    best = evidence.ranges[0]
-    return (
-        best.repetition >= rules.loop_repetition
-        and evidence.background >= rules.loop_background
-        and (best.correlation or 0.0) < rules.loop_correlation
+    best, background = evidence.ranges[0], evidence.background
+    loop = best.repetition >= rules.loop_repetition and background >= rules.loop_background
+    one_sound = (
+        best.repetition >= rules.one_sound_repetition and background >= rules.one_sound_background
     )
+    return one_sound or (loop and (best.correlation or 0.0) < rules.loop_correlation)

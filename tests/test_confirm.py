@@ -190,3 +190,15 @@ def test_a_range_that_hardly_agrees_is_left_out_where_another_explains_the_music
     evidence = of(*[right] * MAX_CONFIRMED, unheard, elsewhere, score=0.5)
     kept = confirmed(evidence, host, original).ranges
     assert [round(r.a_start_s) for r in kept] == [5, 30]
+
+
+@pytest.mark.parametrize(("noise", "starts"), [(0.02, [8, 40]), (0.07, [40])])
+def test_a_likeness_is_no_range_where_the_same_moments_agree_better_elsewhere(noise, starts):
+    original = tune(1, duration_s=60.0)
+    again = cut(original, 40.0, 50.0)
+    again = again + noise * np.random.default_rng(0).normal(size=len(again)).astype(np.float32)
+    original[8 * SAMPLE_RATE_HZ : 18 * SAMPLE_RATE_HZ] = again
+    host = planted(original, (5.0, 40.0))
+    right = MatchedRange(40.0, 50.0, 5.0, 15.0, 1.0, 0.5, None, 0.0)
+    kept = confirmed(of(right, score=0.5), original, host).ranges
+    assert sorted(round(r.a_start_s) for r in kept) == starts

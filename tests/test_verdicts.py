@@ -50,6 +50,10 @@ NOTHING = evidence(score=0.1, share_a=0.0, share_b=0.0)
         (evidence(matched(repetition=0.7, correlation=0.9), background=0.8), {}, "same recording"),
         (evidence(matched(repetition=0.7, correlation=0.3), background=0.5), {}, "same recording"),
         (evidence(matched(repetition=0.2, correlation=0.3), background=0.8), {}, "same recording"),
+        # A metronome: the spectra of any two agree.
+        (evidence(matched(repetition=0.95, correlation=1.0), background=0.9), {}, "sounds alike"),
+        (evidence(matched(repetition=0.95, correlation=1.0), background=0.8), {}, "same recording"),
+        (evidence(matched(repetition=0.85, correlation=1.0), background=0.9), {}, "same recording"),
         # Enough to count, but no range to show for it.
         (evidence(score=0.5, share_a=0.0, share_b=0.0), {}, "sounds alike"),
     ],
