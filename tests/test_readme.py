@@ -117,7 +117,8 @@ def matches(expected: list[str], actual: list[str]) -> bool:
 def footer(lines: list[str]) -> list[str]:
     """Return the last lines of a result without its numbers, wherever they were wrapped."""
     text = re.sub(r"\s+", " ", " ".join(lines))
-    text = re.sub(rf"\(95 % (?:below )?{NUMBER}(?:–| to below ){NUMBER}\)", "(95 % 0)", text)
+    interval = rf" (?:below )?{NUMBER}(?:–| to below ){NUMBER}"
+    text = re.sub(rf"\(95 %(?:{interval}|: none)\)", "(95 % 0)", text)
     text = re.sub(r"[\w-]+-[0-9a-f]{8}\.json", "0.json", text)
     text = re.sub(r"(?<!\w)<?" + NUMBER, "0", text)
     text = re.sub(r"\b(pair|cluster|track|submission)s\b", r"\1", text)
