@@ -144,12 +144,12 @@ def test_another_seed_gives_other_weights(whole, train, tmp_path):
 
 def test_a_run_starts_from_the_weights_it_is_given(whole, train, tiny_config, tmp_path):
     start = read_extractor(whole)
-    still = dataclasses.replace(SHORT, learning_rate=1e-8, weight_decay=0.0)
+    still = dataclasses.replace(SHORT, learning_rate=1e-8, weight_decay=0.0, seed=7)
     further = read_extractor(train(tmp_path / "further", still, start=start))
     fresh = read_extractor(train(tmp_path / "fresh", still))
     weight = start.projection.weight.detach()
     torch.testing.assert_close(further.projection.weight, weight, atol=2e-3, rtol=0.0)
-    assert float((fresh.projection.weight.detach() - weight).abs().max()) > 0.02
+    assert float((fresh.projection.weight.detach() - weight).abs().max()) > 0.1
     assert further.summary["train"]["start"] == start.weights_id
     assert fresh.summary["train"]["start"] == ""
     other = dataclasses.replace(tiny_config, n_dims=tiny_config.n_dims + 8)
