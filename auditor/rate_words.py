@@ -125,12 +125,35 @@ def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
     """
     if use.expected_false_pairs is None:
         return "unknown"
+    low, high = _bounds(use, n_pairs_compared)
+    return show_number(use.expected_false_pairs) + _interval(low, high, show_number)
+
+
+def _bounds(use: ThresholdUse, n_pairs_compared: int) -> tuple[float | None, float | None]:
     low, high = use.expected_low, use.expected_high
     if low is None and use.far_low is not None:
         low = use.far_low * n_pairs_compared
     if high is None and use.far_high is not None:
         high = use.far_high * n_pairs_compared
-    return show_number(use.expected_false_pairs) + _interval(low, high, show_number)
+    return low, high
+
+
+def likely_number(use: ThresholdUse, n_pairs_compared: int) -> str:
+    """Return between which numbers that of the false pairs lies; empty where it is not known.
+
+    Examples
+    --------
+    >>> likely_number(ThresholdUse(0.9, "song.json", expected_low=0, expected_high=4), 190)
+    'in 95 of 100 such runs there are 0 to 4'
+    >>> likely_number(ThresholdUse(0.9, "song.json", expected_low=0, expected_high=0), 190)
+    'in 95 of 100 such runs there is none'
+    """
+    low, high = _bounds(use, n_pairs_compared)
+    if low is None or high is None:
+        return ""
+    if high == 0.0:
+        return "in 95 of 100 such runs there is none"
+    return f"in 95 of 100 such runs there are {show_number(low)} to {show_number(high)}"
 
 
 def false_alarm_rate(use: ThresholdUse) -> str:
