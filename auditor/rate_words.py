@@ -273,10 +273,10 @@ def counted_note(use: ThresholdUse) -> str:
 def _source_note(use: ThresholdUse) -> str:
     if use.n_one_source is None:
         return ""
-    pairs, are = show_count(use.n_one_source, "pair"), "is" if use.n_one_source == 1 else "are"
     return (
-        f" {pairs} of this run {are} of one artist, album or folder; "
-        "such tracks are more alike than others, so rates of their own were taken for them."
+        f" {show_count(use.n_one_source, 'pair')} of this run share their artist, or where tags "
+        "name none their album or folder; such tracks are more alike than others, and the higher "
+        "rate of such pairs is in the figures above."
     )
 
 
