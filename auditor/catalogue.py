@@ -50,12 +50,13 @@ from auditor.catalogue_table import (
     read_table,
     revision_of,
     save_table,
+    table_problems,
 )
 from auditor.catalogue_verify import disk_problem, file_problems, row_problems
 from auditor.config import SPECTRUM, SPECTRUM_LAYOUT
 from auditor.errors import CatalogueError, show_path
 from auditor.records import Decision, Skipped, Track, TrackEmbedding
-from auditor.sources import name_of_tag
+from auditor.sources import naming_tag
 
 _COLUMNS = (*FIELDS, "path_bytes", "mtime_ns", "added_at")
 _TAG_FIELDS = ("title", "artist", "album", "genre", "genres", "date", "licence", "source")
@@ -461,14 +462,15 @@ class Catalogue:
 
         The track need not be in the catalogue.  Capitals beyond ASCII count as other letters.
         """
-        for tag in ("artist", "album"):
-            value = getattr(track, tag).strip()
-            if name_of_tag(value):
-                with self._read() as connection:
-                    return connection.execute(
-                        f"SELECT COUNT(*) FROM tracks WHERE {tag} = ? COLLATE NOCASE", (value,)
-                    ).fetchone()[0]
-        return 0
+        tag = naming_tag(track)
+        if not tag:
+            return 0
+        with self._read() as connection:
+            counted = connection.execute(
+                f"SELECT COUNT(*) FROM tracks WHERE {tag} = ? COLLATE NOCASE",
+                (getattr(track, tag).strip(),),
+            )
+            return counted.fetchone()[0]
 
     def track(self, track_id: str) -> Track:
         """Return one track.
@@ -672,7 +674,14 @@ class Catalogue:
         except CatalogueError as error:
             return [*problems, str(error)]
         found = (disk_problem(*row, sha256=sha if hashes else None) for *row, sha in files)
-        return problems + [problem for problem in found if problem]
+        problems += [problem for problem in found if problem]
+        try:
+            with self._read() as connection:
+                problems += table_problems(connection, self.path.parent / "tables")
+        except CatalogueError as error:
+            if str(error) not in problems:
+                problems.append(str(error))
+        return problems
 
     def _unknown(self, track_id: str) -> CatalogueError:
         ids = [row[0] for row in self._connection.execute("SELECT id FROM tracks ORDER BY id")]

@@ -24,7 +24,7 @@ from auditor.records import (
     ScanResult,
     Track,
 )
-from auditor.sources import name_of_tag
+from auditor.sources import name_of_tag, normalise_tag
 from auditor.walk import hash_file
 
 Hashes = tuple[str, str]
@@ -144,7 +144,7 @@ def _shared_owner(a: Track, b: Track, tags: Collection[str]) -> str:
 
 
 def _licences_differ(a: Track, b: Track) -> bool:
-    licences = {name_of_tag(a.licence), name_of_tag(b.licence)}
+    licences = {normalise_tag(a.licence), normalise_tag(b.licence)}
     return len(licences) == 2 and "" not in licences
 
 

@@ -35,8 +35,13 @@ def name_of_tag(value: str) -> str:
     >>> name_of_tag("  The  Band "), name_of_tag("Various Artists")
     ('the band', '')
     """
-    name = " ".join(value.split()).casefold()
+    name = normalise_tag(value)
     return "" if name in NOBODY else name
+
+
+def normalise_tag(value: str) -> str:
+    """Return a tag without what two spellings of one value differ by: case and spaces."""
+    return " ".join(value.casefold().split())
 
 
 def track_sources(tracks: Sequence[Track]) -> list[str]:
@@ -62,10 +67,13 @@ def track_sources(tracks: Sequence[Track]) -> list[str]:
 
 def tag_source(track: Track) -> str:
     """Return the source that a track's tags name; empty if they name none."""
-    for kind, value in (("artist", track.artist), ("album", track.album)):
-        if name := name_of_tag(value):
-            return f"{kind} {name}"
-    return ""
+    tag = naming_tag(track)
+    return f"{tag} {name_of_tag(getattr(track, tag))}" if tag else ""
+
+
+def naming_tag(track: Track) -> str:
+    """Return the tag by which a track's source goes, ``artist`` or ``album``; empty for neither."""
+    return next((tag for tag in ("artist", "album") if name_of_tag(getattr(track, tag))), "")
 
 
 def n_pairs_of_one_source(sources: Sequence[str]) -> int:

@@ -282,6 +282,13 @@ def test_licences_that_differ_come_first():
     assert decided_too[2].licences_differ
 
 
+def test_a_licence_that_names_nobody_is_another_licence_all_the_same():
+    licences = {"a": "CC BY 4.0", "b": "Unknown", "c": "n/a"}
+    tracks = {name: make_track(name, licence=text) for name, text in licences.items()}
+    found = apply_decisions([Pair("a", "b", 0.9), Pair("b", "c", 0.8)], tracks, [])
+    assert all(pair.licences_differ for pair in found)
+
+
 def test_labelled_pairs(catalogue):
     for other, kind in ((B, "confirmed"), (C, "false-alarm"), (D, "cover"), (A, "confirmed")):
         catalogue.decide(A, other, kind)

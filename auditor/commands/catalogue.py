@@ -125,7 +125,6 @@ def verify(
     """Look for damage in the catalogue and its index, and for files that changed or are gone."""
     with _open(workspace) as catalogue:
         problems = catalogue.verify(hashes=hashes)
-        problems += [told for told in _table_problems(catalogue.path) if told not in problems]
         if not problems:
             problems = [entry["problem"] for entry in _indexes(catalogue) if entry["problem"]]
             problems += _excerpt_problems(catalogue)
@@ -196,22 +195,6 @@ def _missing(catalogue: Catalogue) -> list[str]:
         f"Put it back and run: audit scan DIR, or run: audit catalogue remove {track.id}"
         for track in missing
     ]
-
-
-def _table_problems(path: Path) -> list[str]:
-    """Return what is wrong with the tables that are mapped in place of a large catalogue's rows."""
-    import contextlib
-
-    from auditor.catalogue_file import connect, transaction
-    from auditor.catalogue_table import table_problems
-    from auditor.errors import CatalogueError
-
-    connection = connect(path, read_only=True, busy_timeout_s=5.0)
-    try:
-        with contextlib.closing(connection), transaction(connection, path, "BEGIN"):
-            return list(table_problems(connection, path.parent / "tables"))
-    except CatalogueError as error:
-        return [str(error)]
 
 
 def _excerpt_problems(catalogue: Catalogue) -> list[str]:
