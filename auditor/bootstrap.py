@@ -21,17 +21,26 @@ class UnitBootstrap:
 
     Parameters
     ----------
+    n_tracks : int
     sources : sequence of str
-        (n_tracks,) source of each track; below ``MIN_SOURCES`` different ones each track is a unit.
+        (n_tracks,) source of each track; without, and below ``MIN_SOURCES`` different ones, each
+        track is a unit.
     n_samples : int
     rng : numpy.random.Generator
     """
 
-    def __init__(self, sources: Sequence[str], *, n_samples: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        n_tracks: int,
+        sources: Sequence[str] = (),
+        *,
+        n_samples: int,
+        rng: np.random.Generator,
+    ) -> None:
         unit_of = np.unique(np.asarray(sources, dtype=str), return_inverse=True)[1]
         n_units = int(unit_of.max(initial=-1)) + 1
         if n_units < MIN_SOURCES:
-            unit_of, n_units = np.arange(len(unit_of)), len(unit_of)
+            unit_of, n_units = np.arange(n_tracks), n_tracks
         self._unit_of, self._n_units = unit_of, n_units
         drawn = rng.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=n_samples)
         self._drawn = drawn.astype(np.float64)  # (n_samples, n_units)

@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from auditor.config import SPECTRUM
 from auditor.match_score import CHANCE, CONFIRM_FROM, SHOWN_FROM, range_score
-from auditor.pitch import level_frames, match_range
+from auditor.pitch import PitchMatch, level_frames, match_range
 from auditor.records import Evidence, MatchedRange
 from auditor.trim import trim_range
 from auditor.witness import covered_s, gather_evidence
@@ -129,18 +129,18 @@ def _heard(
         return dataclasses.replace(found, correlation=0.0)
     # The exact tempo was measured around the middle, which stays where it is.
     half_s = 0.5 * (found.a_end_s - found.a_start_s)
-    measured = dataclasses.replace(
-        _on_line(found, match.tempo, half_s, a_duration_s, b_duration_s),
-        pitch_semitones=match.semitones,
-        correlation=match.correlation,
-    )
-    return trim_range(measured, a, b)
+    return trim_range(_measured(found, match, half_s, a_duration_s, b_duration_s), a, b)
 
 
-def _on_line(
-    found: MatchedRange, tempo: float, half_s: float, a_duration_s: float, b_duration_s: float
+def _measured(
+    found: MatchedRange,
+    match: PitchMatch,
+    half_s: float,
+    a_duration_s: float,
+    b_duration_s: float,
 ) -> MatchedRange:
-    """Return a range of another tempo and length, in a, around the middle of one."""
+    """Return what was measured of a range, around its middle, ``half_s`` of a either way."""
+    tempo = match.tempo
     old_half_s = 0.5 * (found.a_end_s - found.a_start_s)
     a_middle_s = found.a_start_s + old_half_s
     b_middle_s = found.b_start_s + found.tempo * old_half_s
@@ -153,6 +153,8 @@ def _on_line(
         b_start_s=b_middle_s - tempo * before_s,
         b_end_s=b_middle_s + tempo * after_s,
         tempo=tempo,
+        pitch_semitones=match.semitones,
+        correlation=match.correlation,
     )
 
 
@@ -182,12 +184,7 @@ def _further(
         if match is None or match.correlation < AGREED:
             continue
         half_s = 0.5 * (end_s - start_s) + _BLOCK_HOP * hop_s
-        wider = dataclasses.replace(
-            _on_line(found, match.tempo, half_s, a_duration_s, b_duration_s),
-            pitch_semitones=match.semitones,
-            correlation=match.correlation,
-        )
-        yield trim_range(wider, a, b)
+        yield trim_range(_measured(found, match, half_s, a_duration_s, b_duration_s), a, b)
 
 
 def _levelled(spectrum: np.ndarray, tempo: float) -> np.ndarray:

@@ -57,11 +57,8 @@ def operating_points(
         By rising threshold; the last lies just above the highest non-matching score.
     """
     counted = scores[nonmatching]
-    bootstrap = UnitBootstrap(
-        sources or [str(i) for i in range(len(scores))],
-        n_samples=N_BOOTSTRAP,
-        rng=np.random.default_rng(seed),
-    )
+    rng = np.random.default_rng(seed)
+    bootstrap = UnitBootstrap(len(scores), sources, n_samples=N_BOOTSTRAP, rng=rng)
     totals = bootstrap.totals(nonmatching)
     found: dict[float, OperatingPoint] = {}
     for rate in [far for far in FARS if far * counted.size >= 1.0] + [0.0]:

@@ -213,9 +213,7 @@ def fit_tail(
     rows_a, rows_b = np.nonzero(nonmatching & (scores > threshold))
     excesses = scores[rows_a, rows_b] - threshold
     room = bound - threshold
-    bootstrap = UnitBootstrap(
-        sources or [str(i) for i in range(len(scores))], n_samples=n_bootstrap, rng=rng
-    )
+    bootstrap = UnitBootstrap(len(scores), sources, n_samples=n_bootstrap, rng=rng)
     totals = bootstrap.totals(nonmatching)
     weights = bootstrap.multiplicities(rows_a, rows_b)  # (n_bootstrap, n_exceedances)
     own = np.ones((1, len(excesses)))

@@ -9,6 +9,7 @@ it compares.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -135,7 +136,7 @@ class Thresholds:
             raise ValueError(f"threshold is {self.threshold}; a cosine lies in [-1, 1]")
         _ = self.rates  # checks them
 
-    @property
+    @functools.cached_property
     def rates(self) -> RateTable:
         """The rates of pairs of two sources; of all pairs where ``one_source`` is None."""
         return RateTable(self.operating_points, self.n_nonmatching_pairs, self.tail)

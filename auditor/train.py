@@ -90,6 +90,26 @@ def validate(
     return equal_error_rate(positive, negative)[0], recall_at_far(positive, negative, 1e-3)
 
 
+def take_step(
+    state: TrainingState,
+    windows: torch.Tensor,
+    excluded: torch.Tensor | None,
+    train: TrainConfig,
+) -> float:
+    """Take one step of the optimiser on a batch of ``make_batch`` and return the loss before it."""
+    extractor = state.extractor.train()
+    n, m = windows.shape[:2]
+    with torch.autocast("cpu", torch.bfloat16, enabled=train.precision == "bfloat16"):
+        dvectors = extractor(windows.flatten(0, 1))
+    value = state.loss(dvectors.float().view(n, m, -1), excluded)
+    state.optimiser.zero_grad()
+    value.backward()
+    parameters = [p for group in state.optimiser.param_groups for p in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, train.clip_norm)
+    state.optimiser.step()
+    return float(value.detach())
+
+
 def learning_rate(step: int, train: TrainConfig) -> float:
     """Return the rate of a step: linear warm-up, then half a cosine down to a hundredth."""
     if step < train.warmup_steps:
@@ -201,16 +221,7 @@ def train_extractor(
             upcoming = loader.submit(batch_at, step + 1)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, train)
-            extractor.train()
-            n, m = windows.shape[:2]
-            with torch.autocast("cpu", torch.bfloat16, enabled=train.precision == "bfloat16"):
-                dvectors = extractor(windows.flatten(0, 1))
-            value = loss(dvectors.float().view(n, m, -1), excluded)
-            optimiser.zero_grad()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, train.clip_norm)
-            optimiser.step()
-            losses.append(float(value.detach()))
+            losses.append(take_step(state, windows, excluded, train))
             if not math.isfinite(losses[-1]):
                 raise UsageError(
                     f"the loss is {losses[-1]} at step {step + 1}; it must stay finite. "

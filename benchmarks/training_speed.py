@@ -21,10 +21,12 @@ from pathlib import Path
 
 import torch
 
+from auditor.checkpoint import TrainingState
 from auditor.config import TrainConfig
 from auditor.extractor import Extractor
 from auditor.loss import GE2ELoss
 from auditor.recipes import RECIPES, Recipe
+from auditor.train import take_step
 from auditor.training_batches import TrainingTracks, make_batch, make_talk
 from auditor.training_set import gather_training_set
 
@@ -33,32 +35,24 @@ def measure(recipe: Recipe, tracks: TrainingTracks, n_steps: int) -> tuple[float
     """Return the seconds of a batch, of the arithmetic on it, and of a step of both."""
     config, train = recipe.extractor, recipe.train
     talk = make_talk(config.features, seed=train.seed) if recipe.alterations.talk else None
-    extractor, loss = Extractor(config).train(), GE2ELoss(train.scale, train.offset)
+    extractor, loss = Extractor(config), GE2ELoss(train.scale, train.offset)
     optimiser = torch.optim.AdamW([*extractor.parameters(), *loss.parameters()], lr=1e-5)
+    state = TrainingState(extractor, loss, optimiser)
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         return make_batch(
             tracks, step, config=config, train=train, alterations=recipe.alterations, talk=talk
         )
 
-    def learn(windows: torch.Tensor, excluded: torch.Tensor | None) -> None:
-        n, m = windows.shape[:2]
-        with torch.autocast("cpu", torch.bfloat16, enabled=train.precision == "bfloat16"):
-            dvectors = extractor(windows.flatten(0, 1))
-        value = loss(dvectors.float().view(n, m, -1), excluded)
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-
     batch = batch_at(0)
-    learn(*batch)  # memory and threads are there from now on
+    take_step(state, *batch, train)  # memory and threads are there from now on
     started = time.perf_counter()
     for step in range(n_steps):
         batch_at(step)
     batch_s = time.perf_counter() - started
     started = time.perf_counter()
     for _ in range(n_steps):
-        learn(*batch)
+        take_step(state, *batch, train)
     learn_s = time.perf_counter() - started
     started = time.perf_counter()
     with ThreadPoolExecutor(1) as loader:
@@ -66,7 +60,7 @@ def measure(recipe: Recipe, tracks: TrainingTracks, n_steps: int) -> tuple[float
         for step in range(n_steps):
             batch = upcoming.result()
             upcoming = loader.submit(batch_at, step + 1)
-            learn(*batch)
+            take_step(state, *batch, train)
         both_s = time.perf_counter() - started
     return batch_s / n_steps, learn_s / n_steps, both_s / n_steps
 

@@ -12,7 +12,7 @@ PAIRS = np.triu(np.ones((N, N), dtype=bool), 1)
 
 
 def draw(sources, n_samples=300):
-    return UnitBootstrap(sources, n_samples=n_samples, rng=np.random.default_rng(7))
+    return UnitBootstrap(N, sources, n_samples=n_samples, rng=np.random.default_rng(7))
 
 
 @pytest.mark.parametrize("n_sources", [N, 8, 2])
