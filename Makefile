@@ -6,6 +6,7 @@ PYTHON ?= python3
 MUSIC ?=
 TORCH_INDEX ?=
 FMA ?=
+SEED ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,6 +33,7 @@ help: ## List the targets
 	@echo '  MUSIC=DIR           a folder of your own music, for make demo'
 	@echo '  TORCH_INDEX=URL     a further package index, for CPU builds of torch'
 	@echo '  FMA=DIR             a folder with fma_metadata/ and fma_large/ or the like, for make train'
+	@echo '  SEED=7              another seed, for make train'
 
 $(CREATED):
 	@command -v "$(PYTHON)" >/dev/null || { \
@@ -92,15 +94,24 @@ corpus: $(INSTALLED) ## Fetch the benchmark music from Debian packages, some 5 G
 
 TRAIN = OMP_NUM_THREADS=1 $(BIN)/audit train \
 	$(if $(FMA),$(filter-out %fma_metadata,$(wildcard $(FMA)/fma_*)) --fma $(FMA)/fma_metadata,\
-	corpus/train --validation corpus/val --same benchmarks/natural_duplicates.tsv)
+	corpus/train --validation corpus/val --same benchmarks/natural_duplicates.tsv) \
+	$(if $(SEED),--seed $(SEED))
 
-.PHONY: train
-train: $(INSTALLED) ## Fetch music and train the three extractors, some four hours on two cores
+.PHONY: train train-music train-excerpt train-genre train-track
+train: train-excerpt train-genre train-track ## Fetch music and train the three extractors, four hours; -j 2: two and a half
+
+train-music: $(INSTALLED)
 	$(if $(FMA),,$(BIN)/python benchmarks/fetch_corpus.py corpus --role train --role val)
+
+train-excerpt: train-music
 	$(TRAIN) --classes excerpt --name excerpt-first
 	$(TRAIN) --classes excerpt --start-from \
 		"$$(ls -t runs/excerpt-first/excerpt-first-*.safetensors | head -n 1)"
+
+train-genre: train-music
 	$(TRAIN) --classes genre $(if $(FMA),,--genres benchmarks/genres.tsv)
+
+train-track: train-music
 	$(TRAIN) --classes track
 
 .PHONY: bench
