@@ -151,7 +151,7 @@ def gather_training_set(
     UsageError
         If there is no audio below the folders, or none that can be decoded.
     """
-    roots = [Path(os.path.abspath(root)) for root in roots]
+    roots = [Path(os.path.realpath(root)) for root in roots]  # as the walk names what lies below
     walk = find_audio(roots)
     paths = [Path(os.fsdecode(file.path)) for file in walk.files]
     stored = store_frames(paths, frames_dir, config.features, jobs=jobs, progress=progress)

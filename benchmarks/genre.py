@@ -288,7 +288,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/genre-embeddings"))
     parser.add_argument("--json", type=Path, help="also write the figures there")
     args = parser.parse_args()
-    root = Path(os.path.abspath(args.corpus / args.role))
+    root = Path(os.path.realpath(args.corpus / args.role))
     paths = [os.fsdecode(file.path) for file in find_audio([root]).files]
     names, embeddings = embed_role(
         paths,

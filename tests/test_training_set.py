@@ -165,6 +165,20 @@ def test_gather_training_set(write_tune, tmp_path, tiny_config):
     assert all(s.reason for s in found.skipped)
 
 
+@pytest.mark.parametrize("kind", ["top", "list"])
+def test_a_linked_folder_is_the_folder(write_tune, tmp_path, tiny_config, kind):
+    write_tune("m/rock/live/1.wav", 1, duration_s=4.0)
+    write_tune("m/jazz/live/2.wav", 2, duration_s=4.0)
+    (tmp_path / "link").symlink_to("m")
+    found = gather_training_set(
+        [tmp_path / "link"],
+        config=tiny_config,
+        frames_dir=tmp_path / "frames",
+        genres=GenreSource(kind, listed={"rock/": "rock", "jazz/": "jazz"}),
+    )
+    assert found.tracks.pool.labels == ("jazz", "rock")
+
+
 def test_a_silent_track_has_no_moments(tmp_path, write_tune, tiny_config):
     write_tune("m/loud.wav", 1, duration_s=4.0)
     write_tune("m/silent.wav", 1, duration_s=4.0, level=0.0)
