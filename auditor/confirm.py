@@ -4,6 +4,11 @@ Where the spectra agree on one range beyond doubt, its tempo and pitch are known
 tell what else both tracks share: short blocks of a are compared with all of b, and each is
 explained once, by the line that agrees best.  That finds what the d-vectors missed, ran together or
 took for another repetition.  It changes which ranges are shown, never the match score of the pair.
+
+Where no range agrees beyond doubt, the spectra are asked for one that the d-vectors missed, at the
+tempo and pitch of the original and at those of the ranges there are: under loud noise, below
+another track, in music of few sounds.  This one counts by how much it leads
+(``auditor.spectral_lines``), and repeats nothing, for what repeats does not lead.
 """
 
 from __future__ import annotations
@@ -12,12 +17,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from auditor.config import SPECTRUM
-from auditor.match_score import CHANCE, CONFIRM_FROM, SHOWN_FROM, range_score
-from auditor.pitch import PitchMatch, level_frames, match_range
+from auditor.match_score import CHANCE, CONFIRM_FROM, LEAD_GAIN, SHOWN_FROM, range_score
+from auditor.pitch import PitchMatch, match_range
 from auditor.records import Evidence, MatchedRange
+from auditor.spectral_lines import AGREED, HOP, agreed_lines, leading_line, level_spectrum
 from auditor.trim import trim_range
 from auditor.witness import covered_s, gather_evidence
 
@@ -26,16 +31,6 @@ MAX_CONFIRMED = 6
 
 PATIENCE = 2
 """When so many, the best ones, do not agree, no further range is looked at."""
-
-AGREED = 0.5
-"""Correlation of a range whose spectra agree beyond doubt."""
-
-MAX_FURTHER = 6
-"""Ranges at most that are looked for in the spectra alone."""
-
-MAX_CELLS = 1 << 22
-"""Blocks of a times lines that are followed: ten minutes with ten.  Longer tracks have the ranges
-of their d-vectors only."""
 
 _WHOLE = 0.95
 """Where a range that agrees is so much of a, there is nothing further to find."""
@@ -47,11 +42,8 @@ _SURER = 0.2
 """What else agrees better by so much, on the same stretch of one track, is what was copied; the
 other is music that repeats."""
 
-_BLOCK, _BLOCK_HOP = 42, 21
-"""Frames of a block, 4 s, and from one block to the next, 2 s."""
-
-_SILENT = 1.0
-"""Mean square of levelled frames, in dB, below which a block is silence."""
+_SAME_PITCH = 0.5
+"""Semitones from that of its line at which a range is measured; else the line is believed."""
 
 Spectrum = Callable[[], np.ndarray | None]
 """Returns (n_frames, n_bands) uint8 (``auditor.spectrum``), None where it is not to be had."""
@@ -73,8 +65,7 @@ def confirm(
     evidence : Evidence
         Searched with a low ``min_score``, so that the spectra can speak for weak ranges.
     a, b : callable
-        Asked only where the evidence is worth it; without spectra, pitch and correlation stay
-        unknown.
+        Without spectra, pitch and correlation stay unknown.
     a_duration_s, b_duration_s : float
         Lengths of the tracks, in seconds.
     shown_from : float
@@ -86,19 +77,20 @@ def confirm(
         Ranges by falling match score; shares and tempo are those of what is left.
     """
     heard = list(evidence.ranges)
-    of_a = of_b = None
-    if heard and evidence.score >= CONFIRM_FROM:
-        of_a, of_b = a(), b()
+    of_a, of_b = a(), b()
     if of_a is None or of_b is None:
         kept = [found for found in heard if range_score(found) >= shown_from]
     else:
         n_agreed = 0
-        for n in range(min(len(heard), MAX_CONFIRMED)):
+        for n in range(min(len(heard), MAX_CONFIRMED) if evidence.score >= CONFIRM_FROM else 0):
             if n >= PATIENCE and not n_agreed:
                 break
             heard[n] = _heard(heard[n], of_a, of_b, a_duration_s, b_duration_s)
             n_agreed += _correlation(heard[n]) > CHANCE
-        agreed = max(map(_correlation, heard)) >= AGREED
+        agreed = max(map(_correlation, heard), default=0.0) >= AGREED
+        if not agreed:
+            heard = _with_leading(heard, of_a, of_b, a_duration_s, b_duration_s)
+            agreed = max(map(_correlation, heard), default=0.0) >= AGREED
         # Where they agree on one range, those that they contradict are of music that repeats.
         kept = [
             found
@@ -158,96 +150,75 @@ def _measured(
     )
 
 
+def _with_leading(
+    heard: list[MatchedRange],
+    a: np.ndarray,
+    b: np.ndarray,
+    a_duration_s: float,
+    b_duration_s: float,
+) -> list[MatchedRange]:
+    """Return ranges with the one that leads in the spectra, in place of those it stands for."""
+    as_it_was = PitchMatch(0.0, 1.0, 0.0)
+    tried = [
+        PitchMatch(r.pitch_semitones, r.tempo, 0.0) for r in heard if r.pitch_semitones is not None
+    ]
+    lead, found = 0.0, None
+    for fit in (as_it_was, *tried):
+        line = leading_line(*_fitted(a, b, fit))
+        if line is not None and line.lead > lead:
+            lead = line.lead
+            fit = dataclasses.replace(fit, correlation=line.correlation)
+            found = _along(line.first, line.last, line.offset, fit)
+    if found is None or LEAD_GAIN * lead < CONFIRM_FROM:
+        return heard
+    match = match_range(found, a, b)
+    if match is not None and abs(match.semitones - found.pitch_semitones) <= _SAME_PITCH:
+        half_s = 0.5 * (found.a_end_s - found.a_start_s)
+        found = _measured(found, match, half_s, a_duration_s, b_duration_s)
+    found = trim_range(found, a, b)
+    others = [other for other in heard if not _stands_for(found, other)]
+    replaced = [range_score(other) for other in heard if other not in others]
+    score = max(min(1.0, LEAD_GAIN * lead), *replaced, 0.0)
+    return [dataclasses.replace(found, score=score - range_score(found)), *others]
+
+
 def _further(
     known: MatchedRange, a: np.ndarray, b: np.ndarray, a_duration_s: float, b_duration_s: float
 ) -> Iterator[MatchedRange]:
     """Yield the ranges that the spectra alone tell, at the tempo and pitch of a known one."""
-    shift = round((known.pitch_semitones or 0.0) * SPECTRUM.bands_per_octave / 12.0)
-    n_bands = SPECTRUM.n_bands
-    upper = slice(max(shift, 0), n_bands + min(shift, 0))
-    lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
-    hop_s = SPECTRUM.frame_hop_s
-    of_a, of_b = _levelled(a, 1.0)[:, upper], _levelled(b, known.tempo)[:, lower]
-    for first, last, offset in _lines(of_a, of_b):
-        start_s, end_s = first * hop_s, last * hop_s
-        found = MatchedRange(
-            a_start_s=start_s,
-            a_end_s=end_s,
-            b_start_s=known.tempo * (start_s + offset * hop_s),
-            b_end_s=known.tempo * (end_s + offset * hop_s),
-            tempo=known.tempo,
-            score=0.0,
-            pitch_semitones=None,
-            repetition=known.repetition,
-        )
+    fit = PitchMatch(known.pitch_semitones or 0.0, known.tempo, 0.0)
+    for line in agreed_lines(*_fitted(a, b, fit)):
+        found = dataclasses.replace(_along(*line, fit), repetition=known.repetition)
         match = match_range(found, a, b)
         if match is None or match.correlation < AGREED:
             continue
-        half_s = 0.5 * (end_s - start_s) + _BLOCK_HOP * hop_s
+        half_s = 0.5 * (found.a_end_s - found.a_start_s) + HOP * SPECTRUM.frame_hop_s
         yield trim_range(_measured(found, match, half_s, a_duration_s, b_duration_s), a, b)
 
 
-def _levelled(spectrum: np.ndarray, tempo: float) -> np.ndarray:
-    """Return levelled frames, ``tempo`` of them in each step, (n, n_bands) float32."""
-    frames = level_frames(spectrum.astype(np.float32), SPECTRUM)
-    if len(frames) < 2:
-        return frames
-    at = np.arange(0.0, len(frames) - 1.0, tempo)
-    low = at.astype(np.int64)
-    share = (at - low)[:, None].astype(np.float32)
-    return (1.0 - share) * frames[low] + share * frames[low + 1]
+def _fitted(a: np.ndarray, b: np.ndarray, fit: PitchMatch) -> tuple[np.ndarray, np.ndarray]:
+    """Return both spectra levelled, at one tempo and pitch: (n, n_common), (m, n_common)."""
+    shift = round(fit.semitones * SPECTRUM.bands_per_octave / 12.0)
+    n_bands = SPECTRUM.n_bands
+    upper = slice(max(shift, 0), n_bands + min(shift, 0))
+    lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
+    return level_spectrum(a)[:, upper], level_spectrum(b, fit.tempo)[:, lower]
 
 
-def _lines(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Yield the frames of a at which a stretch begins and ends, and what to add for those of b.
-
-    The best stretch comes first: the one whose blocks exceed ``AGREED`` by most in all.
-    """
-    from scipy.ndimage import maximum_filter1d  # a tenth of a second, seldom needed
-
-    starts = np.arange(0, len(a) - _BLOCK + 1, _BLOCK_HOP)
-    n_columns = len(b) - _BLOCK + 1
-    if len(starts) == 0 or n_columns < 1 or len(starts) * (len(a) + len(b)) > MAX_CELLS:
-        return
-    # On line k, block i is compared with what begins at frame k - last + start of b.
-    last = int(starts[-1])
-    gains = np.full((len(starts), last + n_columns), -AGREED, np.float32)
-    correlations = _block_correlations(a, b, starts)
-    for row, start, values in zip(gains, starts.tolist(), correlations, strict=True):
-        row[last - start : last - start + n_columns] += values
-    gains = maximum_filter1d(gains, 3, axis=1)  # a tempo that is a little off drifts
-    for _ in range(MAX_FURTHER):
-        sums = np.zeros((len(starts) + 1, gains.shape[1]), np.float32)
-        np.cumsum(gains, axis=0, out=sums[1:])
-        rises = sums - np.minimum.accumulate(sums, axis=0)
-        end, line = divmod(int(rises.argmax()), gains.shape[1])
-        if rises[end, line] <= 0.0:
-            return
-        begin = int(sums[: end + 1, line].argmin())
-        yield int(starts[begin]), int(starts[end - 1]) + _BLOCK, line - last
-        gains[begin:end] = -AGREED
-
-
-def _block_correlations(a: np.ndarray, b: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return the correlation of blocks of a with all of b, (n_starts, n_b - _BLOCK + 1) float32."""
-    n_columns = len(b) - _BLOCK + 1
-    products = np.zeros((len(starts), n_columns), np.float32)
-    for k in range(_BLOCK):
-        products += a[starts + k] @ b[k : k + n_columns].T
-    a_sums, a_powers = _block_sums(a)
-    b_sums, b_powers = _block_sums(b)
-    products -= a_sums[starts] @ b_sums.T / _BLOCK
-    norms = np.sqrt(a_powers[starts])[:, None] * np.sqrt(b_powers)[None, :]
-    silent = norms < _SILENT * _BLOCK * a.shape[1]
-    return np.where(silent, 0.0, products / np.maximum(norms, 1e-9))
-
-
-def _block_sums(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sum of every block in each band, and its power around its means, float32."""
-    blocks = sliding_window_view(frames, _BLOCK, axis=0)
-    sums = blocks.sum(axis=-1)
-    powers = sliding_window_view((frames**2).sum(axis=1), _BLOCK).sum(axis=-1)
-    return sums, np.maximum(powers - (sums**2).sum(axis=1) / _BLOCK, 0.0)
+def _along(first: int, last: int, offset: int, fit: PitchMatch) -> MatchedRange:
+    """Return the range between two frames of fitted spectra, without a score."""
+    start_s, end_s, offset_s = (n * SPECTRUM.frame_hop_s for n in (first, last, offset))
+    return MatchedRange(
+        a_start_s=start_s,
+        a_end_s=end_s,
+        b_start_s=fit.tempo * (start_s + offset_s),
+        b_end_s=fit.tempo * (end_s + offset_s),
+        tempo=fit.tempo,
+        score=0.0,
+        pitch_semitones=fit.semitones,
+        repetition=0.0,
+        correlation=fit.correlation,
+    )
 
 
 def _best_explained(kept: list[MatchedRange], further: list[MatchedRange]) -> list[MatchedRange]:

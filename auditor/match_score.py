@@ -9,8 +9,9 @@ The match score of a range is
 
     score + GAIN * max(0, correlation - CHANCE),
 
-at most 1, and that of a pair the highest of its ranges.  Where there are no spectra it is the score
-of the d-vectors alone, so that their lack can hide a copy and never raise an alarm.
+at most 1; that of a range which the spectra alone have found is LEAD_GAIN times its lead.  That of
+a pair is the highest of its ranges.  Where there are no spectra it is the score of the d-vectors
+alone, so that their lack can hide a copy and never raise an alarm.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ from auditor.records import Evidence, MatchedRange
 GAIN, CHANCE = 0.5, 0.15
 """Chosen on the validation music (docs/calibration.md)."""
 
+LEAD_GAIN = 0.5
+"""Score of a range that the spectra alone have found, for each unit of its lead; chosen so that
+strangers reach a score as seldom by it as by d-vectors."""
+
 CONFIRM_FROM = 0.15
-"""Evidence below this score is too weak to look at the spectra."""
+"""Evidence below this score is too weak to be looked at further."""
 
 SHOWN_FROM = 0.3
 """A range is shown when its match score reaches it."""

@@ -163,7 +163,8 @@ class MatchedRange:
     tempo : float
         Seconds of b that pass in one second of a; above 1 a is the faster one.
     score : float
-        See ``auditor.witness``; at most 1.
+        Of the d-vectors (``auditor.witness``), at most 1; of a range that the spectra alone have
+        found, what makes its match score.
     pitch_semitones : float or None
         How much higher a is than b; None where it was not, or could not be, measured.
     repetition : float

@@ -10,9 +10,10 @@ from conftest import tune
 
 from auditor.augment.waveform import change_speed, plant
 from auditor.config import SAMPLE_RATE_HZ
-from auditor.confirm import AGREED, MAX_CONFIRMED, confirm
+from auditor.confirm import MAX_CONFIRMED, confirm
 from auditor.match_score import match_score, range_score
 from auditor.records import Evidence, MatchedRange
+from auditor.spectral_lines import AGREED
 from auditor.spectrum import waveform_spectrum
 
 WEAK = MatchedRange(0.0, 60.0, 0.0, 60.0, 1.0, 0.25, None, 0.0)
@@ -22,13 +23,13 @@ def of(*ranges, score=0.25) -> Evidence:
     return Evidence(score, ranges, 1.0, 1.0, 1.0, 0.1)
 
 
-def confirmed(evidence, a, b, **how) -> Evidence:
+def confirmed(evidence, a, b, *, a_duration_s=60.0, **how) -> Evidence:
     spectra = [None if w is None else waveform_spectrum(w) for w in (a, b)]
     return confirm(
         evidence,
         lambda: spectra[0],
         lambda: spectra[1],
-        a_duration_s=60.0,
+        a_duration_s=a_duration_s,
         b_duration_s=60.0,
         **how,
     )
@@ -92,13 +93,39 @@ def test_where_one_range_agrees_those_that_do_not_are_left_out():
     assert [r.b_start_s < 5.0 for r in kept.ranges] == [True]
 
 
-def test_evidence_that_is_too_weak_is_not_looked_at():
-    def never() -> np.ndarray:
-        raise AssertionError("looked at")
-
+def test_ranges_of_evidence_that_is_too_weak_are_not_compared():
+    original = tune(1, duration_s=60.0)
     weak = of(dataclasses.replace(WEAK, score=0.12), score=0.12)
-    found = confirm(weak, never, never, a_duration_s=60.0, b_duration_s=60.0)
-    assert found.ranges == ()
+    found = confirmed(weak, tune(2, duration_s=60.0), original, shown_from=0.1)
+    assert [r.correlation for r in found.ranges] == [None]
+
+
+MISSED = Evidence(-0.2, (), 0.0, 0.0, 1.0, 0.1)
+
+
+def test_what_the_d_vectors_missed_is_found_in_the_spectra():
+    original = tune(1, duration_s=60.0)
+    drowned = original[15 * SAMPLE_RATE_HZ : 45 * SAMPLE_RATE_HZ].copy()
+    noise = np.random.default_rng(0).normal(0.0, drowned.std(), len(drowned))
+    found = confirmed(MISSED, (drowned + noise).astype(np.float32), original, a_duration_s=30.0)
+    (only,) = found.ranges
+    assert (only.a_start_s, only.a_end_s) == pytest.approx((0.0, 30.0), abs=2.5)
+    assert only.b_start_s - only.a_start_s == pytest.approx(15.0, abs=0.3)
+    assert (only.tempo, only.pitch_semitones) == pytest.approx((1.0, 0.0), abs=0.1)
+    assert match_score(found) == pytest.approx(range_score(only))
+    assert match_score(found) > 0.5
+    assert found.score == -0.2
+
+
+def test_the_range_that_leads_stands_for_those_of_the_d_vectors():
+    original = tune(1, duration_s=60.0)
+    noise = np.random.default_rng(0).normal(0.0, 4.0 * original.std(), len(original))
+    heard = dataclasses.replace(WEAK, score=0.3, repetition=0.2, a_end_s=50.0, b_end_s=50.0)
+    found = confirmed(of(heard), (original + noise).astype(np.float32), original)
+    (only,) = found.ranges
+    assert only.a_end_s > 52.0
+    assert (heard.repetition, only.repetition) == (0.2, 0.0)
+    assert match_score(found) > range_score(heard)
 
 
 def cut(waveform, start_s, end_s):
@@ -141,7 +168,7 @@ def test_two_excerpts_that_were_taken_for_one_are_told_apart_and_the_score_stays
     first = MatchedRange(5.0, 15.0, 40.0, 50.0, 1.0, 0.2, None, 0.0)
     joined = MatchedRange(22.0, 43.0, 3.7, 24.7, 1.0, 0.6, None, 0.3)
     with monkeypatch.context() as patch:
-        patch.setattr("auditor.confirm.MAX_CELLS", 0)
+        patch.setattr("auditor.spectral_lines.MAX_CELLS", 0)
         before = confirmed(of(joined, first, score=0.6), host, original)
     assert len(before.ranges) == 2
     evidence = confirmed(of(joined, first, score=0.6), host, original)
@@ -177,7 +204,7 @@ def test_tracks_too_long_to_be_searched_have_the_ranges_of_their_d_vectors(monke
     host = planted(original, (5.0, 40.0), (25.0, 8.0))
     heard = MatchedRange(5.0, 15.0, 40.0, 50.0, 1.0, 0.4, None, 0.0)
     assert len(confirmed(of(heard, score=0.4), host, original).ranges) == 2
-    monkeypatch.setattr("auditor.confirm.MAX_CELLS", 1000)
+    monkeypatch.setattr("auditor.spectral_lines.MAX_CELLS", 1000)
     assert len(confirmed(of(heard, score=0.4), host, original).ranges) == 1
 
 

@@ -42,6 +42,7 @@ ROWS = (
         "excerpt_index",
         "examine",
         "trim",
+        "spectral_lines",
         "embedding_tiles",
     ),
     (

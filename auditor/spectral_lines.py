@@ -1,0 +1,212 @@
+"""Stretches that two tracks have in common, found in their spectra alone.
+
+Blocks of one track are compared with all of the other, at one tempo and pitch.  What both share
+lies on a line: block after block agrees at the same distance in time.  Along a line agreement adds
+up, so that music at the level of a noise, or below a louder piece, is found although no single
+block of it tells.
+
+``leading_line`` asks whether there is a line that no other explains.  Music that repeats agrees
+with itself, and beats with beats, at many distances; the **lead** of a line is by how much more it
+agrees than the best line elsewhere, over the same blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from auditor.config import SPECTRUM
+from auditor.pitch import level_frames
+
+AGREED = 0.5
+"""Correlation of a range whose spectra agree beyond doubt."""
+
+MAX_FURTHER = 6
+"""Lines at most that ``agreed_lines`` yields."""
+
+MAX_CELLS = 1 << 22
+"""Blocks times lines that are followed: ten minutes with ten by ``agreed_lines``.  Longer tracks
+have the ranges of their d-vectors only."""
+
+BLOCK, HOP = 42, 21
+"""Frames of a block of ``agreed_lines``, 4 s, and from one block to the next, 2 s."""
+
+_CHANCE = 0.1
+"""Correlation of a block that strangers reach; what exceeds it adds up along a line."""
+
+_DOUBT = 4.0
+"""Blocks that are left out of a line on which nothing agrees, fewer where it agrees well."""
+
+_SHORT = 21
+"""Frames of a block of ``leading_line``, 2 s, one after the other."""
+
+_SILENT = 1.0
+"""Mean square of levelled frames, in dB, below which a block is silence."""
+
+
+class LeadingLine(NamedTuple):
+    """A stretch that two tracks share at one tempo and pitch.
+
+    Attributes
+    ----------
+    first, last : int
+        Frames of a between which it lies.
+    offset : int
+        What to add for the frames of b.
+    correlation : float
+        Mean of its blocks.
+    lead : float
+        By how much its blocks agree beyond the best line elsewhere, at least beyond what strangers
+        do, times their number, less what may be chance.
+    """
+
+    first: int
+    last: int
+    offset: int
+    correlation: float
+    lead: float
+
+
+def level_spectrum(spectrum: np.ndarray, tempo: float = 1.0) -> np.ndarray:
+    """Return levelled frames, ``tempo`` of them in each step, (n, n_bands) float32.
+
+    Parameters
+    ----------
+    spectrum : numpy.ndarray
+        (n_frames, n_bands) uint8 (``auditor.spectrum``).
+    tempo : float
+    """
+    frames = level_frames(spectrum.astype(np.float32), SPECTRUM)
+    if tempo == 1.0 or len(frames) < 2:
+        return frames
+    at = np.arange(0.0, len(frames) - 1.0, tempo)
+    low = at.astype(np.int64)
+    share = (at - low)[:, None].astype(np.float32)
+    return (1.0 - share) * frames[low] + share * frames[low + 1]
+
+
+def agreed_lines(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Yield the frames of a at which a stretch begins and ends, and what to add for those of b.
+
+    The best stretch comes first: the one whose blocks exceed ``AGREED`` by most in all.
+
+    Parameters
+    ----------
+    a, b : numpy.ndarray
+        (n, n_bands) and (m, n_bands), levelled.
+    """
+    from scipy.ndimage import maximum_filter1d  # a tenth of a second, seldom needed
+
+    starts = np.arange(0, len(a) - BLOCK + 1, HOP)
+    if not _can_follow(a, b, starts, BLOCK):
+        return
+    gains = np.nan_to_num(_along_lines(a, b, starts, BLOCK), nan=0.0) - AGREED
+    gains = maximum_filter1d(gains, 3, axis=1)  # a tempo that is a little off drifts
+    last = int(starts[-1])
+    for _ in range(MAX_FURTHER):
+        begin, end, line = _best_stretch(gains)
+        if begin == end:
+            return
+        yield int(starts[begin]), int(starts[end - 1]) + BLOCK, line - last
+        gains[begin:end] = -AGREED
+
+
+def leading_line(a: np.ndarray, b: np.ndarray) -> LeadingLine | None:
+    """Return the stretch that two tracks most agree on, and by how much it leads.
+
+    Parameters
+    ----------
+    a, b : numpy.ndarray
+        (n, n_bands) and (m, n_bands), levelled.
+
+    Returns
+    -------
+    LeadingLine or None
+        None where nothing agrees, or the tracks are too short or too long (``MAX_CELLS``).
+
+    Examples
+    --------
+    >>> frames = np.random.default_rng(0).normal(0.0, 9.0, (210, SPECTRUM.n_bands))
+    >>> found = leading_line(frames[63:147], frames)
+    >>> found.first, found.last, found.offset
+    (0, 84, 63)
+    """
+    if len(a) > len(b):  # the same result either way
+        line = leading_line(b, a)
+        return line and line._replace(
+            first=line.first + line.offset, last=line.last + line.offset, offset=-line.offset
+        )
+    starts = np.arange(0, len(a) - _SHORT + 1, _SHORT)
+    if not _can_follow(a, b, starts, _SHORT):
+        return None
+    values = _along_lines(a, b, starts, _SHORT)
+    begin, end, at = _best_stretch(np.nan_to_num(values, nan=0.0) - _CHANCE)
+    if begin == end:
+        return None
+    # Lines that meet b on at least half of these blocks.
+    part = values[begin:end]
+    heard = np.isfinite(part)
+    n_heard = heard.sum(axis=0)
+    sums = np.where(heard, part, 0.0).sum(axis=0)
+    means = np.where(2 * n_heard >= end - begin, sums / np.maximum(n_heard, 1), 0.0)
+    correlation = float(means[at])
+    means[max(0, at - _SHORT) : at + _SHORT + 1] = 0.0
+    n_counted = max(0.0, end - begin - _DOUBT * (1.0 - correlation))
+    lead = n_counted * (correlation - max(_CHANCE, float(means.max())))
+    first, last = int(starts[begin]), int(starts[end - 1]) + _SHORT
+    return LeadingLine(first, last, at - int(starts[-1]), correlation, lead)
+
+
+def _can_follow(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> bool:
+    return len(starts) > 0 and len(b) >= n and len(starts) * (len(a) + len(b)) <= MAX_CELLS
+
+
+def _along_lines(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> np.ndarray:
+    """Return the correlation of each block along each line, NaN beyond b, float32.
+
+    On line k, block i is compared with what begins at frame k - starts[-1] + starts[i] of b.
+    """
+    last, n_columns = int(starts[-1]), len(b) - n + 1
+    values = np.full((len(starts), last + n_columns), np.nan, np.float32)
+    for row, start, found in zip(
+        values, starts.tolist(), _block_correlations(a, b, starts, n), strict=True
+    ):
+        row[last - start : last - start + n_columns] = found
+    return values
+
+
+def _best_stretch(gains: np.ndarray) -> tuple[int, int, int]:
+    """Return first and last + 1 row, and column, of the largest sum along a column, (0, 0, 0) if
+    none is above 0."""
+    sums = np.zeros((len(gains) + 1, gains.shape[1]), np.float32)
+    np.cumsum(gains, axis=0, out=sums[1:])
+    rises = sums - np.minimum.accumulate(sums, axis=0)
+    end, column = divmod(int(rises.argmax()), gains.shape[1])
+    if rises[end, column] <= 0.0:
+        return 0, 0, 0
+    return int(sums[: end + 1, column].argmin()), end, column
+
+
+def _block_correlations(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> np.ndarray:
+    """Return the correlation of blocks of n frames of a with all of b, (n_starts, n_b - n + 1)."""
+    n_columns = len(b) - n + 1
+    products = np.zeros((len(starts), n_columns), np.float32)
+    for k in range(n):
+        products += a[starts + k] @ b[k : k + n_columns].T
+    a_sums, a_powers = _block_sums(a, n)
+    b_sums, b_powers = _block_sums(b, n)
+    products -= a_sums[starts] @ b_sums.T / n
+    norms = np.sqrt(a_powers[starts])[:, None] * np.sqrt(b_powers)[None, :]
+    silent = norms < _SILENT * n * a.shape[1]
+    return np.where(silent, 0.0, products / np.maximum(norms, 1e-9))
+
+
+def _block_sums(frames: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sum of every block in each band, and its power around its means, float32."""
+    blocks = sliding_window_view(frames, n, axis=0)
+    sums = blocks.sum(axis=-1)
+    powers = sliding_window_view((frames**2).sum(axis=1), n).sum(axis=-1)
+    return sums, np.maximum(powers - (sums**2).sum(axis=1) / n, 0.0)
