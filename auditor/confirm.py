@@ -22,7 +22,14 @@ from auditor.config import SPECTRUM
 from auditor.match_score import CHANCE, CONFIRM_FROM, LEAD_GAIN, SHOWN_FROM, range_score
 from auditor.pitch import PitchMatch, match_range
 from auditor.records import Evidence, MatchedRange
-from auditor.spectral_lines import AGREED, HOP, agreed_lines, leading_line, level_spectrum
+from auditor.spectral_lines import (
+    AGREED,
+    HOP,
+    MAX_FRAMES,
+    agreed_lines,
+    leading_line,
+    level_spectrum,
+)
 from auditor.trim import trim_range
 from auditor.witness import covered_s, gather_evidence
 
@@ -88,7 +95,8 @@ def confirm(
             heard[n] = _heard(heard[n], of_a, of_b, a_duration_s, b_duration_s)
             n_agreed += _correlation(heard[n]) > CHANCE
         agreed = max(map(_correlation, heard), default=0.0) >= AGREED
-        if not agreed:
+        searched = max(len(of_a), len(of_b)) <= MAX_FRAMES
+        if searched and not agreed:
             heard = _with_leading(heard, of_a, of_b, a_duration_s, b_duration_s)
             agreed = max(map(_correlation, heard), default=0.0) >= AGREED
         # Where they agree on one range, those that they contradict are of music that repeats.
@@ -101,7 +109,11 @@ def confirm(
         best = max(kept, key=_correlation, default=None)
         if best is not None and _correlation(best) >= AGREED:
             whole = best.a_end_s - best.a_start_s >= _WHOLE * a_duration_s
-            search = () if whole else _further(best, of_a, of_b, a_duration_s, b_duration_s)
+            search = (
+                ()
+                if whole or not searched
+                else _further(best, of_a, of_b, a_duration_s, b_duration_s)
+            )
             kept = _best_explained(kept, list(search))
     kept.sort(key=lambda found: (-range_score(found), found.a_start_s))
     return gather_evidence(

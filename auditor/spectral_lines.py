@@ -28,8 +28,11 @@ MAX_FURTHER = 6
 """Lines at most that ``agreed_lines`` yields."""
 
 MAX_CELLS = 1 << 22
-"""Blocks times lines that are followed: ten minutes with ten by ``agreed_lines``.  Longer tracks
-have the ranges of their d-vectors only."""
+"""Blocks times lines that are followed: ten minutes with ten by ``agreed_lines``, twenty by
+``leading_line``.  Longer tracks have the ranges of their d-vectors only."""
+
+MAX_FRAMES = 1 << 15
+"""Frames of a track, 52 minutes, above which not even levelled ones should be made of it."""
 
 BLOCK, HOP = 42, 21
 """Frames of a block of ``agreed_lines``, 4 s, and from one block to the next, 2 s."""
