@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from auditor.config import SPECTRUM
 from auditor.pitch import level_frames
@@ -220,7 +219,15 @@ def _block_correlations(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int
 
 def _block_sums(frames: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the sum of every block in each band, and its power around its means, float32."""
-    blocks = sliding_window_view(frames, n, axis=0)
-    sums = blocks.sum(axis=-1)
-    powers = sliding_window_view((frames**2).sum(axis=1), n).sum(axis=-1)
+    sums = _running(frames, n)
+    powers = _running((frames**2).sum(axis=1, keepdims=True), n)[:, 0]
     return sums, np.maximum(powers - (sums**2).sum(axis=1) / n, 0.0)
+
+
+def _running(values: np.ndarray, n: int) -> np.ndarray:
+    """Return the sums of n rows, from every row on."""
+    n_sums = len(values) - n + 1
+    sums = values[:n_sums].copy()
+    for k in range(1, n):
+        sums += values[k : k + n_sums]
+    return sums
