@@ -52,7 +52,7 @@ $(INSTALLED_DEV): pyproject.toml constraints.txt $(CREATED)
 	@touch $(INSTALLED) $@
 
 $(INSTALLED_CLUSTER): $(INSTALLED_DEV)
-	$(INSTALL) --editable '.[cluster,cluster-test]'
+	$(INSTALL) --editable '.[cluster,cluster-test,s3]'
 	@touch $@
 
 .PHONY: install
@@ -137,7 +137,10 @@ bench-cluster: $(INSTALLED_CLUSTER) ## Measure a scan on Ray beside one on this 
 bench-quality: $(INSTALLED_DEV) ## Measure what is found of altered copies, beside other tools
 	$(NEEDS_CORPUS)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/copies.py corpus --role test --every 2
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py corpus --role test --every 2 --systems ours
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/verdicts.py corpus --role test --every 2 --cross train
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py corpus --role test --every 2
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/unseen.py corpus --role test --every 4
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py corpus --role test --every 8 \
 		--systems ours,chromaprint,audfprint,recipe,mfcc --out runs/quality/peers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/genre.py corpus
