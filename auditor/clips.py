@@ -25,9 +25,10 @@ from auditor.clip_audio import (
     clip_spans,
     listen,
 )
-from auditor.errors import AudioError, AuditError
+from auditor.errors import AuditError
 from auditor.links import relative_link
 from auditor.media import Clip, Media, PairMedia, TrackMedia
+from auditor.objects import fetched
 from auditor.png import grey_png, similarity_pixels, span_s
 from auditor.records import CheckResult, MatchedRange, Pair, ScanResult
 
@@ -88,7 +89,7 @@ def make_media(
     ----------
     result : ScanResult or CheckResult
     paths : mapping of str to bytes
-        By track id, where the file lies; ids may be absent.
+        By track id, where the file or object lies; ids may be absent.  No link leads to an object.
     dvectors : callable or None
         Takes a track id and returns its (n_windows, n_dims) float unit d-vectors and (n_windows,)
         levels in dB, or raises ``AuditError``; no matrices without.
@@ -164,6 +165,8 @@ def make_media(
 def link_to(path: bytes, folder: Path) -> str:
     r"""Return the relative URL that leads from a folder to a file, or "" where none does.
 
+    None leads to an object.
+
     Examples
     --------
     >>> link_to(b"/music/100% #1?\n\xff.mp3", Path("/music/reports"))
@@ -173,7 +176,7 @@ def link_to(path: bytes, folder: Path) -> str:
         link = relative_link(path, folder)
     except ValueError:  # on another drive
         return ""
-    return link if link.startswith("../") else f"./{link}"
+    return link if not link or link.startswith("../") else f"./{link}"
 
 
 def _link(path: bytes | None, folder: Path) -> str:
@@ -206,12 +209,13 @@ def _wanted_spans(pairs: Sequence[Pair], max_bytes: int) -> dict[str, set[Span]]
 
 
 def _listen(path: bytes | None, duration_s: float, spans: Collection[Span]) -> Heard:
-    """Return what is heard of a file; nothing if it cannot be read."""
+    """Return what is heard of a file or object; nothing if it cannot be read."""
     if path is None or not (duration_s > 0.0 or spans):
         return Heard()
     try:
-        return listen(path, duration_s=duration_s, spans=spans)
-    except (AudioError, OSError):
+        with fetched(path) as there:
+            return listen(there, duration_s=duration_s, spans=spans)
+    except (AuditError, OSError):
         return Heard()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
 from multiprocessing.connection import Connection, wait
@@ -56,7 +57,9 @@ class Crew:
     def __init__(self, work: Work, jobs: int, *, window: int = WINDOW) -> None:
         self._work, self._window = work, window
         self._n_stillborn = 0
-        self._workers = [_Worker(work) for _ in range(jobs)]
+        # Of objects: a worker may die before it has removed its own.
+        self._copies = tempfile.TemporaryDirectory(prefix="audit-")
+        self._workers = [self._worker() for _ in range(jobs)]
         self._again: deque[Task] = deque()
         self._made: dict[int, Made] = {}
         self._deaths: Counter[int] = Counter()
@@ -67,6 +70,7 @@ class Crew:
     def __exit__(self, *_exc: object) -> None:
         for worker in self._workers:
             worker.close()
+        self._copies.cleanup()
 
     def run(self, files: Iterable[FoundFile]) -> Generator[Made]:
         """Yield what was made of each file, in their order; draw files as workers are free.
@@ -128,9 +132,9 @@ class Crew:
                     'jobs needs: if __name__ == "__main__":'
                 )
             self._again.extend(dead.tasks)
-            self._workers[i] = _Worker(self._work)
+            self._workers[i] = self._worker()
             return
-        self._workers[i] = _Worker(self._work)
+        self._workers[i] = self._worker()
         position, found = suspect = dead.tasks.popleft()
         self._again.extend(dead.tasks)
         self._deaths[position] += 1
@@ -145,17 +149,20 @@ class Crew:
         )
         self._made[position] = Made(found, error=error)
 
+    def _worker(self) -> _Worker:
+        return _Worker(self._work, self._copies.name)
+
 
 class _Worker:
     """A process with a pipe, and the tasks it has at hand, the one it is at first."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, copies: str) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([work.__module__])  # torch is imported once for all
         self.tasks: deque[Task] = deque()
         self.ready = False
         self.connection, there = context.Pipe()
-        self.process = context.Process(target=_serve, args=(there, work), daemon=True)
+        self.process = context.Process(target=_serve, args=(there, work, copies), daemon=True)
         self.process.start()
         there.close()
 
@@ -170,11 +177,12 @@ class _Worker:
         self.process.join()
 
 
-def _serve(connection: Connection, work: Work) -> None:
+def _serve(connection: Connection, work: Work, copies: str) -> None:
     """Deal with the files that come through a pipe until it is closed."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    tempfile.tempdir = copies
     torch.set_num_threads(1)
     try:
         make = work.start()

@@ -1,10 +1,11 @@
-"""Bring a catalogue up to date with folders of music.
+"""Bring a catalogue up to date with folders of music, and with object stores.
 
 Files are taken in sorted order and each is stored in one transaction, so a killed run resumes
 where it was and ends as an uninterrupted one.  A file whose size and time are unchanged is not
 opened; one whose content is known under a path that no longer holds it has moved and keeps its id;
 one whose content is new under a known path has been changed and keeps its id too, unless the old
-content lies elsewhere; a bad file is named, stored with its reason, and skipped.
+content lies elsewhere; a bad file is named, stored with its reason, and skipped.  An object is gone
+when it is not listed any more; of those below no URL of a run nothing is asked.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
-from auditor.catalogue import FileStamp
 from auditor.errors import AudioError, TooShortError, UsageError, WorkerDiedError, show_path
 from auditor.fma import FmaMetadata, FmaTrack, track_id_from_path
+from auditor.objects import is_object
 from auditor.prepare import (
     Embedder,
     Made,
@@ -28,7 +29,7 @@ from auditor.prepare import (
     stamp_of,
 )
 from auditor.records import Skipped, Track
-from auditor.walk import FoundFile, Walk, find_audio, hash_file
+from auditor.walk import FoundFile, Walk, find_audio, hash_file, look_at
 from auditor.workspace import Workspace
 
 
@@ -86,7 +87,8 @@ def ingest(
     workspace : Workspace
         Opened for writing.
     roots : sequence of paths
-        Folders or files; empty leaves the catalogue as it is but for files that are gone.
+        Folders or files, or URLs of objects; empty leaves the catalogue as it is but for files that
+        are gone.
     fma : FmaMetadata, optional
         Gives ids and tags to files named as FMA names them.
     embedder : Embedder, optional
@@ -102,7 +104,8 @@ def ingest(
     Raises
     ------
     UsageError
-        If the roots hold no audio file at all.
+        If the roots hold no audio file at all, or an object store cannot be asked; then nothing is
+        changed.
     ValueError
         If the workspace is not open for writing.
     """
@@ -115,7 +118,7 @@ def ingest(
             f"{shown}: no audio file was found. Give a folder with mp3, flac, ogg, opus, m4a, wav "
             "or aiff files."
         )
-    run = _Run(workspace, walk.files, fma)
+    run = _Run(workspace, walk, fma)
     skipped = list(walk.unreadable)
     counts = dict.fromkeys(("embedded", "unchanged", "moved", "skipped"), 0)
     with contextlib.closing(run.prepare(embedder or SerialEmbedder([workspace.extractor]))) as made:
@@ -138,14 +141,16 @@ class _Run:
     def __init__(
         self,
         workspace: Workspace,
-        files: Sequence[FoundFile],
+        walk: Walk,
         fma: FmaMetadata | None,
     ) -> None:
         self.workspace = workspace
         self.catalogue = workspace.catalogue
         self.fma = fma
+        self.walk = walk
+        self.listed = {found.path for found in walk.files}
         self.of_size: dict[int, list[FoundFile]] = {}
-        for found in files:
+        for found in walk.files:
             self.of_size.setdefault(found.size, []).append(found)
         self.hashes: dict[FoundFile, str] = {}
         self.known = self.catalogue.stamps()
@@ -154,7 +159,7 @@ class _Run:
         self.reasons = {s.path: s.reason for s in self.catalogue.skipped()}
         self.audio_s = 0.0
         self.seconds: dict[str, float] = {}
-        self.unknown = dict.fromkeys(found for found in files if self._is_unknown(found))
+        self.unknown = dict.fromkeys(found for found in walk.files if self._is_unknown(found))
 
     def prepare(self, embedder: Embedder) -> Generator[Made]:
         """Yield what became of each unknown file, in order; what has only moved is but hashed."""
@@ -296,29 +301,42 @@ class _Run:
 
     def _holds(self, path: bytes, sha256: str) -> bool:
         """Say whether the file at a catalogued path still has the content it was stored with."""
+        if self._is_there(path) is False:
+            return False
         try:
             known = self.catalogue.stamp(path)
-            stamp = FileStamp.of(os.stat(path))
+            stamp = stamp_of(look_at(path))
             return (known is not None and known[1] == stamp) or hash_file(path) == sha256
-        except (AudioError, OSError):
+        except (AudioError, FileNotFoundError):
             return False
+        except (OSError, UsageError):
+            return is_object(path)  # a store that cannot be asked may hold it all the same
 
     def _fma_id(self, path: bytes) -> str:
         """Return FMA's number of a file, unless another file that is there has it already."""
         number = fma_id(self.fma, path)
         holder = self.holders.get(number, path)
-        return number if holder == path or not os.path.exists(holder) else ""
+        return number if holder == path or self._is_there(holder) is False else ""
 
     def mark_gone(self) -> None:
         """Mark tracks whose file is gone, and those that came back; forget gone skipped files."""
         stamps = self.catalogue.stamps()
-        here = {path: os.path.exists(path) for path in stamps}
         refused = set(self.catalogue.skipped_stamps())
-        gone = [entry[0] for path, entry in stamps.items() if not here[path]]
+        here = {path: self._is_there(path) for path in stamps}
+        gone = [entry[0] for path, entry in stamps.items() if here[path] is False]
         back = [entry[0] for path, entry in stamps.items() if here[path] and path not in refused]
         self.catalogue.mark_missing(sorted(gone))
         self.catalogue.mark_present(sorted(back))
-        self.catalogue.forget_skipped(sorted(p for p in refused if not os.path.lexists(p)))
+        vanished = (p for p in refused if self._is_there(p, os.path.lexists) is False)
+        self.catalogue.forget_skipped(sorted(vanished))
+
+    def _is_there(
+        self, path: bytes, exists: Callable[[bytes], bool] = os.path.exists
+    ) -> bool | None:
+        """Say whether there is a file; None of an object that lies below no URL of this run."""
+        if not is_object(path):
+            return exists(path)
+        return path in self.listed if self.walk.has_listed(path) else None
 
 
 def fma_id(fma: FmaMetadata | None, path: bytes) -> str:

@@ -16,8 +16,9 @@ from auditor.catalogue import FileStamp
 from auditor.embed import EmbeddedFile, embed_file
 from auditor.errors import AudioError, show_path
 from auditor.extractor import Extractor
+from auditor.objects import fetched
 from auditor.tags import Tags, read_tags
-from auditor.walk import FoundFile, hash_file
+from auditor.walk import FoundFile, hash_file, look_at, real_path
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,12 @@ class PreparedFiles:
     Parameters
     ----------
     prepared : iterable of Prepared with their paths
-        Path, real or not, as bytes.
+        Path, real or not, as bytes, or URL.
     otherwise : Embedder
     """
 
     def __init__(self, prepared: Iterable[tuple[bytes, Prepared]], otherwise: Embedder) -> None:
-        self._prepared = {os.path.realpath(path): one for path, one in prepared}
+        self._prepared = {real_path(path): one for path, one in prepared}
         self._otherwise = otherwise
 
     def embed(
@@ -114,7 +115,7 @@ class PreparedFiles:
     ) -> Generator[Made]:
         """See ``Embedder.embed``."""
         for found in files:
-            one = self._prepared.get(os.path.realpath(found.path))
+            one = self._prepared.get(real_path(found.path))
             if one and one.stamp == stamp_of(found):
                 yield Made(found, one.sha256, one)
             else:
@@ -138,17 +139,24 @@ def prepare_file(
 
 
 def read_file(
-    found: FoundFile, make: Callable[[bytes], EmbeddedFile], *, known: Set[str] = frozenset()
+    found: FoundFile,
+    make: Callable[[str | bytes | os.PathLike[str]], EmbeddedFile],
+    *,
+    known: Set[str] = frozenset(),
 ) -> Made:
-    """Do what ``prepare_file`` does, with what ``make`` makes of the path in ``embedded``."""
+    """Do what ``prepare_file`` does, with what ``make`` makes of the path in ``embedded``.
+
+    An object is fetched once, and ``make`` is given the path of the copy.
+    """
     sha256 = ""
     try:
-        sha256 = hash_file(found.path)
-        if sha256 in known:
-            return Made(found, sha256)
-        embedded = make(found.path)
-        tags = read_tags(found.path)
-        if FileStamp.of(os.stat(found.path)) != stamp_of(found):
+        with fetched(found.path, size=found.size) as path:
+            sha256 = hash_file(path)
+            if sha256 in known:
+                return Made(found, sha256)
+            embedded = make(path)
+            tags = read_tags(path)
+        if stamp_of(look_at(found.path)) != stamp_of(found):
             raise AudioError(f"{show_path(found.path)}: changed while it was read. Scan again.")
     except (AudioError, OSError) as error:
         return Made(found, sha256, error=error)

@@ -10,18 +10,18 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from auditor.embed import embed_file
 from auditor.errors import CatalogueError, UsageError, show_path
+from auditor.objects import fetched, is_object
 from auditor.pairs import find_cross_pairs, nearest
 from auditor.records import Recommended, RecommendResult, Track
 from auditor.submissions import own_id, unchanged_id
 from auditor.thresholds import find_thresholds
 from auditor.vectors import exact_scores
-from auditor.walk import hash_file
+from auditor.walk import hash_file, is_there, look_at
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
 
@@ -103,17 +103,18 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
 
     liked: dict[str, np.ndarray] = {track_id: vector(track_id) for track_id in query.like}
     own = set(query.like) | set(query.dislike)
-    if query.of in row_of or (query.of and not os.path.exists(query.of)):
+    if query.of in row_of or (query.of and not is_there(query.of)):
         liked[query.of] = vector(query.of)
         own.add(query.of)
     elif query.of:
-        path = os.fsencode(os.path.abspath(query.of))
+        path = _absolute(query.of)
         itself = unchanged_id(workspace, path)
         if itself in row_of:
             liked[show_path(query.of)] = vector(itself)
         else:
-            liked[show_path(query.of)] = _embed(workspace, query.of)
-            itself = own_id(workspace, path, hash_file(path))
+            with fetched(path) as there:
+                liked[show_path(query.of)] = _embed(workspace, there)
+                itself = own_id(workspace, path, hash_file(there))
         own.add(itself)
     disliked = {track_id: vector(track_id) for track_id in query.dislike}
     target, notes = _target(list(liked.values()), list(disliked.values()))
@@ -173,8 +174,15 @@ def _different(
         wanted *= 2
 
 
-def _embed(workspace: Workspace, path: str) -> np.ndarray:
-    embedded = embed_file(Path(path), [workspace.extractor])
+def _absolute(path: str) -> bytes:
+    """Return the path of a file, or the URL of an object as its store spells it."""
+    return (
+        look_at(os.fsencode(path)).path if is_object(path) else os.fsencode(os.path.abspath(path))
+    )
+
+
+def _embed(workspace: Workspace, path: str | bytes | os.PathLike[str]) -> np.ndarray:
+    embedded = embed_file(path, [workspace.extractor])
     if embedded.silent:
         raise UsageError(f"{show_path(path)}: is silent. Give a file with sound.")
     return embedded.embeddings[workspace.weights_id].embedding

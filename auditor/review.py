@@ -19,7 +19,8 @@ from pathlib import Path
 from auditor.audio import SUFFIXES
 from auditor.catalogue import Catalogue
 from auditor.decisions import Hashes, in_order
-from auditor.errors import AudioError, ResultError, show_path
+from auditor.errors import AudioError, AuditError, ResultError, show_path
+from auditor.objects import fetched, is_object
 from auditor.records import (
     CheckResult,
     Pair,
@@ -57,29 +58,15 @@ class Case:
     hashes: Hashes
 
 
-def keep_last_scan(directory: Path, result: ScanResult) -> None:
-    """Keep a scan's result in its workspace, in place of the one before.
+def keep_last(directory: Path, result: ScanResult | CheckResult) -> None:
+    """Keep a result in its workspace, in place of the scan or the check before.
 
     Raises
     ------
     OSError
         If it cannot be written; the one before stays.
     """
-    _keep(directory / LAST_SCAN, result)
-
-
-def keep_last_check(directory: Path, result: CheckResult) -> None:
-    """Keep a check's result in its workspace, in place of the one before.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written; the one before stays.
-    """
-    _keep(directory / LAST_CHECK, result)
-
-
-def _keep(path: Path, result: ScanResult | CheckResult) -> None:
+    path = directory / (LAST_SCAN if isinstance(result, ScanResult) else LAST_CHECK)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         part.write_bytes((to_json(result) + "\n").encode("utf-8", "backslashreplace"))
@@ -160,6 +147,8 @@ def undecided(found: Sequence[Case], decided: Collection[Hashes]) -> list[Case]:
 def find_file(catalogue: Catalogue, track: Track) -> str:
     """Return a file that holds a track, as an absolute path; empty if there is none any more.
 
+    What lies in an object store is left to ``copy_object``.
+
     A copy that the catalogue knows of comes before the path in the result.  Either must have the
     extension of audio and the content that the track has.
     """
@@ -169,6 +158,21 @@ def find_file(catalogue: Catalogue, track: Track) -> str:
             with contextlib.suppress(OSError, AudioError):
                 if hash_file(path) == track.sha256:
                     return path
+    return ""
+
+
+def copy_object(catalogue: Catalogue, track: Track, copies: contextlib.ExitStack) -> str:
+    """Return a copy of a track that lies in an object store, kept until ``copies`` is closed.
+
+    Empty if there is none.  Only what the catalogue names is asked for: a result comes from a
+    stranger.
+    """
+    for _, url in catalogue.ids_by_sha256(track.sha256):
+        if is_object(url) and os.path.splitext(os.fsdecode(url))[1].lower() in SUFFIXES:
+            with contextlib.suppress(OSError, AuditError):
+                copy = copies.enter_context(fetched(url))
+                if hash_file(copy) == track.sha256:
+                    return os.fsdecode(copy)
     return ""
 
 

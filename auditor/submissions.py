@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.catalogue import FileStamp
 from auditor.errors import UsageError, show_path
 from auditor.ingest import IngestEvent, OnEvent, describe, failure_reason
-from auditor.prepare import Embedder, Prepared, SerialEmbedder
+from auditor.prepare import Embedder, Prepared, SerialEmbedder, stamp_of
 from auditor.records import Skipped, Track
 from auditor.track_reader import CatalogueReader
-from auditor.walk import FoundFile, find_audio
+from auditor.walk import FoundFile, find_audio, look_at, real_path
 from auditor.workspace import Workspace
 
 
@@ -30,7 +29,7 @@ class Submission:
     Attributes
     ----------
     path : bytes
-        Absolute.
+        Absolute, or a URL.
     track : Track
     embedding : numpy.ndarray
         (n_dims,) float32.
@@ -165,10 +164,10 @@ def _submission_id(sha256: str, taken: set[str]) -> str:
 
 def unchanged_id(workspace: Workspace, path: bytes) -> str:
     """Return the id of the track of a file, if it is as it was when it was scanned, else ""."""
-    for name in dict.fromkeys((path, os.path.realpath(path))):
+    for name in dict.fromkeys((path, real_path(path))):
         known = workspace.catalogue.stamp(name)
         try:
-            if known and known[1] == FileStamp.of(os.stat(name)):
+            if known and known[1] == stamp_of(look_at(name)):
                 return known[0]
         except OSError:
             continue
@@ -177,9 +176,9 @@ def unchanged_id(workspace: Workspace, path: bytes) -> str:
 
 def own_id(workspace: Workspace, path: bytes, sha256: str) -> str:
     """Return the id of a file itself, whatever links its path leads through, or ""."""
-    real = os.path.realpath(path)
+    real = real_path(path)
     for name in (path, real):
         if known := workspace.catalogue.stamp(name):
             return known[0]
     same = workspace.catalogue.ids_by_sha256(sha256)
-    return next((name for name, at in same if at and os.path.realpath(at) == real), "")
+    return next((name for name, at in same if at and real_path(at) == real), "")

@@ -19,12 +19,15 @@ import numpy as np
 
 from auditor.catalogue import Catalogue, FileStamp
 from auditor.catalogue_table import TrackTable
-from auditor.errors import AudioError, CatalogueError, IndexFileError, show_path
+from auditor.errors import AuditError, CatalogueError, IndexFileError, show_path
 from auditor.examine import Examiner
 from auditor.excerpt_backend import ExcerptConfig
 from auditor.excerpt_build import refresh_excerpts
 from auditor.excerpt_index import ExcerptIndex, ExcerptSource, open_excerpts
+from auditor.objects import fetched
+from auditor.prepare import stamp_of
 from auditor.spectrum import file_spectrum
+from auditor.walk import look_at
 from auditor.witness import WitnessConfig
 from auditor.workspace import Workspace
 
@@ -234,9 +237,10 @@ class CatalogueReader(TrackReader):
         if track_id not in self._files:
             return None
         path, stamp = self._files[track_id]
-        with contextlib.suppress(AudioError, OSError):
-            made = file_spectrum(path)
-            if FileStamp.of(os.stat(path)) == stamp:  # it still holds what was scanned
+        with contextlib.suppress(AuditError, OSError):
+            with fetched(path, size=stamp.size) as there:
+                made = file_spectrum(there)
+            if stamp_of(look_at(path)) == stamp:  # it still holds what was scanned
                 if self._writable:
                     self._catalogue.store_spectrum(sha256, made)
                 return made

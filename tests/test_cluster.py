@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from auditor.audio import write_audio
 from auditor.audit import Options, scan
 from auditor.errors import AuditError, UsageError, WorkerDiedError
 from auditor.extractor import Extractor, load_extractor, save_extractor
+from auditor.records import result_from_json
 from auditor.walk import FoundFile, find_audio
 from auditor.workspace import open_workspace
 
@@ -293,8 +295,6 @@ def test_a_file_that_kills_its_workers_is_named(cluster, tmp_path, weights):
 
 
 def test_the_command_scans_on_a_cluster(cluster, tmp_path, library, weights, expected):
-    from auditor.records import result_from_json
-
     command = [Path(sys.executable).with_name("audit"), "scan", library, "--extractor", weights]
     command += ["--workspace", tmp_path / "ws", "--cluster", cluster.address, "--no-report"]
     command += ["--cluster-storage", f"file://{tmp_path}/storage", "--format", "json"]
@@ -318,6 +318,35 @@ def test_an_object_store_serves_as_shared_storage(
         found = on_cluster(cluster.address, tmp_path, library, weights, storage=bucket)
         assert found == expected
     assert not (tmp_path / "shared").exists()
+
+
+def test_music_in_an_object_store_gives_what_a_folder_gives(
+    cluster, bucket, tmp_path, library, weights, expected
+):
+    if not bucket:
+        pytest.skip("moto[server] and s3fs are not installed")
+    import fsspec.config
+
+    fsspec.config.set_conf_env(fsspec.config.conf)
+    store = fsspec.filesystem("s3")
+    store.mkdir("music")
+    for path in library.iterdir():
+        store.put_file(str(path), f"music/all/{path.name}")
+    said = json.loads(json.dumps(expected).replace(f"{library}/", "s3://music/all/"))
+    with open_workspace(tmp_path / "alone", extractor=weights) as workspace:
+        assert facts(scan(workspace, ["s3://music/all"], options=OPTIONS)) == said
+    command = [Path(sys.executable).with_name("audit"), "scan", "s3://music/all", "--no-report"]
+    command += ["--workspace", tmp_path / "ws", "--cluster", cluster.address, "--threshold", "0.45"]
+    command += ["--cluster-storage", "s3://bucket/storage", "--extractor", weights]
+    command += ["--format", "json"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1, run.stderr
+    assert facts(result_from_json(run.stdout)) == said
+    assert store.find("bucket/storage/embedded")
+    command[2] = "s3://music/none"
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "does not see s3://music/none" in run.stderr
 
 
 def test_the_command_says_what_it_has_no_gpu_for(cluster, tmp_path, library):

@@ -101,7 +101,7 @@ ROWS = (
         *("sources", "bootstrap"),
     ),
     ("records", "media"),
-    ("config",),
+    ("config", "objects"),
     ("errors", "__init__"),
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}

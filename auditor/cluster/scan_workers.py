@@ -6,20 +6,20 @@ import contextlib
 import os
 import uuid
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from auditor.cluster.embedding import RayEmbedder, place_on_cluster
 from auditor.cluster.ray_tasks import first_line, ray_cluster
 from auditor.cluster.ray_tiles import RayTiles
 from auditor.cluster.storage import Storage
 from auditor.errors import UsageError, show_path
+from auditor.walk import is_there, real_path
 from auditor.workspace import Workspace
 
 
 @contextlib.contextmanager
 def cluster_workers(
     workspace: Workspace,
-    roots: Sequence[Path],
+    roots: Sequence[str],
     *,
     address: str,
     storage: str | None = None,
@@ -32,8 +32,8 @@ def cluster_workers(
     ----------
     workspace : Workspace
         Opened for writing, on this machine.
-    roots : sequence of pathlib.Path
-        Folders of music, which every node must see under the same paths.
+    roots : sequence of str
+        Folders of music, which every node must see under the same paths, or URLs of objects.
     address : str
         See ``ray_tasks.ray_cluster``.
     storage : str, optional
@@ -50,7 +50,7 @@ def cluster_workers(
     shared = Storage(storage or os.path.abspath(workspace.directory / "cluster"))
     with ray_cluster(address):
         place = place_on_cluster(device, batch)
-        check_nodes(shared, [os.path.realpath(os.fsencode(root)) for root in roots])
+        check_nodes(shared, [real_path(root) for root in roots])
         yield RayEmbedder(workspace.extractor, shared, place=place), RayTiles(shared)
 
 
@@ -91,7 +91,7 @@ def check_nodes(storage: Storage, roots: Sequence[bytes]) -> None:
             ) from None
         if missing:
             raise UsageError(
-                f"the node {address} does not see {missing}. Give folders, and a "
+                f"the node {address} does not see {missing}. Give folders or URLs, and a "
                 "--cluster-storage, that every node sees under the same path."
             )
 
@@ -100,4 +100,10 @@ def unseen(storage: Storage, token: str, roots: list[bytes]) -> str:
     """Return what this node cannot see; what a worker runs."""
     if storage.read("token") != token.encode():
         return f"the storage {storage.url}"
-    return next((show_path(root) for root in roots if not os.path.exists(root)), "")
+    for root in roots:
+        try:
+            if not is_there(root):
+                return show_path(root)
+        except OSError as error:
+            return f"{show_path(root)}, because {error.strerror}"
+    return ""

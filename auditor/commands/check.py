@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,6 +43,7 @@ from auditor.commands.options import (
     embedder_for,
     finish,
     gather_media,
+    keep_for_decisions,
     make_options,
     open_for_command,
     report_path,
@@ -52,7 +52,6 @@ from auditor.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError
 
 if TYPE_CHECKING:
-    from auditor.records import CheckResult
     from auditor.submissions import Submission
 
 EXAMPLES = """\b
@@ -68,10 +67,10 @@ Exit code: 0 nothing flagged, 1 something flagged, 2 error.
 def check(
     context: typer.Context,
     paths: Annotated[
-        list[Path],
+        list[str],  # a Path would take a slash of s3:// away
         typer.Argument(
-            metavar="FILE|DIR",
-            help="Submissions: files, or folders of them.",
+            metavar="FILE|DIR|URL",
+            help="Submissions: files, or folders of them, or s3://BUCKET/NAME and the like.",
             show_default=False,
         ),
     ],
@@ -135,7 +134,7 @@ def check(
             command=command_line(context),
         )
         if result.submissions:
-            _keep_for_decide(opened.directory, result)
+            keep_for_decisions(opened.directory, result)
         media = gather_media(
             opened,
             result,
@@ -165,17 +164,3 @@ def check(
         print(f"decide a pair: audit decide {flagged[0]} --as KIND{named}", file=sys.stderr)
     if not exit_zero and flagged:
         raise typer.Exit(EXIT_FLAGGED)
-
-
-def _keep_for_decide(directory: Path, result: CheckResult) -> None:
-    """Keep the result in the workspace, so that its pairs can be decided by their ids."""
-    from auditor.review import keep_last_check
-
-    try:
-        keep_last_check(directory, result)
-    except OSError as error:
-        print(
-            f"audit: this check could not be kept for audit decide: {error.strerror or error}. "
-            "Give audit decide the JSON beside the report with --result.",
-            file=sys.stderr,
-        )

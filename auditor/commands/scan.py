@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -47,6 +45,7 @@ from auditor.commands.options import (
     embedder_for,
     finish,
     gather_media,
+    keep_for_decisions,
     make_options,
     n_jobs,
     open_for_command,
@@ -55,9 +54,6 @@ from auditor.commands.options import (
 from auditor.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError
 
-if TYPE_CHECKING:
-    from auditor.records import ScanResult
-
 EXAMPLES = """\b
 Examples:
   audit scan music/
@@ -65,6 +61,7 @@ Examples:
   audit scan fma_small/ --fma fma_metadata/ --workspace fma
   audit scan --threshold 0.9 --format json > pairs.json
   audit scan /shared/music --cluster auto --cluster-storage /shared/audit
+  audit scan s3://bucket/music --cluster auto --cluster-storage s3://bucket/audit
 
 Exit code: 0 nothing flagged, 1 something flagged, 2 error.
 """
@@ -73,10 +70,11 @@ Exit code: 0 nothing flagged, 1 something flagged, 2 error.
 def scan(
     context: typer.Context,
     roots: Annotated[
-        list[Path] | None,
+        list[str] | None,  # a Path would take a slash of s3:// away
         typer.Argument(
-            metavar="DIR",
-            help="Folders or files to take in first; none to scan the catalogue as it is.",
+            metavar="DIR|URL",
+            help="Folders or files to take in first, or s3://BUCKET/NAME and the like; none to "
+            "scan the catalogue as it is.",
             show_default=False,
         ),
     ] = None,
@@ -178,7 +176,7 @@ def scan(
             on_pair=comparing.advance,
             command=command_line(context),
         )
-        _keep_for_review(opened.directory, result)
+        keep_for_decisions(opened.directory, result)
         media = gather_media(
             opened,
             result,
@@ -213,18 +211,4 @@ def _check_cluster_options(cluster: str | None, *, storage: str | None, jobs: in
         raise UsageError(
             f"--jobs {jobs} is of no use with --cluster, which works on all cores of its nodes. "
             f"Leave it out; ray start --num-cpus={jobs} makes a node use fewer."
-        )
-
-
-def _keep_for_review(directory: Path, result: ScanResult) -> None:
-    """Keep the result in the workspace; what it says does not depend on that."""
-    from auditor.review import keep_last_scan
-
-    try:
-        keep_last_scan(directory, result)
-    except OSError as error:
-        print(
-            f"audit: this scan could not be kept for audit review: {error.strerror or error}. Give "
-            "audit review the JSON beside the report instead.",
-            file=sys.stderr,
         )

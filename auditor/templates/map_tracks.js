@@ -20,8 +20,12 @@ const choose = (i, { centre = false } = {}) => {
   }
   byId("pick-label").textContent = data.labels[i];
   byId("pick-facts").textContent = data.facts[i];
-  player.src = data.links[i];
-  byId("pick-link").setAttribute("href", data.links[i]);
+  const link = data.links[i];  // none leads to an object store
+  if (link) player.src = link;
+  else player.removeAttribute("src");
+  player.hidden = !link;
+  byId("pick-link").hidden = !link;
+  byId("pick-link").setAttribute("href", link);
   const entry = (other, said) => item(button(
     [make("bdi", data.labels[other]), make("span", said)], () => choose(other, { centre: true })));
   byId("near-list").replaceChildren(...Array.from({ length: K }, (_, k) => entry(
