@@ -100,18 +100,18 @@ TRAIN = OMP_NUM_THREADS=1 $(BIN)/audit train \
 .PHONY: train train-music train-excerpt train-genre train-track
 train: train-excerpt train-genre train-track ## Fetch music and train the three extractors, four hours; -j 2: two and a half
 
-train-music: $(INSTALLED)
+train-music: $(INSTALLED) ## Fetch the music that they are trained on
 	$(if $(FMA),,$(BIN)/python benchmarks/fetch_corpus.py corpus --role train --role val)
 
-train-excerpt: train-music
+train-excerpt: train-music ## Train the excerpt extractor alone, in two runs
 	$(TRAIN) --classes excerpt --name excerpt-first
 	$(TRAIN) --classes excerpt --start-from \
 		"$$(ls -t runs/excerpt-first/excerpt-first-*.safetensors | head -n 1)"
 
-train-genre: train-music
+train-genre: train-music ## Train the genre extractor alone
 	$(TRAIN) --classes genre $(if $(FMA),,--genres benchmarks/genres.tsv)
 
-train-track: train-music
+train-track: train-music ## Train the track extractor alone
 	$(TRAIN) --classes track
 
 .PHONY: bench

@@ -50,6 +50,7 @@ from auditor.thresholds import MATCH_SCORE, SCORE, Thresholds
 from auditor.tiles import LocalTiles, Tiles
 from auditor.track_reader import TrackReader
 from auditor.verdicts import FLAGGED, decide_verdict
+from auditor.walk import is_there
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
 SEARCHES = ("exact", "annoy")
@@ -114,7 +115,7 @@ def scan(
     workspace : Workspace
         Opened for writing.
     roots : sequence of paths
-        Folders; empty scans the catalogue as it is.
+        Folders, or URLs of object stores; empty scans the catalogue as it is.
     options : Options, optional
     fma : pathlib.Path, optional
         FMA's metadata folder.
@@ -223,7 +224,8 @@ def check(
     workspace : Workspace
         Opened for writing if ``add``.
     paths : sequence of paths
-        Files or folders.  A file that is itself in the catalogue is not compared with itself.
+        Files or folders, or URLs of objects.  A file that is itself in the catalogue is not
+        compared with itself.
     options : Options, optional
     add : bool
         Store the submissions in the catalogue afterwards.
@@ -314,7 +316,7 @@ def check(
         detection=calibration.detection(use.threshold) if calibration else (),
     )
     if add:
-        here = [s for s in submitted.items if os.path.exists(s.path)]
+        here = [s for s in submitted.items if is_there(s.path)]
         prepared = PreparedFiles(
             [(s.path, s.prepared) for s in here if s.prepared],
             SerialEmbedder([workspace.extractor]),

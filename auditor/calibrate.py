@@ -25,6 +25,7 @@ import numpy as np
 import auditor
 from auditor.audio import load_waveform
 from auditor.augment.alterations import ALTERATIONS
+from auditor.config import SCORES
 from auditor.decisions import labelled_pairs
 from auditor.embed import embed_waveform
 from auditor.errors import AudioError, ThresholdError, UsageError, show_path
@@ -34,7 +35,7 @@ from auditor.pair_scores import MatchScores, PairScores, pair_scores
 from auditor.prepare import Embedder
 from auditor.rates import count_rates
 from auditor.sources import track_sources
-from auditor.thresholds import MATCH_SCORE, SCORE, AlterationRecall, Thresholds
+from auditor.thresholds import AlterationRecall, Thresholds
 from auditor.training_set import group_tracks
 from auditor.workspace import Workspace, require_tracks
 
@@ -43,10 +44,6 @@ QUICK = ("mp3-32k", "aac-48k", "crop30", "eq", "noise10", "pitch+1", "tempo-5", 
 
 DECIDED = "pairs decided to be copies"
 """Stands for an alteration in the recalls of ``from_decisions``."""
-
-SCORES = (MATCH_SCORE, SCORE)
-"""What can be calibrated: the score that flags pairs, where the extractor's d-vectors can be
-aligned; and the cosine of the embeddings, by which they sound alike, or else are flagged."""
 
 MAX_TRACKS = 300
 """Tracks whose pairs are aligned; of more, so many are taken, evenly spread."""
@@ -81,7 +78,7 @@ class CalibrateOptions:
         Count by what people decided: pairs they called the same recording are set aside and counted
         as copies, pairs they called false alarms are unrelated whatever their spectra say.
     score : str
-        One of ``SCORES``; empty for the one that decides.
+        One of ``config.SCORES``; empty for the one that decides.
     """
 
     target_far: float = 1e-4

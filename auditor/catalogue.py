@@ -80,11 +80,6 @@ class FileStamp:
     size: int
     mtime_ns: int
 
-    @classmethod
-    def of(cls, stat: os.stat_result) -> FileStamp:
-        """Return the stamp of a file from its ``os.stat``."""
-        return cls(stat.st_size, stat.st_mtime_ns)
-
 
 Stamped = tuple[str, FileStamp, set[str]]
 """Id, stamp and the weights ids a track has embeddings of."""
@@ -247,7 +242,7 @@ class Catalogue:
         ----------
         track : Track
         path_bytes : bytes
-            ``os.fsencode`` of the absolute path.
+            ``os.fsencode`` of the absolute path, or of the URL of an object.
         stamp : FileStamp
             Of the file as it was embedded.
         embeddings : mapping of weights id to TrackEmbedding

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import sqlite3
 from collections.abc import Iterator
 
@@ -17,7 +15,8 @@ from auditor.catalogue_rows import (
     unpack,
     unpack_dvectors,
 )
-from auditor.errors import CatalogueError, show_path
+from auditor.errors import AuditError, CatalogueError, show_path
+from auditor.walk import hash_file, look_at
 
 
 def file_problems(connection: sqlite3.Connection) -> Iterator[str]:
@@ -75,17 +74,15 @@ def disk_problem(
     """
     where = f"track {track_id}: {show_path(path_bytes)}"
     try:
-        stat = os.stat(path_bytes)
-        if (stat.st_size, stat.st_mtime_ns) != (size, mtime_ns):
+        now = look_at(path_bytes)
+        if (now.size, now.mtime_ns) != (size, mtime_ns):
             return f"{where} has changed since it was scanned. Run: audit scan DIR"
-        if sha256 is not None:
-            with open(path_bytes, "rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                    return (
-                        f"{where} has other bytes under the same size and time. {remedy(track_id)}"
-                    )
+        if sha256 is not None and hash_file(path_bytes) != sha256:
+            return f"{where} has other bytes under the same size and time. {remedy(track_id)}"
     except FileNotFoundError:
         return f"{where} is gone. Run: audit scan DIR"
     except OSError as error:
         return f"{where} cannot be read: {error.strerror}. Check its permissions."
+    except AuditError as error:
+        return f"track {track_id}: {error}"
     return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -85,12 +86,14 @@ def clip_bytes(spans: Collection[Span]) -> float:
     return sum(n for _, n in spans) / CLIP_RATE_HZ * CLIP_BIT_RATE / 8.0 * 4.0 / 3.0
 
 
-def listen(path: bytes, *, duration_s: float, spans: Collection[Span]) -> Heard:
+def listen(
+    path: str | bytes | os.PathLike[str], *, duration_s: float, spans: Collection[Span]
+) -> Heard:
     """Decode a track up to the end of what is wanted of it.
 
     Parameters
     ----------
-    path : bytes
+    path : path
     duration_s : float
         Seconds that the waveform stands for; what a longer file has beyond is not shown, and what
         a shorter one lacks is silence.  0 for no waveform.

@@ -24,6 +24,10 @@ DEFAULT_EXTRACTOR = "excerpt"
 PRECISIONS = ("float32", "bfloat16")
 """Arithmetic of the convolutions and the LSTM in inference; the first is the default."""
 
+SCORES = ("match", "embedding-cosine")
+"""What can be calibrated: the score that flags pairs, where the extractor's d-vectors can be
+aligned; and the cosine of the embeddings, by which they sound alike, or else are flagged."""
+
 
 def float32_weights_id(weights_id: str) -> str:
     """Return the id of the same weights with float32 arithmetic (see ``Extractor.weights_id``).

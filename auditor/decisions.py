@@ -16,6 +16,7 @@ from itertools import chain
 
 from auditor.catalogue import Catalogue
 from auditor.errors import CatalogueError, UsageError, show_path
+from auditor.objects import is_object
 from auditor.records import (
     UNDO,
     CheckResult,
@@ -246,7 +247,7 @@ def _sha256_of(name: str, catalogue: Catalogue, results: Sequence[ScanResult | C
             return track.sha256
     if _SHA256.fullmatch(name.lower()):
         return name.lower()
-    if os.path.lexists(name):
+    if is_object(name) or os.path.lexists(name):
         try:
             return hash_file(name)
         except OSError as error:

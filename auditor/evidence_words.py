@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from auditor.originals import is_lossless
-from auditor.records import VERDICTS, MatchedRange, Pair, Track
-from auditor.verdicts import RULES
+from auditor.records import VERDICTS, Evidence, MatchedRange, Pair, Track
+from auditor.verdicts import RULES, is_loop
 from auditor.wording import show_duration, show_text
 
 VERDICT_MEANINGS: Mapping[str, str] = {
@@ -28,8 +28,9 @@ VERDICT_MEANINGS: Mapping[str, str] = {
         "sample, a loop that both bought, a quotation or a medley."
     ),
     "sounds alike": (
-        "The two tracks sound alike as a whole, or share no more than a loop or a drone: a style, "
-        "an arrangement, the same instruments. It is shown and not flagged."
+        "The two tracks sound alike as a whole, and what lines up, if anything does, is a loop, a "
+        "drone or too weak to count: a style, an arrangement, the same instruments. It is shown "
+        "and not flagged."
     ),
     "clear": "Nothing that was compared points to shared material; a copy may still be missed.",
 }
@@ -108,10 +109,12 @@ of A and 90 % of B.'
     verdict = verdict_name(pair)
     ranges = pair.evidence.ranges if pair.evidence else ()
     if verdict == "identical file":
-        return "Both files hold the same bytes."
+        return "The two files are the same byte for byte, so there is nothing to compare."
     if verdict == "sounds alike":
-        if ranges:
+        if matches_by_loop(pair):
             return "What matches is a loop or a drone, which proves nothing."
+        if ranges:
+            return "Alike in overall sound; what lines up is too weak to reach the threshold."
         return "Alike in overall sound only: nothing in one was found to line up with the other."
     if verdict == "clear":
         return "Nothing that was compared points to shared material."
@@ -131,6 +134,11 @@ of A and 90 % of B.'
     return f"{said}. {_shares(pair)}"
 
 
+def matches_by_loop(pair: Pair) -> bool:
+    """Say whether something matches, and is a loop or a drone (``verdicts.is_loop``)."""
+    return pair.evidence is not None and bool(pair.evidence.ranges) and is_loop(pair.evidence)
+
+
 def _shares(pair: Pair) -> str:
     """Return how much of either track lies in ranges, the larger share first."""
     assert pair.evidence is not None
@@ -147,7 +155,7 @@ def _shares(pair: Pair) -> str:
 
 
 def coding_words(pair: Pair, a: Track, b: Track) -> str:
-    """Return how the two files are coded, as far as that tells of an alteration; else empty.
+    """Return what the two files themselves tell of a match: that they are one, or their coding.
 
     Parameters
     ----------
@@ -155,12 +163,15 @@ def coding_words(pair: Pair, a: Track, b: Track) -> str:
     a, b : Track
         Its tracks.
     """
-    if pair.identical_file or not pair.evidence or not pair.evidence.ranges:
+    if pair.identical_file:
+        return f"SHA-256 of both: {a.sha256}."
+    if not pair.evidence or not pair.evidence.ranges or pair.verdict == "sounds alike":
         return ""
     coded_a, coded_b = _coding(a), _coding(b)
+    said = f"Coded anew: A is {coded_a}, B is {coded_b}."
     if coded_a == coded_b:
-        return f"Both files are {coded_a}."
-    return f"Coded anew: A is {coded_a}, B is {coded_b}."
+        said = f"Both files are {coded_a}."
+    return f"{said} {NOT_MEASURED}"
 
 
 def _coding(track: Track) -> str:
@@ -236,7 +247,7 @@ def evidence_facts(pair: Pair) -> tuple[str, ...]:
         f"{100.0 * evidence.share_a:.0f} %",
         f"{100.0 * evidence.share_b:.0f} %",
         str(len(evidence.ranges)),
-        _repetition(best.repetition),
+        _repetition(evidence),
         "not measured" if best.correlation is None else _cosine(best.correlation),
         alike,
     )
@@ -300,7 +311,8 @@ def _pitch(semitones: float | None) -> str:
     return f"{size} {unit} {'higher' if semitones > 0 else 'lower'}"
 
 
-def _repetition(repetition: float) -> str:
-    if repetition >= 0.5:
+def _repetition(evidence: Evidence) -> str:
+    repetition = evidence.ranges[0].repetition
+    if repetition >= 0.5 or is_loop(evidence):
         return "mostly loops or a drone"
     return "some" if repetition >= 0.2 else "hardly any"

@@ -18,7 +18,13 @@ import numpy as np
 
 from auditor.excerpt_backend import ExcerptConfig, distinct_windows, main_axes
 from auditor.excerpt_index import ExcerptIndex, ExcerptSource, read_shards
-from auditor.excerpt_shards import ShardWriter, read_shard, remove_shard, remove_strays
+from auditor.excerpt_shards import (
+    ShardWriter,
+    read_shard,
+    remove_old_shards,
+    remove_shard,
+    remove_strays,
+)
 
 FACTOR = 4
 """Shards of like size that become one; sizes are alike within this factor."""
@@ -56,7 +62,8 @@ def refresh_excerpts(
     """Bring the shards up to date; the caller holds the workspace's lock.
 
     Shards that are damaged, of another config or more than half out of date are given up, and
-    their tracks written again.  Killed at any point, what is whole is kept.
+    their tracks written again.  Those of other extractors stay, unless they are of an older layout.
+    Killed at any point, what is whole is kept.
 
     Parameters
     ----------
@@ -79,6 +86,7 @@ def refresh_excerpts(
         return RefreshedExcerpts(ExcerptIndex((), source, hop_s=hop_s), 0, 0, ())
     remove_strays(folder, source.weights_id)
     shards, damaged = read_shards(folder, source, verify=verify)
+    remove_old_shards(folder)
     index = ExcerptIndex(shards, source, hop_s=hop_s)
     if config is None:
         backends = [shard.sidecar.config.backend for shard in index.shards]

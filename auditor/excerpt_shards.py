@@ -308,8 +308,26 @@ def remove_shard(path: Path) -> None:
         path.with_suffix(suffix).unlink(missing_ok=True)
 
 
+def remove_old_shards(directory: Path) -> None:
+    """Remove shards of an older layout, of any extractor: no version to come can read them."""
+    for path in directory.glob("*.json"):
+        if _is_old(path):
+            remove_shard(path)
+
+
+def _is_old(path: Path) -> bool:
+    """Say whether a sidecar is of an older layout; one that cannot be read is not."""
+    try:
+        return int(json.loads(path.read_bytes())["format_version"]) < FORMAT_VERSION
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return False
+
+
 def _damaged(path: Path, reason: str) -> IndexFileError:
-    return IndexFileError(
-        f"{show_path(path)} cannot be used: {reason}. Run audit scan: it is built again from the "
-        "catalogue"
-    )
+    remedy = "Remove it with: audit scan"
+    if not _is_old(path):
+        remedy = (
+            f"Run audit scan with the extractor of weights {path.stem.partition('-')[0]}: it is "
+            f"built again from the catalogue. If that extractor is gone, delete {path.stem}.*"
+        )
+    return IndexFileError(f"{show_path(path)} cannot be used: {reason}. {remedy}")

@@ -35,28 +35,35 @@ def score_meaning(far: float | None, n_counted: int | None = None) -> str:
     >>> score_meaning(3.3e-4)
     'unrelated pairs score this high 1 in 3,000 times'
     >>> score_meaning(3.3e-7, 4365)
-    'unrelated pairs score this high 1 in 3 million times (estimated from 4,365 counted pairs)'
+    'unrelated pairs score this high less than once in 4,365 times, which is as far as was counted \
+(a curve fitted to their scores says 1 in 3 million)'
     >>> score_meaning(None)
     'how often unrelated pairs score this high was not measured'
     """
     if far is None:
         return "how often unrelated pairs score this high was not measured"
-    said = "no unrelated pair is expected to score this high"
-    if far > 0.0:
-        said = f"unrelated pairs score this high {show_odds(far)} times"
-    if n_counted and far * n_counted < 1.0:
-        said += f" (estimated from {n_counted:,} counted pairs)"
-    return said
+    if not n_counted or far * n_counted >= 1.0:
+        if far == 0.0:
+            return "no unrelated pair is expected to score this high"
+        return f"unrelated pairs score this high {show_odds(far)} times"
+    return (
+        f"unrelated pairs score this high less than once in {n_counted:,} times, which is as far "
+        f"as was counted (a curve fitted to their scores says {show_odds(far) if far else 'never'})"
+    )
 
 
 def pair_meaning(pair: Pair, n_counted: int | None = None) -> str:
-    """Return what the score of a pair says; a negative one only that nothing lines up.
+    """Return what the score of a pair says; of one file twice and below 0 it is not the rate.
 
     Examples
     --------
+    >>> pair_meaning(Pair("x", "y", 1.0, identical_file=True))
+    'that of one file and itself'
     >>> pair_meaning(Pair("x", "y", -0.02, flagged=False, far=0.9, verdict="sounds alike"))
     'below 0, so nothing lines up'
     """
+    if pair.identical_file:
+        return "that of one file and itself"
     if pair.verdict and pair.score < 0.0:
         return "below 0, so nothing lines up"
     return score_meaning(pair.far, n_counted)
@@ -97,36 +104,22 @@ def show_rate(rate: float) -> str:
     return f"{mantissa} × 10{str(exponent).translate(_SUPERSCRIPTS)}"
 
 
-def _interval(low: float | None, high: float | None, show: Callable[[float], str]) -> str:
-    if low is None or high is None:
-        return ""
-    if high == 0.0:
-        return " (95 %: none)"
-    shown_low, shown_high = show(low), show(high)
-    if not shown_high.startswith("<"):
-        return f" (95 % {shown_low.replace('<', 'below ')}–{shown_high})"
-    below = shown_high.replace("<", "below ")
-    return f" (95 % {below})" if shown_low.startswith("<") else f" (95 % {shown_low} to {below})"
-
-
 def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
-    """Return the expected number of false pairs with its 95 % interval, or ``unknown``.
+    """Return the expected number of false pairs and what it may be instead, or ``unknown``.
 
     Examples
     --------
-    >>> use = ThresholdUse(0.9, "song.json", 8e-7, expected_false_pairs=0.8)
+    >>> use = ThresholdUse(0.9, "song.json", expected_false_pairs=0.8)
+    >>> false_pairs(use, 1_000_000)
+    '0.8'
     >>> from dataclasses import replace
     >>> false_pairs(replace(use, expected_low=0, expected_high=4), 1_000_000)
-    '0.8 (95 % 0–4)'
-    >>> false_pairs(replace(use, expected_low=0, expected_high=0), 1_000_000)
-    '0.8 (95 %: none)'
-    >>> false_pairs(ThresholdUse(0.9, "song.json", 1e-7, 0.0, 8e-7, 1e-4), 1_000)
-    '<0.001 (95 % 0 to below 0.001)'
+    '0.8 (in 95 of 100 such runs there are 0 to 4)'
     """
     if use.expected_false_pairs is None:
         return "unknown"
-    low, high = _bounds(use, n_pairs_compared)
-    return show_number(use.expected_false_pairs) + _interval(low, high, show_number)
+    likely = likely_number(use, n_pairs_compared)
+    return show_number(use.expected_false_pairs) + (f" ({likely})" if likely else "")
 
 
 def _bounds(use: ThresholdUse, n_pairs_compared: int) -> tuple[float | None, float | None]:
@@ -153,14 +146,35 @@ def likely_number(use: ThresholdUse, n_pairs_compared: int) -> str:
         return ""
     if high == 0.0:
         return "in 95 of 100 such runs there is none"
-    return f"in 95 of 100 such runs there are {show_number(low)} to {show_number(high)}"
+    return f"in 95 of 100 such runs there are {_from_to(low, high, show_number)}"
+
+
+def _from_to(low: float, high: float, show: Callable[[float], str]) -> str:
+    """Return an interval in words; both ends may be shown as the same."""
+    shown_low, shown_high = (show(end).replace("<", "below ") for end in (low, high))
+    return shown_high if shown_low == shown_high else f"{shown_low} to {shown_high}"
+
+
+def _with_confidence(low: float, high: float, show: Callable[[float], str]) -> str:
+    """Return the 95 % interval of a rate as a remark behind it."""
+    return f" (with 95 % confidence {_from_to(low, high, show)})"
 
 
 def false_alarm_rate(use: ThresholdUse) -> str:
-    """Return the false alarm rate per pair with its 95 % interval, or ``unknown``."""
+    """Return the false alarm rate per pair with its 95 % interval, or ``unknown``.
+
+    Examples
+    --------
+    >>> false_alarm_rate(ThresholdUse(0.9, "song.json", 8e-7, 2e-7, 1.9e-6, n_counted=4365))
+    '8 × 10⁻⁷ per pair (with 95 % confidence 2 × 10⁻⁷ to 1.9 × 10⁻⁶), rarer than was counted'
+    """
     if use.far is None:
         return "unknown"
-    return f"{show_rate(use.far)} per pair" + _interval(use.far_low, use.far_high, show_rate)
+    said = f"{show_rate(use.far)} per pair"
+    if use.far_low is not None and use.far_high is not None:
+        said += _with_confidence(use.far_low, use.far_high, show_rate)
+    fitted = use.n_counted and use.far * use.n_counted < 1.0
+    return said + (", rarer than was counted" if fitted else "")
 
 
 def show_compared(result: ScanResult | CheckResult) -> str:
@@ -287,7 +301,8 @@ def detection_line(detection: Sequence[Detection]) -> str:
     --------
     >>> kinds = [Detection("mp3", 40, 40, 0.91, 1.0), Detection("noise", 40, 30, 0.6, 0.86)]
     >>> detection_line(kinds)
-    'of altered copies 87.5 % reach this threshold; fewest of: noise, 75 % (95 % 60–86)'
+    'of altered copies 87.5 % reach this threshold; fewest of: noise, 75 % \
+(with 95 % confidence 60 % to 86 %)'
     """
     measured = [kind for kind in detection if kind.n_copies]
     if not measured:
@@ -296,6 +311,6 @@ def detection_line(detection: Sequence[Detection]) -> str:
     worst = min(measured, key=lambda kind: kind.n_found / kind.n_copies)
     return (
         f"of altered copies {100 * mean:.1f} % reach this threshold; fewest of: "
-        f"{show_text(worst.alteration)}, {100 * worst.n_found / worst.n_copies:.0f} % "
-        f"(95 % {100 * worst.low:.0f}–{100 * worst.high:.0f})"
+        f"{show_text(worst.alteration)}, {100 * worst.n_found / worst.n_copies:.0f} %"
+        f"{_with_confidence(worst.low, worst.high, lambda share: f'{100 * share:.0f} %')}"
     )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
 from pathlib import Path
 
-from auditor.config import float32_weights_id, from_json, to_json
+from auditor.config import SCORES, float32_weights_id, from_json, to_json
 from auditor.errors import ThresholdError, show_path
 from auditor.metrics import wilson_interval
 from auditor.rate_table import OperatingPoint, RateTable
@@ -29,11 +29,8 @@ FORMAT = "audit-threshold/4"
 FORMATS = ("audit-threshold/1", "audit-threshold/2", "audit-threshold/3", FORMAT)
 """What is read; the first knows no tail, the second no scores of copies, the third no sources."""
 
-SCORE = "embedding-cosine"
-"""The score of a pair of track embeddings."""
-
-MATCH_SCORE = "match"
-"""The score of ``auditor.match_score``; it has files of its own."""
+MATCH_SCORE, SCORE = SCORES
+"""The score of ``auditor.match_score``, which has files of its own; that of two embeddings."""
 
 _STEP = 1e-6
 """Thresholds of mixtures are found to within it."""

@@ -112,12 +112,15 @@ def comparison_gaps(track: Track) -> str:
     --------
     >>> from types import SimpleNamespace
     >>> comparison_gaps(SimpleNamespace(missing=False, silent=True, truncated=False))
-    'silent: no window is loud enough, so it was not compared'
+    'silent: no window is loud enough, so it was neither compared nor counted'
     """
     if track.missing:
-        return "missing: the file that was scanned is no longer there, so it was not compared"
+        return (
+            "missing: the file that was scanned is no longer there, so it was neither compared nor "
+            "counted"
+        )
     if track.silent:
-        return "silent: no window is loud enough, so it was not compared"
+        return "silent: no window is loud enough, so it was neither compared nor counted"
     if track.truncated:
         return (
             "truncated: the file is cut short or damaged; only what could be decoded was compared"
@@ -310,8 +313,7 @@ def headline(result: Result) -> str:
             return f"Nothing flagged that is not decided {among}"
         if not n_flagged:
             return f"Nothing at or above the threshold {among}"
-        n_clusters = show_count(len(result.clusters), "cluster")
-        return f"{show_count(n_flagged, 'pair')} in {n_clusters} {among}"
+        return f"{show_count(n_flagged, 'pair')} to look at{_in_clusters(result)} {among}"
     submissions = show_count(len(result.submissions), "submission")
     n_flagged = len({pair.a for pair in result.pairs if pair.flagged})
     compared = f"compared with {show_count(result.n_tracks, 'track')}"
@@ -320,6 +322,18 @@ def headline(result: Result) -> str:
     if any(is_set_aside(pair) for pair in result.pairs):
         return f"Nothing flagged that is not decided: {submissions} {compared}"
     return f"Nothing at or above the threshold: {submissions} {compared}"
+
+
+def has_larger_cluster(result: ScanResult) -> bool:
+    """Say whether a cluster holds more than one pair, so that clusters are worth a word."""
+    return any(len(cluster.tracks) > 2 for cluster in result.clusters)
+
+
+def _in_clusters(result: ScanResult) -> str:
+    """Return in how many clusters the flagged pairs lie; empty where each is one of its own."""
+    if not has_larger_cluster(result):
+        return ""
+    return f" in {show_count(len(result.clusters), 'cluster')}"
 
 
 def submission_verdict(submission: Track, n_flagged: int, n_set_aside: int = 0) -> str:

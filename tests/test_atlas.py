@@ -23,7 +23,7 @@ from auditor.atlas import (
 from auditor.catalogue import FileStamp
 from auditor.errors import CatalogueError
 from auditor.records import Pair, TrackEmbedding
-from auditor.review import keep_last_scan
+from auditor.review import keep_last
 from auditor.workspace import Workspace
 
 
@@ -138,7 +138,7 @@ def workspace(tmp_path):
 
 def keep_scan(workspace: Workspace, *pairs: Pair) -> None:
     scan = make_scan(tuple(workspace.catalogue.tracks()), pairs)
-    keep_last_scan(workspace.directory, scan)
+    keep_last(workspace.directory, scan)
 
 
 def test_an_atlas_of_a_catalogue(workspace):
@@ -203,7 +203,7 @@ def test_without_a_scan_and_with_another_extractor_the_notes_say_so(workspace):
     other = replace(workspace, extractor=SimpleNamespace(name="y", weights_id=WEIGHTS))
     scan = make_scan(tuple(workspace.catalogue.tracks()), ())
     made = replace(scan.provenance, weights_id="ffffffff")
-    keep_last_scan(workspace.directory, replace(scan, provenance=made))
+    keep_last(workspace.directory, replace(scan, provenance=made))
     assert "flagged pairs by x (ffffffff)" in make_atlas(other).notes[0]
 
 

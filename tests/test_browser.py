@@ -418,7 +418,7 @@ def test_without_media_a_case_says_where_to_listen(open_page, report):
     page.keyboard.press("1")
     page.keyboard.press("3")
     page.keyboard.press("j")
-    assert "Both files hold the same bytes." in dialog.inner_text()
+    assert "The two files are the same byte for byte" in dialog.inner_text()
     assert not dialog.locator(".map").is_visible()
 
 
@@ -546,6 +546,10 @@ def test_nothing_is_cut_off(open_page, report, size, scheme, kind):
             " return [b.scrollWidth, b.clientWidth]; })()"
         )
         assert inner <= outer
+        buttons = page.locator("#kinds button:visible")
+        assert buttons.count() == 5
+        edges = buttons.evaluate_all("(all) => all.map((one) => one.getBoundingClientRect().right)")
+        assert max(edges) <= size["width"], "no button to decide with is out of sight"
         if keep:
             page.screenshot(path=keep / f"{name}-case{place + 1}.png")
         page.keyboard.press("Escape")

@@ -565,7 +565,7 @@ def test_verify_compares_files_with_what_was_scanned(tmp_path, catalogue):
         catalogue.put(
             make_track(number, sha256=hashlib.sha256(b"x" * 10).hexdigest(), size=10),
             path_bytes=os.fsencode(file),
-            stamp=FileStamp.of(file.stat()),
+            stamp=FileStamp(10, file.stat().st_mtime_ns),
             embeddings={WEIGHTS: make_embedding(number)},
         )
     assert catalogue.verify(hashes=True) == []

@@ -10,6 +10,7 @@ from small_catalogue import make_track
 
 from auditor.evidence_words import (
     FACTS,
+    NOT_MEASURED,
     VERDICT_MEANINGS,
     alteration,
     best_range,
@@ -23,7 +24,9 @@ from auditor.evidence_words import (
 from auditor.records import VERDICTS, Evidence, MatchedRange, Pair
 
 SHARES = " That is 43 % of A and 7 % of B."
+SAME_BYTES = "The two files are the same byte for byte, so there is nothing to compare."
 RANGE = MatchedRange(72.0, 81.0, 103.0, 112.0, 1.0, 0.8, 0.0, 0.1)
+LOOP = dataclasses.replace(RANGE, repetition=0.42)
 
 
 def heard(**changes: float | None) -> MatchedRange:
@@ -46,7 +49,7 @@ def test_every_verdict_has_a_meaning_of_one_sentence_and_none_says_infringes():
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (pair("identical file"), "Both files hold the same bytes."),
+        (pair("identical file"), SAME_BYTES),
         (
             pair("same recording", heard(a_start_s=0.0, b_start_s=0.3)),
             "0:00–1:21 of A is heard at 0:00–1:52 of B, at the same speed and pitch." + SHARES,
@@ -77,14 +80,21 @@ def test_every_verdict_has_a_meaning_of_one_sentence_and_none_says_infringes():
             pair("sounds alike"),
             "Alike in overall sound only: nothing in one was found to line up with the other.",
         ),
-        (pair("sounds alike", RANGE), "What matches is a loop or a drone, which proves nothing."),
+        (
+            pair("sounds alike", RANGE),
+            "Alike in overall sound; what lines up is too weak to reach the threshold.",
+        ),
+        (
+            pair("sounds alike", evidence=Evidence(0.8, (LOOP,), 0.43, 0.07, 1.0, 0.75)),
+            "What matches is a loop or a drone, which proves nothing.",
+        ),
         (pair("clear"), "Nothing that was compared points to shared material."),
         (
             pair("", evidence=None),
             "The score reaches the threshold; where the two are alike is not known.",
         ),
         (pair("", evidence=None, flagged=False), "The score does not reach the threshold."),
-        (pair("", evidence=None, identical_file=True), "Both files hold the same bytes."),
+        (pair("", evidence=None, identical_file=True), SAME_BYTES),
     ],
 )
 def test_sentence_of_a_verdict(made, said):
@@ -109,15 +119,16 @@ def test_coding_is_said_of_a_match_in_two_files():
     flac = make_track("a", codec="flac", bit_rate=700_000)
     mp3 = make_track("b", codec="mp3", bit_rate=64_000)
     made = pair("same recording", RANGE)
-    assert (
-        coding_words(made, flac, mp3) == "Coded anew: A is lossless (flac), B is mp3 at 64 kbit/s."
-    )
-    assert coding_words(made, mp3, mp3) == "Both files are mp3 at 64 kbit/s."
-    assert coding_words(made, flac, dataclasses.replace(flac, bit_rate=500_000)) == (
-        "Both files are lossless (flac)."
-    )
-    assert coding_words(pair("sounds alike"), flac, mp3) == ""
-    assert coding_words(dataclasses.replace(made, identical_file=True), mp3, mp3) == ""
+    again = dataclasses.replace(flac, bit_rate=500_000)
+    for a, b, said in (
+        (flac, mp3, "Coded anew: A is lossless (flac), B is mp3 at 64 kbit/s."),
+        (mp3, mp3, "Both files are mp3 at 64 kbit/s."),
+        (flac, again, "Both files are lossless (flac)."),
+    ):
+        assert coding_words(made, a, b) == f"{said} {NOT_MEASURED}"
+    assert coding_words(pair("sounds alike", RANGE), flac, mp3) == ""
+    same = dataclasses.replace(made, identical_file=True)
+    assert coding_words(same, mp3, mp3) == f"SHA-256 of both: {mp3.sha256}."
 
 
 def test_a_pair_set_aside_was_a_high_score():
@@ -161,6 +172,15 @@ def test_facts_have_a_value_each():
     assert dict(zip(FACTS, evidence_facts(whole), strict=True))["Offset"] == "A begins at 0:28 of B"
     unmeasured = evidence_facts(pair("same recording", heard(pitch_semitones=None)))
     assert unmeasured[:2] == ("the same", "not measured")
+
+
+def test_the_fact_about_loops_agrees_with_a_verdict_by_a_loop():
+    loops = FACTS.index("Loops in the range")
+    for background, said in ((0.75, "mostly loops or a drone"), (0.1, "some")):
+        evidence = Evidence(0.8, (LOOP,), 0.43, 0.07, 1.0, background)
+        made = pair("sounds alike", evidence=evidence)
+        assert evidence_facts(made)[loops] == said
+        assert verdict_sentence(made).startswith("What matches is a loop") == (background > 0.7)
 
 
 def test_best_range_is_plain_ascii_for_a_terminal():

@@ -352,7 +352,10 @@ def test_a_damaged_shard_is_left_out_and_written_again(built, suffix, damage):
 def test_damage_is_told_with_its_reason(built):
     folder, tracks = built
     flip_a_byte(only(folder, ".ann"))
-    message = r"cannot be used: the SHA-256 of .*\.ann is not the one in the sidecar. Run audit"
+    message = (
+        r"cannot be used: the SHA-256 of .*\.ann is not the one in the sidecar\. Run audit scan "
+        rf"with the extractor of weights {WEIGHTS}: .* delete {WEIGHTS}-[0-9a-f]{{16}}\.\*$"
+    )
     with pytest.raises(IndexFileError, match=message):
         read_shard(only(folder, ".json"), WEIGHTS, N_DIMS)
     assert "SHA-256" in refresh(folder, tracks).reasons[0]
@@ -367,6 +370,18 @@ def test_large_files_are_hashed_only_when_asked(built, monkeypatch):
     path.write_bytes(data)
     assert reopen(folder, tracks).uncovered == ()
     assert reopen(folder, tracks, verify=True).uncovered == tuple(tracks)
+
+
+def forge(old, change):
+    """Change a sidecar and give its shard the name that belongs to it; return the new path."""
+    text = json.dumps(json.loads(old.read_bytes()) | change).encode()
+    name = excerpt_shards.hashlib.sha256(text).hexdigest()[:16]
+    path = old.with_name(f"{WEIGHTS}-{name}.json")
+    for suffix in (".ann", ".rows"):
+        old.with_suffix(suffix).rename(path.with_suffix(suffix))
+    old.unlink()
+    path.write_bytes(text)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -386,14 +401,7 @@ def test_large_files_are_hashed_only_when_asked(built, monkeypatch):
 )
 def test_a_sidecar_forged_with_its_hash_is_still_checked(built, change, message):
     folder, tracks = built
-    old = only(folder, ".json")
-    text = json.dumps(json.loads(old.read_bytes()) | change).encode()
-    name = excerpt_shards.hashlib.sha256(text).hexdigest()[:16]
-    for suffix in (".ann", ".rows"):
-        old.with_suffix(suffix).rename(folder / f"{WEIGHTS}-{name}{suffix}")
-    old.unlink()
-    path = folder / f"{WEIGHTS}-{name}.json"
-    path.write_bytes(text)
+    path = forge(only(folder, ".json"), change)
     with pytest.raises(IndexFileError, match=message):
         read_shard(path, WEIGHTS, N_DIMS)
     assert refresh(folder, tracks).n_tracks == 12
@@ -406,6 +414,19 @@ def test_windows_that_no_track_has_are_damage(tmp_path, window):
     writer.add("t", 0, np.array([4, window]), walk(2, 1))
     with pytest.raises(IndexFileError, match=r"\.rows names the windows -?[0-9]+ to [0-9]+"):
         read_shard(writer.close(), WEIGHTS, N_DIMS)
+
+
+@pytest.mark.parametrize(("version", "n_left"), [(1, 0), (2, 3), (3, 3), ("x", 3)])
+def test_shards_of_an_older_layout_go_with_the_next_scan_of_any_extractor(built, version, n_left):
+    folder, tracks = built
+    path = forge(only(folder, ".json"), {"format_version": version})
+    if version == 1:
+        with pytest.raises(IndexFileError, match=r"expected\. Remove it with: audit scan$"):
+            read_shard(path, WEIGHTS, N_DIMS)
+    other = dataclasses.replace(source_of(tracks), weights_id="9f8e7d6c")
+    refresh_excerpts(folder, other, hop_s=HOP_S)
+    assert len(list(folder.glob(f"{WEIGHTS}-*"))) == n_left
+    assert len(list(folder.glob("9f8e7d6c-*"))) == 3
 
 
 def test_shards_of_another_extractor_are_neither_read_nor_touched(built):

@@ -13,6 +13,7 @@ from auditor.match_score import SHOWN_FROM
 from auditor.rate_words import (
     chance_words,
     counted_note,
+    false_alarm_rate,
     lowest_note,
     pair_meaning,
     score_meaning,
@@ -53,12 +54,21 @@ def test_a_score_without_a_counted_rate():
 
 def test_a_rate_below_what_was_counted_is_said_to_be_an_estimate():
     assert score_meaning(1 / 4365, 4365) == "unrelated pairs score this high 1 in 4,400 times"
-    said = "unrelated pairs score this high 1 in 5,000 times (estimated from 4,365 counted pairs)"
-    assert score_meaning(2e-4, 4365) == said
-    assert score_meaning(0.0, 4365).endswith("score this high (estimated from 4,365 counted pairs)")
+    counted = "score this high less than once in 4,365 times, which is as far as was counted"
+    for far, fitted in ((2e-4, "1 in 5,000"), (1e-12, "less than 1 in a billion"), (0.0, "never")):
+        said = f"unrelated pairs {counted} (a curve fitted to their scores says {fitted})"
+        assert score_meaning(far, 4365) == said
     said = counted_note(ThresholdUse(0.9, "x", n_counted=4365))
     assert "4,365 unrelated pairs, so down to 1 in 4,400; rarer ones are estimates" in said
     assert counted_note(ThresholdUse(0.9, "x")) == ""
+
+
+def test_a_rate_of_a_threshold_says_that_it_was_not_counted():
+    use = ThresholdUse(0.9, "x", far=2.2e-4, far_low=0.0, far_high=0.001, n_counted=4365)
+    said = "2.2 × 10⁻⁴ per pair (with 95 % confidence 0 to 0.001)"
+    assert false_alarm_rate(use) == f"{said}, rarer than was counted"
+    assert false_alarm_rate(dataclasses.replace(use, n_counted=5000)) == said
+    assert false_alarm_rate(dataclasses.replace(use, n_counted=None)) == said
 
 
 def test_a_negative_match_score_says_that_nothing_lines_up():

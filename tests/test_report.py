@@ -48,6 +48,7 @@ HOSTILE = (
 PROVENANCE = Provenance(
     "0.1.0", "audit scan music", "2025-01-02T03:04:05Z", "song", "9f8e7d6c", ".audit"
 )
+SAME_BYTES = "The two files are the same byte for byte, so there is nothing to compare."
 USE = ThresholdUse(0.87, "song-9f8e7d6c.json", 8e-7, 2e-7, 19e-7, 0.8)
 HISTOGRAM = {"edges": (0.0, 0.25, 0.5, 0.75, 1.0), "counts": (900.0, 90.0, 0.0, 10.0)}
 
@@ -276,7 +277,7 @@ def test_json_reads_back(result: ScanResult, tmp_path: Path) -> None:
 
 def test_scan_says_its_numbers() -> None:
     text = Page(render_html(make_scan())).text
-    assert "2 pairs in 2 clusters among 8,000 tracks; expected false pairs 0.8" in text
+    assert "2 pairs to look at among 8,000 tracks; expected false pairs 0.8" in text
     assert "Expected false pairs: 0.8 among 1,000,000 pairs; in 95 of 100 such runs " in text
     assert "such runs there are 0.2 to 1.9. " in text
     assert "Error budget" not in text
@@ -336,6 +337,14 @@ def test_scan_lists_the_tracks_that_were_not_wholly_compared() -> None:
     assert "000000" not in section
 
 
+def test_a_scan_says_that_silent_and_missing_tracks_are_not_among_those_it_counts() -> None:
+    assert "Tracks 8,000 Pairs compared" in Page(render_html(make_scan())).text
+    odd = (make_track("hush", silent=True), make_track("gone", missing=True, silent=True))
+    scan = make_scan()
+    text = Page(render_html(dataclasses.replace(scan, tracks=scan.tracks + odd))).text
+    assert "Tracks 8,000 besides 2 silent or missing Pairs compared" in text
+
+
 def test_many_tracks_not_wholly_compared_unfold() -> None:
     missing = tuple(make_track(f"m{i}", missing=True) for i in range(30))
     page = Page(render_html(make_scan(0, tracks=missing)))
@@ -359,7 +368,7 @@ def test_badges_of_a_pair() -> None:
     )
     pairs = (dataclasses.replace(scan.pairs[0], identical_file=True),)
     page = Page(render_html(dataclasses.replace(scan, tracks=tracks, pairs=pairs)))
-    said = "Identical file Both files hold the same bytes. A truncated B missing"
+    said = f"Identical file {SAME_BYTES} A truncated B missing"
     assert f"0.9900 Case 1 {said}" in page.text
     (pair,) = json.loads(page.texts["script"][0])["pairs"]
     assert (pair["score"], pair["a"], pair["b"]) == ("0.9900", 0, 1)
@@ -384,7 +393,7 @@ def test_check_has_a_verdict_per_submission() -> None:
     assert "Title s flagged: 1 track at or above the threshold" in text
     assert "Title n nothing at or above the threshold" in text
     assert "Title q not compared: no window is loud enough" in text
-    assert "Identical file Both files hold the same bytes. track truncated" in text
+    assert f"Identical file {SAME_BYTES} track truncated" in text
     assert "0.5000 Case 2 Below the threshold The score does not reach the threshold." in text
     assert "annoy search, index recall 99.3 %" in text
 

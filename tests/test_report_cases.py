@@ -13,15 +13,18 @@ from small_report import (
     HOSTILE,
     RANGES,
     make_check,
+    make_evidence,
     make_large_scan,
     make_media,
     make_pair,
+    make_range,
     make_scan,
     make_tracks,
 )
 from test_report import Page
 
 from auditor.media import MAX_PEAK, Media, TrackMedia
+from auditor.originals import NOTHING_TELLS
 from auditor.records import Cluster, MatchedRange, to_json
 from auditor.report import render_html, write_report
 from auditor.report.dossier import N_DOSSIER, detection_view
@@ -35,7 +38,7 @@ def data_of(html: str) -> dict:
 
 def test_headline_threshold_and_meanings_are_in_words():
     text = Page(render_html(make_scan())).text
-    assert "3 pairs in 3 clusters among 8,000 tracks; expected false pairs 0.8" in text
+    assert "3 pairs to look at among 8,000 tracks; expected false pairs 0.8" in text
     assert "the threshold, 0.6200; unrelated pairs score this high 1 in 1.2 million times." in text
     assert "Shared excerpt One or more stretches of one track are heard in the other" in text
     assert "High score" not in text
@@ -61,7 +64,8 @@ def test_the_dossier_holds_sound_pictures_and_links():
     assert links == [f"music/{i}.mp3" for i in range(6)]
     assert "1 matrix was left out." in page.text
     assert len(page.all("polygon")) == 4
-    assert "Suggested original: track A (earliest release date)." in page.text
+    said = "Which one came first is not known: A and B have no release date. Suggested original"
+    assert f"{said}: track A (earliest release date)." in page.text
 
 
 def test_media_of_further_cases_stand_by_inert():
@@ -108,9 +112,11 @@ def test_data_of_the_script_holds_what_it_draws_and_plays():
     assert shared["ranges"][0][5:7] == ["1:12–1:21", "1:43–1:52"]
     assert (identical["verdict"], identical["said"]) == (
         "identical file",
-        "Both files hold the same bytes.",
+        "The two files are the same byte for byte, so there is nothing to compare.",
     )
+    assert identical["coded"] == f"SHA-256 of both: {scan.tracks[4].sha256}."
     assert alike["below"]
+    assert "origin" not in alike
     assert len(data["tracks"][0][4]) == 240
     assert data["tracks"][0][5] == "music/0.mp3"
     assert "audio" not in json.dumps(data)
@@ -142,7 +148,11 @@ def test_pairs_that_are_not_flagged_say_why_they_are_listed():
     section = text[text.index("Not flagged 1 pair only sounds") :]
     assert "which is no finding" in section
     assert "is unusually high (here 0.87 or more; whatever their score)." in section
-    loop = dataclasses.replace(pairs[3], evidence=scan.pairs[0].evidence)
+    weak = dataclasses.replace(pairs[3], evidence=scan.pairs[0].evidence)
+    text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], weak)))).text
+    assert "here 0.87 or more; whatever their score)." in text
+    repeated = make_evidence(make_range(0.0, 12.0, repetition=0.9))
+    loop = dataclasses.replace(pairs[3], evidence=dataclasses.replace(repeated, background=0.9))
     text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], loop)))).text
     assert "They are listed because all that matches is a loop or a drone." in text
     assert "Not flagged" not in Page(render_html(make_scan(pairs=pairs[:3]))).text
@@ -172,11 +182,35 @@ def test_a_cluster_names_its_original_or_none():
     ids = tuple(track.id for track in scan.tracks[:4])
     whole = Cluster(ids, 0.95, ids[3], "longest")
     text = Page(render_html(dataclasses.replace(scan, clusters=(whole,)))).text
+    assert "3 pairs to look at in 1 cluster among 8,000 tracks" in text
+    assert "Clusters 1 " in text
     assert "Suggested original: Ana Ruiz – Title 3 (longest)" in text
-    assert "Suggested original: another track of the cluster (longest)." in text
+    assert f"Suggested original: another track of the cluster, {ids[3]} (longest)." in text
     assert "Suggested original: track B (longest)." in text
     bare = Cluster(ids, 0.95)
     assert "Suggested original:" not in Page(render_html(make_scan(clusters=(bare,)))).text
+    equal = Cluster(ids, 0.95, ids[0], NOTHING_TELLS)
+    text = Page(render_html(make_scan(clusters=(equal,)))).text
+    assert "Which of them came first is not known." in text
+    assert "Suggested original:" not in text
+    alone = Page(render_html(scan)).text
+    assert "Clusters 3" not in alone
+
+
+def test_a_case_says_which_track_was_first_by_its_date_or_that_nobody_knows():
+    scan = make_scan()
+    dated = [
+        dataclasses.replace(track, date=date)
+        for track, date in zip(scan.tracks, ("2012-06-08", HOSTILE, "2018", "2011"), strict=False)
+    ]
+    equal = dataclasses.replace(scan.clusters[0], original_why=NOTHING_TELLS)
+    result = make_scan(tracks=(*dated, *scan.tracks[4:]), clusters=(equal, *scan.clusters[1:]))
+    hostile, shared, *_ = data_of(render_html(result))["pairs"]
+    assert hostile["origin"] == "Which one came first is not known: B has no release date."
+    said = "B came first and A would be the copy, if the release dates are right: A 2018, B 2011."
+    assert shared["origin"] == said
+    check = data_of(render_html(make_check("shared excerpt", "clear")))["pairs"]
+    assert [pair.get("origin", "")[:24] for pair in check] == ["Which one came first is ", ""]
 
 
 def test_many_clusters_are_said_and_not_all_listed():

@@ -20,8 +20,7 @@ from auditor.review import (
     Player,
     cases,
     find_file,
-    keep_last_check,
-    keep_last_scan,
+    keep_last,
     last_scan,
     load_result,
     undecided,
@@ -42,7 +41,7 @@ def workspace(tmp_path, monkeypatch) -> Path:
     for name in ("AUDIT_WORKSPACE", "AUDIT_BY"):
         monkeypatch.delenv(name, raising=False)
     folder = make_workspace(tmp_path / "ws", *TRACKS)
-    keep_last_scan(folder, make_scan(TRACKS, PAIRS[:3]))
+    keep_last(folder, make_scan(TRACKS, PAIRS[:3]))
     return folder
 
 
@@ -169,7 +168,7 @@ def test_the_last_check_is_reviewed_where_there_is_no_scan(tmp_path, monkeypatch
     new = make_track("x", id="new-1")
     known = {track.id: track for track in (new, *TRACKS)}
     pairs = apply_decisions([Pair("new-1", "a", 0.9)], known, [])
-    keep_last_check(folder, make_check((new,), TRACKS, pairs))
+    keep_last(folder, make_check((new,), TRACKS, pairs))
     done = review(folder, "y\n")
     assert "1 decided, 0 skipped, 0 left" in done.stdout
     assert [kind for _, kind, *_ in decisions(folder)] == ["confirmed"]

@@ -111,13 +111,14 @@ def test_table_fits_80_columns_and_ends_with_counts_threshold_and_false_pairs() 
     long = make_track("c", title="A title without end " * 20)
     text = printed(make_scan(make_track("a"), long, pairs=(Pair("a", "c", 0.9),)))
     assert max(map(len, text.splitlines())) <= 80
-    last = " ".join(text[text.index("1 pair in 1 cluster") :].split())
+    last = " ".join(text[text.index("1 pair to look at") :].split())
     assert last == (
-        "1 pair in 1 cluster among 8,000 tracks "
-        "1,000,000 pairs compared, threshold 0.8700, expected false pairs 0.8 (95 % 0.2–1.9) "
+        "1 pair to look at among 8,000 tracks "
+        "1,000,000 pairs compared, threshold 0.8700, "
+        "expected false pairs 0.8 (in 95 of 100 such runs there are 0.2 to 1.9) "
         "exact search, 1 file skipped "
         "threshold: song-9f8e7d6c.json; "
-        "false alarm rate 8 × 10⁻⁷ per pair (95 % 2 × 10⁻⁷–1.9 × 10⁻⁶)"
+        "false alarm rate 8 × 10⁻⁷ per pair (with 95 % confidence 2 × 10⁻⁷ to 1.9 × 10⁻⁶)"
     )
 
 
@@ -129,7 +130,7 @@ def test_table_says_the_budget_and_of_how_many_pairs_an_index_proposed_some() ->
     text = " ".join(printed(annoy).split())
     assert (
         "1,000,000 of 31,996,000 pairs compared, threshold 0.8700, "
-        "expected false pairs 0.8 (95 % 0.1–3.5)"
+        "expected false pairs 0.8 (in 95 of 100 such runs there are 0.1 to 3.5)"
     ) in text
     assert "budget: 0.5 false pairs threshold:" in text
 
@@ -304,17 +305,18 @@ def test_check_table_says_which_submissions_were_not_wholly_compared() -> None:
 @pytest.mark.parametrize(
     ("far_low", "far_high", "shown"),
     [
-        (0.0, 1e-9, "<0.001 (95 % 0 to below 0.001)"),
-        (1e-10, 1e-9, "<0.001 (95 % below 0.001)"),
-        (1e-10, 1e-5, "<0.001 (95 % below 0.001–1)"),
-        (0.0, 1e-5, "<0.001 (95 % 0–1)"),
+        (0.0, 1e-9, "there are 0 to below 0.001"),
+        (1e-10, 1e-9, "there are below 0.001"),
+        (1e-10, 1e-5, "there are below 0.001 to 1"),
+        (0.0, 1e-5, "there are 0 to 1"),
+        (0.0, 0.0, "there is none"),
     ],
 )
 def test_intervals_that_reach_below_what_is_shown(
     far_low: float, far_high: float, shown: str
 ) -> None:
     use = ThresholdUse(0.9, "song.json", 5e-10, far_low, far_high, 5e-5)
-    assert false_pairs(use, 100_000) == shown
+    assert false_pairs(use, 100_000) == f"<0.001 (in 95 of 100 such runs {shown})"
 
 
 def test_unlisted_track_is_named() -> None:
@@ -326,7 +328,10 @@ def test_unlisted_track_is_named() -> None:
 
 
 def test_headlines() -> None:
-    assert headline(SCAN) == "1 pair in 1 cluster among 8,000 tracks"
+    assert headline(SCAN) == "1 pair to look at among 8,000 tracks"
+    three = (Pair("a", "b", 0.9), Pair("b", "c", 0.9))
+    larger = make_scan(*map(make_track, "abc"), pairs=three)
+    assert headline(larger) == "2 pairs to look at in 1 cluster among 8,000 tracks"
     alone = dataclasses.replace(make_scan(), n_tracks=1, n_pairs_compared=0)
     assert headline(alone) == "No pairs to compare among 1 track"
     check = make_check((make_track("s"),), (make_track("a"),), Pair("s", "a", 0.9))

@@ -25,7 +25,7 @@ from auditor.commands.options import (
     embedder_for,
     open_for_command,
 )
-from auditor.config import DEFAULT_EXTRACTOR
+from auditor.config import DEFAULT_EXTRACTOR, SCORES
 from auditor.errors import show_path
 
 if TYPE_CHECKING:
@@ -40,11 +40,7 @@ Examples:
 """
 
 
-class Score(StrEnum):
-    """What is calibrated."""
-
-    MATCH = "match"
-    COSINE = "embedding-cosine"
+Score = StrEnum("Score", [(name, name) for name in SCORES])
 
 
 class Alterations(StrEnum):

@@ -351,6 +351,21 @@ def print_result(result: Result, form: Format, *, show_decided: bool = False) ->
     sys.stdout.flush()
 
 
+def keep_for_decisions(directory: Path, result: ScanResult | CheckResult) -> None:
+    """Keep a result for ``audit review`` and ``audit decide``; that it cannot be is but told."""
+    from auditor.review import keep_last
+
+    try:
+        keep_last(directory, result)
+    except OSError as error:
+        print(
+            f"audit: this {result.kind} could not be kept for audit review and audit decide: "
+            f"{error.strerror or error}. Give audit review the JSON beside the report, or audit "
+            "decide with --result.",
+            file=sys.stderr,
+        )
+
+
 def gather_media(
     workspace: Workspace,
     result: ScanResult | CheckResult,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -120,11 +121,20 @@ class Session:
         self._by = by
         self._read_key = read_key or _read_key
         self._read_line = read_line or _read_line
+        self._copies = contextlib.ExitStack()
+        self._copied: dict[str, str] = {}
         self._decided: list[Case] = []
         self._skipped: set[Hashes] = set()
 
     def run(self, left: list[Case], *, play: bool = False, open_files: bool = False) -> None:
         """Show the cases one after another until they end, or until ``q``."""
+        with self._copies:
+            self._go_through(left, play=play, open_files=open_files)
+        n_left = sum(not self._is_decided(case) for case in left)
+        said = f"{len(self._decided):,} decided, {len(self._skipped):,} skipped, {n_left:,} left"
+        self._say(said if left else "every flagged pair of this result is decided")
+
+    def _go_through(self, left: list[Case], *, play: bool, open_files: bool) -> None:
         place = 0
         while place < len(left):
             case = left[place]
@@ -141,9 +151,6 @@ class Session:
             if step is None:
                 break
             place = left.index(step) if step is not case else place + 1
-        n_left = sum(not self._is_decided(case) for case in left)
-        said = f"{len(self._decided):,} decided, {len(self._skipped):,} skipped, {n_left:,} left"
-        self._say(said if left else "every flagged pair of this result is decided")
 
     def _ask(self, case: Case) -> Case | None:
         """Do what the keys say.
@@ -215,11 +222,19 @@ class Session:
     def _hear(self, track: Track, how: Callable[[str], bool]) -> None:
         from auditor.review import find_file
 
-        path = find_file(self._catalogue, track)
+        path = find_file(self._catalogue, track) or self._copy(track)
         if not path:
             self._say(f"{track.path} is not there any more, or is not what was compared")
         elif not how(path):
             self._say(f"no program was found that opens {path}")
+
+    def _copy(self, track: Track) -> str:
+        """Return a copy of a track in an object store, kept until the review ends."""
+        from auditor.review import copy_object
+
+        if track.sha256 not in self._copied:
+            self._copied[track.sha256] = copy_object(self._catalogue, track, self._copies)
+        return self._copied[track.sha256]
 
     def _show(self, case: Case, number: int, n_cases: int) -> None:
         from rich.text import Text

@@ -14,7 +14,6 @@ from urllib.parse import unquote
 from auditor.evidence_words import (
     FACT_NOTES,
     FACTS,
-    NOT_MEASURED,
     coding_words,
     evidence_facts,
     show_times,
@@ -23,6 +22,7 @@ from auditor.evidence_words import (
     what_differs,
 )
 from auditor.media import Clip, Media, PairMedia, TrackMedia
+from auditor.originals import which_first
 from auditor.rate_words import pair_meaning
 from auditor.records import MatchedRange, Pair, Track
 from auditor.report.rows import TRACK_FIELDS, TrackView, track_view
@@ -114,7 +114,8 @@ class SideView:
 class CaseView:
     """One case; ``number`` counts from 1 in the order of the page, ``cluster`` may be empty.
 
-    ``group`` is one of ``GROUPS``.  ``said`` is the finding, ``coded`` how both files are coded.
+    ``group`` is one of ``GROUPS``.  ``said`` is the finding, ``coded`` how both files are coded,
+    ``origin`` which of them was first.
     ``decided`` says who decided and when.  A fact is its name, what that means, and its value.
     """
 
@@ -193,7 +194,7 @@ def case_view(
     sides: tuple[str, str],
     n_counted: int | None = None,
     cluster: str = "",
-    origin: str = "",
+    suggested: str = "",
 ) -> CaseView:
     """Return a pair as a case, without its media: a row of a table needs none.
 
@@ -208,8 +209,8 @@ def case_view(
         Unrelated pairs that were counted (``records.ThresholdUse``).
     cluster : str
         Name of the cluster that holds both tracks; empty for none.
-    origin : str
-        Which track of the cluster was probably first, and why; empty where nobody knows.
+    suggested : str
+        Which track of the cluster was probably the original, and why; empty where nobody knows.
     """
     pair, a, b = row
     return CaseView(
@@ -219,7 +220,7 @@ def case_view(
         score=show_score(pair.score),
         verdict=verdict_name(pair),
         said=verdict_sentence(pair),
-        coded=f"{coded} {NOT_MEASURED}" if (coded := coding_words(pair, a, b)) else "",
+        coded=coding_words(pair, a, b),
         meaning=pair_meaning(pair, n_counted),
         flagged=pair.flagged,
         badges=_badges(pair, a, b, sides),
@@ -227,7 +228,7 @@ def case_view(
         decided=show_decider(pair),
         note=show_text(" / ".join(pair.decision_note.splitlines())),
         cluster=cluster,
-        origin=show_text(origin),
+        origin=_origin(row, suggested),
         a=SideView(track_view(a)),
         b=SideView(track_view(b)),
         facts=_facts(evidence_facts(pair)),
@@ -258,6 +259,14 @@ def blank_case() -> CaseView:
         *(0, "", "", "", "", "", "", "", True, (), "", "", "", "", "", side, side),
         facts=_facts(("",) * len(FACTS)),
     )
+
+
+def _origin(row: Row, suggested: str) -> str:
+    """Return which way a match was copied, as far as anything tells."""
+    pair, a, b = row
+    if case_group(pair) == GROUPS[2]:
+        return ""
+    return show_text(f"{which_first(a, b)} {suggested}".strip())
 
 
 def _facts(values: Sequence[str]) -> tuple[tuple[str, str, str], ...]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.evidence_words import matches_by_loop
+from auditor.originals import NOTHING_TELLS, first_released
 from auditor.records import Cluster, Pair, ScanResult, Track
 from auditor.report import chart
 from auditor.report.case_data import cases_data
@@ -108,27 +110,30 @@ def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
 
 
 def _case(number: int, row: Row, cluster: int, result: ScanResult) -> CaseView:
-    origin = ""
-    if cluster:
-        first = result.clusters[cluster - 1].original
-        why = result.clusters[cluster - 1].original_why
-        names = {row[0].a: "track A", row[0].b: "track B"}
-        said = names.get(first, "another track of the cluster")
-        origin = f"Suggested original: {said}{f' ({why})' if why else ''}." if first else ""
     return case_view(
         number,
         row,
         sides=("A", "B"),
         n_counted=result.threshold.n_counted,
         cluster=cluster_name(cluster),
-        origin=origin,
+        suggested=_suggested(row, result.clusters[cluster - 1]) if cluster else "",
     )
+
+
+def _suggested(row: Row, cluster: Cluster) -> str:
+    """Return the suggested original of a cluster, where it tells more than the dates of a pair."""
+    _, a, b = row
+    first, why = cluster.original, cluster.original_why
+    side = {a.id: "track A", b.id: "track B"}.get(first, f"another track of the cluster, {first}")
+    if not first or why == NOTHING_TELLS or (first in (a.id, b.id) and first_released(a, b)):
+        return ""
+    return f"Suggested original: {side}{f' ({why})' if why else ''}."
 
 
 def _why_alike(pairs: Sequence[Pair]) -> str:
     """Return by what the pairs that are not flagged were picked from all others."""
     why = []
-    alone = [p for p in pairs if not (p.evidence and p.evidence.ranges)]
+    alone = [pair for pair in pairs if not matches_by_loop(pair)]
     least = min((p.similarity for p in alone if p.similarity is not None), default=None)
     if least is not None:
         why.append(
@@ -157,7 +162,8 @@ def _shared_cluster(pair: Pair, numbers: dict[str, int]) -> int:
 
 def _cluster(name: str, cluster: Cluster, listed: dict[str, Track]) -> ClusterView:
     tracks = [find_track(listed, track_id) for track_id in cluster.tracks]
-    original = find_track(listed, cluster.original) if cluster.original else None
+    known = cluster.original and cluster.original_why != NOTHING_TELLS
+    original = find_track(listed, cluster.original) if known else None
     return ClusterView(
         name=name,
         n_tracks=show_count(len(tracks), "track"),

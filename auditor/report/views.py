@@ -5,6 +5,7 @@ What only a scan or a check has is made in ``scan_view`` and ``check_view``.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,7 @@ from auditor.report.rows import TRACK_FIELDS, provenance_rows
 from auditor.report.scan_view import scan_view
 from auditor.wording import (
     count_not_wholly_compared,
+    has_larger_cluster,
     headline,
     not_wholly_compared,
     show_count,
@@ -119,8 +121,12 @@ def _tiles(result: ScanResult | CheckResult) -> tuple[Tile, ...]:
         submissions = Tile("Submissions", f"{len(result.submissions):,}")
         gaps = _gaps(result.submissions, "of the submissions")
         return (submissions, flagged, tracks, compared, skipped, gaps)
-    clusters = Tile("Clusters", f"{len(result.clusters):,}")
-    return (tracks, compared, flagged, clusters, skipped, _gaps(result.tracks))
+    n_left_out = sum(track.silent or track.missing for track in result.tracks)
+    besides = f"besides {n_left_out:,} silent or missing" if n_left_out else ""
+    tiles = [dataclasses.replace(tracks, note=besides), compared, flagged]
+    if has_larger_cluster(result):
+        tiles.append(Tile("Clusters", f"{len(result.clusters):,}"))
+    return (*tiles, skipped, _gaps(result.tracks))
 
 
 def _gaps(tracks: Sequence[Track], otherwise: str = "") -> Tile:
