@@ -70,7 +70,8 @@ def stretches(folder: Path, cache: Path, extractor: Extractor) -> dict[str, np.n
                 windows = slice(STEP_WINDOWS * n, STEP_WINDOWS * n + N_WINDOWS)
                 frames = spectrum[n_frames * n :][:n_frames]
                 audible = audible_windows(made.levels[windows]).sum()
-                if audible >= 0.8 * N_WINDOWS and len(frames) == n_frames:
+                whole = len(made.levels[windows]) == N_WINDOWS and len(frames) == n_frames
+                if whole and audible >= 0.8 * N_WINDOWS:
                     found.append((made.dvectors[windows], made.levels[windows], frames))
         columns = zip(("dvectors", "levels", "spectra"), zip(*found, strict=True), strict=True)
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +157,7 @@ def main() -> int:
     for n_tracks in args.tracks:
         folder = args.output / str(n_tracks)
         with open_workspace(folder, extractor="excerpt") as workspace:
-            real = stretches(args.music, args.output / "stretches.npz", extractor)
+            real = stretches(args.music, args.output / f"stretches-{extractor.weights_id}.npz", extractor)
             store(workspace, real, n_tracks)
             source = ExcerptSource.of(workspace.catalogue, workspace.weights_id)
             started = time.process_time()
