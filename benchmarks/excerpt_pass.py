@@ -157,7 +157,8 @@ def main() -> int:
     for n_tracks in args.tracks:
         folder = args.output / str(n_tracks)
         with open_workspace(folder, extractor="excerpt") as workspace:
-            real = stretches(args.music, args.output / f"stretches-{extractor.weights_id}.npz", extractor)
+            cache = args.output / f"stretches-{extractor.weights_id}.npz"
+            real = stretches(args.music, cache, extractor)
             store(workspace, real, n_tracks)
             source = ExcerptSource.of(workspace.catalogue, workspace.weights_id)
             started = time.process_time()
