@@ -95,8 +95,7 @@ def confirm(
             heard[n] = _heard(heard[n], of_a, of_b, a_duration_s, b_duration_s)
             n_agreed += _correlation(heard[n]) > CHANCE
         agreed = max(map(_correlation, heard), default=0.0) >= AGREED
-        searched = max(len(of_a), len(of_b)) <= MAX_FRAMES
-        if searched and not agreed:
+        if not agreed and max(len(of_a), len(of_b)) <= MAX_FRAMES:
             heard = _with_leading(heard, of_a, of_b, a_duration_s, b_duration_s)
             agreed = max(map(_correlation, heard), default=0.0) >= AGREED
         # Where they agree on one range, those that they contradict are of music that repeats.
@@ -109,11 +108,7 @@ def confirm(
         best = max(kept, key=_correlation, default=None)
         if best is not None and _correlation(best) >= AGREED:
             whole = best.a_end_s - best.a_start_s >= _WHOLE * a_duration_s
-            search = (
-                ()
-                if whole or not searched
-                else _further(best, of_a, of_b, a_duration_s, b_duration_s)
-            )
+            search = () if whole else _further(best, of_a, of_b, a_duration_s, b_duration_s)
             kept = _best_explained(kept, list(search))
     kept.sort(key=lambda found: (-range_score(found), found.a_start_s))
     return gather_evidence(

@@ -301,8 +301,9 @@ class _Run:
 
     def _holds(self, path: bytes, sha256: str) -> bool:
         """Say whether the file at a catalogued path still has the content it was stored with."""
-        if self._is_there(path) is False:
-            return False
+        there = self._is_there(path)
+        if there is not True:  # an object of another store is left where it is
+            return there is None
         try:
             known = self.catalogue.stamp(path)
             stamp = stamp_of(look_at(path))

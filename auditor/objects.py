@@ -27,7 +27,7 @@ BLOCK_BYTES = 8 << 20
 """Read, and asked for, at once."""
 
 _URL = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://")
-_AUTHORITY = re.compile(r"[^@:]*(:\d+)?")
+_AUTHORITY = re.compile(r"[^@:]*")
 _SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
 _VERSION = "?versionId="
 _NO_STORES = ("file", "local", "http", "https")
@@ -100,7 +100,7 @@ def list_objects(url: bytes) -> Listing:
     with _asking(url):
         info = files.info(path)
         whole = info["type"] == "file" and not url.endswith(b"/")
-        found = {info["name"]: info} if whole else files.find(path, detail=True)
+        found = {info["name"]: info} if whole else _find(files, path)
     listing = Listing(os.fsencode(files.unstrip_protocol(path)), [], {})
     for name, info in found.items():
         below = name.removeprefix(path)
@@ -113,6 +113,27 @@ def list_objects(url: bytes) -> Listing:
         else:  # the URL would be taken for that of another object
             listing.refused[stored.url] = "cannot be named by a URL. Give the object another name."
     return listing
+
+
+def _find(files: AbstractFileSystem, path: str) -> dict[str, dict[str, Any]]:
+    """Return what lies below a path, by name; what cannot be listed is an error."""
+    from fsspec import AbstractFileSystem
+    from fsspec.asyn import AsyncFileSystem
+
+    own = type(files).find is not AbstractFileSystem.find
+    if isinstance(files, AsyncFileSystem):
+        own = type(files)._find is not AsyncFileSystem._find
+    if own:
+        return files.find(path, detail=True)
+    # fsspec's own way leaves out folders that cannot be listed, and says nothing.
+    found, folders = {}, [path]
+    while folders:
+        for info in files.ls(folders.pop(), detail=True):
+            if info["type"] == "directory":
+                folders.append(info["name"])
+            else:
+                found[info["name"]] = info
+    return found
 
 
 def look_up(url: bytes) -> StoredObject:
@@ -217,8 +238,8 @@ def _open_store(url: bytes) -> tuple[AbstractFileSystem, str]:
     scheme = scheme.lower()
     if not _AUTHORITY.fullmatch(rest.partition("/")[0]):
         raise UsageError(
-            f"a {scheme}:// URL with a user or a password in it is refused: it would be kept and "
-            "shown. Give it without, and the credentials by the environment or a profile."
+            f"a {scheme}:// URL with a user, a port or a password in it is refused: it would be kept "
+            "and shown. Give it without, and the credentials by the environment or a profile."
         )
     if scheme in _NO_STORES:
         raise UsageError(
@@ -257,8 +278,10 @@ def _stamp_ns(info: dict[str, Any]) -> int:
     times = (info.get(name) for name in _TIMES)
     time = next((t for t in times if isinstance(t, datetime.datetime | int | float)), 0)
     tag = next((str(info[name]).strip('"') for name in _TAGS if info.get(name)), "")
-    seconds = time.timestamp() if isinstance(time, datetime.datetime) else float(time)
-    return int(seconds) * 10**9 + zlib.crc32(tag.encode()) % 10**9
+    if isinstance(time, datetime.datetime):
+        zone = time.tzinfo or datetime.UTC  # that of no node
+        time = time.replace(tzinfo=zone).timestamp()
+    return int(time) * 10**9 + zlib.crc32(tag.encode()) % 10**9
 
 
 @contextlib.contextmanager

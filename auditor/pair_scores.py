@@ -15,7 +15,7 @@ import numpy as np
 from auditor.config import SAMPLE_RATE_HZ
 from auditor.confirm import Spectrum, confirm
 from auditor.errors import UsageError
-from auditor.match_score import match_score
+from auditor.match_score import CONFIRM_FROM, match_score
 from auditor.records import Evidence, TrackEmbedding
 from auditor.spectrum import waveform_spectrum
 from auditor.thresholds import MATCH_SCORE, SCORE
@@ -118,6 +118,7 @@ class MatchScores:
             of_b,
             a_duration_s=a.duration_s if a else 0.0,
             b_duration_s=b.duration_s if b else 0.0,
+            shown_from=CONFIRM_FROM,  # as low as a threshold may be
         )
 
 

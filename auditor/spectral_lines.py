@@ -27,11 +27,11 @@ MAX_FURTHER = 6
 """Lines at most that ``agreed_lines`` yields."""
 
 MAX_CELLS = 1 << 22
-"""Blocks times lines that are followed: ten minutes with ten by ``agreed_lines``, twenty by
+"""Blocks times lines that are followed: ten minutes with ten by ``agreed_lines``, fourteen by
 ``leading_line``.  Longer tracks have the ranges of their d-vectors only."""
 
 MAX_FRAMES = 1 << 15
-"""Frames of a track, 52 minutes, above which not even levelled ones should be made of it."""
+"""Frames of a track, 52 minutes, above which not even levelled ones should be made for a look."""
 
 BLOCK, HOP = 42, 21
 """Frames of a block of ``agreed_lines``, 4 s, and from one block to the next, 2 s."""
@@ -140,7 +140,7 @@ def leading_line(a: np.ndarray, b: np.ndarray) -> LeadingLine | None:
     >>> found.first, found.last, found.offset
     (0, 80, 64)
     """
-    if len(a) > len(b):  # the same result either way
+    if (len(a), float(a.sum())) > (len(b), float(b.sum())):  # the same result either way
         line = leading_line(b, a)
         return line and line._replace(
             first=line.first + line.offset, last=line.last + line.offset, offset=-line.offset

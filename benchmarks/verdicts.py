@@ -52,6 +52,7 @@ from auditor.errors import AudioError
 from auditor.examination import Examined
 from auditor.extractor import load_extractor
 from auditor.ingest import ingest
+from auditor.match_score import CONFIRM_FROM, SHOWN_FROM
 from auditor.matching import Query, examine_submissions
 from auditor.metrics import wilson_interval
 from auditor.records import Track, TrackEmbedding
@@ -104,10 +105,11 @@ class Catalogue:
         spectrum = waveform_spectrum(waveform)
         return Query(track, made.embedding, made.dvectors, made.levels, spectrum)
 
-    def examine(self, query: Query) -> tuple[Examined, ...]:
+    def examine(self, query: Query, shown_from: float = SHOWN_FROM) -> tuple[Examined, ...]:
         """Return the examined candidates of a submission."""
         table = self.workspace.catalogue.table(self.workspace.weights_id)
-        return examine_submissions(self.workspace, [query], table).pairs
+        examined = examine_submissions(self.workspace, [query], table, shown_from=shown_from)
+        return examined.pairs
 
 
 def original_query(catalogue: Catalogue, track: Track) -> Query:
@@ -147,7 +149,8 @@ def check_copies(
     originals = np.full((n, n), -1.0, np.float32)
     for track in catalogue.tracks.values():
         a = catalogue.row_of[track.id]
-        for pair in catalogue.examine(original_query(catalogue, track)):
+        # As low as the thresholds of large budgets, where a scan shows as weak ranges too.
+        for pair in catalogue.examine(original_query(catalogue, track), CONFIRM_FROM):
             b = catalogue.row_of[pair.b]
             originals[a, b] = originals[b, a] = max(originals[a, b], pair.score)
     in_table = {kind: values for kind, values in scores.items() if kind not in MADE_HERE}
@@ -303,7 +306,7 @@ def compare_roles(
                 print(f"{path}: {error}", file=sys.stderr)
                 continue
             query = catalogue.submission(path, made[catalogue.workspace.weights_id], waveform)
-            pairs = catalogue.examine(query) if query else ()
+            pairs = catalogue.examine(query, CONFIRM_FROM) if query else ()
             scored = [(catalogue.row_of[p.b], p.score) for p in pairs]
             cached.write_text(json.dumps(scored))
         for row, score in json.loads(cached.read_text()):

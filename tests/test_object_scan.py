@@ -150,13 +150,22 @@ def test_objects_below_another_url_are_left_as_they_are(tunes, workspace, copies
     run(workspace, "faulty://music2")
     FaultyStore.failure = ConnectionError("out of reach")
     write_tune(tmp_path / "here" / "five.wav", 5)
+    FaultyStore.opened.clear()
+    (tmp_path / "here" / "four.wav").write_bytes((tmp_path / "four.wav").read_bytes())
     run(workspace, tmp_path / "here")  # nothing of the store is asked
+    FaultyStore.failure = None
+    store.rm("/music2/four.wav")
+    (tmp_path / "here" / "again.wav").write_bytes((tmp_path / "four.wav").read_bytes())
+    run(workspace, tmp_path / "here")
+    assert FaultyStore.opened == []
+    assert sum(path.endswith(b"/music2/four.wav") for path in workspace.catalogue.stamps()) == 1
+    FaultyStore.failure = ConnectionError("out of reach")
     run(workspace)
     assert missing(workspace) == []
     FaultyStore.failure = None
     run(workspace, tunes)
     assert missing(workspace) == ["two.wav"]
-    assert len(workspace.catalogue.tracks()) == 5
+    assert len(workspace.catalogue.tracks()) == 7
 
 
 def test_an_object_asked_for_by_name_says_nothing_of_those_below(tunes, workspace, copies, store):

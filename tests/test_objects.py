@@ -9,7 +9,9 @@ import stat
 import sys
 import tempfile
 
+import fsspec
 import pytest
+from fsspec import AbstractFileSystem
 from small_store import FaultyStore, empty_store
 
 from auditor.errors import AudioError, TooShortError, UsageError
@@ -205,12 +207,44 @@ def test_what_a_store_fails_with_is_told_without_secrets(store, failure, said):
         assert "hunter2" not in str(caught.value)
 
 
+def test_a_folder_that_cannot_be_listed_is_an_error_and_no_empty_one(store):
+    class Plain(FaultyStore):
+        """A store whose driver leaves it to fsspec to look below folders."""
+
+        protocol = "plain"
+        find = AbstractFileSystem.find
+
+        @classmethod
+        def _strip_protocol(cls, path):
+            return super()._strip_protocol(path.removeprefix("plain://"))
+
+        def ls(self, path, detail=True, **how):
+            if path.endswith("/b") and refuses:
+                raise OSError(5, "503")
+            return super().ls(path, detail, **how)
+
+    fsspec.register_implementation("plain", Plain, clobber=True)
+    for name in ("a/one.wav", "b/two.wav", "b/c/three.wav", "four.wav"):
+        store.pipe_file(f"/music/{name}", b"x")
+    refuses = False
+    names = [o.url.rpartition(b"/music/")[2] for o in list_objects(b"plain:///music").objects]
+    assert sorted(names) == [b"a/one.wav", b"b/c/three.wav", b"b/two.wav", b"four.wav"]
+    refuses = True
+    with pytest.raises(OSError, match="the object store says: 503"):
+        list_objects(b"plain:///music")
+
+
 @pytest.mark.parametrize(
     "url",
-    ["s3://key:hunter2@bucket/a", "s3://hunter2@bucket", "s3://key:hun/ter2@bucket/a"],
+    [
+        "s3://key:hunter2@bucket/a",
+        "s3://hunter2@bucket",
+        "s3://key:hun/ter2@bucket/a",
+        "s3://key:12/hunter2@bucket/a",
+    ],
 )
 def test_a_password_in_a_url_is_refused_and_not_repeated(url):
-    with pytest.raises(UsageError, match="a user or a password in it is refused") as caught:
+    with pytest.raises(UsageError, match="a user, a port or a password in it is refused") as caught:
         list_objects(url.encode())
     assert "hun" not in str(caught.value) and "bucket" not in str(caught.value)
 

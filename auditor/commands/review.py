@@ -232,7 +232,7 @@ class Session:
         """Return a copy of a track in an object store, kept until the review ends."""
         from auditor.review import copy_object
 
-        if track.sha256 not in self._copied:
+        if not self._copied.get(track.sha256):
             self._copied[track.sha256] = copy_object(self._catalogue, track, self._copies)
         return self._copied[track.sha256]
 
