@@ -238,8 +238,8 @@ def _open_store(url: bytes) -> tuple[AbstractFileSystem, str]:
     scheme = scheme.lower()
     if not _AUTHORITY.fullmatch(rest.partition("/")[0]):
         raise UsageError(
-            f"a {scheme}:// URL with a user, a port or a password in it is refused: it would be kept "
-            "and shown. Give it without, and the credentials by the environment or a profile."
+            f"a {scheme}:// URL with a user, a port or a password in it is refused: it would be "
+            "kept and shown. Give it without, and the credentials by the environment or a profile."
         )
     if scheme in _NO_STORES:
         raise UsageError(
