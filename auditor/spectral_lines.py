@@ -49,6 +49,9 @@ _JOINED = 2
 _SHORT = 10
 """Frames so joined of a block of ``leading_line``, 2 s, one after the other."""
 
+_AT_ONCE = 64
+"""Blocks whose products are made at once."""
+
 _SILENT = 1.0
 """Mean square of levelled frames, in dB, below which a block is silence."""
 
@@ -207,8 +210,12 @@ def _block_correlations(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int
     """Return the correlation of blocks of n frames of a with all of b, (n_starts, n_b - n + 1)."""
     n_columns = len(b) - n + 1
     products = np.zeros((len(starts), n_columns), np.float32)
-    for k in range(n):
-        products += a[starts + k] @ b[k : k + n_columns].T
+    for first in range(0, len(starts), _AT_ONCE):
+        blocks = slice(first, first + _AT_ONCE)
+        begin, end = int(starts[blocks][0]), int(starts[blocks][-1]) + n
+        of_frames = a[begin:end] @ b.T
+        for k in range(n):
+            products[blocks] += of_frames[starts[blocks] - begin + k, k : k + n_columns]
     a_sums, a_powers = _block_sums(a, n)
     b_sums, b_powers = _block_sums(b, n)
     products -= a_sums[starts] @ b_sums.T / n
