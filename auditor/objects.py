@@ -128,9 +128,11 @@ def _find(files: AbstractFileSystem, path: str) -> dict[str, dict[str, Any]]:
     # fsspec's own way leaves out folders that cannot be listed, and says nothing.
     found, folders = {}, [path]
     while folders:
-        for info in files.ls(folders.pop(), detail=True):
+        folder = folders.pop()
+        for info in files.ls(folder, detail=True):
             if info["type"] == "directory":
-                folders.append(info["name"])
+                if info["name"].rstrip("/") != folder.rstrip("/"):  # some stores list it too
+                    folders.append(info["name"])
             else:
                 found[info["name"]] = info
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,3 +97,22 @@ def tiny_extractor(tiny_weights):
     from auditor.extractor import load_extractor
 
     return load_extractor(tiny_weights)
+
+
+@pytest.fixture
+def store():
+    """Return an object store in this process, ``faulty://``, with nothing in it."""
+    from small_store import empty_store
+
+    yield empty_store()
+    empty_store()
+
+
+@pytest.fixture
+def copies(tmp_path, monkeypatch):
+    """Return the folder below which copies of objects are made; a test leaves nothing there."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    yield folder
+    assert os.listdir(folder) == []

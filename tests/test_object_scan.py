@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from small_audit import (
     save_small_extractor,
     write_tune,
 )
-from small_store import FaultyStore, empty_store, upload
+from small_store import FaultyStore, upload
 from typer.testing import CliRunner
 
 from auditor.audit import Options, check, scan
@@ -59,25 +58,9 @@ def library(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def store():
-    yield empty_store()
-    empty_store()
-
-
-@pytest.fixture
 def workspace(tmp_path, weights):
     with open_workspace(tmp_path / "ws", extractor=weights) as opened:
         yield opened
-
-
-@pytest.fixture
-def copies(tmp_path, monkeypatch):
-    """Return the folder below which copies are made; nothing is left there after a test."""
-    folder = tmp_path / "copies"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    assert os.listdir(folder) == []
 
 
 @pytest.fixture

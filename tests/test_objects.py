@@ -12,7 +12,7 @@ import tempfile
 import fsspec
 import pytest
 from fsspec import AbstractFileSystem
-from small_store import FaultyStore, empty_store
+from small_store import FaultyStore
 
 from auditor.errors import AudioError, TooShortError, UsageError
 from auditor.objects import exists, fetched, is_object, list_objects, look_up
@@ -27,21 +27,6 @@ KEYS = (
     "\N{DROMEDARY CAMEL}\u202e.mp3",
     "sub/" + "k" * 900 + ".mp3",
 )
-
-
-@pytest.fixture
-def store():
-    yield empty_store()
-    empty_store()
-
-
-@pytest.fixture
-def copies(tmp_path, monkeypatch):
-    """Return the folder below which copies are made."""
-    folder = tmp_path / "copies"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
 
 
 def names(url: str) -> list[str]:
@@ -221,7 +206,8 @@ def test_a_folder_that_cannot_be_listed_is_an_error_and_no_empty_one(store):
         def ls(self, path, detail=True, **how):
             if path.endswith("/b") and refuses:
                 raise OSError(5, "503")
-            return super().ls(path, detail, **how)
+            itself = {"name": path, "type": "directory", "size": 0}
+            return [itself, *super().ls(path, detail, **how)]
 
     fsspec.register_implementation("plain", Plain, clobber=True)
     for name in ("a/one.wav", "b/two.wav", "b/c/three.wav", "four.wav"):
