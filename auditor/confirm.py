@@ -169,9 +169,10 @@ def _with_leading(
     tried = [
         PitchMatch(r.pitch_semitones, r.tempo, 0.0) for r in heard if r.pitch_semitones is not None
     ]
+    levelled_a = level_spectrum(a)
     lead, found = 0.0, None
     for fit in (as_it_was, *tried):
-        line = leading_line(*_fitted(a, b, fit))
+        line = leading_line(*_fitted(levelled_a, b, fit))
         if line is not None and line.lead > lead:
             lead = line.lead
             fit = dataclasses.replace(fit, correlation=line.correlation)
@@ -194,7 +195,7 @@ def _further(
 ) -> Iterator[MatchedRange]:
     """Yield the ranges that the spectra alone tell, at the tempo and pitch of a known one."""
     fit = PitchMatch(known.pitch_semitones or 0.0, known.tempo, 0.0)
-    for line in agreed_lines(*_fitted(a, b, fit)):
+    for line in agreed_lines(*_fitted(level_spectrum(a), b, fit)):
         found = dataclasses.replace(_along(*line, fit), repetition=known.repetition)
         match = match_range(found, a, b)
         if match is None or match.correlation < AGREED:
@@ -203,13 +204,15 @@ def _further(
         yield trim_range(_measured(found, match, half_s, a_duration_s, b_duration_s), a, b)
 
 
-def _fitted(a: np.ndarray, b: np.ndarray, fit: PitchMatch) -> tuple[np.ndarray, np.ndarray]:
+def _fitted(
+    levelled_a: np.ndarray, b: np.ndarray, fit: PitchMatch
+) -> tuple[np.ndarray, np.ndarray]:
     """Return both spectra levelled, at one tempo and pitch: (n, n_common), (m, n_common)."""
     shift = round(fit.semitones * SPECTRUM.bands_per_octave / 12.0)
     n_bands = SPECTRUM.n_bands
     upper = slice(max(shift, 0), n_bands + min(shift, 0))
     lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
-    return level_spectrum(a)[:, upper], level_spectrum(b, fit.tempo)[:, lower]
+    return levelled_a[:, upper], level_spectrum(b, fit.tempo)[:, lower]
 
 
 def _along(first: int, last: int, offset: int, fit: PitchMatch) -> MatchedRange:

@@ -27,7 +27,7 @@ import torch
 from copies import ORIGINAL, copies_folder, corpus_paths
 from scipy.signal import butter, sosfilt
 from verdicts import Catalogue
-from witness import Bench
+from witness import SAME, Bench
 
 from auditor.audio import load_waveform
 from auditor.augment.waveform import (
@@ -48,8 +48,6 @@ from auditor.verdicts import FLAGGED, decide_verdict
 from auditor.walk import hash_file
 from auditor.witness import WitnessConfig
 from auditor.workspace import open_workspace
-
-SAME = Path(__file__).parent / "natural_duplicates.tsv"
 
 Alter = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
