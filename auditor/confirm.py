@@ -14,7 +14,7 @@ another track, in music of few sounds.  This one counts by how much it leads
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -26,9 +26,9 @@ from auditor.spectral_lines import (
     AGREED,
     HOP,
     MAX_FRAMES,
+    TrackSpectrum,
     agreed_lines,
     leading_line,
-    level_spectrum,
 )
 from auditor.trim import trim_range
 from auditor.witness import covered_s, gather_evidence
@@ -52,14 +52,11 @@ other is music that repeats."""
 _SAME_PITCH = 0.5
 """Semitones from that of its line at which a range is measured; else the line is believed."""
 
-Spectrum = Callable[[], np.ndarray | None]
-"""Returns (n_frames, n_bands) uint8 (``auditor.spectrum``), None where it is not to be had."""
-
 
 def confirm(
     evidence: Evidence,
-    a: Spectrum,
-    b: Spectrum,
+    a: TrackSpectrum | None,
+    b: TrackSpectrum | None,
     *,
     a_duration_s: float,
     b_duration_s: float,
@@ -71,8 +68,8 @@ def confirm(
     ----------
     evidence : Evidence
         Searched with a low ``min_score``, so that the spectra can speak for weak ranges.
-    a, b : callable
-        Without spectra, pitch and correlation stay unknown.
+    a, b : TrackSpectrum or None
+        Without them, pitch and correlation stay unknown.
     a_duration_s, b_duration_s : float
         Lengths of the tracks, in seconds.
     shown_from : float
@@ -84,19 +81,18 @@ def confirm(
         Ranges by falling match score; shares and tempo are those of what is left.
     """
     heard = list(evidence.ranges)
-    of_a, of_b = a(), b()
-    if of_a is None or of_b is None:
+    if a is None or b is None:
         kept = [found for found in heard if range_score(found) >= shown_from]
     else:
         n_agreed = 0
         for n in range(min(len(heard), MAX_CONFIRMED) if evidence.score >= CONFIRM_FROM else 0):
             if n >= PATIENCE and not n_agreed:
                 break
-            heard[n] = _heard(heard[n], of_a, of_b, a_duration_s, b_duration_s)
+            heard[n] = _heard(heard[n], a, b, a_duration_s, b_duration_s)
             n_agreed += _correlation(heard[n]) > CHANCE
         agreed = max(map(_correlation, heard), default=0.0) >= AGREED
-        if not agreed and max(len(of_a), len(of_b)) <= MAX_FRAMES:
-            heard = _with_leading(heard, of_a, of_b, a_duration_s, b_duration_s)
+        if not agreed and max(len(a.frames), len(b.frames)) <= MAX_FRAMES:
+            heard = _with_leading(heard, a, b, a_duration_s, b_duration_s)
             agreed = max(map(_correlation, heard), default=0.0) >= AGREED
         # Where they agree on one range, those that they contradict are of music that repeats.
         kept = [
@@ -108,7 +104,7 @@ def confirm(
         best = max(kept, key=_correlation, default=None)
         if best is not None and _correlation(best) >= AGREED:
             whole = best.a_end_s - best.a_start_s >= _WHOLE * a_duration_s
-            search = () if whole else _further(best, of_a, of_b, a_duration_s, b_duration_s)
+            search = () if whole else _further(best, a, b, a_duration_s, b_duration_s)
             kept = _best_explained(kept, list(search))
     kept.sort(key=lambda found: (-range_score(found), found.a_start_s))
     return gather_evidence(
@@ -121,14 +117,20 @@ def _correlation(found: MatchedRange) -> float:
 
 
 def _heard(
-    found: MatchedRange, a: np.ndarray, b: np.ndarray, a_duration_s: float, b_duration_s: float
+    found: MatchedRange,
+    a: TrackSpectrum,
+    b: TrackSpectrum,
+    a_duration_s: float,
+    b_duration_s: float,
 ) -> MatchedRange:
-    match = match_range(found, a, b)
+    match = match_range(found, a.frames, b.frames)
     if match is None:  # nothing agrees
         return dataclasses.replace(found, correlation=0.0)
     # The exact tempo was measured around the middle, which stays where it is.
     half_s = 0.5 * (found.a_end_s - found.a_start_s)
-    return trim_range(_measured(found, match, half_s, a_duration_s, b_duration_s), a, b)
+    return trim_range(
+        _measured(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
+    )
 
 
 def _measured(
@@ -159,8 +161,8 @@ def _measured(
 
 def _with_leading(
     heard: list[MatchedRange],
-    a: np.ndarray,
-    b: np.ndarray,
+    a: TrackSpectrum,
+    b: TrackSpectrum,
     a_duration_s: float,
     b_duration_s: float,
 ) -> list[MatchedRange]:
@@ -169,21 +171,20 @@ def _with_leading(
     tried = [
         PitchMatch(r.pitch_semitones, r.tempo, 0.0) for r in heard if r.pitch_semitones is not None
     ]
-    levelled_a = level_spectrum(a)
     lead, found = 0.0, None
     for fit in (as_it_was, *tried):
-        line = leading_line(*_fitted(levelled_a, b, fit))
+        line = leading_line(*_fitted(a, b, fit))
         if line is not None and line.lead > lead:
             lead = line.lead
             fit = dataclasses.replace(fit, correlation=line.correlation)
             found = _along(line.first, line.last, line.offset, fit)
     if found is None or LEAD_GAIN * lead < CONFIRM_FROM:
         return heard
-    match = match_range(found, a, b)
+    match = match_range(found, a.frames, b.frames)
     if match is not None and abs(match.semitones - found.pitch_semitones) <= _SAME_PITCH:
         half_s = 0.5 * (found.a_end_s - found.a_start_s)
         found = _measured(found, match, half_s, a_duration_s, b_duration_s)
-    found = trim_range(found, a, b)
+    found = trim_range(found, a.frames, b.frames)
     others = [other for other in heard if not _stands_for(found, other)]
     replaced = [range_score(other) for other in heard if other not in others]
     score = max(min(1.0, LEAD_GAIN * lead), *replaced, 0.0)
@@ -191,28 +192,32 @@ def _with_leading(
 
 
 def _further(
-    known: MatchedRange, a: np.ndarray, b: np.ndarray, a_duration_s: float, b_duration_s: float
+    known: MatchedRange,
+    a: TrackSpectrum,
+    b: TrackSpectrum,
+    a_duration_s: float,
+    b_duration_s: float,
 ) -> Iterator[MatchedRange]:
     """Yield the ranges that the spectra alone tell, at the tempo and pitch of a known one."""
     fit = PitchMatch(known.pitch_semitones or 0.0, known.tempo, 0.0)
-    for line in agreed_lines(*_fitted(level_spectrum(a), b, fit)):
+    for line in agreed_lines(*_fitted(a, b, fit)):
         found = dataclasses.replace(_along(*line, fit), repetition=known.repetition)
-        match = match_range(found, a, b)
+        match = match_range(found, a.frames, b.frames)
         if match is None or match.correlation < AGREED:
             continue
         half_s = 0.5 * (found.a_end_s - found.a_start_s) + HOP * SPECTRUM.frame_hop_s
-        yield trim_range(_measured(found, match, half_s, a_duration_s, b_duration_s), a, b)
+        yield trim_range(
+            _measured(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
+        )
 
 
-def _fitted(
-    levelled_a: np.ndarray, b: np.ndarray, fit: PitchMatch
-) -> tuple[np.ndarray, np.ndarray]:
+def _fitted(a: TrackSpectrum, b: TrackSpectrum, fit: PitchMatch) -> tuple[np.ndarray, np.ndarray]:
     """Return both spectra levelled, at one tempo and pitch: (n, n_common), (m, n_common)."""
     shift = round(fit.semitones * SPECTRUM.bands_per_octave / 12.0)
     n_bands = SPECTRUM.n_bands
     upper = slice(max(shift, 0), n_bands + min(shift, 0))
     lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
-    return levelled_a[:, upper], level_spectrum(b, fit.tempo)[:, lower]
+    return a.levelled()[:, upper], b.levelled(fit.tempo)[:, lower]
 
 
 def _along(first: int, last: int, offset: int, fit: PitchMatch) -> MatchedRange:

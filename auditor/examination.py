@@ -19,6 +19,7 @@ from auditor.match_score import CONFIRM_FROM, SHOWN_FROM, match_score
 from auditor.pairs import histogram_edges
 from auditor.records import Evidence, MatchedRange
 from auditor.search import named_histogram
+from auditor.spectral_lines import TrackSpectrum
 from auditor.tiles import Tiles
 from auditor.track_reader import Content, TrackReader
 
@@ -100,6 +101,8 @@ def examine_pairs(
         An id to its spectrum, None where it has none; and to what its file holds.
     limits : Limits
     """
+    # Candidates are sorted by a, so that its frames are levelled once.
+    spectrum_of_a = functools.lru_cache(maxsize=1)(lambda name: TrackSpectrum.of(spectrum(name)))
     kept = []
     edges = histogram_edges()
     counts = np.zeros(len(edges) - 1)
@@ -110,8 +113,8 @@ def examine_pairs(
         else:
             evidence = confirm(
                 compare(a, b),
-                functools.partial(spectrum, a),
-                functools.partial(spectrum, b),
+                spectrum_of_a(a),
+                TrackSpectrum.of(spectrum(b)),
                 a_duration_s=of_a.duration_s,
                 b_duration_s=of_b.duration_s,
                 shown_from=limits.shown_from,

@@ -6,17 +6,17 @@ whose d-vectors can be aligned (``Workspace.aligns``); ``pair_scores`` picks.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from auditor.config import SAMPLE_RATE_HZ
-from auditor.confirm import Spectrum, confirm
+from auditor.confirm import confirm
 from auditor.errors import UsageError
 from auditor.match_score import CONFIRM_FROM, match_score
 from auditor.records import Evidence, TrackEmbedding
+from auditor.spectral_lines import TrackSpectrum
 from auditor.spectrum import waveform_spectrum
 from auditor.thresholds import MATCH_SCORE, SCORE
 from auditor.track_reader import CatalogueReader
@@ -76,14 +76,14 @@ class MatchScores:
         if progress is not None:
             progress(0, n * (n - 1) // 2)
         for i, a in enumerate(ids):
-            track = self._examiner.track(a)
+            track, spectrum = self._examiner.track(a), TrackSpectrum.of(self._spectra(a))
             for j in range(i + 1, n):
                 other = self._examiner.track(ids[j])
                 found = self._heard(
                     track,
                     other,
-                    functools.partial(self._spectra, a),
-                    functools.partial(self._spectra, ids[j]),
+                    spectrum,
+                    TrackSpectrum.of(self._spectra(ids[j])),
                 )
                 scores[i, j] = scores[j, i] = match_score(found)
                 if found.ranges:
@@ -104,13 +104,17 @@ class MatchScores:
         found = self._heard(
             track,
             self._examiner.track(track_id),
-            lambda: waveform_spectrum(waveform),
-            functools.partial(self._spectra, track_id),
+            TrackSpectrum(waveform_spectrum(waveform)),
+            TrackSpectrum.of(self._spectra(track_id)),
         )
         return match_score(found)
 
     def _heard(
-        self, a: WitnessTrack | None, b: WitnessTrack | None, of_a: Spectrum, of_b: Spectrum
+        self,
+        a: WitnessTrack | None,
+        b: WitnessTrack | None,
+        of_a: TrackSpectrum | None,
+        of_b: TrackSpectrum | None,
     ) -> Evidence:
         return confirm(
             self._examiner.evidence(a, b),

@@ -12,8 +12,9 @@ agrees than the best line elsewhere, over the same blocks.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -79,22 +80,36 @@ class LeadingLine(NamedTuple):
     lead: float
 
 
-def level_spectrum(spectrum: np.ndarray, tempo: float = 1.0) -> np.ndarray:
-    """Return levelled frames, ``tempo`` of them in each step, (n, n_bands) float32.
+class TrackSpectrum:
+    """A track's spectrum, and its levelled frames, made when they are first asked for.
 
     Parameters
     ----------
-    spectrum : numpy.ndarray
+    frames : numpy.ndarray
         (n_frames, n_bands) uint8 (``auditor.spectrum``).
-    tempo : float
     """
-    frames = level_frames(spectrum.astype(np.float32), SPECTRUM)
-    if tempo == 1.0 or len(frames) < 2:
-        return frames
-    at = np.arange(0.0, len(frames) - 1.0, tempo)
-    low = at.astype(np.int64)
-    share = (at - low)[:, None].astype(np.float32)
-    return (1.0 - share) * frames[low] + share * frames[low + 1]
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self.frames = frames
+
+    @classmethod
+    def of(cls, frames: np.ndarray | None) -> Self | None:
+        """Return the spectrum of frames, None where there are none."""
+        return None if frames is None else cls(frames)
+
+    @functools.cached_property
+    def _levelled(self) -> np.ndarray:
+        return level_frames(self.frames.astype(np.float32), SPECTRUM)
+
+    def levelled(self, tempo: float = 1.0) -> np.ndarray:
+        """Return levelled frames, ``tempo`` of them in each step, (n, n_bands) float32."""
+        frames = self._levelled
+        if tempo == 1.0 or len(frames) < 2:
+            return frames
+        at = np.arange(0.0, len(frames) - 1.0, tempo)
+        low = at.astype(np.int64)
+        share = (at - low)[:, None].astype(np.float32)
+        return (1.0 - share) * frames[low] + share * frames[low + 1]
 
 
 def agreed_lines(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, int, int]]:

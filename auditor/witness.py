@@ -68,6 +68,11 @@ _EXPLAINED = -1.0
 _BASE = 0.65
 """Share of the highest mean that a line must exceed to explain anything."""
 
+_HOPELESS = 0.0
+"""Score of the best stretch of the search at which no line is measured: of 387 copies of the
+validation music altered as hard as any, none that reached 0.1 in the end began below 0.09, and of
+strangers that began below 0 none ended above 0.08.  Most pairs of unrelated tracks end here."""
+
 _SAME_LINE = 3.0
 """Stretches whose lines pass within so many windows of each other are measured once."""
 
@@ -202,6 +207,9 @@ def _find_runs(
     score = -1.0
     while len(runs) < config.max_ranges:
         stretches = search_lines(matrix * weights, penalty=config.penalty, grid=config.grid)
+        if stretches and stretches[0].score <= _HOPELESS:
+            score = max(score, stretches[0].score)
+            break
         measured = [
             measure_line(matrix, stretch) for stretch in _candidates(stretches, config.n_tried)
         ]

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import os
 import sys
 import time
@@ -34,6 +33,7 @@ from auditor.excerpt_index import ExcerptSearch, ExcerptSource
 from auditor.matching import N_CHECKED, N_NEAREST, Query, examine_submissions
 from auditor.pairs import nearest
 from auditor.records import Track
+from auditor.spectral_lines import TrackSpectrum
 from auditor.spectrum import waveform_spectrum
 from auditor.track_reader import CatalogueReader
 from auditor.walk import find_audio
@@ -105,11 +105,12 @@ def stages(workspace: Workspace, query: Query) -> dict[str, float]:
         own = examiner.prepare(query.dvectors, query.levels, LENGTH_S)
         found = [(name, examiner.evidence(own, examiner.track(name))) for name in sorted(names)]
         lap("alignment")
+        spectrum = TrackSpectrum.of(query.spectrum)
         for name, evidence in found:
             confirm(
                 evidence,
-                lambda: query.spectrum,
-                functools.partial(reader.spectrum, name),
+                spectrum,
+                TrackSpectrum.of(reader.spectrum(name)),
                 a_duration_s=LENGTH_S,
                 b_duration_s=reader.content(name).duration_s,
             )

@@ -30,6 +30,7 @@ from auditor.errors import AudioError
 from auditor.examine import Examiner
 from auditor.extractor import load_extractor
 from auditor.match_score import match_score
+from auditor.spectral_lines import TrackSpectrum
 from auditor.track_reader import LISTED_FROM
 from auditor.witness import WitnessConfig
 
@@ -85,8 +86,8 @@ def scores(examiner: Examiner, a: Heard, b: Heard) -> list[float]:
         sides = [examiner.prepare(x.dvectors[i], x.levels[i], x.duration_s) for x in (a, b)]
         evidence = confirm(
             examiner.evidence(*sides),
-            lambda: a.spectrum,
-            lambda: b.spectrum,
+            TrackSpectrum(a.spectrum),
+            TrackSpectrum(b.spectrum),
             a_duration_s=a.duration_s,
             b_duration_s=b.duration_s,
         )

@@ -13,7 +13,7 @@ from auditor.config import SAMPLE_RATE_HZ
 from auditor.confirm import MAX_CONFIRMED, confirm
 from auditor.match_score import match_score, range_score
 from auditor.records import Evidence, MatchedRange
-from auditor.spectral_lines import AGREED
+from auditor.spectral_lines import AGREED, TrackSpectrum
 from auditor.spectrum import waveform_spectrum
 
 WEAK = MatchedRange(0.0, 60.0, 0.0, 60.0, 1.0, 0.25, None, 0.0)
@@ -27,8 +27,7 @@ def confirmed(evidence, a, b, *, a_duration_s=60.0, **how) -> Evidence:
     spectra = [None if w is None else waveform_spectrum(w) for w in (a, b)]
     return confirm(
         evidence,
-        lambda: spectra[0],
-        lambda: spectra[1],
+        *map(TrackSpectrum.of, spectra),
         a_duration_s=a_duration_s,
         b_duration_s=60.0,
         **how,

@@ -8,7 +8,7 @@ from conftest import tune
 
 from auditor import spectral_lines
 from auditor.config import SPECTRUM
-from auditor.spectral_lines import agreed_lines, leading_line, level_spectrum
+from auditor.spectral_lines import TrackSpectrum, agreed_lines, leading_line
 from auditor.spectrum import waveform_spectrum
 
 N_BLOCK = 20
@@ -92,8 +92,8 @@ def test_agreed_lines_come_best_first_and_each_block_once():
 
 def test_levelled_at_another_tempo():
     spectrum = waveform_spectrum(tune(1, duration_s=20.0))
-    assert level_spectrum(spectrum).shape == spectrum.shape
-    faster = level_spectrum(spectrum, 1.25)
+    assert TrackSpectrum(spectrum).levelled().shape == spectrum.shape
+    faster = TrackSpectrum(spectrum).levelled(1.25)
     assert len(faster) == pytest.approx(len(spectrum) / 1.25, abs=1)
-    np.testing.assert_allclose(faster[4], level_spectrum(spectrum)[5], atol=1e-5)
-    assert len(level_spectrum(spectrum[:0], 1.25)) == 0
+    np.testing.assert_allclose(faster[4], TrackSpectrum(spectrum).levelled()[5], atol=1e-5)
+    assert len(TrackSpectrum(spectrum[:0]).levelled(1.25)) == 0
