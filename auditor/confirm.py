@@ -14,16 +14,24 @@ another track, in music of few sounds.  This one counts by how much it leads
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from auditor.config import SPECTRUM
-from auditor.match_score import CHANCE, CONFIRM_FROM, LEAD_GAIN, SHOWN_FROM, range_score
+from auditor.match_score import (
+    AGREED,
+    CHANCE,
+    CONFIRM_FROM,
+    SHOWN_FROM,
+    lead_score,
+    range_score,
+)
+from auditor.outline import outline_shift
 from auditor.pitch import PitchMatch, match_range
 from auditor.records import Evidence, MatchedRange
 from auditor.spectral_lines import (
-    AGREED,
     HOP,
     MAX_FRAMES,
     TrackSpectrum,
@@ -48,6 +56,9 @@ _COVERED = 0.5
 _SURER = 0.2
 """What else agrees better by so much, on the same stretch of one track, is what was copied; the
 other is music that repeats."""
+
+_OTHER_TEMPO = 0.02
+"""Share by which a tempo is another one."""
 
 _SAME_PITCH = 0.5
 """Semitones from that of its line at which a range is measured; else the line is believed."""
@@ -171,14 +182,18 @@ def _with_leading(
     tried = [
         PitchMatch(r.pitch_semitones, r.tempo, 0.0) for r in heard if r.pitch_semitones is not None
     ]
-    lead, found = 0.0, None
-    for fit in (as_it_was, *tried):
+    guessed = _guessed(heard, a, b)
+    best, found = 0.0, None
+    for fit in (as_it_was, *tried, *guessed):
         line = leading_line(*_fitted(a, b, fit))
-        if line is not None and line.lead > lead:
-            lead = line.lead
+        if line is None or (fit in guessed and line.correlation < AGREED):
+            continue
+        score = lead_score(line.lead, line.correlation)
+        if score > best:
+            best = score
             fit = dataclasses.replace(fit, correlation=line.correlation)
             found = _along(line.first, line.last, line.offset, fit)
-    if found is None or LEAD_GAIN * lead < CONFIRM_FROM:
+    if found is None or best < CONFIRM_FROM:
         return heard
     match = match_range(found, a.frames, b.frames)
     if match is not None and abs(match.semitones - found.pitch_semitones) <= _SAME_PITCH:
@@ -187,8 +202,25 @@ def _with_leading(
     found = trim_range(found, a.frames, b.frames)
     others = [other for other in heard if not _stands_for(found, other)]
     replaced = [range_score(other) for other in heard if other not in others]
-    score = max(min(1.0, LEAD_GAIN * lead), *replaced, 0.0)
+    score = max([best, *replaced])
     return [dataclasses.replace(found, score=score - range_score(found)), *others]
+
+
+def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) -> list[PitchMatch]:
+    """Return tempos and pitches that are worth a try, where a line must agree beyond doubt.
+
+    A whole track that was moved in pitch was so by its speed or alone.  A range on which nothing
+    agrees may be right in its tempo all the same, in music that repeats.
+    """
+    fits = []
+    semitones = outline_shift(a.outline, b.outline)
+    if semitones is not None:
+        fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
+    for found in heard[:PATIENCE]:
+        if found.pitch_semitones is None and abs(found.tempo - 1.0) > _OTHER_TEMPO:
+            moved = 12.0 * math.log2(found.tempo)
+            fits += [PitchMatch(pitch, found.tempo, 0.0) for pitch in (0.0, moved)]
+    return fits
 
 
 def _further(

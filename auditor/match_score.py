@@ -9,9 +9,10 @@ The match score of a range is
 
     score + GAIN * max(0, correlation - CHANCE),
 
-at most 1; that of a range which the spectra alone have found is LEAD_GAIN times its lead.  That of
-a pair is the highest of its ranges.  Where there are no spectra it is the score of the d-vectors
-alone, so that their lack can hide a copy and never raise an alarm.
+at most 1; that of a range which the spectra alone have found is its lead where they agree beyond
+doubt, and LEAD_GAIN times its lead where they agree less.  That of a pair is the highest of its
+ranges.  Where there are no spectra it is the score of the d-vectors alone, so that their lack can
+hide a copy and never raise an alarm.
 """
 
 from __future__ import annotations
@@ -21,9 +22,12 @@ from auditor.records import Evidence, MatchedRange
 GAIN, CHANCE = 0.5, 0.15
 """Chosen on the validation music (docs/calibration.md)."""
 
+AGREED = 0.5
+"""Correlation from which spectra agree beyond doubt."""
+
 LEAD_GAIN = 0.5
-"""Score of a range that the spectra alone have found, for each unit of its lead; chosen so that
-strangers reach a score as seldom by it as by d-vectors."""
+"""Score for each unit of a lead where spectra agree less than that; chosen so that strangers reach
+a score as seldom by it as by d-vectors."""
 
 CONFIRM_FROM = 0.15
 """Evidence below this score is too weak to be looked at further."""
@@ -47,3 +51,19 @@ def range_score(found: MatchedRange) -> float:
     """
     beyond = max(0.0, (found.correlation or 0.0) - CHANCE)
     return min(1.0, found.score + GAIN * beyond)
+
+
+def lead_score(lead: float, correlation: float) -> float:
+    """Return the match score of a range that the spectra alone have found, at most 1.
+
+    Parameters
+    ----------
+    lead, correlation : float
+        See ``auditor.spectral_lines.LeadingLine``.
+
+    Examples
+    --------
+    >>> lead_score(0.8, 0.6), lead_score(0.8, 0.3)
+    (0.8, 0.4)
+    """
+    return min(1.0, lead if correlation >= AGREED else LEAD_GAIN * lead)

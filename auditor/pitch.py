@@ -156,10 +156,10 @@ def match_frames(
     if peaks[best] < MIN_CORRELATION:
         return None
     shift = int(found[best].argmax())
-    position = shifts[shift] + _vertex(found[best], shift)
+    position = shifts[shift] + vertex(found[best], shift)
     return PitchMatch(
         semitones=float(position * 12.0 / features.bands_per_octave),
-        tempo=tempo * (1.0 + float(steps[best]) + _FINE * _vertex(peaks, best)),
+        tempo=tempo * (1.0 + float(steps[best]) + _FINE * vertex(peaks, best)),
         correlation=float(peaks[best]),
     )
 
@@ -234,7 +234,7 @@ def _middle(n_frames: int, duration_s: float, features: FeatureConfig) -> slice:
     return slice(start, min(start + n, n_frames))
 
 
-def _vertex(values: np.ndarray, at: int) -> float:
+def vertex(values: np.ndarray, at: int) -> float:
     """Return where a parabola through a value and its neighbours peaks, relative to its place."""
     if not 0 < at < len(values) - 1:
         return 0.0
@@ -264,6 +264,12 @@ def _resampled(frames: np.ndarray, sums: np.ndarray, part: slice, step: float) -
 
 def level_frames(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
     """Return (n_frames, n_bands) dB levelled as the module says."""
+    local = local_frames(frames, features)
+    return local - local.mean(axis=0) if len(local) else local
+
+
+def local_frames(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
+    """Return (n_frames, n_bands) dB less the local mean over the frequencies."""
     from scipy.ndimage import uniform_filter1d  # a tenth of a second, seldom needed
 
     if len(frames) == 0:
@@ -271,8 +277,7 @@ def level_frames(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
     width = max(3, round(_LOCAL_SEMITONES * features.bands_per_octave / 12.0))
     top = _quantile(frames.max(axis=1), 0.95)
     clipped = np.maximum(frames, top - _RANGE_DB)
-    local = clipped - uniform_filter1d(clipped, width, axis=1, mode="nearest")
-    return local - local.mean(axis=0)
+    return clipped - uniform_filter1d(clipped, width, axis=1, mode="nearest")
 
 
 def _quantile(values: np.ndarray, share: float) -> np.floating:

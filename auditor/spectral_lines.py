@@ -19,10 +19,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from auditor.config import SPECTRUM
-from auditor.pitch import level_frames
-
-AGREED = 0.5
-"""Correlation of a range whose spectra agree beyond doubt."""
+from auditor.match_score import AGREED
+from auditor.pitch import local_frames
 
 MAX_FURTHER = 6
 """Lines at most that ``agreed_lines`` yields."""
@@ -98,12 +96,19 @@ class TrackSpectrum:
         return None if frames is None else cls(frames)
 
     @functools.cached_property
-    def _levelled(self) -> np.ndarray:
-        return level_frames(self.frames.astype(np.float32), SPECTRUM)
+    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
+        local = local_frames(self.frames.astype(np.float32), SPECTRUM)
+        outline = local.mean(axis=0) if len(local) else np.zeros(SPECTRUM.n_bands, np.float32)
+        return local - outline, outline
+
+    @property
+    def outline(self) -> np.ndarray:
+        """The mean over time, (n_bands,) dB: what levelling takes off."""
+        return self._parts[1]
 
     def levelled(self, tempo: float = 1.0) -> np.ndarray:
         """Return levelled frames, ``tempo`` of them in each step, (n, n_bands) float32."""
-        frames = self._levelled
+        frames = self._parts[0]
         if tempo == 1.0 or len(frames) < 2:
             return frames
         at = np.arange(0.0, len(frames) - 1.0, tempo)

@@ -1,8 +1,9 @@
 """Where a matched range begins and ends, to a tenth of a second, by the spectra.
 
 Windows of d-vectors are seconds long, and in two tracks of one sound a range may go on into what
-merely resembles it.  Along the line of the range the spectra are compared frame by frame; the range
-is cut back to the stretch in which they agree.  It is never made longer.
+merely resembles it, or end where the music is drowned or grows still.  Along the line of the range,
+and a little beyond both ends of one that agrees beyond doubt, the spectra are compared frame by
+frame; the range becomes the stretch in which they agree.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 import numpy as np
 
 from auditor.config import SPECTRUM
+from auditor.match_score import AGREED
 from auditor.pitch import level_frames
 from auditor.records import MatchedRange
 from auditor.spectrum import cut_spectrum
@@ -22,12 +24,13 @@ MIN_LEVEL = 0.5
 MIN_S = 2.0
 """A range is not cut to less."""
 
+_REACH_S = 4.0
 _SMOOTH_S, _LAG_S = 1.5, 6.0
 _MAX_LAG_S = 0.8
 
 
 def trim_range(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> MatchedRange:
-    """Return a range cut back to where the spectra agree.
+    """Return the range in which the spectra agree.
 
     Parameters
     ----------
@@ -36,20 +39,22 @@ def trim_range(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> MatchedRang
     a, b : numpy.ndarray
         (n_frames, n_bands) uint8, spectra of both tracks (``auditor.spectrum``).
     """
-    hop_s = SPECTRUM.frame_hop_s
+    hop_s, given = SPECTRUM.frame_hop_s, found
+    if (found.correlation or 0.0) >= AGREED:
+        found = _widened(found, len(a) * hop_s, len(b) * hop_s)
     agreement = _agreement(found, a, b)
     if len(agreement) * hop_s <= MIN_S:
-        return found
+        return given
     level = float(np.quantile(agreement, 0.95))
     if level < MIN_LEVEL:
-        return found
+        return given
     # The stretch whose sum over half the level is largest goes on across weak moments.
     sums = np.concatenate([[0.0], np.cumsum(agreement - 0.5 * level)])
     gains = sums - np.minimum.accumulate(sums)
     last = int(gains.argmax())
     first = int(sums[: last + 1].argmin())
     if (last - first) * hop_s < MIN_S:
-        return found
+        return given
     start_s, end_s = found.a_start_s, found.a_end_s
     if first > 0:
         start_s = found.a_start_s + first * hop_s
@@ -61,6 +66,20 @@ def trim_range(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> MatchedRang
         a_end_s=end_s,
         b_start_s=found.b_start_s + found.tempo * (start_s - found.a_start_s),
         b_end_s=found.b_end_s - found.tempo * (found.a_end_s - end_s),
+    )
+
+
+def _widened(found: MatchedRange, a_duration_s: float, b_duration_s: float) -> MatchedRange:
+    """Return a range that is longer by ``_REACH_S`` at both ends, inside both tracks."""
+    before_s = max(0.0, min(_REACH_S, found.a_start_s, found.b_start_s / found.tempo))
+    left_s = a_duration_s - found.a_end_s, (b_duration_s - found.b_end_s) / found.tempo
+    after_s = max(0.0, min(_REACH_S, *left_s))
+    return dataclasses.replace(
+        found,
+        a_start_s=found.a_start_s - before_s,
+        a_end_s=found.a_end_s + after_s,
+        b_start_s=found.b_start_s - found.tempo * before_s,
+        b_end_s=found.b_end_s + found.tempo * after_s,
     )
 
 

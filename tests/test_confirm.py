@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from conftest import tune
 
-from auditor.augment.waveform import change_speed, plant
+from auditor.augment.waveform import change_speed, plant, shift_pitch, stretch_time
 from auditor.config import SAMPLE_RATE_HZ
 from auditor.confirm import MAX_CONFIRMED, confirm
-from auditor.match_score import match_score, range_score
+from auditor.match_score import AGREED, match_score, range_score
 from auditor.records import Evidence, MatchedRange
-from auditor.spectral_lines import AGREED, TrackSpectrum
+from auditor.spectral_lines import TrackSpectrum
 from auditor.spectrum import waveform_spectrum
 
 WEAK = MatchedRange(0.0, 60.0, 0.0, 60.0, 1.0, 0.25, None, 0.0)
@@ -232,3 +232,43 @@ def test_a_likeness_is_no_range_where_the_same_moments_agree_better_elsewhere(no
     right = MatchedRange(40.0, 50.0, 5.0, 15.0, 1.0, 0.5, None, 0.0)
     kept = confirmed(of(right, score=0.5), original, host).ranges
     assert sorted(round(r.a_start_s) for r in kept) == starts
+
+
+@pytest.mark.parametrize("ratio", [1.25, 0.75])
+def test_a_whole_track_at_another_speed_is_found_though_the_d_vectors_say_nothing(ratio):
+    original = tune(1, duration_s=60.0)
+    copy = change_speed(original, ratio)
+    found = confirmed(MISSED, copy, original, a_duration_s=len(copy) / SAMPLE_RATE_HZ)
+    (only,) = found.ranges
+    assert only.tempo == pytest.approx(ratio, rel=0.004)
+    assert only.pitch_semitones == pytest.approx(12.0 * np.log2(ratio), abs=0.2)
+    assert (only.b_start_s, only.b_end_s) == pytest.approx((0.0, 60.0), abs=2.0)
+    assert match_score(found) > 0.6
+
+
+def test_a_whole_track_at_another_pitch_is_found_though_the_d_vectors_say_nothing():
+    original = tune(1, duration_s=60.0)
+    copy = shift_pitch(original, 4.0)
+    (only,) = confirmed(MISSED, copy, original).ranges
+    assert (only.tempo, only.pitch_semitones) == pytest.approx((1.0, 4.0), abs=0.2)
+
+
+def test_a_range_that_lies_wrong_may_be_right_in_its_tempo():
+    original = tune(1, duration_s=60.0)
+    # An excerpt, so that the mean spectra tell nothing.
+    copy = stretch_time(cut(original, 30.0, 54.0), 1.2)
+    wrong = MatchedRange(0.0, 20.0, 0.0, 24.0, 1.2, 0.3, None, 0.0)
+    (only,) = confirmed(of(wrong, score=0.3), copy, original, a_duration_s=20.0).ranges
+    assert only.tempo == pytest.approx(1.2, abs=0.01)
+    assert only.b_start_s == pytest.approx(30.0, abs=1.0)
+    untold = dataclasses.replace(wrong, b_end_s=20.0, tempo=1.0)
+    assert confirmed(of(untold, score=0.3), copy, original, a_duration_s=20.0).ranges == ()
+
+
+def test_a_range_that_agrees_is_made_longer_where_the_spectra_go_on_agreeing():
+    original = tune(1, duration_s=60.0)
+    host = plant(cut(original, 20.0, 40.0), tune(2, duration_s=60.0), position_s=20.0)
+    short = dataclasses.replace(WEAK, a_start_s=23.0, a_end_s=37.0, b_start_s=23.0, b_end_s=37.0)
+    (found,) = confirmed(of(short), host, original).ranges
+    assert (found.a_start_s, found.a_end_s) == pytest.approx((20.0, 40.0), abs=0.8)
+    assert (found.b_start_s, found.b_end_s) == pytest.approx((20.0, 40.0), abs=0.8)

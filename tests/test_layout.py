@@ -43,6 +43,7 @@ ROWS = (
         "examine",
         "trim",
         "spectral_lines",
+        "outline",
         "embedding_tiles",
     ),
     (
