@@ -1,10 +1,11 @@
 """What the excerpt pass of a whole scan costs: every track asks the index, candidates are aligned.
 
-Tracks of 30 s are simulated: stretches of real music, the d-vectors of each reflected along a
-random half of the main axes of all music, all but the first of them.  A reflection keeps how a
-track resembles itself and how all tracks together are spread, and leaves no two tracks of one
-stretch alike; spectra stay those of the stretch.  Asking and examining are the functions of a scan,
-spread over processes by ranges of tracks and of candidate pairs.
+Tracks of 30 s are simulated, or longer ones (``--stretches``): stretches of real music, the
+d-vectors of each track reflected along a random half of the main axes of all music, all but the
+first of them.  A reflection keeps how a track resembles itself and how all tracks together are
+spread, and leaves no two tracks of one stretch alike; spectra stay those of the stretches.  Asking
+and examining are the functions of a scan, spread over processes by ranges of tracks and of
+candidate pairs.
 
 Examples
 --------
@@ -12,6 +13,8 @@ Examples
 
     python benchmarks/excerpt_pass.py corpus/train --tracks 8000
     python benchmarks/excerpt_pass.py corpus/train --tracks 100000 --asking 4000
+    python benchmarks/excerpt_pass.py corpus/train --tracks 10000 --stretches 8 --asking 100 \\
+        --output runs/excerpt-pass-240s
 """
 
 from __future__ import annotations
@@ -80,28 +83,33 @@ def stretches(folder: Path, cache: Path, extractor: Extractor) -> dict[str, np.n
         return dict(stored)
 
 
-def store(workspace: Workspace, real: dict[str, np.ndarray], n_tracks: int) -> None:
-    """Store simulated tracks that are not there yet."""
+def store(
+    workspace: Workspace, real: dict[str, np.ndarray], n_tracks: int, n_stretches: int
+) -> None:
+    """Store simulated tracks of so many stretches that are not there yet."""
     rows = real["dvectors"].reshape(-1, real["dvectors"].shape[-1]).astype(np.float32)
     axes = np.linalg.eigh(rows.T.astype(np.float64) @ rows)[1][:, ::-1].astype(np.float32)
     for n in range(len(workspace.catalogue.tracks()), n_tracks):
         rng = np.random.default_rng([7, n])
-        k = int(rng.integers(len(real["levels"])))
+        taken = rng.integers(len(real["levels"]), size=n_stretches)
         signs = rng.choice(np.float32([-1.0, 1.0]), len(axes))
         signs[0] = 1.0
-        dvectors = real["dvectors"][k].astype(np.float32) @ axes * signs @ axes.T
+        dvectors = np.concatenate(real["dvectors"][taken]).astype(np.float32)
+        dvectors = dvectors @ axes * signs @ axes.T
         dvectors /= np.maximum(np.linalg.norm(dvectors, axis=1, keepdims=True), 1e-6)
         name = f"{n:08d}"
         track = Track(
-            name, f"/simulated/{name}.mp3", hashlib.sha256(name.encode()).hexdigest(), 1, TRACK_S,
-            None, False, False, "mp3", "mp3", 44_100, 2, None,
+            name, f"/simulated/{name}.mp3", hashlib.sha256(name.encode()).hexdigest(), 1,
+            TRACK_S * n_stretches, None, False, False, "mp3", "mp3", 44_100, 2, None,
         )  # fmt: skip
         workspace.catalogue.put(
             track,
             path_bytes=track.path.encode(),
             stamp=FileStamp(1, 1),
-            embeddings={workspace.weights_id: pool_dvectors(dvectors, real["levels"][k])},
-            spectrum=real["spectra"][k],
+            embeddings={
+                workspace.weights_id: pool_dvectors(dvectors, np.concatenate(real["levels"][taken]))
+            },
+            spectrum=np.concatenate(real["spectra"][taken]),
         )
 
 
@@ -146,6 +154,7 @@ def main() -> int:
     parser.add_argument("music", type=Path)
     parser.add_argument("--tracks", type=int, nargs="+", default=[8000])
     parser.add_argument("--asking", type=int, help="ask for so many tracks only")
+    parser.add_argument("--stretches", type=int, default=1, help="of 30 s in each track")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--output", type=Path, default=Path("runs/excerpt-pass"))
     args = parser.parse_args()
@@ -159,7 +168,7 @@ def main() -> int:
         with open_workspace(folder, extractor="excerpt") as workspace:
             cache = args.output / f"stretches-{extractor.weights_id}.npz"
             real = stretches(args.music, cache, extractor)
-            store(workspace, real, n_tracks)
+            store(workspace, real, n_tracks, args.stretches)
             source = ExcerptSource.of(workspace.catalogue, workspace.weights_id)
             started = time.process_time()
             shards = workspace.index_directory / "excerpts"
