@@ -5,39 +5,22 @@ tell what else both tracks share: short blocks of a are compared with all of b, 
 explained once, by the line that agrees best.  That finds what the d-vectors missed, ran together or
 took for another repetition.  It changes which ranges are shown, never the match score of the pair.
 
-Where no range agrees beyond doubt, the spectra are asked for one that the d-vectors missed, at the
-tempo and pitch of the original and at those of the ranges there are: under loud noise, below
-another track, in music of few sounds.  This one counts by how much it leads
-(``auditor.spectral_lines``), and repeats nothing, for what repeats does not lead.
+Where no range agrees beyond doubt, the spectra are asked for one that the d-vectors missed
+(``auditor.spectral_ranges``): under loud noise, below another track, in music of few sounds, at
+another speed.  This one counts by how much it leads, and repeats nothing, for what repeats does not
+lead.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-
-from auditor.config import SPECTRUM
-from auditor.match_score import (
-    AGREED,
-    CHANCE,
-    CONFIRM_FROM,
-    SHOWN_FROM,
-    lead_score,
-    range_score,
-)
-from auditor.outline import outline_shift
-from auditor.pitch import PitchMatch, match_range
+from auditor.match_score import AGREED, CHANCE, CONFIRM_FROM, SHOWN_FROM, range_score
+from auditor.pitch import match_range
 from auditor.records import Evidence, MatchedRange
-from auditor.spectral_lines import (
-    HOP,
-    MAX_FRAMES,
-    TrackSpectrum,
-    agreed_lines,
-    leading_line,
-)
+from auditor.spectral_lines import MAX_FRAMES, TrackSpectrum
+from auditor.spectral_ranges import further_ranges, leading_range, measured_range
 from auditor.trim import trim_range
 from auditor.witness import covered_s, gather_evidence
 
@@ -56,12 +39,6 @@ _COVERED = 0.5
 _SURER = 0.2
 """What else agrees better by so much, on the same stretch of one track, is what was copied; the
 other is music that repeats."""
-
-_OTHER_TEMPO = 0.02
-"""Share by which a tempo is another one."""
-
-_SAME_PITCH = 0.5
-"""Semitones from that of its line at which a range is measured; else the line is believed."""
 
 
 def confirm(
@@ -115,7 +92,7 @@ def confirm(
         best = max(kept, key=_correlation, default=None)
         if best is not None and _correlation(best) >= AGREED:
             whole = best.a_end_s - best.a_start_s >= _WHOLE * a_duration_s
-            search = () if whole else _further(best, a, b, a_duration_s, b_duration_s)
+            search = () if whole else further_ranges(best, a, b, a_duration_s, b_duration_s)
             kept = _best_explained(kept, list(search))
     kept.sort(key=lambda found: (-range_score(found), found.a_start_s))
     return gather_evidence(
@@ -140,33 +117,7 @@ def _heard(
     # The exact tempo was measured around the middle, which stays where it is.
     half_s = 0.5 * (found.a_end_s - found.a_start_s)
     return trim_range(
-        _measured(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
-    )
-
-
-def _measured(
-    found: MatchedRange,
-    match: PitchMatch,
-    half_s: float,
-    a_duration_s: float,
-    b_duration_s: float,
-) -> MatchedRange:
-    """Return what was measured of a range, around its middle, ``half_s`` of a either way."""
-    tempo = match.tempo
-    old_half_s = 0.5 * (found.a_end_s - found.a_start_s)
-    a_middle_s = found.a_start_s + old_half_s
-    b_middle_s = found.b_start_s + found.tempo * old_half_s
-    before_s = min(half_s, a_middle_s, b_middle_s / tempo)
-    after_s = min(half_s, a_duration_s - a_middle_s, max(b_duration_s - b_middle_s, 0.0) / tempo)
-    return dataclasses.replace(
-        found,
-        a_start_s=a_middle_s - before_s,
-        a_end_s=a_middle_s + after_s,
-        b_start_s=b_middle_s - tempo * before_s,
-        b_end_s=b_middle_s + tempo * after_s,
-        tempo=tempo,
-        pitch_semitones=match.semitones,
-        correlation=match.correlation,
+        measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
     )
 
 
@@ -178,94 +129,14 @@ def _with_leading(
     b_duration_s: float,
 ) -> list[MatchedRange]:
     """Return ranges with the one that leads in the spectra, in place of those it stands for."""
-    as_it_was = PitchMatch(0.0, 1.0, 0.0)
-    tried = [
-        PitchMatch(r.pitch_semitones, r.tempo, 0.0) for r in heard if r.pitch_semitones is not None
-    ]
-    guessed = _guessed(heard, a, b)
-    best, found = 0.0, None
-    for fit in (as_it_was, *tried, *guessed):
-        line = leading_line(*_fitted(a, b, fit))
-        if line is None or (fit in guessed and line.correlation < AGREED):
-            continue
-        score = lead_score(line.lead, line.correlation)
-        if score > best:
-            best = score
-            fit = dataclasses.replace(fit, correlation=line.correlation)
-            found = _along(line.first, line.last, line.offset, fit)
-    if found is None or best < CONFIRM_FROM:
+    found = leading_range(heard[:MAX_CONFIRMED], a, b, a_duration_s, b_duration_s)
+    if found is None:
         return heard
-    match = match_range(found, a.frames, b.frames)
-    if match is not None and abs(match.semitones - found.pitch_semitones) <= _SAME_PITCH:
-        half_s = 0.5 * (found.a_end_s - found.a_start_s)
-        found = _measured(found, match, half_s, a_duration_s, b_duration_s)
-    found = trim_range(found, a.frames, b.frames)
     others = [other for other in heard if not _stands_for(found, other)]
     replaced = [range_score(other) for other in heard if other not in others]
-    score = max([best, *replaced])
-    return [dataclasses.replace(found, score=score - range_score(found)), *others]
-
-
-def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) -> list[PitchMatch]:
-    """Return tempos and pitches that are worth a try, where a line must agree beyond doubt.
-
-    A whole track that was moved in pitch was so by its speed or alone.  A range on which nothing
-    agrees may be right in its tempo all the same, in music that repeats.
-    """
-    fits = []
-    semitones = outline_shift(a.outline, b.outline)
-    if semitones is not None:
-        fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
-    for found in heard[:PATIENCE]:
-        if found.pitch_semitones is None and abs(found.tempo - 1.0) > _OTHER_TEMPO:
-            moved = 12.0 * math.log2(found.tempo)
-            fits += [PitchMatch(pitch, found.tempo, 0.0) for pitch in (0.0, moved)]
-    return fits
-
-
-def _further(
-    known: MatchedRange,
-    a: TrackSpectrum,
-    b: TrackSpectrum,
-    a_duration_s: float,
-    b_duration_s: float,
-) -> Iterator[MatchedRange]:
-    """Yield the ranges that the spectra alone tell, at the tempo and pitch of a known one."""
-    fit = PitchMatch(known.pitch_semitones or 0.0, known.tempo, 0.0)
-    for line in agreed_lines(*_fitted(a, b, fit)):
-        found = dataclasses.replace(_along(*line, fit), repetition=known.repetition)
-        match = match_range(found, a.frames, b.frames)
-        if match is None or match.correlation < AGREED:
-            continue
-        half_s = 0.5 * (found.a_end_s - found.a_start_s) + HOP * SPECTRUM.frame_hop_s
-        yield trim_range(
-            _measured(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
-        )
-
-
-def _fitted(a: TrackSpectrum, b: TrackSpectrum, fit: PitchMatch) -> tuple[np.ndarray, np.ndarray]:
-    """Return both spectra levelled, at one tempo and pitch: (n, n_common), (m, n_common)."""
-    shift = round(fit.semitones * SPECTRUM.bands_per_octave / 12.0)
-    n_bands = SPECTRUM.n_bands
-    upper = slice(max(shift, 0), n_bands + min(shift, 0))
-    lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
-    return a.levelled()[:, upper], b.levelled(fit.tempo)[:, lower]
-
-
-def _along(first: int, last: int, offset: int, fit: PitchMatch) -> MatchedRange:
-    """Return the range between two frames of fitted spectra, without a score."""
-    start_s, end_s, offset_s = (n * SPECTRUM.frame_hop_s for n in (first, last, offset))
-    return MatchedRange(
-        a_start_s=start_s,
-        a_end_s=end_s,
-        b_start_s=fit.tempo * (start_s + offset_s),
-        b_end_s=fit.tempo * (end_s + offset_s),
-        tempo=fit.tempo,
-        score=0.0,
-        pitch_semitones=fit.semitones,
-        repetition=0.0,
-        correlation=fit.correlation,
-    )
+    own = range_score(found)
+    score = max([own, *replaced])
+    return [dataclasses.replace(found, score=found.score + score - own), *others]
 
 
 def _best_explained(kept: list[MatchedRange], further: list[MatchedRange]) -> list[MatchedRange]:

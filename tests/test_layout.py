@@ -20,7 +20,7 @@ ROWS = (
     ("audit", "recommend", "calibrate", "cluster", "report", "tables"),
     ("submissions", "workers", "progress", "pair_scores", "matching", "atlas"),
     ("examination", "proposals"),
-    ("track_reader",),
+    ("track_reader", "confirm"),
     (
         *(
             "ingest",
@@ -31,7 +31,7 @@ ROWS = (
             "excerpt_build",
             "excerpt_pairs",
         ),
-        *("search", "confirm"),
+        *("search", "spectral_ranges"),
     ),
     (
         "workspace",

@@ -1,0 +1,170 @@
+"""Ranges that the spectra of two tracks tell alone, where the d-vectors missed them.
+
+``leading_range`` looks for one where nothing is known: at the tempo and pitch of the original, at
+those of the ranges there are, and at what the mean spectra say of a whole track that was moved
+(``auditor.outline``).  ``further_ranges`` looks for more at the tempo and pitch of one that agrees
+beyond doubt.  The lines themselves are those of ``auditor.spectral_lines``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from auditor.config import SPECTRUM
+from auditor.match_score import AGREED, CONFIRM_FROM, lead_score, range_score
+from auditor.outline import outline_shift
+from auditor.pitch import PitchMatch, match_range
+from auditor.records import MatchedRange
+from auditor.spectral_lines import HOP, TrackSpectrum, agreed_lines, leading_line
+from auditor.trim import trim_range
+
+_TRUSTED = 2
+"""Ranges whose tempo is worth a try although nothing agrees on them, the best ones."""
+
+_OTHER_TEMPO = 0.02
+"""Share by which a tempo is another one."""
+
+_SAME_PITCH = 0.5
+"""Semitones from that of its line at which a range is measured; else the line is believed."""
+
+
+def leading_range(
+    heard: Sequence[MatchedRange],
+    a: TrackSpectrum,
+    b: TrackSpectrum,
+    a_duration_s: float,
+    b_duration_s: float,
+) -> MatchedRange | None:
+    """Return the range that leads in the spectra, None where none does.
+
+    Parameters
+    ----------
+    heard : sequence of MatchedRange
+        Those of the d-vectors, best first, as the spectra have measured them.
+    a, b : TrackSpectrum
+    a_duration_s, b_duration_s : float
+        Lengths of the tracks, in seconds.
+
+    Returns
+    -------
+    MatchedRange or None
+        Its match score is what ``lead_score`` makes of its lead.
+    """
+    as_it_was = PitchMatch(0.0, 1.0, 0.0)
+    tried = [
+        PitchMatch(r.pitch_semitones, r.tempo, 0.0) for r in heard if r.pitch_semitones is not None
+    ]
+    guessed = _guessed(heard, a, b)
+    best, found = 0.0, None
+    for fit in (as_it_was, *tried, *guessed):
+        line = leading_line(*_fitted(a, b, fit))
+        if line is None or (fit in guessed and line.correlation < AGREED):
+            continue
+        score = lead_score(line.lead, line.correlation)
+        if score > best:
+            best = score
+            fit = dataclasses.replace(fit, correlation=line.correlation)
+            found = _along(line.first, line.last, line.offset, fit)
+    if found is None or best < CONFIRM_FROM:
+        return None
+    match = match_range(found, a.frames, b.frames)
+    if match is not None and abs(match.semitones - found.pitch_semitones) <= _SAME_PITCH:
+        half_s = 0.5 * (found.a_end_s - found.a_start_s)
+        found = measured_range(found, match, half_s, a_duration_s, b_duration_s)
+    found = trim_range(found, a.frames, b.frames)
+    return dataclasses.replace(found, score=best - range_score(found))
+
+
+def further_ranges(
+    known: MatchedRange,
+    a: TrackSpectrum,
+    b: TrackSpectrum,
+    a_duration_s: float,
+    b_duration_s: float,
+) -> Iterator[MatchedRange]:
+    """Yield the ranges that the spectra alone tell, at the tempo and pitch of a known one."""
+    fit = PitchMatch(known.pitch_semitones or 0.0, known.tempo, 0.0)
+    for line in agreed_lines(*_fitted(a, b, fit)):
+        found = dataclasses.replace(_along(*line, fit), repetition=known.repetition)
+        match = match_range(found, a.frames, b.frames)
+        if match is None or match.correlation < AGREED:
+            continue
+        half_s = 0.5 * (found.a_end_s - found.a_start_s) + HOP * SPECTRUM.frame_hop_s
+        yield trim_range(
+            measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
+        )
+
+
+def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) -> list[PitchMatch]:
+    """Return tempos and pitches that are worth a try, where a line must agree beyond doubt.
+
+    A whole track that was moved in pitch was so by its speed or alone.  A range on which nothing
+    agrees may be right in its tempo all the same, in music that repeats.
+    """
+    fits = []
+    semitones = outline_shift(a.outline, b.outline)
+    if semitones is not None:
+        fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
+    for found in heard[:_TRUSTED]:
+        if found.pitch_semitones is None and abs(found.tempo - 1.0) > _OTHER_TEMPO:
+            moved = 12.0 * math.log2(found.tempo)
+            fits += [PitchMatch(pitch, found.tempo, 0.0) for pitch in (0.0, moved)]
+    return fits
+
+
+def measured_range(
+    found: MatchedRange,
+    match: PitchMatch,
+    half_s: float,
+    a_duration_s: float,
+    b_duration_s: float,
+) -> MatchedRange:
+    """Return what was measured of a range, around its middle, ``half_s`` of a either way.
+
+    The exact tempo was measured around the middle, which stays where it is.
+    """
+    tempo = match.tempo
+    old_half_s = 0.5 * (found.a_end_s - found.a_start_s)
+    a_middle_s = found.a_start_s + old_half_s
+    b_middle_s = found.b_start_s + found.tempo * old_half_s
+    before_s = min(half_s, a_middle_s, b_middle_s / tempo)
+    after_s = min(half_s, a_duration_s - a_middle_s, max(b_duration_s - b_middle_s, 0.0) / tempo)
+    return dataclasses.replace(
+        found,
+        a_start_s=a_middle_s - before_s,
+        a_end_s=a_middle_s + after_s,
+        b_start_s=b_middle_s - tempo * before_s,
+        b_end_s=b_middle_s + tempo * after_s,
+        tempo=tempo,
+        pitch_semitones=match.semitones,
+        correlation=match.correlation,
+    )
+
+
+def _fitted(a: TrackSpectrum, b: TrackSpectrum, fit: PitchMatch) -> tuple[np.ndarray, np.ndarray]:
+    """Return both spectra levelled, at one tempo and pitch: (n, n_common), (m, n_common)."""
+    shift = round(fit.semitones * SPECTRUM.bands_per_octave / 12.0)
+    n_bands = SPECTRUM.n_bands
+    upper = slice(max(shift, 0), n_bands + min(shift, 0))
+    lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
+    return a.levelled()[:, upper], b.levelled(fit.tempo)[:, lower]
+
+
+def _along(first: int, last: int, offset: int, fit: PitchMatch) -> MatchedRange:
+    """Return the range between two frames of fitted spectra, without a score."""
+    start_s, end_s, offset_s = (n * SPECTRUM.frame_hop_s for n in (first, last, offset))
+    return MatchedRange(
+        a_start_s=start_s,
+        a_end_s=end_s,
+        b_start_s=fit.tempo * (start_s + offset_s),
+        b_end_s=fit.tempo * (end_s + offset_s),
+        tempo=fit.tempo,
+        score=0.0,
+        pitch_semitones=fit.semitones,
+        repetition=0.0,
+        correlation=fit.correlation,
+    )
