@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from auditor.match_score import AGREED, CHANCE, CONFIRM_FROM, SHOWN_FROM, range_score
 from auditor.pitch import match_range
 from auditor.records import Evidence, MatchedRange
-from auditor.spectral_lines import MAX_FRAMES, TrackSpectrum
+from auditor.spectral_lines import TrackSpectrum
 from auditor.spectral_ranges import further_ranges, leading_range, measured_range
 from auditor.trim import trim_range
 from auditor.witness import covered_s, gather_evidence
@@ -79,7 +79,7 @@ def confirm(
             heard[n] = _heard(heard[n], a, b, a_duration_s, b_duration_s)
             n_agreed += _correlation(heard[n]) > CHANCE
         agreed = max(map(_correlation, heard), default=0.0) >= AGREED
-        if not agreed and max(len(a.frames), len(b.frames)) <= MAX_FRAMES:
+        if not agreed:
             heard = _with_leading(heard, a, b, a_duration_s, b_duration_s)
             agreed = max(map(_correlation, heard), default=0.0) >= AGREED
         # Where they agree on one range, those that they contradict are of music that repeats.
@@ -114,7 +114,6 @@ def _heard(
     match = match_range(found, a.frames, b.frames)
     if match is None:  # nothing agrees
         return dataclasses.replace(found, correlation=0.0)
-    # The exact tempo was measured around the middle, which stays where it is.
     half_s = 0.5 * (found.a_end_s - found.a_start_s)
     return trim_range(
         measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
@@ -129,7 +128,7 @@ def _with_leading(
     b_duration_s: float,
 ) -> list[MatchedRange]:
     """Return ranges with the one that leads in the spectra, in place of those it stands for."""
-    found = leading_range(heard[:MAX_CONFIRMED], a, b, a_duration_s, b_duration_s)
+    found = leading_range(heard, a, b, a_duration_s, b_duration_s)
     if found is None:
         return heard
     others = [other for other in heard if not _stands_for(found, other)]

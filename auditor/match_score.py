@@ -10,7 +10,7 @@ The match score of a range is
     score + GAIN * max(0, correlation - CHANCE),
 
 at most 1; that of a range which the spectra alone have found is its lead where they agree beyond
-doubt, and LEAD_GAIN times its lead where they agree less.  That of a pair is the highest of its
+doubt for long enough, and LEAD_GAIN times its lead else.  That of a pair is the highest of its
 ranges.  Where there are no spectra it is the score of the d-vectors alone, so that their lack can
 hide a copy and never raise an alarm.
 """
@@ -28,6 +28,9 @@ AGREED = 0.5
 LEAD_GAIN = 0.5
 """Score for each unit of a lead where spectra agree less than that; chosen so that strangers reach
 a score as seldom by it as by d-vectors."""
+
+LEAD_S = 6.0
+"""A line that is shorter tells little, however well it agrees: single notes agree too."""
 
 CONFIRM_FROM = 0.15
 """Evidence below this score is too weak to be looked at further."""
@@ -53,17 +56,19 @@ def range_score(found: MatchedRange) -> float:
     return min(1.0, found.score + GAIN * beyond)
 
 
-def lead_score(lead: float, correlation: float) -> float:
+def lead_score(lead: float, *, sure: bool) -> float:
     """Return the match score of a range that the spectra alone have found, at most 1.
 
     Parameters
     ----------
-    lead, correlation : float
+    lead : float
         See ``auditor.spectral_lines.LeadingLine``.
+    sure : bool
+        Whether its line agrees by ``AGREED``, for ``LEAD_S``.
 
     Examples
     --------
-    >>> lead_score(0.8, 0.6), lead_score(0.8, 0.3)
+    >>> lead_score(0.8, sure=True), lead_score(0.8, sure=False)
     (0.8, 0.4)
     """
-    return min(1.0, lead if correlation >= AGREED else LEAD_GAIN * lead)
+    return min(1.0, lead if sure else LEAD_GAIN * lead)

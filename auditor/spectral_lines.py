@@ -30,7 +30,7 @@ MAX_CELLS = 1 << 22
 ``leading_line``.  Longer tracks have the ranges of their d-vectors only."""
 
 MAX_FRAMES = 1 << 15
-"""Frames of a track, 52 minutes, above which not even levelled ones should be made for a look."""
+"""Frames of a track, 52 minutes, above which not even levelled ones are made."""
 
 BLOCK, HOP = 42, 21
 """Frames of a block of ``agreed_lines``, 4 s, and from one block to the next, 2 s."""
@@ -115,6 +115,21 @@ class TrackSpectrum:
         low = at.astype(np.int64)
         share = (at - low)[:, None].astype(np.float32)
         return (1.0 - share) * frames[low] + share * frames[low + 1]
+
+
+def can_agree(n_a: int, n_b: int) -> bool:
+    """Say whether ``agreed_lines`` follows tracks of so many frames."""
+    return max(n_a, n_b) <= MAX_FRAMES and _cells(n_a, n_b, BLOCK, HOP) <= MAX_CELLS
+
+
+def can_lead(n_a: int, n_b: int) -> bool:
+    """Say whether ``leading_line`` follows tracks of so many frames."""
+    shorter, longer = sorted((n_a // _JOINED, n_b // _JOINED))
+    return max(n_a, n_b) <= MAX_FRAMES and _cells(shorter, longer, _SHORT, _SHORT) <= MAX_CELLS
+
+
+def _cells(n_a: int, n_b: int, block: int, hop: int) -> int:
+    return max(0, (n_a - block) // hop + 1) * (n_a + n_b)
 
 
 def agreed_lines(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, int, int]]:

@@ -15,15 +15,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from auditor.config import SPECTRUM
-from auditor.match_score import AGREED, CONFIRM_FROM, lead_score, range_score
+from auditor.match_score import AGREED, CONFIRM_FROM, LEAD_S, lead_score, range_score
 from auditor.outline import outline_shift
 from auditor.pitch import PitchMatch, match_range
 from auditor.records import MatchedRange
-from auditor.spectral_lines import HOP, TrackSpectrum, agreed_lines, leading_line
+from auditor.spectral_lines import (
+    HOP,
+    TrackSpectrum,
+    agreed_lines,
+    can_agree,
+    can_lead,
+    leading_line,
+)
 from auditor.trim import trim_range
 
-_TRUSTED = 2
-"""Ranges whose tempo is worth a try although nothing agrees on them, the best ones."""
+_GUESS_S = 10.0
+"""A line at a tempo and pitch that are only a guess counts if it is as long: two notes of other
+pitches, moved onto each other, agree for as long as they sound."""
 
 _OTHER_TEMPO = 0.02
 """Share by which a tempo is another one."""
@@ -54,17 +62,23 @@ def leading_range(
     MatchedRange or None
         Its match score is what ``lead_score`` makes of its lead.
     """
-    as_it_was = PitchMatch(0.0, 1.0, 0.0)
-    tried = [
+    if not can_lead(len(a.frames), len(b.frames)):
+        return None
+    known = [PitchMatch(0.0, 1.0, 0.0)]
+    known += [
         PitchMatch(r.pitch_semitones, r.tempo, 0.0) for r in heard if r.pitch_semitones is not None
     ]
     guessed = _guessed(heard, a, b)
     best, found = 0.0, None
-    for fit in (as_it_was, *tried, *guessed):
+    for fit in dict.fromkeys([*known, *guessed]):
         line = leading_line(*_fitted(a, b, fit))
-        if line is None or (fit in guessed and line.correlation < AGREED):
+        if line is None:
             continue
-        score = lead_score(line.lead, line.correlation)
+        length_s = (line.last - line.first) * SPECTRUM.frame_hop_s
+        agrees = line.correlation >= AGREED
+        if fit in guessed and not (agrees and length_s >= _GUESS_S):
+            continue
+        score = lead_score(line.lead, sure=agrees and length_s >= LEAD_S)
         if score > best:
             best = score
             fit = dataclasses.replace(fit, correlation=line.correlation)
@@ -87,6 +101,8 @@ def further_ranges(
     b_duration_s: float,
 ) -> Iterator[MatchedRange]:
     """Yield the ranges that the spectra alone tell, at the tempo and pitch of a known one."""
+    if not can_agree(len(a.frames), len(b.frames)):
+        return
     fit = PitchMatch(known.pitch_semitones or 0.0, known.tempo, 0.0)
     for line in agreed_lines(*_fitted(a, b, fit)):
         found = dataclasses.replace(_along(*line, fit), repetition=known.repetition)
@@ -97,23 +113,6 @@ def further_ranges(
         yield trim_range(
             measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
         )
-
-
-def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) -> list[PitchMatch]:
-    """Return tempos and pitches that are worth a try, where a line must agree beyond doubt.
-
-    A whole track that was moved in pitch was so by its speed or alone.  A range on which nothing
-    agrees may be right in its tempo all the same, in music that repeats.
-    """
-    fits = []
-    semitones = outline_shift(a.outline, b.outline)
-    if semitones is not None:
-        fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
-    for found in heard[:_TRUSTED]:
-        if found.pitch_semitones is None and abs(found.tempo - 1.0) > _OTHER_TEMPO:
-            moved = 12.0 * math.log2(found.tempo)
-            fits += [PitchMatch(pitch, found.tempo, 0.0) for pitch in (0.0, moved)]
-    return fits
 
 
 def measured_range(
@@ -135,14 +134,32 @@ def measured_range(
     after_s = min(half_s, a_duration_s - a_middle_s, max(b_duration_s - b_middle_s, 0.0) / tempo)
     return dataclasses.replace(
         found,
-        a_start_s=a_middle_s - before_s,
+        a_start_s=max(0.0, a_middle_s - before_s),
         a_end_s=a_middle_s + after_s,
-        b_start_s=b_middle_s - tempo * before_s,
+        b_start_s=max(0.0, b_middle_s - tempo * before_s),
         b_end_s=b_middle_s + tempo * after_s,
         tempo=tempo,
         pitch_semitones=match.semitones,
         correlation=match.correlation,
     )
+
+
+def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) -> list[PitchMatch]:
+    """Return tempos and pitches that are worth a try, where a line must agree beyond doubt.
+
+    A whole track that was moved in pitch was so by its speed or alone.  A range on which nothing
+    agrees may be right in its tempo all the same, in music that repeats.
+    """
+    fits = []
+    semitones = outline_shift(a.outline, b.outline)
+    if semitones is not None:
+        fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
+    for found in heard:
+        nothing_agrees = found.pitch_semitones is None and found.correlation == 0.0
+        if nothing_agrees and abs(found.tempo - 1.0) > _OTHER_TEMPO:
+            moved = 12.0 * math.log2(found.tempo)
+            fits += [PitchMatch(pitch, found.tempo, 0.0) for pitch in (0.0, moved)]
+    return fits
 
 
 def _fitted(a: TrackSpectrum, b: TrackSpectrum, fit: PitchMatch) -> tuple[np.ndarray, np.ndarray]:

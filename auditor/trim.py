@@ -14,7 +14,7 @@ import numpy as np
 
 from auditor.config import SPECTRUM
 from auditor.match_score import AGREED
-from auditor.pitch import level_frames
+from auditor.pitch import local_frames
 from auditor.records import MatchedRange
 from auditor.spectrum import cut_spectrum
 
@@ -27,6 +27,8 @@ MIN_S = 2.0
 _REACH_S = 4.0
 _SMOOTH_S, _LAG_S = 1.5, 6.0
 _MAX_LAG_S = 0.8
+_SILENT = 1.0
+"""Mean square of a frame, in dB, below which nothing is heard."""
 
 
 def trim_range(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> MatchedRange:
@@ -42,7 +44,9 @@ def trim_range(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> MatchedRang
     hop_s, given = SPECTRUM.frame_hop_s, found
     if (found.correlation or 0.0) >= AGREED:
         found = _widened(found, len(a) * hop_s, len(b) * hop_s)
-    agreement = _agreement(found, a, b)
+    agreement, silent = _agreement(found, a, b)
+    at_s = found.a_start_s + np.arange(len(agreement)) * hop_s
+    agreement[silent & ((at_s < given.a_start_s) | (at_s >= given.a_end_s))] = 0.0
     if len(agreement) * hop_s <= MIN_S:
         return given
     level = float(np.quantile(agreement, 0.95))
@@ -76,22 +80,25 @@ def _widened(found: MatchedRange, a_duration_s: float, b_duration_s: float) -> M
     after_s = max(0.0, min(_REACH_S, *left_s))
     return dataclasses.replace(
         found,
-        a_start_s=found.a_start_s - before_s,
+        a_start_s=max(0.0, found.a_start_s - before_s),
         a_end_s=found.a_end_s + after_s,
-        b_start_s=found.b_start_s - found.tempo * before_s,
+        b_start_s=max(0.0, found.b_start_s - found.tempo * before_s),
         b_end_s=found.b_end_s + found.tempo * after_s,
     )
 
 
-def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the correlation of the spectra around each frame of a, (n_frames,), at most 1."""
+def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how the spectra agree around each frame of a, at most 1, and which are silent.
+
+    Both are (n_frames,).
+    """
     from scipy.ndimage import uniform_filter1d  # a tenth of a second, seldom needed
 
     max_lag = round(_MAX_LAG_S / SPECTRUM.frame_hop_s)
     of_a = cut_spectrum(a, found.a_start_s, found.a_end_s)
     of_b = cut_spectrum(b, found.b_start_s, found.b_end_s)
     if len(of_a) <= 2 * max_lag or len(of_b) < 2:
-        return np.zeros(0)
+        return np.zeros(0), np.zeros(0, bool)
     at = np.minimum(np.arange(len(of_a)) * found.tempo, len(of_b) - 1.0)
     low = np.minimum(at.astype(np.int64), len(of_b) - 2)
     share = (at - low)[:, None]
@@ -100,8 +107,10 @@ def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     n_bands = SPECTRUM.n_bands
     upper = slice(max(shift, 0), n_bands + min(shift, 0))
     lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
-    of_a = level_frames(of_a, SPECTRUM)[:, upper]
-    of_b = level_frames(of_b, SPECTRUM)[:, lower]
+    of_a = local_frames(of_a, SPECTRUM)[:, upper]
+    of_b = local_frames(of_b, SPECTRUM)[:, lower]
+    silent = np.minimum((of_a**2).mean(axis=1), (of_b**2).mean(axis=1)) < _SILENT
+    of_a, of_b = of_a - of_a.mean(axis=0), of_b - of_b.mean(axis=0)
     size, wide = (max(1, round(s / SPECTRUM.frame_hop_s)) for s in (_SMOOTH_S, _LAG_S))
     power_a, power_b = ((values**2).sum(axis=1) for values in (of_a, of_b))
     norm = np.sqrt(
@@ -119,4 +128,4 @@ def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         better = around > best
         best[better] = around[better]
         agreement[better] = (uniform_filter1d(product, size, mode="nearest") / norm)[better]
-    return agreement
+    return agreement, silent

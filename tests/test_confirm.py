@@ -204,11 +204,12 @@ def test_tracks_too_long_to_be_searched_have_the_ranges_of_their_d_vectors(monke
     heard = MatchedRange(5.0, 15.0, 40.0, 50.0, 1.0, 0.4, None, 0.0)
     assert len(confirmed(of(heard, score=0.4), host, original).ranges) == 2
     assert len(confirmed(MISSED, host, original).ranges) == 2
-    monkeypatch.setattr("auditor.confirm.MAX_FRAMES", 100)
-    assert confirmed(MISSED, host, original).ranges == ()
-    assert len(confirmed(of(heard, score=0.4), host, original).ranges) == 2
-    monkeypatch.setattr("auditor.spectral_lines.MAX_CELLS", 1000)
-    assert len(confirmed(of(heard, score=0.4), host, original).ranges) == 1
+    for limit, value in (("MAX_FRAMES", 100), ("MAX_CELLS", 1000)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"auditor.spectral_lines.{limit}", value)
+            patch.setattr(TrackSpectrum, "levelled", pytest.fail)  # nor is memory taken
+            assert confirmed(MISSED, host, original).ranges == ()
+            assert len(confirmed(of(heard, score=0.4), host, original).ranges) == 1
 
 
 def test_a_range_that_hardly_agrees_is_left_out_where_another_explains_the_music():
@@ -262,13 +263,47 @@ def test_a_range_that_lies_wrong_may_be_right_in_its_tempo():
     assert only.tempo == pytest.approx(1.2, abs=0.01)
     assert only.b_start_s == pytest.approx(30.0, abs=1.0)
     untold = dataclasses.replace(wrong, b_end_s=20.0, tempo=1.0)
-    assert confirmed(of(untold, score=0.3), copy, original, a_duration_s=20.0).ranges == ()
+    assert match_score(confirmed(of(untold, score=0.3), copy, original, a_duration_s=20.0)) <= 0.3
 
 
-def test_a_range_that_agrees_is_made_longer_where_the_spectra_go_on_agreeing():
+def bells(seed: int, *, duration_s: float = 60.0, n: int = 3) -> np.ndarray:
+    """Return single notes of one pitch in near silence."""
+    rng = np.random.default_rng(seed)
+    out = rng.normal(0.0, 1e-4, round(duration_s * SAMPLE_RATE_HZ))
+    pitch_hz, powers = 220.0 * 2.0 ** rng.uniform(0.0, 2.0), rng.uniform(0.2, 1.0, 6)
+    for start_s in rng.uniform(0.0, duration_s - 2.0, n):
+        start = round(start_s * SAMPLE_RATE_HZ)
+        time_s = np.arange(len(out) - start) / SAMPLE_RATE_HZ
+        tones = [p * np.sin(2 * np.pi * pitch_hz * (k + 1) * time_s) for k, p in enumerate(powers)]
+        out[start:] += 0.2 * np.exp(-time_s / rng.uniform(0.6, 1.5)) * sum(tones)
+    return out.astype(np.float32)
+
+
+def test_single_notes_of_other_pitches_are_not_moved_onto_each_other():
+    notes = [bells(seed, duration_s=20.0, n=2) for seed in range(6)]
+    scores = [
+        match_score(confirmed(MISSED, a, b, a_duration_s=20.0, shown_from=0.15))
+        for i, a in enumerate(notes)
+        for b in notes[:i]
+    ]
+    assert max(scores) < 0.3
+
+
+def test_a_guess_counts_only_where_the_spectra_agree_beyond_doubt(monkeypatch):
     original = tune(1, duration_s=60.0)
-    host = plant(cut(original, 20.0, 40.0), tune(2, duration_s=60.0), position_s=20.0)
-    short = dataclasses.replace(WEAK, a_start_s=23.0, a_end_s=37.0, b_start_s=23.0, b_end_s=37.0)
-    (found,) = confirmed(of(short), host, original).ranges
-    assert (found.a_start_s, found.a_end_s) == pytest.approx((20.0, 40.0), abs=0.8)
-    assert (found.b_start_s, found.b_end_s) == pytest.approx((20.0, 40.0), abs=0.8)
+    noise = np.random.default_rng(0).normal(0.0, 4.0 * original.std(), len(original))
+    copy = change_speed((original + noise).astype(np.float32), 1.2)
+    duration_s = len(copy) / SAMPLE_RATE_HZ
+    semitones = 12.0 * np.log2(1.2)
+    monkeypatch.setattr("auditor.spectral_ranges.outline_shift", lambda a, b: semitones)
+    assert confirmed(MISSED, copy, original, a_duration_s=duration_s).ranges == ()
+    monkeypatch.setattr("auditor.spectral_ranges.AGREED", 0.1)
+    (only,) = confirmed(MISSED, copy, original, a_duration_s=duration_s).ranges
+    assert only.tempo == pytest.approx(1.2, abs=0.01)
+
+
+def test_the_tempo_of_a_range_that_was_never_looked_at_is_no_guess():
+    original = tune(1, duration_s=60.0)
+    copy = stretch_time(cut(original, 30.0, 54.0), 1.2)
+    weak = MatchedRange(0.0, 20.0, 0.0, 24.0, 1.2, 0.12, None, 0.0)
+    assert confirmed(of(weak, score=0.12), copy, original, a_duration_s=20.0).ranges == ()
