@@ -31,7 +31,8 @@ def outline_shift(a: np.ndarray, b: np.ndarray) -> float | None:
     Returns
     -------
     float or None
-        None where they are not alike, or most alike as they are.
+        None where they are not alike, or most alike as they are or within three quarters of a
+        semitone of it, where a shift tells little.
 
     Examples
     --------
