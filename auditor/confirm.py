@@ -8,7 +8,7 @@ took for another repetition.  It changes which ranges are shown, never the match
 Where no range agrees beyond doubt, the spectra are asked for one that the d-vectors missed
 (``auditor.spectral_ranges``): under loud noise, below another track, in music of few sounds, at
 another speed.  This one counts by how much it leads, and repeats nothing, for what repeats does not
-lead.
+lead.  A range that agrees although its d-vectors say little counts by its lead too.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ MAX_CONFIRMED = 6
 
 PATIENCE = 2
 """When so many, the best ones, do not agree, no further range is looked at."""
+
+_CLEAR = 0.7
+"""Match score of a range that agrees from which nothing can be gained by asking how it leads."""
 
 _WHOLE = 0.95
 """Where a range that agrees is so much of a, there is nothing further to find."""
@@ -79,7 +82,7 @@ def confirm(
             heard[n] = _heard(heard[n], a, b, a_duration_s, b_duration_s)
             n_agreed += _correlation(heard[n]) > CHANCE
         agreed = max(map(_correlation, heard), default=0.0) >= AGREED
-        if not agreed:
+        if not agreed or max(map(range_score, heard)) < _CLEAR:
             heard = _with_leading(heard, a, b, a_duration_s, b_duration_s)
             agreed = max(map(_correlation, heard), default=0.0) >= AGREED
         # Where they agree on one range, those that they contradict are of music that repeats.
@@ -130,6 +133,9 @@ def _with_leading(
     """Return ranges with the one that leads in the spectra, in place of those it stands for."""
     found = leading_range(heard, a, b, a_duration_s, b_duration_s)
     if found is None:
+        return heard
+    agreed = max(map(_correlation, heard), default=0.0) >= AGREED
+    if agreed and range_score(found) <= max(map(range_score, heard)):
         return heard
     others = [other for other in heard if not _stands_for(found, other)]
     replaced = [range_score(other) for other in heard if other not in others]

@@ -33,6 +33,12 @@ _GUESS_S = 10.0
 """A line at a tempo and pitch that are only a guess counts if it is as long: two notes of other
 pitches, moved onto each other, agree for as long as they sound."""
 
+_PUZZLING = 0.4
+"""Score of a range of the d-vectors that is puzzling where no spectra agree."""
+
+_TEMPOS = tuple(1.02**k for k in range(-14, 15) if k)
+"""From 0.76 to 1.32: over ten seconds, a tempo that is a per cent off does no harm."""
+
 _OTHER_TEMPO = 0.02
 """Share by which a tempo is another one."""
 
@@ -148,12 +154,19 @@ def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) 
     """Return tempos and pitches that are worth a try, where a line must agree beyond doubt.
 
     A whole track that was moved in pitch was so by its speed or alone.  A range on which nothing
-    agrees may be right in its tempo all the same, in music that repeats.
+    agrees may be right in its tempo all the same, in music that repeats; and where the d-vectors
+    are sure of what the spectra deny, as in music of few sounds, every tempo is tried.
     """
     fits = []
     semitones = outline_shift(a.outline, b.outline)
     if semitones is not None:
         fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
+    if (
+        heard
+        and heard[0].score >= _PUZZLING
+        and all((r.correlation or 0.0) < AGREED for r in heard)
+    ):
+        fits += [PitchMatch(semitones or 0.0, tempo, 0.0) for tempo in _TEMPOS]
     for found in heard:
         nothing_agrees = found.pitch_semitones is None and found.correlation == 0.0
         if nothing_agrees and abs(found.tempo - 1.0) > _OTHER_TEMPO:

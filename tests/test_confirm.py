@@ -307,3 +307,31 @@ def test_the_tempo_of_a_range_that_was_never_looked_at_is_no_guess():
     copy = stretch_time(cut(original, 30.0, 54.0), 1.2)
     weak = MatchedRange(0.0, 20.0, 0.0, 24.0, 1.2, 0.12, None, 0.0)
     assert confirmed(of(weak, score=0.12), copy, original, a_duration_s=20.0).ranges == ()
+
+
+def test_every_tempo_is_tried_where_the_d_vectors_are_sure_of_what_the_spectra_deny():
+    original = tune(1, duration_s=60.0)
+    copy = stretch_time(original, 1.2)
+    wrong = MatchedRange(0.0, 50.0, 5.0, 60.0, 1.1, 0.45, None, 0.7)
+    found = confirmed(of(wrong, score=0.45), copy, original, a_duration_s=50.0)
+    assert found.ranges[0].tempo == pytest.approx(1.2, abs=0.01)
+    assert found.ranges[0].repetition == 0.0
+    assert match_score(found) > 0.9
+    unsure = dataclasses.replace(wrong, score=0.35)
+    found = confirmed(of(unsure, score=0.35), copy, original, a_duration_s=50.0)
+    assert found.ranges[0].tempo != pytest.approx(1.2, abs=0.01)
+
+
+def test_a_range_that_agrees_counts_by_its_lead_where_its_d_vectors_say_little():
+    original = tune(1, duration_s=60.0)
+    noise = np.random.default_rng(0).normal(0.0, 0.3 * original.std(), len(original))
+    copy = (original + noise).astype(np.float32)
+    weak = dataclasses.replace(WEAK, score=0.16, repetition=0.3)
+    found = confirmed(of(weak, score=0.16), copy, original)
+    assert AGREED < found.ranges[0].correlation
+    assert match_score(found) == 1.0
+    # Beats lead nowhere, and stay what they were.
+    beats = np.tile(original[: SAMPLE_RATE_HZ // 2], 120)
+    found = confirmed(of(weak, score=0.16), beats, beats.copy())
+    assert match_score(found) < 0.7
+    assert found.ranges[0].repetition == 0.3
