@@ -33,6 +33,9 @@ PATIENCE = 2
 _CLEAR = 0.7
 """Match score of a range that agrees from which nothing can be gained by asking how it leads."""
 
+_MOVED = 0.02
+"""Share by which the tempo of a range was wrong that is measured once more."""
+
 _WHOLE = 0.95
 """Where a range that agrees is so much of a, there is nothing further to find."""
 
@@ -114,13 +117,20 @@ def _heard(
     a_duration_s: float,
     b_duration_s: float,
 ) -> MatchedRange:
-    match = match_range(found, a.frames, b.frames)
-    if match is None:  # nothing agrees
-        return dataclasses.replace(found, correlation=0.0)
-    half_s = 0.5 * (found.a_end_s - found.a_start_s)
-    return trim_range(
-        measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
-    )
+    """Return a range as the spectra measure it; once more where it became another one."""
+    for _ in range(2):
+        match = match_range(found, a.frames, b.frames)
+        if match is None:  # nothing agrees
+            return found if found.correlation else dataclasses.replace(found, correlation=0.0)
+        before = found
+        half_s = 0.5 * (found.a_end_s - found.a_start_s)
+        found = trim_range(
+            measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
+        )
+        moved = abs(found.tempo / before.tempo - 1.0) > _MOVED
+        if not moved or _correlation(found) < AGREED:
+            break
+    return found
 
 
 def _with_leading(

@@ -660,6 +660,7 @@ def put_and_stop(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGINT)
 
 Catalogue.put = put_and_stop
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores
 main()
 """
 """A scan to which SIGINT comes after the third track, however busy the machine is."""

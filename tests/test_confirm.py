@@ -181,10 +181,10 @@ def test_no_range_of_the_spectra_raises_the_score_of_a_pair():
     original = tune(1, duration_s=60.0)
     host = planted(original, (5.0, 40.0), (25.0, 8.0))
     host[5 * SAMPLE_RATE_HZ : 15 * SAMPLE_RATE_HZ] += cut(tune(4, duration_s=10.0), 0.0, 10.0)
-    heard = MatchedRange(5.0, 15.0, 40.0, 50.0, 1.0, 0.02, None, 0.0)
-    evidence = confirmed(of(heard, score=0.15), host, original, shown_from=0.1)
+    heard = MatchedRange(5.0, 15.0, 40.0, 50.0, 1.0, 0.5, None, 0.0)
+    evidence = confirmed(of(heard, score=0.5), host, original, shown_from=0.1)
     heard, found = sorted(evidence.ranges, key=times)
-    assert (heard.score, found.score < 0.0) == (0.02, True)
+    assert (heard.score, found.score < 0.5) == (0.5, True)
     assert found.correlation > heard.correlation + 0.1
     assert match_score(evidence) == pytest.approx(range_score(heard))
 

@@ -372,7 +372,10 @@ def test_processes_fetch_what_they_embed_and_leave_nothing(served, tmp_path, wei
         found = (name for *_, names in os.walk(temporary) for name in names)
         return [name for name in found if name == "audio.wav"]
 
-    with subprocess.Popen(command, env=served, stderr=subprocess.PIPE) as process:
+    def heed():  # a job in the background ignores it, and so would its children
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, env=served, stderr=subprocess.PIPE, preexec_fn=heed) as process:
         while not copies() and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
