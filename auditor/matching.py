@@ -224,4 +224,5 @@ def examine_submissions(
         lambda name: by_id[name].spectrum if name in by_id else reader.spectrum(name),
         content,
         limits=Limits(shown_from=shown_from),
+        beside=True,
     )
