@@ -16,7 +16,7 @@ from auditor.pitch import vertex
 MAX_SEMITONES = 6.0
 """Larger shifts are not looked for: speeds of 0.71 to 1.41."""
 
-ALIKE = 0.7
+ALIKE = 0.8
 """Correlation from which two outlines are of one piece."""
 
 
