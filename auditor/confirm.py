@@ -20,7 +20,13 @@ from auditor.match_score import AGREED, CHANCE, CONFIRM_FROM, SHOWN_FROM, range_
 from auditor.pitch import match_range
 from auditor.records import Evidence, MatchedRange
 from auditor.spectral_lines import TrackSpectrum
-from auditor.spectral_ranges import further_ranges, leading_range, measured_range
+from auditor.spectral_ranges import (
+    OTHER_TEMPO,
+    any_agrees,
+    further_ranges,
+    leading_range,
+    measured_range,
+)
 from auditor.trim import trim_range
 from auditor.witness import covered_s, gather_evidence
 
@@ -32,9 +38,6 @@ PATIENCE = 2
 
 _CLEAR = 0.7
 """Match score of a range that agrees from which nothing can be gained by asking how it leads."""
-
-_MOVED = 0.02
-"""Share by which the tempo of a range was wrong that is measured once more."""
 
 _WHOLE = 0.95
 """Where a range that agrees is so much of a, there is nothing further to find."""
@@ -84,10 +87,10 @@ def confirm(
                 break
             heard[n] = _heard(heard[n], a, b, a_duration_s, b_duration_s)
             n_agreed += _correlation(heard[n]) > CHANCE
-        agreed = max(map(_correlation, heard), default=0.0) >= AGREED
+        agreed = any_agrees(heard)
         if not agreed or max(map(range_score, heard)) < _CLEAR:
             heard = _with_leading(heard, a, b, a_duration_s, b_duration_s)
-            agreed = max(map(_correlation, heard), default=0.0) >= AGREED
+            agreed = any_agrees(heard)
         # Where they agree on one range, those that they contradict are of music that repeats.
         kept = [
             found
@@ -127,7 +130,7 @@ def _heard(
         found = trim_range(
             measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
         )
-        moved = abs(found.tempo / before.tempo - 1.0) > _MOVED
+        moved = abs(found.tempo / before.tempo - 1.0) > OTHER_TEMPO
         if not moved or _correlation(found) < AGREED:
             break
     return found
@@ -144,8 +147,7 @@ def _with_leading(
     found = leading_range(heard, a, b, a_duration_s, b_duration_s)
     if found is None:
         return heard
-    agreed = max(map(_correlation, heard), default=0.0) >= AGREED
-    if agreed and range_score(found) <= max(map(range_score, heard)):
+    if any_agrees(heard) and range_score(found) <= max(map(range_score, heard)):
         return heard
     others = [other for other in heard if not _stands_for(found, other)]
     replaced = [range_score(other) for other in heard if other not in others]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from auditor.config import SPECTRUM
-from auditor.pitch import vertex
+from auditor.pitch import common_bands, vertex
 
 MAX_SEMITONES = 6.0
 """Larger shifts are not looked for: speeds of 0.71 to 1.41."""
@@ -40,11 +40,11 @@ def outline_shift(a: np.ndarray, b: np.ndarray) -> float | None:
     >>> round(outline_shift(np.roll(outline, 8), outline), 1)
     4.0
     """
-    n, reach = len(a), round(MAX_SEMITONES * SPECTRUM.bands_per_octave / 12.0)
+    reach = round(MAX_SEMITONES * SPECTRUM.bands_per_octave / 12.0)
     found = np.zeros(2 * reach + 1)
     for k, shift in enumerate(range(-reach, reach + 1)):
-        upper, lower = a[max(shift, 0) : n + min(shift, 0)], b[max(-shift, 0) : n + min(-shift, 0)]
-        upper, lower = upper - upper.mean(), lower - lower.mean()
+        of_a, of_b = common_bands(shift, len(a))
+        upper, lower = a[of_a] - a[of_a].mean(), b[of_b] - b[of_b].mean()
         norm = float(np.sqrt((upper @ upper) * (lower @ lower)))
         found[k] = float(upper @ lower) / max(norm, 1e-9)
     best = int(found.argmax())

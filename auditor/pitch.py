@@ -280,6 +280,20 @@ def local_frames(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
     return clipped - uniform_filter1d(clipped, width, axis=1, mode="nearest")
 
 
+def common_bands(shift: int, n_bands: int) -> tuple[slice, slice]:
+    """Return the bands of a and those of b that go together where a is so many bands higher.
+
+    Examples
+    --------
+    >>> common_bands(2, 10)
+    (slice(2, 10, None), slice(0, 8, None))
+    """
+    return (
+        slice(max(shift, 0), n_bands + min(shift, 0)),
+        slice(max(-shift, 0), n_bands + min(-shift, 0)),
+    )
+
+
 def _quantile(values: np.ndarray, share: float) -> np.floating:
     """Return what ``numpy.quantile`` does of (n,) values, in a fifth of its time."""
     at = (len(values) - 1) * values.dtype.type(share)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from auditor.config import SPECTRUM
 from auditor.match_score import AGREED, CONFIRM_FROM, LEAD_S, lead_score, range_score
 from auditor.outline import outline_shift
-from auditor.pitch import PitchMatch, match_range
+from auditor.pitch import PitchMatch, common_bands, match_range
 from auditor.records import MatchedRange
 from auditor.spectral_lines import (
     HOP,
@@ -39,11 +39,16 @@ _PUZZLING = 0.4
 _TEMPOS = tuple(1.02**k for k in range(-14, 15) if k)
 """From 0.76 to 1.32: over ten seconds, a tempo that is a per cent off does no harm."""
 
-_OTHER_TEMPO = 0.02
+OTHER_TEMPO = 0.02
 """Share by which a tempo is another one."""
 
 _SAME_PITCH = 0.5
 """Semitones from that of its line at which a range is measured; else the line is believed."""
+
+
+def any_agrees(ranges: Iterable[MatchedRange]) -> bool:
+    """Say whether the spectra agree beyond doubt on one of some ranges."""
+    return any((found.correlation or 0.0) >= AGREED for found in ranges)
 
 
 def leading_range(
@@ -161,15 +166,11 @@ def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) 
     semitones = outline_shift(a.outline, b.outline)
     if semitones is not None:
         fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
-    if (
-        heard
-        and heard[0].score >= _PUZZLING
-        and all((r.correlation or 0.0) < AGREED for r in heard)
-    ):
+    if heard and heard[0].score >= _PUZZLING and not any_agrees(heard):
         fits += [PitchMatch(semitones or 0.0, tempo, 0.0) for tempo in _TEMPOS]
     for found in heard:
         nothing_agrees = found.pitch_semitones is None and found.correlation == 0.0
-        if nothing_agrees and abs(found.tempo - 1.0) > _OTHER_TEMPO:
+        if nothing_agrees and abs(found.tempo - 1.0) > OTHER_TEMPO:
             moved = 12.0 * math.log2(found.tempo)
             fits += [PitchMatch(pitch, found.tempo, 0.0) for pitch in (0.0, moved)]
     return fits
@@ -178,9 +179,7 @@ def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) 
 def _fitted(a: TrackSpectrum, b: TrackSpectrum, fit: PitchMatch) -> tuple[np.ndarray, np.ndarray]:
     """Return both spectra levelled, at one tempo and pitch: (n, n_common), (m, n_common)."""
     shift = round(fit.semitones * SPECTRUM.bands_per_octave / 12.0)
-    n_bands = SPECTRUM.n_bands
-    upper = slice(max(shift, 0), n_bands + min(shift, 0))
-    lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
+    upper, lower = common_bands(shift, SPECTRUM.n_bands)
     return a.levelled()[:, upper], b.levelled(fit.tempo)[:, lower]
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from auditor.config import SPECTRUM
 from auditor.match_score import AGREED
-from auditor.pitch import local_frames
+from auditor.pitch import common_bands, local_frames
 from auditor.records import MatchedRange
 from auditor.spectrum import cut_spectrum
 
@@ -104,9 +104,7 @@ def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> tuple[np.nd
     share = (at - low)[:, None]
     of_b = (1.0 - share) * of_b[low] + share * of_b[low + 1]
     shift = round((found.pitch_semitones or 0.0) * SPECTRUM.bands_per_octave / 12.0)
-    n_bands = SPECTRUM.n_bands
-    upper = slice(max(shift, 0), n_bands + min(shift, 0))
-    lower = slice(max(-shift, 0), n_bands + min(-shift, 0))
+    upper, lower = common_bands(shift, SPECTRUM.n_bands)
     of_a = local_frames(of_a, SPECTRUM)[:, upper]
     of_b = local_frames(of_b, SPECTRUM)[:, lower]
     silent = np.minimum((of_a**2).mean(axis=1), (of_b**2).mean(axis=1)) < _SILENT
