@@ -21,7 +21,6 @@ from auditor.pitch import match_range
 from auditor.records import Evidence, MatchedRange
 from auditor.spectral_lines import TrackSpectrum
 from auditor.spectral_ranges import (
-    OTHER_TEMPO,
     any_agrees,
     further_ranges,
     leading_range,
@@ -44,6 +43,9 @@ _WHOLE = 0.95
 
 _COVERED = 0.5
 """What others explain so much of is no range of its own."""
+
+_OTHER_TEMPO = 0.02
+"""Share by which a tempo is another one."""
 
 _SURER = 0.2
 """What else agrees better by so much, on the same stretch of one track, is what was copied; the
@@ -130,7 +132,7 @@ def _heard(
         found = trim_range(
             measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
         )
-        moved = abs(found.tempo / before.tempo - 1.0) > OTHER_TEMPO
+        moved = abs(found.tempo / before.tempo - 1.0) > _OTHER_TEMPO
         if not moved or _correlation(found) < AGREED:
             break
     return found

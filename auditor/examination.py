@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -27,9 +25,6 @@ from auditor.track_reader import Content, TrackReader
 
 TILE_PAIRS = 256
 """Candidate pairs of one tile: a second or two of work."""
-
-_AHEAD = 4
-"""Pairs at most that wait for their spectra to be looked at."""
 
 Candidate = tuple[str, str, float]
 """Ids of both tracks, and the cosine of their embeddings."""
@@ -94,7 +89,6 @@ def examine_pairs(
     content: Callable[[str], Content],
     *,
     limits: Limits,
-    beside: bool = False,
 ) -> Examination:
     """Examine candidate pairs one after the other.
 
@@ -106,31 +100,26 @@ def examine_pairs(
     spectrum, content : callable
         An id to its spectrum, None where it has none; and to what its file holds.
     limits : Limits
-    beside : bool
-        The spectra of a pair are looked at by a second thread, while the next pair is compared.
     """
     # Candidates are sorted by a, so that its frames are levelled once.
     spectrum_of_a = functools.lru_cache(maxsize=1)(lambda name: TrackSpectrum.of(spectrum(name)))
 
-    def examined(a: str, b: str) -> Callable[[], Evidence]:
-        of_a, of_b = content(a), content(b)
-        if of_a.sha256 == of_b.sha256:  # nothing to find out
-            return functools.partial(_whole, of_a.duration_s)
-        return functools.partial(
-            confirm,
-            compare(a, b),
-            spectrum_of_a(a),
-            TrackSpectrum.of(spectrum(b)),
-            a_duration_s=of_a.duration_s,
-            b_duration_s=of_b.duration_s,
-            shown_from=limits.shown_from,
-        )
-
     kept = []
     edges = histogram_edges()
     counts = np.zeros(len(edges) - 1)
-    tasks = ((candidate, examined(*candidate[:2])) for candidate in candidates)
-    for (a, b, similarity), evidence in _results(tasks, beside=beside):
+    for a, b, similarity in candidates:
+        of_a, of_b = content(a), content(b)
+        if of_a.sha256 == of_b.sha256:  # nothing to find out
+            evidence = _whole(of_a.duration_s)
+        else:
+            evidence = confirm(
+                compare(a, b),
+                spectrum_of_a(a),
+                TrackSpectrum.of(spectrum(b)),
+                a_duration_s=of_a.duration_s,
+                b_duration_s=of_b.duration_s,
+                shown_from=limits.shown_from,
+            )
         score = match_score(evidence)
         counts[min(np.searchsorted(edges, score, side="right") - 1, len(counts) - 1)] += 1
         if score >= CONFIRM_FROM or similarity >= limits.similar_from:
@@ -206,25 +195,6 @@ def examine_tiles(
         if on_pair is not None:
             on_pair(n_done, len(candidates))
     return Examination(tuple(sorted(pairs, key=_by_score)), n_done, named_histogram(counts))
-
-
-def _results(
-    tasks: Iterable[tuple[Candidate, Callable[[], Evidence]]], *, beside: bool
-) -> Iterator[tuple[Candidate, Evidence]]:
-    """Yield what tasks return, in their order, a few of them ahead in another thread."""
-    if not beside:
-        for candidate, task in tasks:
-            yield candidate, task()
-        return
-    with ThreadPoolExecutor(1) as thread:
-        begun: deque[tuple[Candidate, Future[Evidence]]] = deque()
-        for candidate, task in tasks:
-            begun.append((candidate, thread.submit(task)))
-            if len(begun) > _AHEAD:
-                done, future = begun.popleft()
-                yield done, future.result()
-        for done, future in begun:
-            yield done, future.result()
 
 
 def _by_score(pair: Examined) -> tuple[float, str, str]:

@@ -224,5 +224,4 @@ def examine_submissions(
         lambda name: by_id[name].spectrum if name in by_id else reader.spectrum(name),
         content,
         limits=Limits(shown_from=shown_from),
-        beside=True,
     )

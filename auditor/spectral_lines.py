@@ -147,7 +147,7 @@ def agreed_lines(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, int, int]]
     starts = np.arange(0, len(a) - BLOCK + 1, HOP)
     if not _can_follow(a, b, starts, BLOCK):
         return
-    gains = np.nan_to_num(_along_lines(a, b, starts, BLOCK), nan=0.0) - AGREED
+    gains = _along_lines(a, b, starts, BLOCK) - AGREED
     gains = maximum_filter1d(gains, 3, axis=1)  # a tempo that is a little off drifts
     last = int(starts[-1])
     for _ in range(MAX_FURTHER):
@@ -188,15 +188,13 @@ def leading_line(a: np.ndarray, b: np.ndarray) -> LeadingLine | None:
     if not _can_follow(a, b, starts, _SHORT):
         return None
     values = _along_lines(a, b, starts, _SHORT)
-    begin, end, at = _best_stretch(np.nan_to_num(values, nan=0.0) - _CHANCE)
+    begin, end, at = _best_stretch(values - _CHANCE)
     if begin == end:
         return None
     # Lines that meet b on at least half of these blocks.
-    part = values[begin:end]
-    heard = np.isfinite(part)
-    n_heard = heard.sum(axis=0)
-    sums = np.where(heard, part, 0.0).sum(axis=0)
-    means = np.where(2 * n_heard >= end - begin, sums / np.maximum(n_heard, 1), 0.0)
+    n_met = _n_met(starts[begin:end], int(starts[-1]), values.shape[1], len(b) - _SHORT + 1)
+    sums = values[begin:end].sum(axis=0)
+    means = np.where(2 * n_met >= end - begin, sums / np.maximum(n_met, 1), 0.0)
     correlation = float(means[at])
     means[max(0, at - _SHORT) : at + _SHORT + 1] = 0.0
     n_counted = max(0.0, end - begin - _DOUBT * (1.0 - correlation))
@@ -216,54 +214,61 @@ def _can_follow(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> boo
 
 
 def _along_lines(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> np.ndarray:
-    """Return the correlation of each block along each line, NaN beyond b, float32.
+    """Return the correlation of each block along each line, 0 beyond b, float32.
 
     On line k, block i is compared with what begins at frame k - starts[-1] + starts[i] of b.
     """
     last, n_columns = int(starts[-1]), len(b) - n + 1
-    values = np.full((len(starts), last + n_columns), np.nan, np.float32)
-    for row, start, found in zip(
-        values, starts.tolist(), _block_correlations(a, b, starts, n), strict=True
-    ):
-        row[last - start : last - start + n_columns] = found
+    values = np.zeros((len(starts), last + n_columns), np.float32)
+    b_norms = _block_norms(b, n)
+    for first in range(0, len(starts), _AT_ONCE):
+        part = starts[first : first + _AT_ONCE]
+        blocks = a[part[:, None] + np.arange(n)]  # (n_part, n, n_bands)
+        blocks -= blocks.mean(axis=1, keepdims=True)
+        norms = np.sqrt((blocks**2).sum(axis=(1, 2)))
+        blocks /= np.maximum(norms, 1e-9)[:, None, None]
+        of_frames = (blocks.reshape(-1, a.shape[1]) @ b.T).reshape(len(part), n, -1)
+        found = of_frames[:, 0, :n_columns].copy()
+        for k in range(1, n):
+            found += of_frames[:, k, k : k + n_columns]
+        found /= np.maximum(b_norms, 1e-9)
+        silent = _SILENT * n * a.shape[1]
+        if float(norms.min()) * float(b_norms.min()) < silent:
+            found[np.multiply.outer(norms, b_norms) < silent] = 0.0
+        for row, start, of_block in zip(values[first:], part.tolist(), found, strict=False):
+            row[last - start : last - start + n_columns] = of_block
     return values
+
+
+def _n_met(starts: np.ndarray, last: int, n_lines: int, n_columns: int) -> np.ndarray:
+    """Return how many of some blocks each line of ``_along_lines`` compares with b, (n_lines,)."""
+    changes = np.zeros(n_lines + 1, np.int64)
+    np.add.at(changes, last - starts, 1)
+    np.add.at(changes, last - starts + n_columns, -1)
+    return changes[:-1].cumsum()
 
 
 def _best_stretch(gains: np.ndarray) -> tuple[int, int, int]:
     """Return first and last + 1 row, and column, of the largest sum along a column, (0, 0, 0) if
     none is above 0."""
-    sums = np.zeros((len(gains) + 1, gains.shape[1]), np.float32)
-    np.cumsum(gains, axis=0, out=sums[1:])
-    rises = sums - np.minimum.accumulate(sums, axis=0)
-    end, column = divmod(int(rises.argmax()), gains.shape[1])
-    if rises[end, column] <= 0.0:
-        return 0, 0, 0
-    return int(sums[: end + 1, column].argmin()), end, column
+    sums, lowest = np.zeros((2, gains.shape[1]), np.float32)
+    highest, end, column = 0.0, 0, 0
+    for n, row in enumerate(gains):  # row by row, which a core's cache holds
+        sums += row
+        np.minimum(lowest, sums, out=lowest)
+        rises = sums - lowest
+        at = int(rises.argmax())
+        if rises[at] > highest:
+            highest, end, column = float(rises[at]), n + 1, at
+    along = np.concatenate([np.zeros(1, np.float32), gains[:end, column].cumsum()])
+    return int(along.argmin()), end, column
 
 
-def _block_correlations(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> np.ndarray:
-    """Return the correlation of blocks of n frames of a with all of b, (n_starts, n_b - n + 1)."""
-    n_columns = len(b) - n + 1
-    products = np.zeros((len(starts), n_columns), np.float32)
-    for first in range(0, len(starts), _AT_ONCE):
-        blocks = slice(first, first + _AT_ONCE)
-        begin, end = int(starts[blocks][0]), int(starts[blocks][-1]) + n
-        of_frames = a[begin:end] @ b.T
-        for k in range(n):
-            products[blocks] += of_frames[starts[blocks] - begin + k, k : k + n_columns]
-    a_sums, a_powers = _block_sums(a, n)
-    b_sums, b_powers = _block_sums(b, n)
-    products -= a_sums[starts] @ b_sums.T / n
-    norms = np.sqrt(a_powers[starts])[:, None] * np.sqrt(b_powers)[None, :]
-    silent = norms < _SILENT * n * a.shape[1]
-    return np.where(silent, 0.0, products / np.maximum(norms, 1e-9))
-
-
-def _block_sums(frames: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sum of every block in each band, and its power around its means, float32."""
+def _block_norms(frames: np.ndarray, n: int) -> np.ndarray:
+    """Return the root of the power of n frames around their means, from every frame on."""
     sums = _running(frames, n)
     powers = _running((frames**2).sum(axis=1, keepdims=True), n)[:, 0]
-    return sums, np.maximum(powers - (sums**2).sum(axis=1) / n, 0.0)
+    return np.sqrt(np.maximum(powers - (sums**2).sum(axis=1) / n, 0.0))
 
 
 def _running(values: np.ndarray, n: int) -> np.ndarray:

@@ -9,7 +9,6 @@ beyond doubt.  The lines themselves are those of ``auditor.spectral_lines``.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -38,9 +37,6 @@ _PUZZLING = 0.4
 
 _TEMPOS = tuple(1.02**k for k in range(-14, 15) if k)
 """From 0.76 to 1.32: over ten seconds, a tempo that is a per cent off does no harm."""
-
-OTHER_TEMPO = 0.02
-"""Share by which a tempo is another one."""
 
 _SAME_PITCH = 0.5
 """Semitones from that of its line at which a range is measured; else the line is believed."""
@@ -158,9 +154,8 @@ def measured_range(
 def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) -> list[PitchMatch]:
     """Return tempos and pitches that are worth a try, where a line must agree beyond doubt.
 
-    A whole track that was moved in pitch was so by its speed or alone.  A range on which nothing
-    agrees may be right in its tempo all the same, in music that repeats; and where the d-vectors
-    are sure of what the spectra deny, as in music of few sounds, every tempo is tried.
+    A whole track that was moved in pitch was so by its speed or alone.  Where the d-vectors are
+    sure of what the spectra deny, as in music of few sounds, every tempo is tried.
     """
     fits = []
     semitones = outline_shift(a.outline, b.outline)
@@ -168,11 +163,6 @@ def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) 
         fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
     if heard and heard[0].score >= _PUZZLING and not any_agrees(heard):
         fits += [PitchMatch(semitones or 0.0, tempo, 0.0) for tempo in _TEMPOS]
-    for found in heard:
-        nothing_agrees = found.pitch_semitones is None and found.correlation == 0.0
-        if nothing_agrees and abs(found.tempo - 1.0) > OTHER_TEMPO:
-            moved = 12.0 * math.log2(found.tempo)
-            fits += [PitchMatch(pitch, found.tempo, 0.0) for pitch in (0.0, moved)]
     return fits
 
 

@@ -254,18 +254,6 @@ def test_a_whole_track_at_another_pitch_is_found_though_the_d_vectors_say_nothin
     assert (only.tempo, only.pitch_semitones) == pytest.approx((1.0, 4.0), abs=0.2)
 
 
-def test_a_range_that_lies_wrong_may_be_right_in_its_tempo():
-    original = tune(1, duration_s=60.0)
-    # An excerpt, so that the mean spectra tell nothing.
-    copy = stretch_time(cut(original, 30.0, 54.0), 1.2)
-    wrong = MatchedRange(0.0, 20.0, 0.0, 24.0, 1.2, 0.3, None, 0.0)
-    (only,) = confirmed(of(wrong, score=0.3), copy, original, a_duration_s=20.0).ranges
-    assert only.tempo == pytest.approx(1.2, abs=0.01)
-    assert only.b_start_s == pytest.approx(30.0, abs=1.0)
-    untold = dataclasses.replace(wrong, b_end_s=20.0, tempo=1.0)
-    assert match_score(confirmed(of(untold, score=0.3), copy, original, a_duration_s=20.0)) <= 0.3
-
-
 def bells(seed: int, *, duration_s: float = 60.0, n: int = 3) -> np.ndarray:
     """Return single notes of one pitch in near silence."""
     rng = np.random.default_rng(seed)
