@@ -23,7 +23,7 @@ from auditor.errors import AuditError, ThresholdError
 from auditor.examination import Examined, Limits
 from auditor.fma import load_fma
 from auditor.ingest import OnEvent, ingest
-from auditor.match_score import SHOWN_FROM
+from auditor.match_score import FLAGGED_FROM, SHOWN_FROM
 from auditor.matching import Query, examine_catalogue, examine_submissions, publish_tracks
 from auditor.originals import suggest_original
 from auditor.pairs import clusters, n_pairs
@@ -363,9 +363,9 @@ def _threshold(
         )
 
     use = choose(options.threshold, options.far, options.max_false)
-    if workspace.aligns and options.threshold is None and use.threshold < SHOWN_FROM:
+    if workspace.aligns and options.threshold is None and use.threshold < FLAGGED_FROM:
         # A small run could bear a looser one, which would find next to no copy more.
-        least = choose(SHOWN_FROM, None, None)
+        least = choose(FLAGGED_FROM, None, None)
         use = dataclasses.replace(least, source=use.source, budget=use.budget)
     found = find_calibration(
         workspace.weights_id,

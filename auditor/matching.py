@@ -8,6 +8,7 @@ exactly; no score comes from an index.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,8 +40,12 @@ from auditor.workspace import Workspace
 N_NEAREST = 5
 """Candidates of each track by embedding."""
 
-N_EXCERPT, N_CHECKED = 10, 20
-"""Candidates by excerpt, of each track of a scan and of each submission of a check."""
+N_EXCERPT = 10
+"""Candidates by excerpt of each track of a scan."""
+
+N_CHECKED, CHECKED_S, MAX_CHECKED = 12, 240.0, 120
+"""Candidates by excerpt of a submission: so many for every so many seconds of it, for a mix holds
+many tracks; and the most."""
 
 MAX_UNCOVERED = 2000
 """Tracks that an excerpt index may lack; a check examines them one by one."""
@@ -151,6 +156,17 @@ def examine_catalogue(
     return examine_tiles(tiles, reader, candidates, limits=limits, on_pair=on_pair)
 
 
+def n_checked(duration_s: float) -> int:
+    """Return how many candidates by excerpt a submission of so many seconds has.
+
+    Examples
+    --------
+    >>> n_checked(30.0), n_checked(240.0), n_checked(1200.0), n_checked(36_000.0)
+    (12, 12, 60, 120)
+    """
+    return min(N_CHECKED * max(1, math.ceil(duration_s / CHECKED_S)), MAX_CHECKED)
+
+
 def examine_submissions(
     workspace: Workspace,
     queries: Sequence[Query],
@@ -184,7 +200,7 @@ def examine_submissions(
         )
     row_of, id_of = table.tracks.row_of, table.tracks.id_of
     uncovered = {row_of(track_id) for track_id in index.uncovered}
-    top = min(N_NEAREST + 1, len(table.tracks))
+    top = min(N_NEAREST + 1, len(table.tracks))  # one of them may be the submission itself
     near, _ = nearest(np.stack([query.embedding for query in queries]), table.embeddings, top)
     candidates: list[Candidate] = []
     for query, rows in zip(queries, near, strict=True):
@@ -192,11 +208,13 @@ def examine_submissions(
             query.dvectors,
             levels=query.levels,
             exclude=query.own_id or None,
-            search=ExcerptSearch(top=N_CHECKED),
+            search=ExcerptSearch(top=n_checked(query.track.duration_s)),
         )
-        proposed = set(rows.tolist()) | {row_of(hit.track_id) for hit in found}
+        own = row_of(query.own_id)
+        proposed = set([row for row in rows.tolist() if row != own][:N_NEAREST])
+        proposed |= {row_of(hit.track_id) for hit in found}
         proposed |= uncovered | set(table.rows_of_content(query.track.sha256).tolist())
-        proposed.discard(row_of(query.own_id))
+        proposed.discard(own)
         wanted = np.asarray(sorted(proposed), np.int64)
         similarities = exact_scores(
             query.embedding[None], np.zeros(len(wanted), np.int64), wanted, others=table.embeddings

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from auditor.match_score import SHOWN_FROM
+from auditor.match_score import FLAGGED_FROM
 from auditor.records import CheckResult, Detection, Pair, ScanResult, ThresholdUse
 from auditor.wording import show_count, show_number, show_score, show_text
 
@@ -254,16 +254,17 @@ def lowest_note(use: ThresholdUse) -> str:
 
     Examples
     --------
-    >>> use = ThresholdUse(0.3, "song.json", budget=1.0, expected_false_pairs=0.2)
+    >>> use = ThresholdUse(0.35, "song.json", budget=1.0, expected_false_pairs=0.2)
     >>> lowest_note(use).partition(";")[0]
-    'With so few pairs, a lower threshold than 0.3 would still keep to the budget of 1 false pair'
+    'With so few pairs, a lower threshold than 0.35 would still keep to the budget of 1 false pair'
     """
     spent = use.budget is None or use.expected_false_pairs is None
-    if spent or use.threshold != SHOWN_FROM or use.expected_false_pairs >= use.budget:
+    if spent or use.threshold != FLAGGED_FROM or use.expected_false_pairs >= use.budget:
         return ""
     return (
-        f"With so few pairs, a lower threshold than {SHOWN_FROM:g} would still keep to the budget "
-        f"of {show_budget(use)}; it is kept, since a lower one finds hardly any more copies."
+        f"With so few pairs, a lower threshold than {FLAGGED_FROM:g} would still keep to the "
+        f"budget of {show_budget(use)}; it is kept, since a lower one finds hardly any more "
+        "copies, and tracks that only share the sound of an instrument."
     )
 
 

@@ -30,7 +30,7 @@ from auditor.embed import embed_waveform
 from auditor.errors import AudioError
 from auditor.excerpt_build import refresh_excerpts
 from auditor.excerpt_index import ExcerptSearch, ExcerptSource
-from auditor.matching import N_CHECKED, N_NEAREST, Query, examine_submissions
+from auditor.matching import N_NEAREST, Query, examine_submissions, n_checked
 from auditor.pairs import nearest
 from auditor.records import Track
 from auditor.spectral_lines import TrackSpectrum
@@ -92,11 +92,11 @@ def stages(workspace: Workspace, query: Query) -> dict[str, float]:
         )
         index, _ = reader.excerpts()
         lap("open the excerpt index")
-        near, _ = nearest(query.embedding[None], table.embeddings, N_NEAREST + 1)
+        near, _ = nearest(query.embedding[None], table.embeddings, N_NEAREST)
         lap("nearest embeddings")
         asked = {}
         for step in (1, 2):
-            search = ExcerptSearch(top=N_CHECKED, query_step=step)
+            search = ExcerptSearch(top=n_checked(LENGTH_S), query_step=step)
             asked[step] = index.candidates(query.dvectors, levels=query.levels, search=search)
             lap(f"candidates by excerpt, query step {step}")
         names = {table.tracks.id_of(row) for row in near[0].tolist()}

@@ -21,7 +21,7 @@ from auditor.config import SAMPLE_RATE_HZ
 from auditor.embedding_tiles import nearest_rows, similar_rows
 from auditor.errors import IndexFileError, UsageError
 from auditor.ingest import ingest
-from auditor.match_score import CONFIRM_FROM, SHOWN_FROM
+from auditor.match_score import CONFIRM_FROM, FLAGGED_FROM
 from auditor.pairs import find_pairs, nearest
 from auditor.tiles import LocalTiles
 from auditor.track_reader import CatalogueReader
@@ -286,7 +286,7 @@ def test_a_small_catalogue_keeps_to_the_lowest_threshold_unless_told(scanned):
     with open_workspace(folder, extractor="excerpt") as workspace:
         by_budget = scan(workspace, options=Options(max_false=1.0)).threshold
         by_hand = scan(workspace, options=Options(threshold=0.2)).threshold
-    assert (by_budget.threshold, by_budget.budget) == (SHOWN_FROM, 1.0)
+    assert (by_budget.threshold, by_budget.budget) == (FLAGGED_FROM, 1.0)
     assert by_budget.expected_false_pairs < 1.0
     assert by_budget.source.startswith("excerpt-")
     assert by_hand.threshold == 0.2

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.match_score import SHOWN_FROM
+from auditor.match_score import FLAGGED_FROM
 from auditor.rate_words import (
     chance_words,
     counted_note,
@@ -110,8 +110,10 @@ def test_what_expected_false_pairs_mean_for_those_flagged(expected, n_flagged, s
 
 
 def test_a_budget_that_is_not_spent_says_why():
-    use = ThresholdUse(SHOWN_FROM, "x", budget=1.0, expected_false_pairs=0.27)
-    said = "With so few pairs, a lower threshold than 0.3 would still keep to the budget of 1 false"
+    use = ThresholdUse(FLAGGED_FROM, "x", budget=1.0, expected_false_pairs=0.27)
+    said = (
+        "With so few pairs, a lower threshold than 0.35 would still keep to the budget of 1"
+    )
     assert lowest_note(use).startswith(said)
     for changes in (
         {"budget": None},
