@@ -48,8 +48,8 @@ _JOINED = 2
 _SHORT = 10
 """Frames so joined of a block of ``leading_line``, 2 s, one after the other."""
 
-_AT_ONCE = 64
-"""Blocks whose products are made at once."""
+_AT_ONCE = 1 << 20
+"""Products of frames that are made at once, 4 MB."""
 
 _SILENT = 1.0
 """Mean square of levelled frames, in dB, below which a block is silence."""
@@ -221,8 +221,9 @@ def _along_lines(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> np
     last, n_columns = int(starts[-1]), len(b) - n + 1
     values = np.zeros((len(starts), last + n_columns), np.float32)
     b_norms = _block_norms(b, n)
-    for first in range(0, len(starts), _AT_ONCE):
-        part = starts[first : first + _AT_ONCE]
+    n_part = max(1, _AT_ONCE // (n * len(b)))
+    for first in range(0, len(starts), n_part):
+        part = starts[first : first + n_part]
         blocks = a[part[:, None] + np.arange(n)]  # (n_part, n, n_bands)
         blocks -= blocks.mean(axis=1, keepdims=True)
         norms = np.sqrt((blocks**2).sum(axis=(1, 2)))

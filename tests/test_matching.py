@@ -173,6 +173,23 @@ def test_a_check_finds_an_altered_copy_and_an_excerpt(scanned, tmp_path):
     assert sum(p.flagged for p in result.pairs) == 2
 
 
+def test_a_long_submission_has_more_candidates(scanned, tmp_path, monkeypatch):
+    folder, _ = scanned
+    monkeypatch.setattr("auditor.matching.N_NEAREST", 1)
+    monkeypatch.setattr("auditor.matching.N_CHECKED", 1)
+    monkeypatch.setattr("auditor.matching.CHECKED_S", 15.0)
+    parts = [music(n)[5 * SAMPLE_RATE_HZ : 20 * SAMPLE_RATE_HZ] for n in (3, 4, 5)]
+    write_audio(tmp_path / "one.wav", parts[0], codec="wav")
+    write_audio(tmp_path / "mix.wav", np.concatenate(parts), codec="wav")
+    with open_workspace(folder, extractor="excerpt", write=False) as workspace:
+        one = check(workspace, [tmp_path / "one.wav"], options=OPTIONS)
+        mix = check(workspace, [tmp_path / "mix.wav"], options=OPTIONS)
+    assert one.n_pairs_compared <= 2
+    assert mix.n_pairs_compared <= 4
+    heard = {name for names in named(mix, mix.submissions) for name in names}
+    assert {f"tune-{n}.wav" for n in (3, 4, 5)} <= heard
+
+
 def test_a_submission_is_not_compared_with_itself_but_with_its_twin(scanned, library):
     folder, _ = scanned
     with open_workspace(folder, extractor="excerpt", write=False) as workspace:

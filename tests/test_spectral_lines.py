@@ -90,6 +90,44 @@ def test_agreed_lines_come_best_first_and_each_block_once():
     assert (a, b, c, d) == pytest.approx((100, 300, 400, 500), abs=25)
 
 
+@pytest.mark.parametrize(("n", "hop", "at_once"), [(10, 10, 1 << 20), (10, 10, 700), (12, 6, 700)])
+def test_blocks_along_lines_are_correlated_as_by_hand(monkeypatch, n, hop, at_once):
+    monkeypatch.setattr(spectral_lines, "_AT_ONCE", at_once)  # 700: one block after the other
+    a, b = music(45)[:, :8].astype(np.float32), music(70, seed=1)[:, :8].astype(np.float32)
+    a[20:30], b[40:60] = 0.1 * a[20:30], 0.0  # next to silent, silent
+    starts = np.arange(0, len(a) - n + 1, hop)
+    values = spectral_lines._along_lines(a, b, starts, n)
+    last = int(starts[-1])
+    met = np.zeros(values.shape, bool)
+    for i, start in enumerate(starts.tolist()):
+        for k in range(values.shape[1]):
+            at = k - last + start
+            expected = 0.0
+            if met_b := 0 <= at <= len(b) - n:
+                one, other = a[start : start + n], b[at : at + n]
+                one, other = one - one.mean(axis=0), other - other.mean(axis=0)
+                norm = np.sqrt((one**2).sum() * (other**2).sum())
+                if norm >= spectral_lines._SILENT * n * 8:
+                    expected = (one * other).sum() / norm
+            met[i, k] = met_b
+            assert values[i, k] == pytest.approx(expected, abs=1e-5)
+    for rows in (slice(None), slice(1, 3)):
+        n_met = spectral_lines._n_met(starts[rows], last, values.shape[1], len(b) - n + 1)
+        assert n_met.tolist() == met[rows].sum(axis=0).tolist()
+
+
+def test_the_best_stretch_is_the_largest_sum_of_any():
+    gains = np.random.default_rng(2).normal(-0.2, 1.0, (12, 30)).astype(np.float32)
+    sums = {
+        (first, last, column): float(gains[first:last, column].sum())
+        for first in range(12)
+        for last in range(first + 1, 13)
+        for column in range(30)
+    }
+    assert spectral_lines._best_stretch(gains) == max(sums, key=sums.get)
+    assert spectral_lines._best_stretch(np.full((3, 4), -1.0, np.float32)) == (0, 0, 0)
+
+
 def test_levelled_at_another_tempo():
     spectrum = waveform_spectrum(tune(1, duration_s=20.0))
     assert TrackSpectrum(spectrum).levelled().shape == spectrum.shape
