@@ -363,8 +363,7 @@ def _threshold(
         )
 
     use = choose(options.threshold, options.far, options.max_false)
-    if workspace.aligns and options.threshold is None and use.threshold < FLAGGED_FROM:
-        # A small run could bear a looser one, which would find next to no copy more.
+    if workspace.aligns and options.max_false is not None and use.threshold < FLAGGED_FROM:
         least = choose(FLAGGED_FROM, None, None)
         use = dataclasses.replace(least, source=use.source, budget=use.budget)
     found = find_calibration(

@@ -44,8 +44,8 @@ N_EXCERPT = 10
 """Candidates by excerpt of each track of a scan."""
 
 N_CHECKED, CHECKED_S, MAX_CHECKED = 12, 240.0, 120
-"""Candidates by excerpt of a submission: so many for every so many seconds of it, for a mix holds
-many tracks; and the most."""
+"""Candidates by excerpt of a submission of up to so many seconds; longer ones have more by their
+length, for a mix holds many tracks, up to the last number, that of 40 minutes."""
 
 MAX_UNCOVERED = 2000
 """Tracks that an excerpt index may lack; a check examines them one by one."""
@@ -161,10 +161,10 @@ def n_checked(duration_s: float) -> int:
 
     Examples
     --------
-    >>> n_checked(30.0), n_checked(240.0), n_checked(1200.0), n_checked(36_000.0)
-    (12, 12, 60, 120)
+    >>> n_checked(30.0), n_checked(240.0), n_checked(300.0), n_checked(1200.0), n_checked(36_000.0)
+    (12, 12, 15, 60, 120)
     """
-    return min(N_CHECKED * max(1, math.ceil(duration_s / CHECKED_S)), MAX_CHECKED)
+    return min(max(N_CHECKED, math.ceil(N_CHECKED * duration_s / CHECKED_S)), MAX_CHECKED)
 
 
 def examine_submissions(

@@ -256,15 +256,15 @@ def lowest_note(use: ThresholdUse) -> str:
     --------
     >>> use = ThresholdUse(0.35, "song.json", budget=1.0, expected_false_pairs=0.2)
     >>> lowest_note(use).partition(";")[0]
-    'With so few pairs, a lower threshold than 0.35 would still keep to the budget of 1 false pair'
+    'The budget of 1 false pair would bear a lower threshold than 0.35'
     """
     spent = use.budget is None or use.expected_false_pairs is None
     if spent or use.threshold != FLAGGED_FROM or use.expected_false_pairs >= use.budget:
         return ""
     return (
-        f"With so few pairs, a lower threshold than {FLAGGED_FROM:g} would still keep to the "
-        f"budget of {show_budget(use)}; it is kept, since a lower one finds hardly any more "
-        "copies, and tracks that only share the sound of an instrument."
+        f"The budget of {show_budget(use)} would bear a lower threshold than {FLAGGED_FROM:g}; "
+        "none is set, since it would find hardly any more copies, and tracks that only share the "
+        "sound of an instrument."
     )
 
 

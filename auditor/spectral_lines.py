@@ -49,7 +49,7 @@ _SHORT = 10
 """Frames so joined of a block of ``leading_line``, 2 s, one after the other."""
 
 _AT_ONCE = 1 << 20
-"""Products of frames that are made at once, 4 MB."""
+"""Products of frames that are made at once, some 4 MB, but those of one block at least."""
 
 _SILENT = 1.0
 """Mean square of levelled frames, in dB, below which a block is silence."""
@@ -164,7 +164,7 @@ def leading_line(a: np.ndarray, b: np.ndarray) -> LeadingLine | None:
     Parameters
     ----------
     a, b : numpy.ndarray
-        (n, n_bands) and (m, n_bands), levelled.
+        (n, n_bands) and (m, n_bands), levelled, finite.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def _can_follow(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> boo
 
 
 def _along_lines(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> np.ndarray:
-    """Return the correlation of each block along each line, 0 beyond b, float32.
+    """Return the correlation of each block along each line, 0 beyond b, (n_starts, n_lines).
 
     On line k, block i is compared with what begins at frame k - starts[-1] + starts[i] of b.
     """
@@ -242,7 +242,10 @@ def _along_lines(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> np
 
 
 def _n_met(starts: np.ndarray, last: int, n_lines: int, n_columns: int) -> np.ndarray:
-    """Return how many of some blocks each line of ``_along_lines`` compares with b, (n_lines,)."""
+    """Return how many of some blocks each line of ``_along_lines`` compares with b, (n_lines,).
+
+    ``last`` is the start of the last one of all blocks, ``n_columns`` the places in b of each.
+    """
     changes = np.zeros(n_lines + 1, np.int64)
     np.add.at(changes, last - starts, 1)
     np.add.at(changes, last - starts + n_columns, -1)

@@ -92,15 +92,15 @@ def stages(workspace: Workspace, query: Query) -> dict[str, float]:
         )
         index, _ = reader.excerpts()
         lap("open the excerpt index")
-        near, _ = nearest(query.embedding[None], table.embeddings, N_NEAREST)
+        near, _ = nearest(query.embedding[None], table.embeddings, N_NEAREST + 1)
         lap("nearest embeddings")
         asked = {}
         for step in (1, 2):
             search = ExcerptSearch(top=n_checked(LENGTH_S), query_step=step)
             asked[step] = index.candidates(query.dvectors, levels=query.levels, search=search)
             lap(f"candidates by excerpt, query step {step}")
-        names = {table.tracks.id_of(row) for row in near[0].tolist()}
-        names |= {found.track_id for found in asked[2]}
+        names = {table.tracks.id_of(row) for row in near[0, :N_NEAREST].tolist()}
+        names |= {found.track_id for found in asked[1]}
         examiner = reader.examiner
         own = examiner.prepare(query.dvectors, query.levels, LENGTH_S)
         found = [(name, examiner.evidence(own, examiner.track(name))) for name in sorted(names)]

@@ -36,8 +36,7 @@ LIBRARY = Path("/tmp/library")
 
 PAGE = Path("reports/sample.html")
 BUDGET = 0.05
-"""False pairs to be expected: all pieces are played by one synthesiser, so strangers are alike, and
-at the default of 1 one pair of them is flagged at a score of 0.302."""
+"""False pairs to be expected: all pieces are played by one synthesiser, so strangers are alike."""
 
 MAX_REPORT_MB = 3.0
 

@@ -111,7 +111,7 @@ def test_what_expected_false_pairs_mean_for_those_flagged(expected, n_flagged, s
 
 def test_a_budget_that_is_not_spent_says_why():
     use = ThresholdUse(FLAGGED_FROM, "x", budget=1.0, expected_false_pairs=0.27)
-    said = "With so few pairs, a lower threshold than 0.35 would still keep to the budget of 1"
+    said = "The budget of 1 false pair would bear a lower threshold than 0.35; none is set"
     assert lowest_note(use).startswith(said)
     for changes in (
         {"budget": None},

@@ -90,15 +90,15 @@ def test_agreed_lines_come_best_first_and_each_block_once():
     assert (a, b, c, d) == pytest.approx((100, 300, 400, 500), abs=25)
 
 
-@pytest.mark.parametrize(("n", "hop", "at_once"), [(10, 10, 1 << 20), (10, 10, 700), (12, 6, 700)])
+@pytest.mark.parametrize(("n", "hop", "at_once"), [(10, 10, 1 << 20), (10, 10, 700), (12, 6, 1700)])
 def test_blocks_along_lines_are_correlated_as_by_hand(monkeypatch, n, hop, at_once):
-    monkeypatch.setattr(spectral_lines, "_AT_ONCE", at_once)  # 700: one block after the other
+    monkeypatch.setattr(spectral_lines, "_AT_ONCE", at_once)  # all blocks, one, two at once
     a, b = music(45)[:, :8].astype(np.float32), music(70, seed=1)[:, :8].astype(np.float32)
-    a[20:30], b[40:60] = 0.1 * a[20:30], 0.0  # next to silent, silent
+    a[20:32], b[40:55], b[55:] = 0.01 * a[20:32], 0.1 * b[40:55], 0.0  # silent together, silent
     starts = np.arange(0, len(a) - n + 1, hop)
     values = spectral_lines._along_lines(a, b, starts, n)
     last = int(starts[-1])
-    met = np.zeros(values.shape, bool)
+    met, n_silent = np.zeros(values.shape, bool), 0
     for i, start in enumerate(starts.tolist()):
         for k in range(values.shape[1]):
             at = k - last + start
@@ -109,8 +109,10 @@ def test_blocks_along_lines_are_correlated_as_by_hand(monkeypatch, n, hop, at_on
                 norm = np.sqrt((one**2).sum() * (other**2).sum())
                 if norm >= spectral_lines._SILENT * n * 8:
                     expected = (one * other).sum() / norm
+                n_silent += 0.0 < norm < spectral_lines._SILENT * n * 8
             met[i, k] = met_b
             assert values[i, k] == pytest.approx(expected, abs=1e-5)
+    assert n_silent > 0
     for rows in (slice(None), slice(1, 3)):
         n_met = spectral_lines._n_met(starts[rows], last, values.shape[1], len(b) - n + 1)
         assert n_met.tolist() == met[rows].sum(axis=0).tolist()
