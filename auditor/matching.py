@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from auditor.catalogue_table import TrackTable
 from auditor.embedding_tiles import nearest_rows
@@ -236,10 +237,11 @@ def examine_submissions(
             return reader.content(name)
         return Content(by_id[name].track.sha256, by_id[name].track.duration_s)
 
-    return examine_pairs(
-        candidates,
-        lambda a, b: examiner.evidence(submitted(a), examiner.track(b)),
-        lambda name: by_id[name].spectrum if name in by_id else reader.spectrum(name),
-        content,
-        limits=Limits(shown_from=shown_from),
-    )
+    with threadpool_limits(1, user_api="blas"):  # products of a pair are too small to share
+        return examine_pairs(
+            candidates,
+            lambda a, b: examiner.evidence(submitted(a), examiner.track(b)),
+            lambda name: by_id[name].spectrum if name in by_id else reader.spectrum(name),
+            content,
+            limits=Limits(shown_from=shown_from),
+        )
