@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from auditor.originals import is_lossless
 from auditor.records import VERDICTS, Evidence, MatchedRange, Pair, Track
-from auditor.verdicts import RULES, is_loop
+from auditor.verdicts import RULES, is_denied, is_loop
 from auditor.wording import show_duration, show_text
 
 VERDICT_MEANINGS: Mapping[str, str] = {
@@ -113,6 +113,8 @@ of A and 90 % of B.'
     if verdict == "sounds alike":
         if matches_by_loop(pair):
             return "What matches is a loop or a drone, which proves nothing."
+        if ranges and is_denied(pair.evidence):
+            return "What lines up sounds alike, and moment by moment the spectra agree nowhere."
         if ranges:
             return "Alike in overall sound; what lines up is too weak to reach the threshold."
         return "Alike in overall sound only: nothing in one was found to line up with the other."

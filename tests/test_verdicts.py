@@ -54,6 +54,11 @@ NOTHING = evidence(score=0.1, share_a=0.0, share_b=0.0)
         (evidence(matched(repetition=0.95, correlation=1.0), background=0.9), {}, "sounds alike"),
         (evidence(matched(repetition=0.95, correlation=1.0), background=0.8), {}, "same recording"),
         (evidence(matched(repetition=0.85, correlation=1.0), background=0.9), {}, "same recording"),
+        # Two melodies of one synthesiser: the spectra agree nowhere.
+        (evidence(matched(correlation=0.0), background=0.6), {}, "sounds alike"),
+        (evidence(matched(correlation=0.0), background=0.4), {}, "same recording"),
+        (evidence(matched(correlation=0.14), background=0.6), {}, "same recording"),
+        (evidence(matched(correlation=None), background=0.6), {}, "same recording"),
         # Enough to count, but no range to show for it.
         (evidence(score=0.5, share_a=0.0, share_b=0.0), {}, "sounds alike"),
     ],
