@@ -29,8 +29,8 @@ VERDICT_MEANINGS: Mapping[str, str] = {
     ),
     "sounds alike": (
         "The two tracks sound alike as a whole, and what lines up, if anything does, is a loop, a "
-        "drone or too weak to count: a style, an arrangement, the same instruments. It is shown "
-        "and not flagged."
+        "drone, denied by the spectra or too weak to count: a style, an arrangement, the same "
+        "instruments. It is shown and not flagged."
     ),
     "clear": "Nothing that was compared points to shared material; a copy may still be missed.",
 }
@@ -113,7 +113,7 @@ of A and 90 % of B.'
     if verdict == "sounds alike":
         if matches_by_loop(pair):
             return "What matches is a loop or a drone, which proves nothing."
-        if ranges and is_denied(pair.evidence):
+        if is_denied_pair(pair):
             return "What lines up sounds alike, and moment by moment the spectra agree nowhere."
         if ranges:
             return "Alike in overall sound; what lines up is too weak to reach the threshold."
@@ -139,6 +139,12 @@ of A and 90 % of B.'
 def matches_by_loop(pair: Pair) -> bool:
     """Say whether something matches, and is a loop or a drone (``verdicts.is_loop``)."""
     return pair.evidence is not None and bool(pair.evidence.ranges) and is_loop(pair.evidence)
+
+
+def is_denied_pair(pair: Pair) -> bool:
+    """Say whether something lines up that is no loop, and the spectra deny it."""
+    heard = pair.evidence is not None and bool(pair.evidence.ranges)
+    return heard and is_denied(pair.evidence) and not matches_by_loop(pair)
 
 
 def _shares(pair: Pair) -> str:

@@ -103,7 +103,6 @@ def examine_pairs(
     """
     # Candidates are sorted by a, so that its frames are levelled once.
     spectrum_of_a = functools.lru_cache(maxsize=1)(lambda name: TrackSpectrum.of(spectrum(name)))
-
     kept = []
     edges = histogram_edges()
     counts = np.zeros(len(edges) - 1)

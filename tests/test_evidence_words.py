@@ -88,6 +88,13 @@ def test_every_verdict_has_a_meaning_of_one_sentence_and_none_says_infringes():
             pair("sounds alike", evidence=Evidence(0.8, (LOOP,), 0.43, 0.07, 1.0, 0.75)),
             "What matches is a loop or a drone, which proves nothing.",
         ),
+        (
+            pair(
+                "sounds alike",
+                evidence=Evidence(0.8, (heard(correlation=0.0),), 0.43, 0.07, 1.0, 0.6),
+            ),
+            "What lines up sounds alike, and moment by moment the spectra agree nowhere.",
+        ),
         (pair("clear"), "Nothing that was compared points to shared material."),
         (
             pair("", evidence=None),

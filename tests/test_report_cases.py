@@ -155,6 +155,12 @@ def test_pairs_that_are_not_flagged_say_why_they_are_listed():
     loop = dataclasses.replace(pairs[3], evidence=dataclasses.replace(repeated, background=0.9))
     text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], loop)))).text
     assert "They are listed because all that matches is a loop or a drone." in text
+    unlike = make_evidence(make_range(0.0, 12.0, correlation=0.0))
+    denied = dataclasses.replace(pairs[3], evidence=dataclasses.replace(unlike, background=0.6))
+    text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], denied)))).text
+    assert "They are listed because the spectra agree nowhere on what lines up." in text
+    both = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], denied, loop)))).text
+    assert "1 denied by the spectra, 1 a loop or a drone." in both
     assert "Not flagged" not in Page(render_html(make_scan(pairs=pairs[:3]))).text
 
 

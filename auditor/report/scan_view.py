@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.evidence_words import matches_by_loop
+from auditor.evidence_words import is_denied_pair, matches_by_loop
 from auditor.originals import NOTHING_TELLS, first_released
 from auditor.records import Cluster, Pair, ScanResult, Track
 from auditor.report import chart
@@ -133,15 +133,17 @@ def _suggested(row: Row, cluster: Cluster) -> str:
 def _why_alike(pairs: Sequence[Pair]) -> str:
     """Return by what the pairs that are not flagged were picked from all others."""
     why = []
-    alone = [pair for pair in pairs if not matches_by_loop(pair)]
+    alone = [pair for pair in pairs if not matches_by_loop(pair) and not is_denied_pair(pair)]
     least = min((p.similarity for p in alone if p.similarity is not None), default=None)
     if least is not None:
         why.append(
             "the likeness of their embeddings, which sum up how a whole track sounds, is unusually "
             f"high (here {least:.2f} or more; whatever their score)"
         )
-    if len(alone) < len(pairs):
+    if any(map(matches_by_loop, pairs)):
         why.append("all that matches is a loop or a drone")
+    if any(map(is_denied_pair, pairs)):
+        why.append("the spectra agree nowhere on what lines up")
     return f"They are listed because {', or because '.join(why)}." if why else ""
 
 
@@ -150,6 +152,8 @@ def _reaching(result: ScanResult) -> str:
     high = [pair for pair in result.pairs if pair.score >= result.threshold.threshold]
     kinds = [("flagged", sum(pair.flagged for pair in high))]
     kinds.append(("set aside by a decision", sum(is_set_aside(pair) for pair in high)))
+    left = [pair for pair in high if not pair.flagged and not is_set_aside(pair)]
+    kinds.append(("denied by the spectra", sum(map(is_denied_pair, left))))
     kinds.append(("a loop or a drone", len(high) - sum(n for _, n in kinds)))
     counts = ", ".join(f"{n:,} {what}" for what, n in kinds if n)
     return f"{show_count(len(high), 'pair')} at or above the threshold: {counts}." if high else ""
