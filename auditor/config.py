@@ -192,7 +192,8 @@ class TrainConfig:
     evaluate_every, patience : int
         Steps between validations; validations without improvement before an early stop.
     precision : "bfloat16" or "float32"
-        Of the arithmetic inside the network; weights and loss are float32 in either case.
+        Of the arithmetic inside the network; weights and loss are float32 in either case.  A
+        processor that cannot train in bfloat16 trains in float32.
     seed : int
         Of everything that chance decides.
     start : str

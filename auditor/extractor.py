@@ -115,6 +115,32 @@ class Extractor(nn.Module):
         return nn.functional.normalize(self.projection(pooled), dim=-1)  # (n, n_dims)
 
 
+def has_bfloat16_training() -> bool:
+    """Return whether this processor can train in bfloat16.
+
+    oneDNN has no bfloat16 LSTM for processors without AVX-512 (or Arm's bfloat16), and
+    ``torch.nn.LSTM`` under autocast raises there.
+    """
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return supported is not None and torch.backends.mkldnn.is_available() and bool(supported())
+
+
+def mixed_precision(precision: str) -> torch.autocast:
+    """Return the context in which the network computes in a precision, float32 where it must.
+
+    Parameters
+    ----------
+    precision : str
+        One of ``config.PRECISIONS``.  bfloat16 is float32 on a processor that cannot train in it.
+
+    Returns
+    -------
+    torch.autocast
+    """
+    enabled = precision == "bfloat16" and has_bfloat16_training()
+    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+
+
 def save_extractor(
     extractor: Extractor, directory: str | os.PathLike[str], *, name: str, summary: dict[str, Any]
 ) -> Path:

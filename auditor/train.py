@@ -33,7 +33,7 @@ from auditor.checkpoint import (
 )
 from auditor.config import ExtractorConfig, TrainConfig, to_json
 from auditor.errors import UsageError
-from auditor.extractor import Extractor, save_extractor
+from auditor.extractor import Extractor, mixed_precision, save_extractor
 from auditor.loss import GE2ELoss
 from auditor.metrics import equal_error_rate, recall_at_far
 from auditor.training_batches import (
@@ -99,7 +99,7 @@ def take_step(
     """Take one step of the optimiser on a batch of ``make_batch`` and return the loss before it."""
     extractor = state.extractor.train()
     n, m = windows.shape[:2]
-    with torch.autocast("cpu", torch.bfloat16, enabled=train.precision == "bfloat16"):
+    with mixed_precision(train.precision):
         dvectors = extractor(windows.flatten(0, 1))
     value = state.loss(dvectors.float().view(n, m, -1), excluded)
     state.optimiser.zero_grad()

@@ -91,7 +91,8 @@ def find_evidence(
 ) -> Evidence:
     """Return what two tracks share.
 
-    Exchanging a and b exchanges their ranges and inverts the tempo ratios, exactly.
+    Exchanging a and b exchanges their ranges and inverts the tempo ratios: exactly, except that
+    the two sides of a range of two equal tracks differ by rounding, some 1e-8 s.
 
     Parameters
     ----------

