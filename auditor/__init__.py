@@ -21,14 +21,14 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AuditError": "auditor.errors",
-    "Catalogue": "auditor.catalogue",
-    "check": "auditor.audit",
-    "embed_file": "auditor.embed",
-    "load_extractor": "auditor.extractor",
+    "Catalogue": "auditor.catalogue.catalogue",
+    "check": "auditor.api.audit",
+    "embed_file": "auditor.embedding.embed",
+    "load_extractor": "auditor.embedding.extractor",
     "open_workspace": "auditor.workspace",
-    "scan": "auditor.audit",
+    "scan": "auditor.api.audit",
     "to_json": "auditor.records",
-    "write_report": "auditor.report",
+    "write_report": "auditor.report.write",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -9,6 +9,7 @@ shape, a negative count) are ``ValueError`` instead.
 from __future__ import annotations
 
 import os
+import unicodedata
 
 
 class AuditError(Exception):
@@ -70,3 +71,28 @@ def _escape(c: str) -> str:
     undecodable = "\udc80" <= c <= "\udcff"
     data = c.encode("utf-8", "surrogateescape" if undecodable else "surrogatepass")
     return data.decode("latin-1").encode("unicode_escape").decode()
+
+
+_JOINERS = "\u200c\u200d"
+
+
+def show_text(text: str) -> str:
+    r"""Return a tag as text that cannot act on what shows it.
+
+    Control characters, line and paragraph separators, invisible format characters (such as those
+    that reverse the direction of writing), unassigned code points and lone surrogates are shown as
+    Python escapes.  The two joiners stay, since Persian, Hindi and emoji are written with them.
+
+    Examples
+    --------
+    >>> show_text("one\ntwo\u202e\ud800")
+    'one\\ntwo\\u202e\\ud800'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode()
+        if unicodedata.category(c) in ("Cc", "Cf", "Cn", "Cs", "Zl", "Zp") and c not in _JOINERS
+        else c
+        for c in text
+    )

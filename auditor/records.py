@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from auditor.config import from_json
-from auditor.errors import ResultError
+from auditor.errors import ResultError, show_text
+from auditor.serialisation import from_json
 
 SCHEMA_VERSION = 2
 """Version of the JSON of scan, check and recommend results."""
@@ -32,7 +32,7 @@ VERDICTS = (
     "sounds alike",
     "clear",
 )
-"""What is said of a pair (``auditor.verdicts``), the strongest first."""
+"""What is said of a pair (``auditor.scoring.verdict``), the strongest first."""
 
 UNDO = "undo"
 """Kind of the decision that takes back those before it."""
@@ -163,8 +163,8 @@ class MatchedRange:
     tempo : float
         Seconds of b that pass in one second of a; above 1 a is the faster one.
     score : float
-        Of the d-vectors (``auditor.witness``), at most 1; of a range that the spectra alone have
-        found, what makes its match score.
+        Of the d-vectors (``auditor.evidence.alignment.ranges``), at most 1; of a range that the
+        spectra alone have found, what makes its match score.
     pitch_semitones : float or None
         How much higher a is than b; None where it was not, or could not be, measured.
     repetition : float
@@ -477,3 +477,38 @@ def result_from_json(text: str) -> Result:
         return from_json(_KINDS[kind], data, where=kind)
     except ValueError as error:
         raise ResultError(f"the result does not follow its schema: {error}.") from None
+
+
+def pairs_with_tracks(result: ScanResult | CheckResult) -> list[tuple[Pair, Track, Track]]:
+    """Return every pair with its two tracks, in the result's order.
+
+    In a check, ``a`` is looked for among the submissions and ``b`` in the catalogue.
+
+    Raises
+    ------
+    ResultError
+        If the result does not list a track that a pair names.
+    """
+    tracks_b = {track.id: track for track in result.tracks}
+    tracks_a = tracks_b
+    if isinstance(result, CheckResult):
+        tracks_a = {track.id: track for track in result.submissions}
+    return [
+        (pair, find_track(tracks_a, pair.a), find_track(tracks_b, pair.b)) for pair in result.pairs
+    ]
+
+
+def find_track(tracks: dict[str, Track], track_id: str) -> Track:
+    """Return the track of that id.
+
+    Raises
+    ------
+    ResultError
+        If there is none.
+    """
+    if track_id not in tracks:
+        raise ResultError(
+            f"the result names the track {show_text(track_id)!r} but does not list it. "
+            "Give a file that audit wrote, whole."
+        )
+    return tracks[track_id]

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING
 import filelock
 
 import auditor
-from auditor.catalogue import Catalogue
-from auditor.config import DEFAULT_EXTRACTOR, PRECISIONS
+from auditor.calibration.thresholds import shipped_directory
+from auditor.catalogue.catalogue import Catalogue
+from auditor.embedding.config import DEFAULT_EXTRACTOR, PRECISIONS
 from auditor.errors import CatalogueError, UsageError, WorkspaceLockedError, show_path
 from auditor.records import Provenance
-from auditor.thresholds import shipped_directory
 
 if TYPE_CHECKING:
-    from auditor.extractor import Extractor
+    from auditor.embedding.extractor import Extractor
 
 ENVIRONMENT = "AUDIT_WORKSPACE"
 DEFAULT = ".audit"
@@ -116,7 +116,7 @@ def open_workspace(
     extractor : str or path
         Name of a pretrained extractor or a weights file.
     precision : str
-        One of ``config.PRECISIONS``; each has embeddings of its own in the catalogue.
+        One of ``embedding.config.PRECISIONS``; each has embeddings of its own in the catalogue.
     write : bool
         False opens the catalogue read-only and takes no lock.
 
@@ -136,7 +136,7 @@ def open_workspace(
     >>> with open_workspace(".audit") as workspace:  # doctest: +SKIP
     ...     print(len(workspace.catalogue.tracks()))
     """
-    from auditor.extractor import load_extractor  # torch takes a second to import
+    from auditor.embedding.extractor import load_extractor  # torch takes a second to import
 
     folder = workspace_directory(directory)
     loaded = load_extractor(extractor, precision=precision)

@@ -4,9 +4,10 @@ Vectors are drawn at random, with variances that fall from dimension to dimensio
 music do, and one in fifty is a near copy of another one (cosine 0.85 to 1).  Every system runs in a
 process of its own, one after the other, so that the peak memory is its own:
 
-* ``audit``: ``auditor.pairs.find_pairs``, with the histogram of all scores (float32) and without
-  (a bfloat16 screen where the processor can, rescored exactly), on one core and on all asked for;
-* ``audit nearest``: ``auditor.pairs.nearest`` of all tracks among all, the 6 best, in 128
+* ``audit``: ``auditor.search.exact.find_pairs``, with the histogram of all scores (float32) and
+  without (a bfloat16 screen where the processor can, rescored exactly), on one core and on all
+  asked for;
+* ``audit nearest``: ``auditor.search.exact.nearest`` of all tracks among all, the 6 best, in 128
   dimensions;
 * ``faiss``: range search, and search of the 6 nearest, of ``IndexFlatIP``, which is exact as well;
 * ``Annoy``: build and one query for each track, with the least ``search_k`` (by doubling) that
@@ -92,7 +93,7 @@ def audit_pairs(n: int, jobs: int, histogram: bool) -> Run:
     """All pairs at or above the threshold by this package."""
     import torch  # noqa: F401  (a scan has it loaded already)
 
-    from auditor.pairs import find_pairs
+    from auditor.search.exact import find_pairs
 
     embeddings = like_music(n, DIMS)
 
@@ -107,7 +108,7 @@ def audit_nearest(n: int, jobs: int) -> Run:
     """The nearest tracks of each by this package."""
     import torch  # noqa: F401
 
-    from auditor.pairs import nearest
+    from auditor.search.exact import nearest
 
     embeddings = like_music(n, NEAREST_DIMS)
     return timed(lambda: nearest(embeddings, embeddings, NEAREST, jobs=jobs)[0])
@@ -146,7 +147,7 @@ def faiss_nearest(n: int, jobs: int) -> Run:
 
 def annoy_pairs(n: int, jobs: int) -> Run:
     """All pairs by Annoy: those at or above the threshold among 10 neighbours of each track."""
-    from auditor.pairs import find_pairs
+    from auditor.search.exact import find_pairs
 
     embeddings = like_music(n, DIMS)
     hits = find_pairs(embeddings, THRESHOLD, histogram=False, jobs=jobs)
@@ -165,7 +166,7 @@ def annoy_pairs(n: int, jobs: int) -> Run:
 
 def annoy_nearest(n: int, jobs: int) -> Run:
     """The nearest tracks of each by Annoy; some tracks ask, and their time counts for all."""
-    from auditor.pairs import nearest
+    from auditor.search.exact import nearest
 
     embeddings = like_music(n, NEAREST_DIMS)
     asking = range(0, n, max(1, n // 1000))

@@ -23,20 +23,20 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.audio import load_waveform
-from auditor.catalogue import Catalogue
-from auditor.confirm import confirm
-from auditor.embed import embed_waveform
+from auditor.audio.decode import load_waveform
+from auditor.audio.files import find_audio
+from auditor.catalogue.catalogue import Catalogue
+from auditor.embedding.embed import embed_waveform
+from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError
-from auditor.excerpt_build import refresh_excerpts
-from auditor.excerpt_index import ExcerptSearch, ExcerptSource
-from auditor.matching import N_NEAREST, Query, examine_submissions, n_checked
-from auditor.pairs import nearest
+from auditor.evidence.spectra.confirm import confirm
+from auditor.evidence.spectra.lines import TrackSpectrum
 from auditor.records import Track
-from auditor.spectral_lines import TrackSpectrum
-from auditor.spectrum import waveform_spectrum
-from auditor.track_reader import CatalogueReader
-from auditor.walk import find_audio
+from auditor.scoring.match import N_NEAREST, Query, examine_submissions, n_checked
+from auditor.scoring.track_reader import CatalogueReader
+from auditor.search.exact import nearest
+from auditor.search.excerpts.build import refresh_excerpts
+from auditor.search.excerpts.index import ExcerptSearch, ExcerptSource
 from auditor.workspace import Workspace, open_workspace
 
 LENGTH_S = 240.0

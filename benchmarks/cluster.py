@@ -27,9 +27,9 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.cluster.embedding import RayEmbedder
-from auditor.cluster.ray_tiles import RayTiles
-from auditor.cluster.storage import Storage
+from auditor.distributed.embedder import RayEmbedder
+from auditor.distributed.ray_tiles import RayTiles
+from auditor.distributed.storage import Storage
 
 N_CANDIDATES = 11.0
 """Distinct candidate pairs of a track in a large catalogue: 5 by embedding and 10 by excerpt, some
@@ -41,7 +41,7 @@ of them proposed twice."""
 
 def timed_scan(folder: Path, files: list[bytes], how: Callable) -> dict[str, float]:
     """Scan some files into a fresh workspace; return the seconds of embedding and of the rest."""
-    from auditor.audit import Options, scan
+    from auditor.api.audit import Options, scan
     from auditor.workspace import open_workspace
 
     with open_workspace(folder) as workspace, how(workspace) as (embedder, tiles):
@@ -70,9 +70,9 @@ def speed(music: Path, every: int) -> None:
 
     import ray
 
-    from auditor.tiles import LocalTiles
-    from auditor.walk import find_audio
-    from auditor.workers import make_embedder
+    from auditor.audio.files import find_audio
+    from auditor.ingest.embedders import make_embedder
+    from auditor.parallel import LocalTiles
 
     files = [found.path for found in find_audio([music]).files][::every]
 
@@ -145,14 +145,15 @@ class TimedTiles:
 
 
 def tiles(music: Path, every: int) -> None:
-    from auditor import examination, proposals
-    from auditor.audit import Options, scan
-    from auditor.cluster.snapshot_files import write_snapshot
-    from auditor.embedding_tiles import TILE_ROWS, NearestTile, PairsTile
-    from auditor.tiles import one_thread
-    from auditor.track_reader import CatalogueReader
-    from auditor.walk import find_audio
-    from auditor.workers import make_embedder
+    from auditor.api.audit import Options, scan
+    from auditor.audio.files import find_audio
+    from auditor.distributed.snapshot_writer import write_snapshot
+    from auditor.ingest.embedders import make_embedder
+    from auditor.parallel import one_thread
+    from auditor.scoring import candidates as proposals
+    from auditor.scoring import examine as examination
+    from auditor.scoring.track_reader import CatalogueReader
+    from auditor.search.all_pairs import TILE_ROWS, NearestTile, PairsTile
     from auditor.workspace import open_workspace
 
     one_thread()

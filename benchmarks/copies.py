@@ -26,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.audio import load_waveform
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import load_waveform
+from auditor.audio.files import find_audio
 from auditor.augment.alterations import ALTERATIONS
-from auditor.config import SAMPLE_RATE_HZ
 from auditor.errors import AudioError
-from auditor.walk import find_audio
 
 SEED = 20_261_122
 ORIGINAL = "original"

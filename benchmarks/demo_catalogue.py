@@ -19,11 +19,11 @@ import numpy as np
 from fetch_corpus import fetch_package
 from synthetic_music import synthesise_track, write_music
 
-from auditor.audio import AudioReader, load_waveform, write_audio
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import AudioReader, load_waveform, write_audio
+from auditor.audio.files import find_audio
 from auditor.augment.waveform import add_noise, change_speed, crop, equalise, gain, plant
-from auditor.config import SAMPLE_RATE_HZ
 from auditor.errors import AudioError, UsageError, show_path
-from auditor.walk import find_audio
 
 PACKAGES = ("drascula-music", "davegnukem-data", "adonthell-data")
 """Rows of corpus.tsv with the role ``test``: 49 tracks, 1.4 hours, 71 MB to download."""

@@ -34,10 +34,10 @@ import numpy as np
 from copies import ORIGINAL, other_row
 
 from auditor.augment.alterations import ALTERATIONS
-from auditor.excerpt_backend import BACKENDS, ExcerptConfig
-from auditor.excerpt_build import refresh_excerpts
-from auditor.excerpt_index import ExcerptIndex, ExcerptSearch, ExcerptSource
 from auditor.metrics import wilson_interval
+from auditor.search.excerpts.backends.annoy import BACKENDS, ExcerptConfig
+from auditor.search.excerpts.build import refresh_excerpts
+from auditor.search.excerpts.index import ExcerptIndex, ExcerptSearch, ExcerptSource
 
 Dvectors = tuple[np.ndarray, np.ndarray]
 
@@ -60,8 +60,8 @@ def embed(cache: Path, name: str, files: Iterable[tuple[int, Path]], extractor) 
     """Return the d-vectors and levels of files by their number, kept in the cache."""
     path = cache / f"{name}.npz"
     if not path.exists():
-        from auditor.audio import load_waveform
-        from auditor.embed import embed_waveform
+        from auditor.audio.decode import load_waveform
+        from auditor.embedding.embed import embed_waveform
         from auditor.errors import AudioError
 
         rows, dvectors, levels = [], [], []
@@ -193,8 +193,8 @@ def main() -> int:
 
     import torch
 
-    from auditor.extractor import load_extractor
-    from auditor.walk import find_audio
+    from auditor.audio.files import find_audio
+    from auditor.embedding.extractor import load_extractor
 
     torch.set_num_threads(1)
     extractor = load_extractor(args.extractor)

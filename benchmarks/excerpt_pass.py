@@ -31,19 +31,18 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.catalogue import FileStamp
-from auditor.config import SPECTRUM
-from auditor.embed import embed_waveform, pool_dvectors
+from auditor.catalogue.catalogue import FileStamp
+from auditor.embedding.config import SPECTRUM
+from auditor.embedding.embed import embed_waveform, pool_dvectors
+from auditor.embedding.extractor import Extractor, load_extractor
+from auditor.embedding.frames import audible_windows
+from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError
-from auditor.examination import Limits, examine_pairs
-from auditor.excerpt_build import refresh_excerpts
-from auditor.excerpt_index import ExcerptSearch, ExcerptSource
-from auditor.excerpt_pairs import excerpt_pairs
-from auditor.extractor import Extractor, load_extractor
-from auditor.features import audible_windows
 from auditor.records import Track
-from auditor.spectrum import waveform_spectrum
-from auditor.track_reader import CatalogueReader, open_catalogue_reader
+from auditor.scoring.examine import Limits, examine_pairs
+from auditor.scoring.track_reader import CatalogueReader, open_catalogue_reader
+from auditor.search.excerpts.build import refresh_excerpts
+from auditor.search.excerpts.index import ExcerptSearch, ExcerptSource, excerpt_pairs
 from auditor.workspace import Workspace, open_workspace
 
 N_WINDOWS, TRACK_S = 38, 30.0
@@ -55,8 +54,8 @@ N_CANDIDATES = 10
 
 def stretches(folder: Path, cache: Path, extractor: Extractor) -> dict[str, np.ndarray]:
     """Return d-vectors, levels and spectra of 30 s stretches of real music, kept in the cache."""
-    from auditor.audio import load_waveform
-    from auditor.walk import find_audio
+    from auditor.audio.decode import load_waveform
+    from auditor.audio.files import find_audio
 
     if not cache.exists():
         n_frames = round(TRACK_S / SPECTRUM.frame_hop_s)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import av
 
-from auditor.walk import find_audio
+from auditor.audio.files import find_audio
 
 KEPT = "ogg"
 FORMATS = (

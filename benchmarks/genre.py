@@ -39,9 +39,9 @@ from pathlib import Path
 import numpy as np
 from copies import ORIGINAL, copies_folder, copy_name
 
-from auditor.genres import GenreSource, genre_label, read_genre_list
-from auditor.training_set import group_tracks, read_same_list
-from auditor.walk import find_audio, hash_file
+from auditor.audio.files import find_audio, hash_file
+from auditor.training.dataset import group_tracks, read_same_list
+from auditor.training.genres import GenreSource, genre_label, read_genre_list
 
 HERE = Path(__file__).parent
 N_NEAREST = (1, 5, 10)
@@ -155,10 +155,10 @@ def embed_role(
     """
     import torch
 
-    from auditor.audio import load_waveform
-    from auditor.embed import embed_waveform
+    from auditor.audio.decode import load_waveform
+    from auditor.embedding.embed import embed_waveform
+    from auditor.embedding.extractor import load_extractor
     from auditor.errors import AudioError
-    from auditor.extractor import load_extractor
 
     torch.set_num_threads(1)
     extractors = [load_extractor(name) for name in extractor_names]

@@ -25,14 +25,14 @@ import numpy as np
 from excerpt_pass import TRACK_S, ask, examine, store, stretches
 from pictures import _figure
 
-from auditor.config import DEFAULT_EXTRACTOR
-from auditor.excerpt_build import refresh_excerpts
-from auditor.excerpt_index import ExcerptSource
-from auditor.extractor import Extractor, load_extractor
-from auditor.ingest import ingest
-from auditor.pairs import find_pairs, nearest
-from auditor.track_reader import open_catalogue_reader
-from auditor.walk import find_audio
+from auditor.audio.files import find_audio
+from auditor.embedding.config import DEFAULT_EXTRACTOR
+from auditor.embedding.extractor import Extractor, load_extractor
+from auditor.ingest.session import ingest
+from auditor.scoring.track_reader import open_catalogue_reader
+from auditor.search.exact import find_pairs, nearest
+from auditor.search.excerpts.build import refresh_excerpts
+from auditor.search.excerpts.index import ExcerptSource
 from auditor.workspace import open_workspace
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

@@ -41,8 +41,8 @@ from copies import copies_folder, corpus_paths
 from evaluation import Scores
 from peer_files import find_files, fingerprint_files, read_costs, read_wav, score_fingerprints
 
+from auditor.audio import SAMPLE_RATE_HZ
 from auditor.augment.alterations import ALTERATIONS
-from auditor.config import SAMPLE_RATE_HZ
 from auditor.errors import UsageError
 
 MIN_OVERLAP = 81
@@ -131,7 +131,7 @@ def chromaprint_scores(
 
 @functools.lru_cache(maxsize=1)
 def _mfcc():
-    from auditor.torch_audio import transforms
+    from auditor.embedding.frames import transforms
 
     tools = transforms()
     mel = {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 40}
@@ -195,7 +195,7 @@ def mfcc_scores(
 
 @functools.lru_cache(maxsize=1)
 def _load_recipe(weights: Path):
-    from auditor.extractor import load_extractor
+    from auditor.embedding.extractor import load_extractor
 
     return load_extractor(weights)
 

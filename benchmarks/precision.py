@@ -23,16 +23,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auditor.config import DEFAULT_EXTRACTOR, PRECISIONS
-from auditor.confirm import confirm
-from auditor.embed import embed_file
+from auditor.embedding.config import DEFAULT_EXTRACTOR, PRECISIONS
+from auditor.embedding.embed import embed_file
+from auditor.embedding.extractor import load_extractor
 from auditor.errors import AudioError
-from auditor.examine import Examiner
-from auditor.extractor import load_extractor
-from auditor.match_score import match_score
-from auditor.spectral_lines import TrackSpectrum
-from auditor.track_reader import LISTED_FROM
-from auditor.witness import WitnessConfig
+from auditor.evidence.alignment.aligner import Examiner
+from auditor.evidence.alignment.ranges import WitnessConfig
+from auditor.evidence.match_score import match_score
+from auditor.evidence.spectra.confirm import confirm
+from auditor.evidence.spectra.lines import TrackSpectrum
+from auditor.scoring.track_reader import LISTED_FROM
 
 ORIGINAL = "original"
 N_STRANGERS = 3

@@ -29,6 +29,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from aligned_score import AlignConfig
 from copies import copies_folder, corpus_paths
 from evaluation import (
     FARS,
@@ -43,11 +44,10 @@ from evaluation import (
 from pictures import draw_det, draw_histogram
 from systems import Inputs, Settings, our_systems
 
-from auditor.align import AlignConfig
 from auditor.augment.alterations import ALTERATIONS
 from auditor.errors import AuditError, UsageError
 from auditor.metrics import wilson_interval
-from auditor.training_set import group_tracks, read_same_list
+from auditor.training.dataset import group_tracks, read_same_list
 
 SAME = Path(__file__).with_name("natural_duplicates.tsv")
 SYSTEMS = ("ours", "chromaprint", "audfprint", "recipe", "mfcc")
@@ -135,8 +135,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 def shipped_threshold(extractor: str) -> float | None:
     """Return the threshold that a scan would use, None if nothing is calibrated."""
-    from auditor.extractor import load_extractor
-    from auditor.thresholds import find_thresholds, shipped_directory
+    from auditor.calibration.thresholds import find_thresholds, shipped_directory
+    from auditor.embedding.extractor import load_extractor
 
     found = find_thresholds(load_extractor(extractor).weights_id, [shipped_directory()])
     return found[0].threshold if found else None

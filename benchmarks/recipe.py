@@ -38,13 +38,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from auditor.audio.files import find_audio
 from auditor.augment.bands import BandAlterations
-from auditor.config import PAPER, TrainConfig
-from auditor.extractor import Extractor, mixed_precision
-from auditor.features import LogBands, normalise_windows
-from auditor.train import train_extractor
-from auditor.training_set import gather_training_set, music_sha256, read_same_list
-from auditor.walk import find_audio
+from auditor.embedding.config import PAPER
+from auditor.embedding.extractor import Extractor, mixed_precision
+from auditor.embedding.frames import LogBands, normalise_windows
+from auditor.training.config import TrainConfig
+from auditor.training.dataset import gather_training_set, music_sha256, read_same_list
+from auditor.training.loop import train_extractor
 
 SAME = Path(__file__).with_name("natural_duplicates.tsv")
 

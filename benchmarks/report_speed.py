@@ -22,9 +22,9 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from auditor.report import write_report
+from auditor.report.write import write_report
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/support"))
 from small_report import make_large_scan  # a scan that the browser tests use, too
 
 WATCH = """(() => {

@@ -12,11 +12,11 @@ import numpy as np
 from mutagen.id3 import TALB, TCON, TDRC, TIT2, TPE1, TXXX
 from sample_music import Score, perform
 
-from auditor.audio import write_audio
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import write_audio
+from auditor.audio.tags import Tags
 from auditor.augment.waveform import change_speed, crop, equalise, gain, plant, shift_pitch
-from auditor.config import SAMPLE_RATE_HZ
 from auditor.errors import UsageError, show_path
-from auditor.tags import Tags
 
 CATALOGUE, UPLOADS = "catalogue", "uploads"
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.config import SAMPLE_RATE_HZ
+from auditor.audio import SAMPLE_RATE_HZ
 
 SCALES = {
     "major": (0, 2, 4, 5, 7, 9, 11),

@@ -28,8 +28,8 @@ from sample_catalogue import CATALOGUE, COPIES, UPLOADS, make_library
 
 from auditor.errors import AuditError, UsageError, show_path
 from auditor.records import ScanResult, result_from_json
-from auditor.report import render_html
-from auditor.report.files import load_report
+from auditor.report.html.page import render_html
+from auditor.report.write import load_report
 
 LIBRARY = Path("/tmp/library")
 """Paths in the page begin with this; it says nothing of the machine."""

@@ -22,12 +22,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from aligned_score import AlignConfig, best_alignment
 
-from auditor.align import AlignConfig, best_alignment
-from auditor.audio import load_waveform
-from auditor.config import DEFAULT_EXTRACTOR, SAMPLE_RATE_HZ
-from auditor.embed import embed_waveform
-from auditor.extractor import Extractor, load_extractor
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import load_waveform
+from auditor.embedding.config import DEFAULT_EXTRACTOR
+from auditor.embedding.embed import embed_waveform
+from auditor.embedding.extractor import Extractor, load_extractor
 
 PIECE_S = 4.0
 STEP_S = 1.6

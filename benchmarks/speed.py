@@ -33,7 +33,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.config import DEFAULT_EXTRACTOR, PRECISIONS
+from auditor.embedding.config import DEFAULT_EXTRACTOR, PRECISIONS
 
 RATE_HZ = 44_100
 N_BLOCKS = 5
@@ -60,7 +60,7 @@ def decode_only(path: bytes) -> None:
 
 def read_only(path: bytes) -> None:
     """Decode a file as audit does, to 16 kHz mono."""
-    from auditor.audio import AudioReader
+    from auditor.audio.decode import AudioReader
 
     with AudioReader(path) as reader:
         for _ in reader.blocks():
@@ -81,8 +81,8 @@ def take_in(files: list[bytes], extractor: str, precision: str, jobs: int) -> St
     """Ingest files into a fresh catalogue."""
     import torch
 
-    from auditor.ingest import ingest
-    from auditor.workers import make_embedder
+    from auditor.ingest.embedders import make_embedder
+    from auditor.ingest.session import ingest
     from auditor.workspace import open_workspace
 
     torch.set_num_threads(1)
@@ -119,7 +119,7 @@ def cpu_seconds() -> float:
 
 def compare(folder: Path, extractor: str, jobs: int, n_blocks: int) -> None:
     """Print the table of systems, and that of stages."""
-    from auditor.walk import find_audio
+    from auditor.audio.files import find_audio
 
     files = [file.path for file in find_audio([folder]).files]
     spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -175,8 +175,8 @@ def write_long(path: Path, duration_s: int) -> None:
 
 
 def embed_one(path: str, extractor: str) -> None:
-    from auditor.embed import embed_file
-    from auditor.extractor import load_extractor
+    from auditor.embedding.embed import embed_file
+    from auditor.embedding.extractor import load_extractor
 
     started = time.perf_counter()
     loaded = load_extractor(extractor)

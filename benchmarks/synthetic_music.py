@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.audio import write_audio
-from auditor.config import SAMPLE_RATE_HZ
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import write_audio
 
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 3, 5, 7, 9, 10), (0, 2, 4, 7, 9))
 FORMATS = (("ogg", "ogg", 96_000), ("mp3", "mp3", 128_000), ("flac", "flac", None))

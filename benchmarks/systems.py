@@ -1,7 +1,7 @@
 """Our own systems on the copies of ``copies.py``: embeddings, aligned excerpts, and both.
 
 Each copy is embedded once by each extractor and kept below ``<cache>/<weights_id>/``, so a killed
-run goes on where it was.  What the lines of the aligned score say (``auditor.align.LineMeans``) is
+run goes on where it was.  What the lines of the aligned score say (``aligned_score.LineMeans``) is
 kept as well: penalty, contrast and normalisation can be tried without following them again.
 
 References
@@ -23,12 +23,12 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from aligned_score import LOOP_POWER, AlignConfig, References, line_means, weigh_windows
 from copies import ORIGINAL, copy_name
 from evaluation import Scores, combine
 
-from auditor.align import LOOP_POWER, AlignConfig, References, line_means, weigh_windows
+from auditor.embedding.frames import audible_windows
 from auditor.errors import AudioError, UsageError
-from auditor.features import audible_windows
 
 LOWEST = -1.0
 """Score of what cannot be embedded."""
@@ -105,9 +105,9 @@ def embed_files(task: EmbedTask) -> int:
     """Embed the files that are not in the cache yet; return how many."""
     import torch
 
-    from auditor.audio import load_waveform
-    from auditor.embed import embed_waveform
-    from auditor.extractor import load_extractor
+    from auditor.audio.decode import load_waveform
+    from auditor.embedding.embed import embed_waveform
+    from auditor.embedding.extractor import load_extractor
 
     wanted = [
         (path, {w for w, cached in places.items() if is_stale(cached, [path])}, places)
@@ -221,7 +221,7 @@ def embed_all(
 
 def weights_ids(extractors: Sequence[str]) -> tuple[str, ...]:
     """Return what names the weights of extractors, given by name or path."""
-    from auditor.extractor import load_extractor
+    from auditor.embedding.extractor import load_extractor
 
     return tuple(load_extractor(name).weights_id for name in extractors)
 

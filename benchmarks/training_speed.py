@@ -21,14 +21,14 @@ from pathlib import Path
 
 import torch
 
-from auditor.checkpoint import TrainingState
-from auditor.config import TrainConfig
-from auditor.extractor import Extractor
-from auditor.loss import GE2ELoss
-from auditor.recipes import RECIPES, Recipe
-from auditor.train import take_step
-from auditor.training_batches import TrainingTracks, make_batch, make_talk
-from auditor.training_set import gather_training_set
+from auditor.embedding.extractor import Extractor
+from auditor.training.batches import TrainingTracks, make_batch, make_talk
+from auditor.training.checkpoint import TrainingState
+from auditor.training.config import TrainConfig
+from auditor.training.dataset import gather_training_set
+from auditor.training.loop import take_step
+from auditor.training.loss import GE2ELoss
+from auditor.training.recipes import RECIPES, Recipe
 
 
 def measure(recipe: Recipe, tracks: TrainingTracks, n_steps: int) -> tuple[float, float, float]:

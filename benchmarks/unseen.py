@@ -29,7 +29,9 @@ from scipy.signal import butter, sosfilt
 from verdicts import Catalogue
 from witness import SAME, Bench
 
-from auditor.audio import load_waveform
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import load_waveform
+from auditor.audio.files import hash_file
 from auditor.augment.waveform import (
     band_limit,
     change_speed,
@@ -38,15 +40,13 @@ from auditor.augment.waveform import (
     shift_pitch,
     stretch_time,
 )
-from auditor.config import SAMPLE_RATE_HZ
-from auditor.embed import embed_waveform
+from auditor.embedding.embed import embed_waveform
+from auditor.embedding.extractor import load_extractor
 from auditor.errors import AudioError
-from auditor.extractor import load_extractor
+from auditor.evidence.alignment.ranges import WitnessConfig
 from auditor.metrics import wilson_interval
-from auditor.training_set import group_tracks, read_same_list
-from auditor.verdicts import FLAGGED, decide_verdict
-from auditor.walk import hash_file
-from auditor.witness import WitnessConfig
+from auditor.scoring.verdict import FLAGGED, decide_verdict
+from auditor.training.dataset import group_tracks, read_same_list
 from auditor.workspace import open_workspace
 
 Alter = Callable[[np.ndarray, np.random.Generator], np.ndarray]

@@ -43,28 +43,28 @@ from witness import (
     truths,
 )
 
-from auditor.audio import load_waveform, write_audio
-from auditor.audit import MAX_FALSE_PAIRS
+from auditor.api.audit import MAX_FALSE_PAIRS
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import load_waveform, write_audio
+from auditor.audio.files import hash_file
+from auditor.audio.tags import read_tags
 from auditor.augment.alterations import ALTERATIONS
-from auditor.config import SAMPLE_RATE_HZ
-from auditor.embed import embed_waveform, pool_dvectors
+from auditor.calibration.choose import choose_threshold
+from auditor.calibration.thresholds import MATCH_SCORE
+from auditor.catalogue.sources import track_sources
+from auditor.embedding.embed import embed_waveform, pool_dvectors
+from auditor.embedding.extractor import load_extractor
+from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError
-from auditor.examination import Examined
-from auditor.extractor import load_extractor
-from auditor.ingest import ingest
-from auditor.match_score import CONFIRM_FROM, SHOWN_FROM
-from auditor.matching import Query, examine_submissions
+from auditor.evidence.alignment.ranges import WitnessConfig
+from auditor.evidence.match_score import CONFIRM_FROM, SHOWN_FROM
+from auditor.ingest.session import ingest
 from auditor.metrics import wilson_interval
 from auditor.records import Track, TrackEmbedding
-from auditor.sources import track_sources
-from auditor.spectrum import waveform_spectrum
-from auditor.tags import read_tags
-from auditor.threshold_choice import choose_threshold
-from auditor.thresholds import MATCH_SCORE
-from auditor.training_set import group_tracks, read_same_list
-from auditor.verdicts import FLAGGED, decide_verdict
-from auditor.walk import hash_file
-from auditor.witness import WitnessConfig
+from auditor.scoring.examine import Examined
+from auditor.scoring.match import Query, examine_submissions
+from auditor.scoring.verdict import FLAGGED, decide_verdict
+from auditor.training.dataset import group_tracks, read_same_list
 from auditor.workspace import Workspace, open_workspace
 
 BUDGETS = (0.1, 1.0, 10.0, 100.0)
@@ -207,7 +207,7 @@ def check_traps(catalogue: Catalogue, folder: Path) -> list[dict]:
         for side, waveform in (("a", a), ("b", b)):
             write_audio(place / f"{side}.flac", waveform, codec="flac")
         with open_workspace(place / "ws", extractor=catalogue.bench.extractor.name) as workspace:
-            from auditor.audit import Options, scan
+            from auditor.api.audit import Options, scan
 
             result = scan(workspace, [place], options=Options(threshold=threshold_of(workspace)))
         pair = result.pairs[0] if result.pairs else None
@@ -384,8 +384,8 @@ def render(report: dict) -> str:
 
 def judged(row: dict, threshold: float) -> str:
     """Return the verdict of a row at a threshold."""
-    from auditor.config import from_json
     from auditor.records import Evidence
+    from auditor.serialisation import from_json
 
     if "evidence" not in row:
         return "clear"

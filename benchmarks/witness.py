@@ -32,21 +32,26 @@ import numpy as np
 import torch
 from copies import ORIGINAL, SEED, copies_folder, copy_name, corpus_paths, other_row
 
-from auditor.audio import load_waveform
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import load_waveform
+from auditor.audio.files import hash_file
 from auditor.augment.alterations import ALTERATIONS
 from auditor.augment.voices import speak
 from auditor.augment.waveform import plant
-from auditor.config import SAMPLE_RATE_HZ
-from auditor.embed import embed_waveform
+from auditor.embedding.embed import embed_waveform
+from auditor.embedding.extractor import Extractor, load_extractor
+from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError
-from auditor.extractor import Extractor, load_extractor
+from auditor.evidence.alignment.ranges import (
+    WitnessConfig,
+    WitnessTrack,
+    compare_tracks,
+    prepare_track,
+)
+from auditor.evidence.spectra.pitch_tempo import match_range
 from auditor.metrics import wilson_interval
-from auditor.pitch import match_range
 from auditor.records import Evidence, MatchedRange
-from auditor.spectrum import waveform_spectrum
-from auditor.training_set import group_tracks, read_same_list
-from auditor.walk import hash_file
-from auditor.witness import WitnessConfig, WitnessTrack, compare_tracks, prepare_track
+from auditor.training.dataset import group_tracks, read_same_list
 
 SAME = Path(__file__).with_name("natural_duplicates.tsv")
 PARTIAL = ("planted", "planted5", "three")

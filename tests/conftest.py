@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from tunes import tune
 
-from auditor.config import SAMPLE_RATE_HZ, ExtractorConfig
-from auditor.encode import write_audio
-
-N_SCALE_DEGREES = 14
+from auditor.audio.encode import write_audio
+from auditor.embedding.config import ExtractorConfig
 
 settings.register_profile("same", derandomize=True, deadline=None)  # each run tries the same
 settings.load_profile("same")
@@ -26,30 +25,6 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
-
-
-def tune(seed: int, *, duration_s: float = 12.0, level: float = 0.4) -> np.ndarray:
-    """Return (n,) float32 at 16 kHz: seeded notes over a bass, every seed another track."""
-    rng = np.random.default_rng(seed)
-    n_samples = round(duration_s * SAMPLE_RATE_HZ)
-    waveform = np.zeros(n_samples)
-    key_hz = 110.0 * 2.0 ** (rng.integers(0, 12) / 12.0)
-    scale = np.cumsum(rng.choice([1, 2, 2, 3], size=N_SCALE_DEGREES))
-    for lowest, share in ((0, 1.0), (12, 0.7)):  # a bass and a melody, each of its own timbre
-        partials = rng.uniform(0.05, 1.0, size=6) / np.arange(1, 7)
-        decay_s = rng.uniform(0.15, 0.6)
-        step_s = rng.choice([0.2, 0.25, 0.33, 0.4]) * (2.0 if lowest == 0 else 1.0)
-        start_s = 0.0
-        while start_s < duration_s:
-            first = round(start_s * SAMPLE_RATE_HZ)
-            time_s = np.arange(min(n_samples - first, SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
-            hz = key_hz * 2.0 ** ((lowest + rng.choice(scale)) / 12.0)
-            harmonics = np.arange(1, 7)[:, None] * hz * time_s
-            note = (partials[:, None] * np.sin(2.0 * np.pi * harmonics)).sum(axis=0)
-            waveform[first : first + len(time_s)] += share * note * np.exp(-time_s / decay_s)
-            start_s += step_s
-    waveform += rng.normal(0.0, 1e-3, n_samples)
-    return (level * waveform / np.abs(waveform).max()).astype(np.float32)
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +57,7 @@ def tiny_weights(tmp_path_factory, tiny_config) -> Path:
     """Return the weights file of an untrained extractor."""
     import torch
 
-    from auditor.extractor import Extractor, save_extractor
+    from auditor.embedding.extractor import Extractor, save_extractor
 
     torch.manual_seed(7)
     folder = tmp_path_factory.mktemp("weights")
@@ -94,7 +69,7 @@ def tiny_weights(tmp_path_factory, tiny_config) -> Path:
 @pytest.fixture(scope="session")
 def tiny_extractor(tiny_weights):
     """Return the untrained extractor, loaded from its file."""
-    from auditor.extractor import load_extractor
+    from auditor.embedding.extractor import load_extractor
 
     return load_extractor(tiny_weights)
 

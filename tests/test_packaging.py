@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 import auditor
-from auditor.config import DEFAULT_EXTRACTOR
+from auditor.embedding.config import DEFAULT_EXTRACTOR
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 MAX_WEIGHTS_BYTES = 12_000_000
 ALLOWED = re.compile(
-    r"auditor/(?:[\w/]+\.py|py\.typed|templates/[\w.]+\.(?:j2|css|js)"
+    r"auditor/(?:[\w/]+\.py|py\.typed|report/html/templates/[\w.]+\.(?:j2|css|js)"
     r"|pretrained/(?:[\w.-]+-[0-9a-f]{8}\.safetensors|CARD\.md)|calibrated/[\w.-]+\.json)"
     r"|auditor-[\w.]+\.dist-info/(?:METADATA|WHEEL|RECORD|entry_points\.txt|licenses/LICENSE)"
 )
@@ -78,7 +78,7 @@ def test_wheel_holds_nothing_but_the_package(sizes):
 @pytest.mark.parametrize(
     "name",
     [
-        "tests/test_cli.py",
+        "tests/end_to_end/test_cli.py",
         "corpus/train/a.ogg",
         "auditor/id_rsa",
         "auditor/.env",
@@ -169,9 +169,9 @@ def test_wheel_works_away_from_its_source(unpacked):
     program = """
 from pathlib import Path
 import auditor
-from auditor.extractor import PRETRAINED, load_extractor
-from auditor.threshold_choice import choose_threshold
-from auditor.thresholds import shipped_directory
+from auditor.embedding.extractor import PRETRAINED, load_extractor
+from auditor.calibration.choose import choose_threshold
+from auditor.calibration.thresholds import shipped_directory
 here = Path.cwd()
 assert Path(auditor.__file__).is_relative_to(here), auditor.__file__
 assert PRETRAINED.is_relative_to(here) and shipped_directory().is_relative_to(here)

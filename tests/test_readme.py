@@ -17,11 +17,11 @@ import pytest
 import typer
 from synthetic_music import synthesise_track
 
-from auditor.audio import write_audio
+from auditor.audio.decode import write_audio
 from auditor.augment.waveform import gain
 from auditor.cli import app
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = (README, ROOT / "CONTRIBUTING.md")
 DIRECTIVES = ("", "exact", "recorded", "shown")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from auditor.calibration.thresholds import shipped_directory
 from auditor.errors import CatalogueError, UsageError, WeightsError, WorkspaceLockedError
-from auditor.thresholds import shipped_directory
 from auditor.workspace import (
     lock_workspace,
     open_workspace,

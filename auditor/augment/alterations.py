@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 
+from auditor.audio import SAMPLE_RATE_HZ
 from auditor.augment.waveform import (
     add_noise,
     babble,
@@ -29,7 +30,6 @@ from auditor.augment.waveform import (
     stretch_time,
     voice_over,
 )
-from auditor.config import SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from auditor.config import FeatureConfig
+from auditor.embedding.config import FeatureConfig
 
 DB_PER_NAT = 10.0 / math.log(10.0)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.signal import lfilter, sosfilt
 
-from auditor.config import SAMPLE_RATE_HZ
+from auditor.audio import SAMPLE_RATE_HZ
 
 _FORMANTS_HZ = (
     (730.0, 1090.0, 2440.0),

@@ -17,9 +17,9 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.ndimage import minimum_filter1d
 from scipy.signal import butter, fftconvolve, lfilter, sosfilt
 
-from auditor.audio import decode, encode
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import decode, encode
 from auditor.augment.voices import crowd, speak
-from auditor.config import SAMPLE_RATE_HZ
 from auditor.errors import AuditError
 
 _SILENCE = 1e-7

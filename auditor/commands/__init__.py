@@ -1,4 +1,5 @@
-"""The commands, one file each: they read arguments, call the Python API, and print.
+"""The command line, one file per command: options, progress, printing.
 
 Whatever needs torch or numpy is imported inside a command, so that ``audit --help`` stays quick.
+Not: exit codes of errors (``cli``), or anything that a Python caller needs (``api``).
 """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from auditor.calibration import SCORES
 from auditor.commands.options import (
     GPU_BATCH,
     BatchOption,
@@ -25,11 +26,11 @@ from auditor.commands.options import (
     embedder_for,
     open_for_command,
 )
-from auditor.config import DEFAULT_EXTRACTOR, SCORES
+from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import show_path
 
 if TYPE_CHECKING:
-    from auditor.thresholds import Thresholds
+    from auditor.calibration.thresholds import Thresholds
 
 EXAMPLES = """\b
 Examples:
@@ -134,11 +135,11 @@ def calibrate(
     Takes the music into the catalogue, counts how often unrelated tracks reach a score, fits the
     tail of rates too small to count, and prints where the threshold file is.
     """
-    from auditor import calibrate as api
+    from auditor.api import calibrate as api
     from auditor.augment.alterations import ALTERATIONS
-    from auditor.progress import Progress
-    from auditor.thresholds import MATCH_SCORE, save_thresholds
-    from auditor.training_set import read_same_list
+    from auditor.calibration.thresholds import MATCH_SCORE, save_thresholds
+    from auditor.commands.progress import Progress
+    from auditor.training.dataset import read_same_list
 
     options = api.CalibrateOptions(
         target_far=far,
@@ -171,7 +172,7 @@ def calibrate(
         name = f"{opened.extractor.name}-{opened.weights_id}{kind}.json"
         written = save_thresholds(made.thresholds, output or opened.directory / "thresholds" / name)
     if plots:
-        from auditor.report.calibration import write_calibration
+        from auditor.report.html.calibration import write_calibration
 
         page = write_calibration(
             made.thresholds,

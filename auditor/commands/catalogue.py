@@ -16,7 +16,7 @@ from auditor.commands.options import (
 )
 
 if TYPE_CHECKING:
-    from auditor.catalogue import Catalogue
+    from auditor.catalogue.catalogue import Catalogue
     from auditor.records import Track
 
 EXAMPLES = """\b
@@ -58,7 +58,8 @@ def list_tracks(
     if form is ListFormat.JSON:
         _print_json([_as_dict(track) for track in tracks])
         return
-    from auditor.wording import show_duration, show_text, track_badges
+    from auditor.errors import show_text
+    from auditor.report.text.general import show_duration, track_badges
 
     width = max((len(track.id) for track in tracks), default=0)
     for track in tracks:
@@ -97,8 +98,9 @@ def remove_tracks(
     debug: DebugOption = False,
 ) -> None:
     """Remove tracks from the catalogue; their audio files stay where they are."""
-    from auditor.catalogue import Catalogue
-    from auditor.wording import show_count, show_text
+    from auditor.catalogue.catalogue import Catalogue
+    from auditor.errors import show_text
+    from auditor.report.text.general import show_count
     from auditor.workspace import lock_workspace, workspace_directory
 
     with _open(workspace) as catalogue:
@@ -132,7 +134,8 @@ def verify(
     if form is ListFormat.JSON:
         _print_json(problems)
     else:
-        from auditor.wording import show_count, show_text
+        from auditor.errors import show_text
+        from auditor.report.text.general import show_count
 
         for problem in problems:
             print(show_text(problem))
@@ -176,7 +179,7 @@ def _file(folder: Path) -> Path:
 
 
 def _open(workspace: Path | None) -> Catalogue:
-    from auditor.catalogue import Catalogue
+    from auditor.catalogue.catalogue import Catalogue
     from auditor.workspace import workspace_directory
 
     return Catalogue.open(_file(workspace_directory(workspace)), read_only=True)
@@ -199,7 +202,7 @@ def _missing(catalogue: Catalogue) -> list[str]:
 
 def _excerpt_problems(catalogue: Catalogue) -> list[str]:
     """Return what is wrong with the shards of the excerpt index, read to their ends."""
-    from auditor.excerpt_index import ExcerptSource, read_shards
+    from auditor.search.excerpts.index import ExcerptSource, read_shards
 
     problems: list[str] = []
     for weights_id in sorted(catalogue.stats()["by_weights"]):
@@ -213,7 +216,7 @@ def _excerpt_problems(catalogue: Catalogue) -> list[str]:
 def _indexes(catalogue: Catalogue, *, measure: bool = False) -> list[dict[str, Any]]:
     """Return what is to be said of the index of each extractor, sorted by its weights."""
     from auditor.errors import IndexFileError
-    from auditor.index import open_index
+    from auditor.search.annoy_index import open_index
 
     entries = []
     for weights_id in sorted(catalogue.stats()["by_weights"]):
@@ -252,7 +255,7 @@ def _as_dict(track: Track) -> dict[str, Any]:
 
 
 def _print_facts(facts: dict[str, Any]) -> None:
-    from auditor.wording import show_text
+    from auditor.errors import show_text
 
     width = max(len(name) for name in facts)
     for name, value in facts.items():

@@ -48,11 +48,11 @@ from auditor.commands.options import (
     open_for_command,
     report_path,
 )
-from auditor.config import DEFAULT_EXTRACTOR
+from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError
 
 if TYPE_CHECKING:
-    from auditor.submissions import Submission
+    from auditor.ingest.submissions import Submission
 
 EXAMPLES = """\b
 Examples:
@@ -114,8 +114,8 @@ def check(
         same_owner=same_owner,
         max_false=max_false_alarms,
     )
-    from auditor import audit
-    from auditor.progress import Progress
+    from auditor.api import audit
+    from auditor.commands.progress import Progress
 
     report = None if no_report else report_path(output, "check")
     with (

@@ -13,8 +13,8 @@ from auditor.commands.options import DebugOption, WorkspaceOption
 from auditor.errors import UsageError, show_path
 
 if TYPE_CHECKING:
-    from auditor.catalogue import Catalogue
-    from auditor.decisions import Hashes
+    from auditor.catalogue.catalogue import Catalogue
+    from auditor.decisions.apply import Hashes
     from auditor.records import CheckResult, ScanResult
 
 EXAMPLES = """\b
@@ -118,7 +118,7 @@ def open_catalogue(workspace: Path | None, *, write: bool) -> Catalogue:
 
     No lock is taken: a decision is one short transaction, so one can decide while a scan runs.
     """
-    from auditor.catalogue import Catalogue
+    from auditor.catalogue.catalogue import Catalogue
     from auditor.workspace import workspace_directory
 
     file = workspace_directory(workspace) / "catalogue.sqlite3"
@@ -127,7 +127,7 @@ def open_catalogue(workspace: Path | None, *, write: bool) -> Catalogue:
 
 def results_of(workspace: Path | None, result: Path | None) -> list[ScanResult | CheckResult]:
     """Return the result that was named, else the last scan and the last check, if kept."""
-    from auditor.review import last_check, last_scan, load_result
+    from auditor.decisions.review import last_check, last_scan, load_result
     from auditor.workspace import workspace_directory
 
     if result is not None:
@@ -139,7 +139,7 @@ def results_of(workspace: Path | None, result: Path | None) -> list[ScanResult |
 
 def name_tracks(catalogue: Catalogue, hashes: Hashes) -> str:
     """Return both tracks of a pair as one line, those not in the catalogue by their hashes."""
-    from auditor.wording import show_text
+    from auditor.errors import show_text
 
     names = []
     for sha256 in hashes:
@@ -152,13 +152,13 @@ def name_tracks(catalogue: Catalogue, hashes: Hashes) -> str:
 def _find(
     words: list[str], catalogue: Catalogue, workspace: Path | None, result: Path | None
 ) -> Hashes:
-    from auditor.decisions import find_pair
+    from auditor.decisions.apply import find_pair
 
     return find_pair(words, catalogue, results_of(workspace, result))
 
 
 def _decide(catalogue: Catalogue, hashes: Hashes, kind: str, *, note: str, by: str) -> None:
-    from auditor.decisions import pair_id, standing
+    from auditor.decisions.apply import pair_id, standing
     from auditor.records import UNDO
 
     name = pair_id(*hashes)
@@ -173,8 +173,8 @@ def _decide(catalogue: Catalogue, hashes: Hashes, kind: str, *, note: str, by: s
 
 
 def _show_history(catalogue: Catalogue, hashes: Hashes) -> None:
-    from auditor.decisions import pair_id
-    from auditor.wording import show_text
+    from auditor.decisions.apply import pair_id
+    from auditor.errors import show_text
 
     name = pair_id(*hashes)
     print(f"{name}  {name_tracks(catalogue, hashes)}")
@@ -187,9 +187,9 @@ def _show_history(catalogue: Catalogue, hashes: Hashes) -> None:
 
 
 def _import(file: Path, workspace: Path | None) -> None:
-    from auditor.decision_file import read_csv
-    from auditor.decisions import pair_id
-    from auditor.wording import show_count
+    from auditor.decisions.apply import pair_id
+    from auditor.decisions.csv_file import read_csv
+    from auditor.report.text.general import show_count
 
     made = read_csv(file)
     with open_catalogue(workspace, write=True) as catalogue:
@@ -212,9 +212,10 @@ def _import(file: Path, workspace: Path | None) -> None:
 
 
 def _export(file: Path, workspace: Path | None) -> None:
-    from auditor.decision_file import to_csv, write_csv
-    from auditor.decisions import report_orders
-    from auditor.wording import show_count, show_text
+    from auditor.decisions.apply import report_orders
+    from auditor.decisions.csv_file import to_csv, write_csv
+    from auditor.errors import show_text
+    from auditor.report.text.general import show_count
 
     with open_catalogue(workspace, write=False) as catalogue:
         made = catalogue.decisions()

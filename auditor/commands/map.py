@@ -20,7 +20,7 @@ from auditor.commands.options import (
     open_for_command,
     report_path,
 )
-from auditor.config import DEFAULT_EXTRACTOR
+from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError, show_path
 
 EXAMPLES = """\b
@@ -85,9 +85,9 @@ def map_tracks(
         raise UsageError(
             f"{show_path(output)}: a map is an HTML page. Give --output FILE.html, or a folder."
         )
-    from auditor.atlas import make_atlas
-    from auditor.progress import show_seconds
-    from auditor.report.map import write_map
+    from auditor.api.map import make_atlas
+    from auditor.commands.progress import show_seconds
+    from auditor.report.html.map import write_map
 
     def say(n_tracks: int, seconds: float) -> None:
         if seconds > SAY_AFTER_S and not quiet:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from auditor.audit import Options
-    from auditor.media import Media
-    from auditor.prepare import Embedder
+    from auditor.api.audit import Options
+    from auditor.ingest.prepare import Embedder
+    from auditor.ingest.submissions import Submission
     from auditor.records import CheckResult, Result, ScanResult
-    from auditor.submissions import Submission
+    from auditor.report.media.model import Media
     from auditor.workspace import Workspace
 
 CONTEXT_DEBUG = "audit.debug"
@@ -62,7 +62,7 @@ class OwnerTag(StrEnum):
 
 
 class Precision(StrEnum):
-    """Arithmetic of an extractor; the same as ``config.PRECISIONS``."""
+    """Arithmetic of an extractor; the same as ``embedding.config.PRECISIONS``."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -270,7 +270,7 @@ def make_options(
     max_false: float | None = None,
 ) -> Options:
     """Return the options of a scan or check."""
-    from auditor.audit import Options
+    from auditor.api.audit import Options
 
     return Options(
         threshold=threshold,
@@ -293,7 +293,8 @@ def open_for_command(
 
     Decoding takes most of the time and one thread; more threads for the small batches between it
     gain little on an idle machine and fight each other on a busy one: 4 times slower
-    (benchmarks/RESULTS.md).  Several cores are used by several processes (``auditor.workers``).
+    (benchmarks/RESULTS.md).  Several cores are used by several processes
+    (``auditor.ingest.embedders``).
     """
     import torch
 
@@ -305,7 +306,7 @@ def open_for_command(
 
 def embedder_for(workspace: Workspace, *, jobs: int | None, device: Device, batch: int) -> Embedder:
     """Return what embeds the files of a command."""
-    from auditor.workers import make_embedder
+    from auditor.ingest.embedders import make_embedder
 
     return make_embedder(workspace.extractor, jobs=n_jobs(jobs), device=device.value, batch=batch)
 
@@ -339,13 +340,13 @@ def print_result(result: Result, form: Format, *, show_decided: bool = False) ->
 
         print(to_json(result))
     elif form is Format.CSV:
-        from auditor.tables import to_csv
+        from auditor.report.terminal import to_csv
 
         sys.stdout.write(to_csv(result))
     else:
         from rich.console import Console
 
-        from auditor.tables import print_table
+        from auditor.report.terminal import print_table
 
         print_table(result, Console(), show_decided=show_decided)
     sys.stdout.flush()
@@ -353,7 +354,7 @@ def print_result(result: Result, form: Format, *, show_decided: bool = False) ->
 
 def keep_for_decisions(directory: Path, result: ScanResult | CheckResult) -> None:
     """Keep a result for ``audit review`` and ``audit decide``; that it cannot be is but told."""
-    from auditor.review import keep_last
+    from auditor.decisions.review import keep_last
 
     try:
         keep_last(directory, result)
@@ -392,8 +393,8 @@ def gather_media(
         False leaves the clips out.
     quiet : bool
     """
-    from auditor.clips import make_media
-    from auditor.progress import Progress
+    from auditor.commands.progress import Progress
+    from auditor.report.media.build import make_media
 
     if report is None:
         return None
@@ -444,7 +445,7 @@ def finish(
         print_result(result, form, show_decided=show_decided)
     finally:
         if report is not None:
-            from auditor.report import write_report
+            from auditor.report.write import write_report
 
             html, _ = write_report(result, report, media)
             if not quiet:

@@ -23,12 +23,12 @@ from auditor.commands.options import (
     open_for_command,
     report_path,
 )
-from auditor.config import DEFAULT_EXTRACTOR
+from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import show_path
 
 if TYPE_CHECKING:
-    from auditor.media import Media
     from auditor.records import RecommendResult
+    from auditor.report.media.model import Media
     from auditor.workspace import Workspace
 
 EXAMPLES = """\b
@@ -87,7 +87,7 @@ def recommend(
     Starts from one track, or from a profile of liked and disliked ones. A track never recommends
     itself, nor its copies unless --copies is given.
     """
-    from auditor import recommend as api
+    from auditor.api import recommend as api
 
     html = html or open_report
     query = api.Query(
@@ -109,8 +109,8 @@ def recommend(
 
 def _links(workspace: Workspace, result: RecommendResult, folder: Path, of: str) -> Media:
     """Return links from the page to what is recommended and to what was asked for."""
-    from auditor.links import relative_link
-    from auditor.media import Media, TrackMedia
+    from auditor.report.links import relative_link
+    from auditor.report.media.model import Media, TrackMedia
 
     paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
     wanted = [track_id for ids in result.query.values() for track_id in ids]

@@ -10,7 +10,7 @@ import typer
 from auditor.commands.options import DebugOption, OpenOption, QuietOption
 
 if TYPE_CHECKING:
-    from auditor.media import Media
+    from auditor.report.media.model import Media
 
 EXAMPLES = """\b
 Examples:
@@ -47,9 +47,9 @@ def report(
     import sys
 
     from auditor.errors import UsageError, show_path
-    from auditor.report import render_html
-    from auditor.report.files import load_report, write_files
-    from auditor.result_csv import to_csv
+    from auditor.report.html.page import render_html
+    from auditor.report.results_csv import to_csv
+    from auditor.report.write import load_report, write_files
 
     html = result.with_suffix(".html") if output is None else output
     if html.suffix.lower() not in (".html", ".htm"):
@@ -73,7 +73,7 @@ def rebase_links(media: Media, old: Path, new: Path) -> Media:
     import os
     from urllib.parse import unquote_to_bytes
 
-    from auditor.links import relative_link
+    from auditor.report.links import relative_link
 
     def rebase(link: str) -> str:
         path = os.path.join(os.fsencode(old), unquote_to_bytes(link))

@@ -17,10 +17,10 @@ from auditor.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from auditor.catalogue import Catalogue
-    from auditor.decisions import Hashes
+    from auditor.catalogue.catalogue import Catalogue
+    from auditor.decisions.apply import Hashes
+    from auditor.decisions.review import Case, Player
     from auditor.records import Track
-    from auditor.review import Case, Player
 
 EXAMPLES = """\b
 Examples:
@@ -71,8 +71,8 @@ def review(
     """
     from rich.console import Console
 
-    from auditor.decisions import standing
-    from auditor.review import Player, cases, undecided
+    from auditor.decisions.apply import standing
+    from auditor.decisions.review import Player, cases, undecided
 
     results = results_of(workspace, result)
     if not results:
@@ -208,7 +208,7 @@ class Session:
         return case
 
     def _is_decided(self, case: Case) -> bool:
-        from auditor.decisions import standing
+        from auditor.decisions.apply import standing
 
         return case.hashes in standing(self._catalogue.decisions(case.hashes))
 
@@ -220,7 +220,7 @@ class Session:
             self._hear(track, self._player.open)
 
     def _hear(self, track: Track, how: Callable[[str], bool]) -> None:
-        from auditor.review import find_file
+        from auditor.decisions.review import find_file
 
         path = find_file(self._catalogue, track) or self._copy(track)
         if not path:
@@ -230,7 +230,7 @@ class Session:
 
     def _copy(self, track: Track) -> str:
         """Return a copy of a track in an object store, kept until the review ends."""
-        from auditor.review import copy_object
+        from auditor.decisions.review import copy_object
 
         if not self._copied.get(track.sha256):
             self._copied[track.sha256] = copy_object(self._catalogue, track, self._copies)
@@ -239,8 +239,9 @@ class Session:
     def _show(self, case: Case, number: int, n_cases: int) -> None:
         from rich.text import Text
 
-        from auditor.decisions import pair_id
-        from auditor.wording import pair_badges, show_score, show_text, track_facts
+        from auditor.decisions.apply import pair_id
+        from auditor.errors import show_text
+        from auditor.report.text.general import pair_badges, show_score, track_facts
 
         badges = pair_badges(case.pair, case.a, case.b, sides=("A", "B"))
         head = Text(f"{number:,} of {n_cases:,}   score ", style="bold")
@@ -263,7 +264,7 @@ class Session:
     def _say(self, text: str) -> None:
         from rich.text import Text
 
-        from auditor.wording import show_text
+        from auditor.errors import show_text
 
         self._console.print(Text(f"  {show_text(' / '.join(text.splitlines()))}"), soft_wrap=True)
 

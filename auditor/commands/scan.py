@@ -51,7 +51,7 @@ from auditor.commands.options import (
     open_for_command,
     report_path,
 )
-from auditor.config import DEFAULT_EXTRACTOR
+from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError
 
 EXAMPLES = """\b
@@ -136,9 +136,9 @@ def scan(
         max_false=max_false_pairs,
     )
     _check_cluster_options(cluster, storage=cluster_storage, jobs=jobs)
-    from auditor import audit
-    from auditor.progress import Progress
-    from auditor.tiles import LocalTiles
+    from auditor.api import audit
+    from auditor.commands.progress import Progress
+    from auditor.parallel import LocalTiles
 
     report = None if no_report else report_path(output, "scan")
     with (
@@ -150,7 +150,7 @@ def scan(
         if excerpt_index is not None:
             opened = dataclasses.replace(opened, excerpt_backend=excerpt_index.value)
         if cluster is not None:
-            from auditor.cluster.scan_workers import cluster_workers
+            from auditor.distributed.workers import cluster_workers
 
             source = context.get_parameter_source("batch")
             workers = cluster_workers(

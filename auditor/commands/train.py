@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from auditor.commands.options import DebugOption, Precision, QuietOption
-from auditor.config import PAPER, TrainConfig
+from auditor.embedding.config import PAPER
 from auditor.errors import UsageError, show_path
+from auditor.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from auditor.training_batches import TrainingTracks
-    from auditor.training_set import TrainingSet
+    from auditor.training.batches import TrainingTracks
+    from auditor.training.dataset import TrainingSet
 
 EXAMPLES = """\b
 Examples:
@@ -177,8 +178,11 @@ def train(
             raise UsageError(f"--genre-from {source.value} needs FMA's tables. Give --fma DIR.")
         if source is GenreFrom.LIST and genres is None:
             raise UsageError("--genre-from list needs a list of genres. Give --genres FILE.")
-    from auditor.extractor import has_bfloat16_training, read_extractor  # torch takes a second
-    from auditor.recipes import RECIPES, TUNING
+    from auditor.embedding.extractor import (  # torch takes a second
+        has_bfloat16_training,
+        read_extractor,
+    )
+    from auditor.training.recipes import RECIPES, TUNING
 
     start = read_extractor(start_from) if start_from is not None else None
     recipe = RECIPES[classes.value]
@@ -197,10 +201,10 @@ def train(
     settings = {key: value for key, value in settings.items() if value is not None}
     schedule = dataclasses.replace(recipe.train, precision=precision.value, **settings)
 
-    from auditor.fma import load_fma
-    from auditor.genres import GenreSource, read_genre_list
-    from auditor.train import train_extractor
-    from auditor.training_set import music_sha256, read_same_list, split_validation
+    from auditor.audio.fma_tags import load_fma
+    from auditor.training.dataset import music_sha256, read_same_list, split_validation
+    from auditor.training.genres import GenreSource, read_genre_list
+    from auditor.training.loop import train_extractor
 
     gathering: dict[str, Any] = {
         "config": config,
@@ -276,8 +280,8 @@ def count_genres(tracks: TrainingTracks) -> dict[str, int]:
 
 
 def _gather(roots: list[Path], gathering: dict[str, Any], quiet: bool) -> TrainingSet:
-    from auditor.progress import Progress
-    from auditor.training_set import gather_training_set
+    from auditor.commands.progress import Progress
+    from auditor.training.dataset import gather_training_set
 
     with Progress(quiet=quiet) as progress:
         gathered = gather_training_set(roots, progress=progress.advance, **gathering)

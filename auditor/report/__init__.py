@@ -1,6 +1,4 @@
-"""Results as one self-contained HTML file, with the same content as JSON beside it."""
+"""Results as people and programs read them: terminal, CSV, JSON Schema, HTML with its media.
 
-from auditor.report.files import write_report
-from auditor.report.page import render_html
-
-__all__ = ["render_html", "write_report"]
+Not: the result itself (``records``).
+"""

@@ -1,0 +1,368 @@
+"""Measure how often unrelated tracks reach a score, and write it down as a threshold file.
+
+Which score that is, the extractor says (``auditor.scoring.pair_scores``).  Non-matching pairs are
+the cross pairs of a folder's unaltered tracks.  Set aside are tracks of the same bytes, those
+listed as sharing material, and pairs whose matched stretches have the same spectrum moment by
+moment (``CONFIRMED``): copies that nobody listed would make unrelated tracks look alike.
+
+FAR is counted, with a bootstrap for its interval (``auditor.calibration.bootstrap``), at least as
+wide as the Wilson interval.  Where counts end an extreme-value tail goes on
+(``auditor.calibration.tail``), fitted to the same pairs.  Pairs of one source are counted apart
+from the others where there are enough of either. Altered copies of some tracks say what a threshold
+finds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import auditor
+from auditor.audio.decode import load_waveform
+from auditor.augment.alterations import ALTERATIONS
+from auditor.calibration import SCORES
+from auditor.calibration.rates import count_rates
+from auditor.calibration.thresholds import AlterationRecall, Thresholds
+from auditor.catalogue.sources import track_sources
+from auditor.decisions.apply import labelled_pairs
+from auditor.embedding.embed import embed_waveform
+from auditor.errors import AudioError, ThresholdError, UsageError, show_path
+from auditor.ingest.prepare import Embedder
+from auditor.ingest.session import OnEvent, ingest
+from auditor.metrics import threshold_at_far, wilson_interval
+from auditor.scoring.pair_scores import MatchScores, PairScores, pair_scores
+from auditor.training.dataset import group_tracks
+from auditor.workspace import Workspace, require_tracks
+
+QUICK = ("mp3-32k", "aac-48k", "crop30", "eq", "noise10", "pitch+1", "tempo-5", "speed+3")
+"""Alterations whose recall is measured unless all of them are asked for."""
+
+DECIDED = "pairs decided to be copies"
+"""Stands for an alteration in the recalls of ``from_decisions``."""
+
+MAX_TRACKS = 300
+"""Tracks whose pairs are aligned; of more, so many are taken, evenly spread."""
+
+MIN_PAIRS = 300
+"""Pairs of one source, and of two, from which on they are counted apart: either has a tail then."""
+
+CONFIRMED, CONFIRMED_S = 0.7, 8.0
+"""Correlation of the spectra of a matched range, and its length in seconds, from which two tracks
+are taken to share material: no unrelated pair came near, and lossy copies do."""
+
+
+@dataclass(frozen=True)
+class CalibrateOptions:
+    """What is counted.
+
+    Attributes
+    ----------
+    target_far : float
+        The default threshold is the lowest with at most this FAR.
+    n_copies : int
+        Tracks, evenly spread over the folder, of which altered copies are made; 0 makes none.
+    alterations : tuple of str
+        Names of ``ALTERATIONS``.
+    copy_s : float
+        A copy is made of at most this much of a track's beginning, in seconds.
+    data : str
+        Name of the music, for the file.
+    seed : int
+        Of alterations and bootstrap.
+    from_decisions : bool
+        Count by what people decided: pairs they called the same recording are set aside and counted
+        as copies, pairs they called false alarms are unrelated whatever their spectra say.
+    score : str
+        One of ``calibration.SCORES``; empty for the one that decides.
+    """
+
+    target_far: float = 1e-4
+    n_copies: int = 40
+    alterations: tuple[str, ...] = QUICK
+    copy_s: float = 120.0
+    data: str = ""
+    seed: int = 0
+    from_decisions: bool = False
+    score: str = ""
+
+    def __post_init__(self) -> None:
+        if self.score not in ("", *SCORES):
+            raise ValueError(f"score is {self.score!r:.60}; one of {SCORES} is needed")
+        if unknown := sorted(set(self.alterations) - set(ALTERATIONS)):
+            raise ValueError(
+                f"alterations hold {unknown[0]!r:.60}; names of ALTERATIONS are needed"
+            )
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A threshold file and the scores behind it.
+
+    Attributes
+    ----------
+    thresholds : Thresholds
+    nonmatching : numpy.ndarray
+        (n_nonmatching_pairs,) float64 scores of the pairs of unrelated tracks of two sources; of
+        all unrelated tracks where ``one_source`` is empty.
+    matching : dict of str to numpy.ndarray
+        By alteration, (n_copies,) float64 scores of its copies with their originals.
+    confirmed : tuple of (str, str, float)
+        Paths of the pairs that were set aside by their spectra, and the correlation.
+    one_source : numpy.ndarray
+        (n_pairs,) float64 scores of the pairs of unrelated tracks of one source.
+    """
+
+    thresholds: Thresholds
+    nonmatching: np.ndarray
+    matching: dict[str, np.ndarray]
+    confirmed: tuple[tuple[str, str, float], ...] = ()
+    one_source: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+def calibrate(
+    workspace: Workspace,
+    roots: Sequence[str | bytes | os.PathLike[str]] = (),
+    *,
+    same_pairs: Sequence[tuple[str, str]] = (),
+    options: CalibrateOptions | None = None,
+    embedder: Embedder | None = None,
+    on_event: OnEvent | None = None,
+    on_pair: Callable[[int, int], None] | None = None,
+    on_copy: Callable[[int, int], None] | None = None,
+    command: str = "",
+) -> Calibration:
+    """Embed some music and count the scores of its non-matching pairs.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Opened for writing; the music is taken into its catalogue.
+    roots : sequence of paths
+        Folders of distinct recordings, at least 20; none takes the whole catalogue as it is.
+    same_pairs : sequence of pairs of paths
+        Tracks known to share material, see ``training_set.read_same_list``.
+    options : CalibrateOptions, optional
+    embedder : Embedder, optional
+        Embeds what is new; by default one file after the other in this process.
+    on_event, on_pair, on_copy : callables, optional
+        Progress of embedding, of comparing pairs and of making copies (done, all).
+    command : str
+        Kept in the file.
+
+    Returns
+    -------
+    Calibration
+        Without a tail if the pairs are too few for one (``tail.MIN_EXCEEDANCES``).
+
+    Raises
+    ------
+    UsageError
+        If there are fewer than 20 groups of audible tracks.
+    """
+    options = options or CalibrateOptions()
+    ingest(workspace, roots, embedder=embedder, on_event=on_event)
+    ids, names, hashes, sources = _below(workspace, roots)
+    if not roots:
+        require_tracks(workspace, len(names))
+    by = pair_scores(workspace, options.score)
+    decided, rejected = _decided(workspace, names, hashes) if options.from_decisions else ([], [])
+    if isinstance(by, MatchScores) and len(ids) > MAX_TRACKS:
+        spread = np.linspace(0, len(ids) - 1, MAX_TRACKS).astype(np.int64).tolist()
+        named = {name for pair in [*decided, *rejected] for name in pair}
+        chosen = sorted({*spread, *(i for i, name in enumerate(names) if name in named)})
+        ids, names, hashes, sources = (
+            [part[i] for i in chosen] for part in (ids, names, hashes, sources)
+        )
+    same_pairs = [*same_pairs, *decided]
+    groups = np.asarray(group_tracks(names, hashes, same_pairs))
+    if len(np.unique(groups)) < 20:
+        raise UsageError(
+            f"{len(np.unique(groups))} distinct tracks to calibrate on; at least 20 are needed. "
+            "Give a larger folder."
+        )
+    scores = by.matrix(ids, progress=on_pair)  # (n_tracks, n_tracks)
+    confirmed: tuple[tuple[str, str, float], ...] = ()
+    if isinstance(by, MatchScores):
+        confirmed = _confirmed_pairs(by, groups, ids, names, rejected)
+        known = [*same_pairs, *((a, b) for a, b, _ in confirmed)]
+        groups = np.asarray(group_tracks(names, hashes, known))
+    each_once = np.triu(np.ones(scores.shape, dtype=bool), 1)
+    nonmatching = each_once & (groups[:, None] != groups[None, :])
+    names_of_sources = np.asarray(sources)
+    close = nonmatching & (names_of_sources[:, None] == names_of_sources[None, :])
+    n_close, n_all = int(close.sum()), int(nonmatching.sum())
+    apart = min(n_close, n_all - n_close) >= MIN_PAIRS
+    counted = nonmatching & ~close if apart else nonmatching
+    rates = count_rates(scores, counted, sources=sources, seed=options.seed)
+    one_source = count_rates(scores, close, sources=sources, seed=options.seed) if apart else None
+    own, kinds = _copy_scores(workspace, by, ids, names, groups, options, on_copy)
+    matching = {kind: own[kinds == kind] for kind in options.alterations if options.n_copies}
+    if decided:
+        row_of = {name: row for row, name in enumerate(names)}
+        matching[DECIDED] = np.asarray([scores[row_of[a], row_of[b]] for a, b in decided])
+    made = Thresholds(
+        weights_id=workspace.weights_id,
+        extractor=workspace.extractor.name,
+        threshold=1.0,
+        target_far=options.target_far,
+        operating_points=rates.operating_points,
+        recalls=(),
+        n_tracks=len(names),
+        n_nonmatching_pairs=rates.n_nonmatching_pairs,
+        n_set_aside_pairs=int((each_once & ~nonmatching).sum()),
+        data=options.data
+        or ", ".join(os.path.basename(os.fsdecode(root)) for root in roots)
+        or "the catalogue",
+        data_sha256=hashlib.sha256("".join(sorted(hashes)).encode()).hexdigest(),
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        version=auditor.__version__,
+        command=command,
+        score=by.name,
+        tail=rates.tail,
+        one_source=one_source,
+    )
+    threshold = _default_threshold(made, scores[nonmatching], n_close / n_all if apart else 0.0)
+    thresholds = dataclasses.replace(
+        made,
+        threshold=threshold,
+        recalls=tuple(_recall(kind, own, threshold) for kind, own in matching.items()),
+    )
+    return Calibration(
+        thresholds, scores[counted], matching, confirmed, scores[close] if apart else np.zeros(0)
+    )
+
+
+def _default_threshold(made: Thresholds, nonmatching: np.ndarray, one_source: float) -> float:
+    """Return the lowest threshold of the target rate, for music like that of the calibration."""
+    try:
+        threshold = made.threshold_at(made.target_far, one_source=one_source)
+    except ThresholdError:  # too few pairs to show such a rate: above all of their scores
+        threshold = threshold_at_far(nonmatching, made.target_far)
+    return min(1.0, float(np.ceil(threshold * 1e6) / 1e6))
+
+
+def _below(
+    workspace: Workspace, roots: Sequence[str | bytes | os.PathLike[str]]
+) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Return ids, paths, hashes and sources of the tracks below the roots, if any, by path."""
+    ids, _ = workspace.catalogue.embeddings(workspace.weights_id)
+    # The catalogue holds paths below the real root.
+    prefixes = [os.path.realpath(os.fsencode(root)) for root in roots]
+    path_of = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    tracks = workspace.catalogue.tracks()
+    hash_of = {track.id: track.sha256 for track in tracks}
+    source_of = dict(zip((t.id for t in tracks), track_sources(tracks), strict=True))
+    kept = [
+        track_id
+        for track_id in ids
+        if not roots
+        or any(
+            path_of[track_id] == prefix or path_of[track_id].startswith(prefix.rstrip(b"/") + b"/")
+            for prefix in prefixes
+        )
+    ]
+    kept.sort(key=lambda track_id: path_of[track_id])
+    names = [os.fsdecode(path_of[i]) for i in kept]
+    return kept, names, [hash_of[i] for i in kept], [source_of[i] for i in kept]
+
+
+def _decided(
+    workspace: Workspace, names: Sequence[str], hashes: Sequence[str]
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return the pairs of paths that people called one recording, and those called false alarms."""
+    matching, nonmatching = labelled_pairs(workspace.catalogue)
+    names_of: dict[str, list[str]] = {}
+    for name, sha256 in zip(names, hashes, strict=True):
+        names_of.setdefault(sha256, []).append(name)
+    matched, rejected = (
+        [
+            (min(a, b), max(a, b))
+            for first, second in labelled
+            for a in names_of.get(first, ())
+            for b in names_of.get(second, ())
+        ]
+        for labelled in (matching, nonmatching)
+    )
+    return matched, rejected
+
+
+def _confirmed_pairs(
+    by: MatchScores,
+    groups: np.ndarray,
+    ids: Sequence[str],
+    names: Sequence[str],
+    rejected: Sequence[tuple[str, str]],
+) -> tuple[tuple[str, str, float], ...]:
+    """Return the pairs that share material, by path, and the correlation of their spectra."""
+    found = []
+    for a, b in np.argwhere(np.triu(groups[:, None] != groups[None, :], 1)):
+        evidence = by.evidence(ids[a], ids[b])
+        if evidence is None or (names[a], names[b]) in rejected:
+            continue
+        long = [r for r in evidence.ranges if r.a_end_s - r.a_start_s >= CONFIRMED_S]
+        correlation = max((r.correlation or 0.0 for r in long), default=0.0)
+        if correlation >= CONFIRMED:
+            found.append((names[a], names[b], round(correlation, 3)))
+    return tuple(found)
+
+
+def _copy_scores(
+    workspace: Workspace,
+    by: PairScores,
+    ids: Sequence[str],
+    names: Sequence[str],
+    groups: np.ndarray,
+    options: CalibrateOptions,
+    on_copy: Callable[[int, int], None] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores of altered copies with their originals, and the alterations."""
+    n = min(options.n_copies, len(names))
+    chosen = np.unique(np.linspace(0, len(names) - 1, n).astype(np.int64))
+    scores, kinds = [], []
+    for n_done, row in enumerate(chosen, start=1):
+        waveform = _beginning(names[row], options)
+        others = [other for other in np.roll(chosen, -n_done) if groups[other] != groups[row]]
+        needs_other = any(ALTERATIONS[kind].needs_other for kind in options.alterations)
+        other = _beginning(names[others[0]], options) if needs_other and others else None
+        for i, kind in enumerate(options.alterations if waveform is not None else ()):
+            rng = np.random.default_rng([options.seed, int(row), i])
+            try:
+                altered = ALTERATIONS[kind](waveform, rng, other)
+                copy = embed_waveform(altered, [workspace.extractor])[workspace.weights_id]
+            except (AudioError, ValueError):
+                continue  # too short for this alteration: one copy fewer, and the counts say so
+            if copy.embedding.any():
+                scores.append(by.of_copy(copy, altered, ids[row]))
+                kinds.append(kind)
+        if on_copy:
+            on_copy(n_done, len(chosen))
+    if not scores and n:
+        raise UsageError(f"no copy could be made of {show_path(names[0])} and the others.")
+    return np.asarray(scores, dtype=np.float64), np.asarray(kinds, dtype=str)
+
+
+def _beginning(name: str, options: CalibrateOptions) -> np.ndarray | None:
+    try:
+        return load_waveform(name, duration_s=options.copy_s)
+    except AudioError:
+        return None
+
+
+def _recall(kind: str, scores: np.ndarray, threshold: float) -> AlterationRecall:
+    n, n_found = len(scores), int((scores >= threshold).sum())
+    low, high = wilson_interval(n_found, n) if n else (0.0, 1.0)
+    rounded = tuple(sorted(float(np.floor(1e4 * score) / 1e4) for score in scores))
+    return AlterationRecall(
+        kind if kind == DECIDED else ALTERATIONS[kind].label,
+        n,
+        n_found,
+        round(low, 4),
+        round(high, 4),
+        rounded,
+    )

@@ -1,0 +1,436 @@
+"""Files to waveforms: streamed decoding to 16 kHz mono float32.
+
+Decoding is done by PyAV, whose wheel carries FFmpeg, so nothing else has to be installed.  A file
+is read packet by packet: memory does not grow with its length, a damaged packet is counted and
+skipped, and nothing that a header claims is ever allocated.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.container import (
+    BinaryFile,
+    ends_inside_ogg_page,
+    mp3_declared_s,
+    open_audio_file,
+    open_container,
+    wav_promise,
+)
+from auditor.audio.downmix import mix_channels, resample
+from auditor.audio.encode import encode, write_audio
+from auditor.errors import AudioError, show_path
+
+__all__ = [
+    "SUFFIXES",
+    "AudioInfo",
+    "AudioReader",
+    "decode",
+    "encode",
+    "load_waveform",
+    "write_audio",
+]
+
+# fmt: off
+SUFFIXES = frozenset({
+    ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".ape", ".au", ".caf", ".flac", ".g722", ".gsm",
+    ".m4a", ".m4b", ".mka", ".mp1", ".mp2", ".mp3", ".mp4", ".mpc", ".oga", ".ogg", ".opus",
+    ".snd", ".spx", ".tta", ".w64", ".wav", ".wave", ".webm", ".wma", ".wv",
+})
+# fmt: on
+"""Lower-case file extensions that are taken for audio when folders are walked."""
+
+_ESTIMATED_FORMATS = frozenset({"aac", "ac3", "gsm", "g722"})
+"""Containers without a header: the duration FFmpeg gives is only size divided by bit rate."""
+
+_MIN_RATE_HZ, _MAX_RATE_HZ = 2_000, 1_000_000
+_BATCH_S = 1.0
+_MAX_READ_ERRORS = 16
+_TRUNCATED_S, _TRUNCATED_SHARE = 0.5, 0.02
+_DAMAGED_S = 0.1
+"""Seconds that may be missing: without damaged packets (the larger of two), and with them."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a file says of itself.
+
+    Attributes
+    ----------
+    declared_s : float or None
+        Seconds that the header promises; None where the container has no such header.
+    codec, container : str
+        FFmpeg's names; of the codec, not of its decoder: ``mp3``, not ``mp3float``.
+    sample_rate_hz, n_channels : int
+        Before conversion.
+    bit_rate : int or None
+        Bits per second, None if unknown.
+    """
+
+    declared_s: float | None
+    codec: str
+    container: str
+    sample_rate_hz: int
+    n_channels: int
+    bit_rate: int | None
+
+
+class AudioReader:
+    """One audio file, decoded in blocks.
+
+    Parameters
+    ----------
+    path : str, bytes or os.PathLike, or io.BytesIO
+        File to read, whose name may hold any bytes; or an encoded file in memory.
+    sample_rate_hz : int
+        Rate of the blocks.
+    block_s : float
+        Length of a block, in seconds.
+
+    Attributes
+    ----------
+    info : AudioInfo
+        What the file says of itself.
+    n_bad_packets : int
+        Damaged packets skipped so far.
+    duration_s : float
+        Seconds decoded so far.
+    truncated : bool
+        After the last block: less was decoded than the header promises (by 0.5 s and 2 %, or by
+        0.1 s where packets were damaged); or the last Ogg page is cut; or, in files that promise
+        no length, packets were damaged.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be opened, is no audio, or (by ``blocks``) decodes to nothing.
+
+    Examples
+    --------
+    >>> with AudioReader("song.mp3") as reader:  # doctest: +SKIP
+    ...     for block in reader.blocks():
+    ...         print(block.shape, block.dtype)
+    (160000,) float32
+    """
+
+    def __init__(
+        self,
+        path: str | bytes | os.PathLike[str] | io.BytesIO,
+        *,
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
+        block_s: float = 10.0,
+    ) -> None:
+        if block_s <= 0 or sample_rate_hz <= 0:
+            raise ValueError(
+                f"block_s is {block_s}, sample_rate_hz {sample_rate_hz}; both must be above 0"
+            )
+        self.sample_rate_hz = sample_rate_hz
+        self.n_bad_packets = 0
+        self.truncated = False
+        self._block_length = max(1, round(block_s * sample_rate_hz))
+        self._n_samples = 0
+        self._n_damaged = 0
+        self._started = False
+        self._container: av.container.InputContainer | None = None
+        suffix = ""
+        self._file: BinaryFile
+        if isinstance(path, io.BytesIO):
+            self._name, self._file = "audio in memory", path
+        else:
+            self._name, suffix = show_path(path), os.path.splitext(os.fsdecode(path))[1].lower()
+            self._file = open_audio_file(path)
+        try:
+            try:
+                self._cut_short = ends_inside_ogg_page(self._file)
+                mp3_s, promise = mp3_declared_s(self._file), wav_promise(self._file)
+            except OSError as error:
+                raise AudioError(
+                    f"{self._name}: cannot be read: {error.strerror}. Check the disk."
+                ) from None
+            self._container = open_container(self._file, suffix, self._name)
+            self._stream, self.info = self._inspect(self._container, mp3_s, promise)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; the counts stay readable."""
+        if self._container is not None:
+            self._container.close()
+        self._file.close()
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds decoded so far."""
+        return self._n_samples / self.sample_rate_hz
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Decode the file once, from its start to its end.
+
+        Yields
+        ------
+        numpy.ndarray
+            (n,) float32 mono in [-8, 8], ``block_s`` seconds each but the last.
+
+        Raises
+        ------
+        AudioError
+            If nothing can be decoded.
+        ValueError
+            If called twice.
+        """
+        if self._started:
+            raise ValueError("blocks() was called twice; open the file again")
+        self._started = True
+        pending: list[np.ndarray] = []
+        n_pending = 0
+        for chunk in resample(self._batches(), self.sample_rate_hz):
+            self._n_samples += len(chunk)
+            pending.append(chunk)
+            n_pending += len(chunk)
+            if n_pending >= self._block_length:
+                joined = np.concatenate(pending)
+                n_whole = n_pending - n_pending % self._block_length
+                for start in range(0, n_whole, self._block_length):
+                    yield joined[start : start + self._block_length].copy()
+                pending, n_pending = [joined[n_whole:].copy()], n_pending - n_whole
+        if self._n_samples == 0:
+            raise AudioError(
+                f"{self._name}: holds no audio that can be decoded "
+                f"({self.n_bad_packets} damaged packets). Give an intact file."
+            )
+        self.truncated = self._is_truncated()
+        if n_pending:
+            yield np.concatenate(pending)
+
+    def _is_truncated(self) -> bool:
+        missing_s = None if self.info.declared_s is None else self.info.declared_s - self.duration_s
+        if self._cut_short:
+            return True
+        if missing_s is None:
+            return self._n_damaged > 0
+        tolerance_s = max(_TRUNCATED_S, _TRUNCATED_SHARE * (self.info.declared_s or 0.0))
+        return missing_s > (_DAMAGED_S if self._n_damaged else tolerance_s)
+
+    def _inspect(
+        self, container: av.container.InputContainer, mp3_s: float | None, promise: float
+    ) -> tuple[av.AudioStream, AudioInfo]:
+        if not container.streams.audio:
+            raise AudioError(f"{self._name}: has no audio stream. Give a file with sound.")
+        stream = container.streams.audio[0]
+        context = stream.codec_context
+        if context is None:
+            raise AudioError(
+                f"{self._name}: its audio is in a format that cannot be decoded. "
+                "Convert it to FLAC or MP3."
+            )
+        context.thread_count = 1
+        self._check_rate(context.sample_rate)
+        declared_s: float | None = None
+        if stream.duration is not None and stream.time_base:
+            declared_s = float(stream.duration * stream.time_base)
+        elif container.duration is not None:
+            declared_s = container.duration / av.time_base
+        name = container.format.name
+        if name == "mp3":
+            declared_s = mp3_s
+        elif name in _ESTIMATED_FORMATS:
+            declared_s = None
+        if declared_s is not None:
+            declared_s = declared_s * promise if declared_s > 0 else None
+        return stream, AudioInfo(
+            declared_s=declared_s,
+            codec=getattr(context.codec, "canonical_name", "") or context.name,
+            container=name,
+            sample_rate_hz=context.sample_rate,
+            n_channels=context.layout.nb_channels,
+            bit_rate=stream.bit_rate or container.bit_rate or None,
+        )
+
+    def _check_rate(self, rate_hz: int) -> None:
+        if not _MIN_RATE_HZ <= rate_hz <= _MAX_RATE_HZ:
+            raise AudioError(
+                f"{self._name}: its sample rate is {rate_hz} Hz; "
+                f"{_MIN_RATE_HZ} to {_MAX_RATE_HZ} Hz can be read. Give an intact file."
+            )
+
+    def _packets(self) -> Iterator[av.Packet]:
+        container = self._container
+        assert container is not None
+        demuxed = container.demux(self._stream)
+        n_errors = 0
+        while True:
+            try:
+                packet = next(demuxed)
+            except StopIteration:
+                return
+            except (av.FFmpegError, OSError):
+                self.n_bad_packets += 1
+                self._n_damaged += 1
+                n_errors += 1
+                if n_errors > _MAX_READ_ERRORS:
+                    return
+                demuxed = container.demux(self._stream)
+                continue
+            n_errors = 0
+            yield packet
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        n_bad_in_a_row = 0
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except (av.FFmpegError, ValueError):
+                if packet.size:  # an empty packet at the end of Ogg Vorbis is refused, and no harm
+                    self.n_bad_packets += 1
+                    n_bad_in_a_row += 1
+                continue
+            if frames:
+                self._n_damaged += n_bad_in_a_row
+                n_bad_in_a_row = 0
+            yield from frames
+        if self.info.container != "mp3":  # what follows the last frame of an MP3 is tags or junk
+            self._n_damaged += n_bad_in_a_row
+
+    def _batches(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (rate, mono) in batches of about a second, so that Python's share stays small."""
+        key: tuple[int, str, int] | None = None
+        fifo = av.AudioFifo()
+        for frame in self._frames():
+            if frame.samples == 0:
+                continue
+            frame_key = (frame.sample_rate, frame.format.name, frame.layout.nb_channels)
+            if key is not None and (frame_key != key or fifo.samples >= _BATCH_S * key[0]):
+                yield from self._mixed(fifo, key)
+            if frame_key != key:  # a fifo takes frames of one kind only
+                self._check_rate(frame.sample_rate)
+                key, fifo = frame_key, av.AudioFifo()
+            frame.pts = None
+            fifo.write(frame)
+        if key is not None:
+            yield from self._mixed(fifo, key)
+
+    def _mixed(
+        self, fifo: av.AudioFifo, key: tuple[int, str, int]
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield what a fifo holds as (rate, mono); nothing if that cannot be read."""
+        frame = fifo.read()
+        if frame is None:
+            return
+        try:
+            samples = frame.to_ndarray()
+        except ValueError:
+            self.n_bad_packets += 1
+            self._n_damaged += 1
+            return
+        yield key[0], mix_channels(samples, key[1], key[2])
+
+
+def load_waveform(
+    path: str | bytes | os.PathLike[str],
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    max_s: float = 7200.0,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+) -> np.ndarray:
+    """Decode a file, or a part of it, into memory.
+
+    Parameters
+    ----------
+    path : str, bytes or os.PathLike
+        File to read.
+    start_s : float
+        Seconds to leave out at the start; decoded and dropped, so the position is exact.
+    duration_s : float, optional
+        Seconds to return at most; everything if None.
+    max_s : float
+        The result never holds more than this many seconds.
+    sample_rate_hz : int
+        Rate of the result.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) float32 mono; shorter than ``duration_s`` where the file ends.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be read, ends before ``start_s``, or is longer than ``max_s``.
+    ValueError
+        If ``start_s`` is negative or ``duration_s`` not positive.
+    """
+    if start_s < 0 or (duration_s is not None and duration_s <= 0):
+        raise ValueError(
+            f"start_s is {start_s}, duration_s {duration_s}; "
+            "they must be at least 0 and above 0 respectively"
+        )
+    start = round(start_s * sample_rate_hz)
+    limit = round(max_s * sample_rate_hz)
+    wanted = limit + 1 if duration_s is None else round(duration_s * sample_rate_hz)
+    parts: list[np.ndarray] = []
+    position = n_taken = 0
+    with AudioReader(path, sample_rate_hz=sample_rate_hz) as reader:
+        for block in reader.blocks():
+            part = block[max(0, start - position) :][: wanted - n_taken]
+            position += len(block)
+            if len(part):
+                parts.append(part)
+                n_taken += len(part)
+            if n_taken >= wanted:
+                break
+    if n_taken > limit:
+        raise AudioError(
+            f"{show_path(path)}: is longer than {max_s:g} s, the most that is read at once. "
+            "Give a shorter excerpt."
+        )
+    if not parts:
+        raise AudioError(
+            f"{show_path(path)}: holds {position / sample_rate_hz:.1f} s of audio; an excerpt from "
+            f"{start_s:g} s was asked for. Give an earlier start."
+        )
+    return np.concatenate(parts)
+
+
+def decode(data: bytes, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+    """Decode an encoded file held in memory.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) float32 mono.
+
+    Raises
+    ------
+    AudioError
+        If the bytes are no audio.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> decode(encode(np.zeros(800), codec="flac")).shape
+    (800,)
+    """
+    with AudioReader(io.BytesIO(data), sample_rate_hz=sample_rate_hz) as reader:
+        return np.concatenate(list(reader.blocks()))

@@ -1,0 +1,244 @@
+"""Find the audio files below folders, and the objects below URLs of object stores.
+
+Hidden files and folders are left out, links are followed but no folder is entered twice (so a loop
+of links ends), and what cannot be read is reported instead of passed over in silence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from auditor.audio.container import open_audio_file
+from auditor.audio.decode import SUFFIXES
+from auditor.audio.object_store import exists, fetched, is_object, list_objects, look_up
+from auditor.errors import AudioError, UsageError, show_path
+from auditor.records import Skipped
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """An audio file: absolute path as bytes, size in bytes, time of change in nanoseconds.
+
+    Of an object: its URL, size, and stamp (``objects.StoredObject``).
+    """
+
+    path: bytes
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What lies below some folders: files sorted by path, and what could not be read.
+
+    ``stores`` are the URLs of the objects that were looked for, and, with a slash at their ends,
+    those below which every object was listed.
+    """
+
+    files: tuple[FoundFile, ...]
+    unreadable: tuple[Skipped, ...]
+    stores: frozenset[bytes] = frozenset()
+
+    def has_listed(self, url: bytes) -> bool:
+        """Say whether an object, were it there, would be among the files.
+
+        One that was given by name once may be hidden, or have no extension of audio.
+        """
+        if url in self.stores or not _is_audio(url):
+            return url in self.stores
+        parts = url.split(b"/")
+        folders = (b"/".join([*parts[:n], b""]) for n in range(1, len(parts)))
+        below = (url.removeprefix(folder) for folder in folders if folder in self.stores)
+        return any(b"/." not in b"/" + name for name in below)
+
+
+def find_audio(roots: Iterable[str | bytes | os.PathLike[str]]) -> Walk:
+    """Find every audio file below the given folders and URLs, or given by name.
+
+    Parameters
+    ----------
+    roots : iterable of paths
+        Folders are walked; a file is taken whatever its extension.  Links in a root itself are
+        resolved, so that one folder by two names is one folder.
+
+    Returns
+    -------
+    Walk
+        A file reached by two paths is listed once: under the one that is no link, else under the
+        first in sorted order.
+
+    Raises
+    ------
+    UsageError
+        If a root does not exist, or the store of an object cannot be asked: what it holds is not
+        known then, and none of it is to be taken for gone.
+    """
+    roots = [os.fsencode(root) for root in roots]
+    local = _find_files(root for root in roots if not is_object(root))
+    listed = [_find_objects(root) for root in roots if is_object(root)]
+    walks = [local, *listed]
+    files = {found.path: found for walk in walks for found in walk.files}
+    unreadable = {skipped for walk in walks for skipped in walk.unreadable}
+    return Walk(
+        tuple(sorted(files.values(), key=lambda f: f.path)),
+        tuple(sorted(unreadable, key=lambda s: s.path)),
+        frozenset(store for walk in listed for store in walk.stores),
+    )
+
+
+def _find_objects(root: bytes) -> Walk:
+    """Return the audio below a URL; an object given by name is taken whatever its extension."""
+    shown = show_path(root)
+    try:
+        listing = list_objects(root)
+    except FileNotFoundError:
+        raise UsageError(
+            f"{shown} does not exist. Give the URL of music in an object store."
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"{shown} cannot be listed: {error.strerror}. Check its name, the credentials in the "
+            "environment and the network, and run the command again; nothing was changed."
+        ) from None
+    files = [FoundFile(*one) for one in listing.objects]
+    by_name = [file.path for file in files] == [listing.root]
+    refused = (Skipped(show_path(url), why) for url, why in listing.refused.items())
+    return Walk(
+        tuple(file for file in files if by_name or _is_audio(file.path)),
+        tuple(skipped for skipped in refused if _is_audio(os.fsencode(skipped.path))),
+        frozenset([listing.root if by_name else listing.root + b"/"]),
+    )
+
+
+def _is_audio(name: bytes) -> bool:
+    return os.path.splitext(name)[1].lower().decode("ascii", "replace") in SUFFIXES
+
+
+def _find_files(roots: Iterable[bytes]) -> Walk:
+    """Return the audio files below folders, or given by name.
+
+    A file reached by two paths is listed once.
+    """
+    # Real path to (is a link, path as found): hard links are files of their own, and a file that
+    # links lead to as well is listed under its own path.
+    found: dict[bytes, tuple[bool, bytes, os.stat_result]] = {}
+    unreadable: list[Skipped] = []
+    seen_folders: set[tuple[int, int]] = set()
+
+    def take(path: bytes, status: os.stat_result) -> None:
+        real, entry = os.path.realpath(path), (os.path.islink(path), path, status)
+        if real not in found or entry[:2] < found[real][:2]:
+            found[real] = entry
+
+    stack: list[bytes] = []
+    for root in sorted(os.path.realpath(root) for root in roots):
+        try:
+            status = os.stat(root)
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError(
+                f"{show_path(root)} does not exist. Give a folder of music or an audio file."
+            ) from None
+        except OSError as error:
+            unreadable.append(Skipped(show_path(root), f"cannot be read: {error.strerror}"))
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            stack.append(root)
+        elif stat.S_ISREG(status.st_mode):
+            take(root, status)
+        else:
+            reason = "is not a regular file. Give a folder of music or an audio file."
+            unreadable.append(Skipped(show_path(root), reason))
+    stack.reverse()
+    while stack:
+        folder = stack.pop()
+        try:
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen_folders:
+                continue
+            seen_folders.add((status.st_dev, status.st_ino))
+            names = sorted(os.listdir(folder))
+        except OSError as error:
+            unreadable.append(Skipped(show_path(folder), f"cannot be read: {error.strerror}"))
+            continue
+        folders = []
+        for name in names:
+            if name.startswith(b"."):
+                continue
+            path = os.path.join(folder, name)
+            is_audio = _is_audio(name)
+            try:
+                status = os.stat(path)
+            except OSError as error:
+                if is_audio:
+                    unreadable.append(Skipped(show_path(path), f"cannot be read: {error.strerror}"))
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                folders.append(path)
+            elif is_audio and stat.S_ISREG(status.st_mode):
+                take(path, status)
+        stack += reversed(folders)
+    files = (FoundFile(path, s.st_size, s.st_mtime_ns) for _, path, s in found.values())
+    return Walk(tuple(files), tuple(unreadable))
+
+
+def look_at(path: bytes) -> FoundFile:
+    """Return a file or object as it is now.
+
+    Raises
+    ------
+    OSError
+        If it is gone or cannot be asked for.
+    UsageError
+        If the driver of its store is not installed.
+    """
+    if is_object(path):
+        return FoundFile(*look_up(path))
+    status = os.stat(path)
+    return FoundFile(path, status.st_size, status.st_mtime_ns)
+
+
+def is_there(path: str | bytes | os.PathLike[str]) -> bool:
+    """Say whether there is a file, folder or object of a path.
+
+    Raises
+    ------
+    OSError, UsageError
+        If the store of an object cannot be asked.
+    """
+    return exists(os.fsencode(path)) if is_object(path) else os.path.exists(path)
+
+
+def real_path(path: str | bytes | os.PathLike[str]) -> bytes:
+    """Return the path that a file has without links, or the URL of an object as it is."""
+    path = os.fsencode(path)
+    return path if is_object(path) else os.path.realpath(path)
+
+
+def hash_file(path: str | bytes | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a regular file or of an object, 64 hex digits.
+
+    Nothing else is waited for.
+
+    Raises
+    ------
+    OSError
+        If it is gone or cannot be read.
+    AudioError
+        If it is empty, a folder, a pipe or a device.
+    UsageError
+        If the driver of its store is not installed.
+    """
+    with fetched(path) as there:
+        try:
+            file = open_audio_file(there)
+        except AudioError as error:
+            # What may be mended without a trace in size and time is told from what may not.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
+        with file:
+            return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,233 @@
+"""The pairs of a result that nobody has decided yet, and hearing their files.
+
+The last scan and the last check of a workspace are kept in it as JSON.  A result may come from a
+stranger, so a file it names is opened only if it has the extension of audio and the very bytes the
+result speaks of, and never through a shell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditor.audio.decode import SUFFIXES
+from auditor.audio.files import hash_file
+from auditor.audio.object_store import fetched, is_object
+from auditor.catalogue.catalogue import Catalogue
+from auditor.decisions.apply import Hashes, in_order
+from auditor.errors import AudioError, AuditError, ResultError, show_path
+from auditor.records import (
+    CheckResult,
+    Pair,
+    RecommendResult,
+    ScanResult,
+    Track,
+    pairs_with_tracks,
+    result_from_json,
+    to_json,
+)
+
+LAST_SCAN, LAST_CHECK = "last-scan.json", "last-check.json"
+"""Names of the last results in the workspace."""
+
+MAX_RESULT_BYTES = 1 << 30
+
+OPENERS = ("xdg-open", "open")
+PLAYERS = (
+    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "quiet"),
+    ("mpv", "--no-video", "--really-quiet"),
+    ("cvlc", "--play-and-exit", "--quiet"),
+    ("afplay",),
+)
+"""Programs that play one file and end; the first one that is there is taken."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A flagged pair with its tracks, and the hashes that its decision belongs to."""
+
+    pair: Pair
+    a: Track
+    b: Track
+    hashes: Hashes
+
+
+def keep_last(directory: Path, result: ScanResult | CheckResult) -> None:
+    """Keep a result in its workspace, in place of the scan or the check before.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the one before stays.
+    """
+    path = directory / (LAST_SCAN if isinstance(result, ScanResult) else LAST_CHECK)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        part.write_bytes((to_json(result) + "\n").encode("utf-8", "backslashreplace"))
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def last_scan(directory: Path) -> ScanResult | None:
+    """Return the last scan of a workspace, None if none is kept or another version wrote it."""
+    try:
+        result = load_result(directory / LAST_SCAN)
+    except ResultError:
+        return None
+    return result if isinstance(result, ScanResult) else None
+
+
+def last_check(directory: Path) -> CheckResult | None:
+    """Return the last check of a workspace, None if none is kept or another version wrote it."""
+    try:
+        result = load_result(directory / LAST_CHECK)
+    except ResultError:
+        return None
+    return result if isinstance(result, CheckResult) else None
+
+
+def load_result(path: str | os.PathLike[str]) -> ScanResult | CheckResult:
+    """Read the JSON of a scan or check.
+
+    Raises
+    ------
+    ResultError
+        If it cannot be read, or is something else.
+    """
+    shown = show_path(path)
+    try:
+        if not os.path.isfile(path):
+            raise ResultError(f"{shown} is no file. Give the JSON beside a report.")
+        if os.path.getsize(path) > MAX_RESULT_BYTES:
+            raise ResultError(f"{shown} is larger than 1 GiB; no result is. Give another file.")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError as error:
+        raise ResultError(f"{shown} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ResultError(f"{shown} is not UTF-8. Give the JSON beside a report.") from None
+    try:
+        result = result_from_json(text)
+    except ResultError as error:
+        raise ResultError(f"{shown}: {error}") from None
+    if isinstance(result, RecommendResult):
+        raise ResultError(f"{shown} is of audit recommend. Give one of audit scan or check.")
+    return result
+
+
+def cases(result: ScanResult | CheckResult) -> list[Case]:
+    """Return the flagged pairs of a result in its order, one for each two contents.
+
+    Raises
+    ------
+    ResultError
+        If the result does not list a track that a pair names.
+    """
+    found: dict[Hashes, Case] = {}
+    for pair, a, b in pairs_with_tracks(result):
+        if pair.flagged:
+            hashes = in_order(a.sha256, b.sha256)
+            found.setdefault(hashes, Case(pair, a, b, hashes))
+    return list(found.values())
+
+
+def undecided(found: Sequence[Case], decided: Collection[Hashes]) -> list[Case]:
+    """Return the cases that are not among the decided pairs."""
+    return [case for case in found if case.hashes not in decided]
+
+
+def find_file(catalogue: Catalogue, track: Track) -> str:
+    """Return a file that holds a track, as an absolute path; empty if there is none any more.
+
+    What lies in an object store is left to ``copy_object``.
+
+    A copy that the catalogue knows of comes before the path in the result.  Either must have the
+    extension of audio and the content that the track has.
+    """
+    known = [os.fsdecode(path) for _, path in catalogue.ids_by_sha256(track.sha256) if path]
+    for path in dict.fromkeys((*known, os.path.abspath(track.path))):
+        if os.path.splitext(path)[1].lower() in SUFFIXES and os.path.isfile(path):
+            with contextlib.suppress(OSError, AudioError):
+                if hash_file(path) == track.sha256:
+                    return path
+    return ""
+
+
+def copy_object(catalogue: Catalogue, track: Track, copies: contextlib.ExitStack) -> str:
+    """Return a copy of a track that lies in an object store, kept until ``copies`` is closed.
+
+    Empty if there is none.  Only what the catalogue names is asked for: a result comes from a
+    stranger.
+    """
+    for _, url in catalogue.ids_by_sha256(track.sha256):
+        if is_object(url) and os.path.splitext(os.fsdecode(url))[1].lower() in SUFFIXES:
+            with contextlib.suppress(OSError, AuditError):
+                copy = copies.enter_context(fetched(url))
+                if hash_file(copy) == track.sha256:
+                    return os.fsdecode(copy)
+    return ""
+
+
+class Player:
+    """Plays or opens one file after another by programs of the system; ends them on ``close``."""
+
+    def __init__(self) -> None:
+        self._playing: subprocess.Popen[bytes] | None = None
+        self._opened: list[subprocess.Popen[bytes]] = []
+
+    def play(self, path: str) -> bool:
+        """Play a file in place of the one that plays; False if no program is there for it."""
+        self.stop()
+        for name, *options in PLAYERS:
+            if program := shutil.which(name):
+                self._playing = _start([program, *options, os.path.abspath(path)])
+                return self._playing is not None
+        return self.open(path)
+
+    def open(self, path: str) -> bool:
+        """Open a file as a double click would; False if no program is there for it."""
+        for name in OPENERS:
+            if program := shutil.which(name):
+                started = _start([program, os.path.abspath(path)])
+                if started:
+                    self._opened.append(started)
+                return started is not None
+        if start := getattr(os, "startfile", None):
+            start(os.path.abspath(path))
+            return True
+        return False
+
+    def stop(self) -> None:
+        """End what plays."""
+        if self._playing:
+            self._playing.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._playing.wait(timeout=2.0)
+            if self._playing.poll() is None:
+                self._playing.kill()
+                self._playing.wait()
+            self._playing = None
+
+    def close(self) -> None:
+        """End what plays; what was opened stays open."""
+        self.stop()
+        for started in self._opened:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                started.wait(timeout=0.5)
+            started.returncode = started.returncode or 0  # no warning of one that stays open
+        self._opened.clear()
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes] | None:
+    none = subprocess.DEVNULL
+    with contextlib.suppress(OSError):
+        return subprocess.Popen(command, stdin=none, stdout=none, stderr=none)
+    return None

@@ -1,0 +1,158 @@
+"""What an extractor is: its frames, its network, and how a track is cut into windows for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.serialisation import check_range
+
+DEFAULT_EXTRACTOR = "excerpt"
+"""The pretrained extractor that every command uses if none is named."""
+
+PRECISIONS = ("float32", "bfloat16")
+"""Arithmetic of the convolutions and the LSTM in inference; the first is the default."""
+
+
+def float32_weights_id(weights_id: str) -> str:
+    """Return the id of the same weights with float32 arithmetic (see ``Extractor.weights_id``).
+
+    Examples
+    --------
+    >>> float32_weights_id("ece99d6cbfloat16"), float32_weights_id("ece99d6c")
+    ('ece99d6c', 'ece99d6c')
+    """
+    return weights_id.removesuffix("bfloat16")
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Layout of the log-power frames; part of every extractor's config.
+
+    Attributes
+    ----------
+    layout : "mel" or "log"
+        ``mel`` is the paper's bank of triangles on the mel scale; ``log`` has a constant number of
+        bands per octave, so that a pitch shift is a translation along the band axis.
+    n_bands : int
+        Number of bands.
+    f_min_hz : float
+        Centre of the lowest band (``log``) or lower edge of the bank (``mel``), in hertz.
+    bands_per_octave : int
+        Only for ``log``.
+    frame_s, frame_hop_s : float
+        Length and step of one STFT frame, in seconds.
+    n_fft : int
+        FFT length; the frame is zero-padded to it.
+    """
+
+    layout: str = "log"
+    n_bands: int = 72
+    f_min_hz: float = 110.0
+    bands_per_octave: int = 12
+    frame_s: float = 0.025
+    frame_hop_s: float = 0.010
+    n_fft: int = 512
+
+    def __post_init__(self) -> None:
+        if self.layout not in ("mel", "log"):
+            raise ValueError(f"layout is {self.layout!r}; it must be 'mel' or 'log'")
+        check_range("n_bands", self.n_bands, 8, 512)
+        check_range("f_min_hz", self.f_min_hz, 0.0 if self.layout == "mel" else 20.0, 4000.0)
+        check_range("bands_per_octave", self.bands_per_octave, 4, 96)
+        check_range("frame_s", self.frame_s, 0.005, 0.2)
+        check_range("frame_hop_s", self.frame_hop_s, 0.001, min(0.1, self.frame_s))
+        check_range("n_fft", self.n_fft, round(self.frame_s * SAMPLE_RATE_HZ), 16384)
+        if self.layout == "log" and self.f_top_hz > SAMPLE_RATE_HZ / 2:
+            raise ValueError(
+                f"the top band is centred on {self.f_top_hz:.0f} Hz; it must stay below "
+                f"{SAMPLE_RATE_HZ // 2} Hz"
+            )
+
+    @property
+    def f_top_hz(self) -> float:
+        """Centre of the top band of the ``log`` layout, in hertz."""
+        return self.f_min_hz * 2.0 ** ((self.n_bands - 1) / self.bands_per_octave)
+
+    @property
+    def frame_length(self) -> int:
+        """Samples in one frame."""
+        return round(self.frame_s * SAMPLE_RATE_HZ)
+
+    @property
+    def frame_hop(self) -> int:
+        """Samples between the starts of two frames."""
+        return round(self.frame_hop_s * SAMPLE_RATE_HZ)
+
+
+SPECTRUM = FeatureConfig(
+    n_bands=100, f_min_hz=220.0, bands_per_octave=24, frame_s=0.192, frame_hop_s=0.096, n_fft=4096
+)
+"""Frames that are kept of every track (``embedding.spectrogram``): half a semitone a band, 220 Hz
+to 3.8 kHz; chosen on the validation music (docs/method.md)."""
+
+SPECTRUM_LAYOUT = "log100x24-96ms/1"
+"""Names those frames where they are stored; frames of another layout are made anew."""
+
+
+@dataclass(frozen=True)
+class ExtractorConfig:
+    """Shape of one GE2E d-vector network, and how a track is cut into windows for it.
+
+    Attributes
+    ----------
+    features : FeatureConfig
+        What the network is fed.
+    window_frames, hop_frames : int
+        Length of a window, the same in training and embedding, and the step between windows.
+    conv_channels : tuple of int
+        Output channels of the strided convolutions in front of the LSTM, each halving bands and
+        frames; empty for the plain network of the paper.
+    lstm_size, lstm_layers : int
+        Width and depth of the LSTM.
+    n_dims : int
+        Length of a d-vector.
+    pooling : "last" or "mean"
+        Which LSTM output is projected: that of the last frame (the paper) or the mean over time.
+    """
+
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    window_frames: int = 160
+    hop_frames: int = 80
+    conv_channels: tuple[int, ...] = (32, 64, 96)
+    lstm_size: int = 256
+    lstm_layers: int = 1
+    n_dims: int = 256
+    pooling: str = "last"
+
+    def __post_init__(self) -> None:
+        check_range("window_frames", self.window_frames, 16, 4096)
+        check_range("hop_frames", self.hop_frames, 1, self.window_frames)
+        check_range("number of convolutions", len(self.conv_channels), 0, 5)
+        for channels in self.conv_channels:
+            check_range("conv_channels", channels, 1, 1024)
+        check_range("lstm_size", self.lstm_size, 8, 2048)
+        check_range("lstm_layers", self.lstm_layers, 1, 6)
+        check_range("n_dims", self.n_dims, 8, 2048)
+        if self.pooling not in ("last", "mean"):
+            raise ValueError(f"pooling is {self.pooling!r}; it must be 'last' or 'mean'")
+
+    @property
+    def window_s(self) -> float:
+        """Length of a window, in seconds, from the first frame's start to the last one's end."""
+        features = self.features
+        return (self.window_frames - 1) * features.frame_hop_s + features.frame_s
+
+    @property
+    def hop_s(self) -> float:
+        """Step between windows, in seconds."""
+        return self.hop_frames * self.features.frame_hop_s
+
+
+PAPER = ExtractorConfig(
+    features=FeatureConfig(layout="mel", n_bands=40, f_min_hz=0.0),
+    conv_channels=(),
+    lstm_size=768,
+    lstm_layers=3,
+)
+"""The network of Wan, Wang, Papir and Moreno (2018, arXiv:1710.10467), 3 x 768 to 256."""

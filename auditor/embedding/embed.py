@@ -1,0 +1,322 @@
+"""Files to d-vectors and track embeddings.
+
+A track is decoded once, in blocks; its frames go to every extractor asked for; its windows are
+embedded in batches.  Memory does not grow with the length of the track beyond its d-vectors in
+float16 (2.3 MB an hour at 256 dimensions and a hop of 0.8 s, held twice when they are joined).  The
+embedding is the normalised mean of the d-vectors of audible windows, and can be made again from
+those that are stored.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import AudioInfo, AudioReader
+from auditor.embedding.config import ExtractorConfig, FeatureConfig
+from auditor.embedding.extractor import Extractor
+from auditor.embedding.frames import (
+    PADDED_S,
+    LogBands,
+    WindowCutter,
+    audible_windows,
+    normalise_windows,
+    stream_frames,
+    window_levels,
+)
+from auditor.embedding.spectrogram import SpectrumStream
+from auditor.errors import TooShortError, show_path
+from auditor.records import TrackEmbedding
+
+BATCH = 64
+"""Windows embedded at a time, at most."""
+
+PADDED = 8
+"""The last batch of a track is padded to a multiple of this, so that few sizes of batch occur."""
+
+STAGES = ("decode", "spectrum", "features", "extractor")
+"""What the time of embedding a file is told by."""
+
+POOL_ROWS = 4096
+"""D-vectors summed at a time."""
+
+
+@dataclass(frozen=True)
+class EmbeddedFile:
+    """One decoded and embedded file.
+
+    Attributes
+    ----------
+    info : AudioInfo
+        What the file says of itself.
+    duration_s : float
+        Seconds decoded.
+    truncated, silent : bool
+        See ``records.Track``.
+    embeddings : dict
+        Weights id to ``TrackEmbedding``.
+    seconds : dict
+        Where the time went, by ``STAGES``.
+    spectrum : numpy.ndarray
+        (n_frames, n_bands) uint8, see ``auditor.embedding.spectrogram``.
+    """
+
+    info: AudioInfo
+    duration_s: float
+    truncated: bool
+    silent: bool
+    embeddings: dict[str, TrackEmbedding]
+    seconds: dict[str, float]
+    spectrum: np.ndarray
+
+
+@dataclass(frozen=True)
+class HeardFile:
+    """One decoded file that is yet to be embedded; fields as in ``EmbeddedFile``.
+
+    Attributes
+    ----------
+    frames : numpy.ndarray
+        (n_frames, n_bands) float32, dB.
+    """
+
+    info: AudioInfo
+    duration_s: float
+    truncated: bool
+    frames: np.ndarray
+    seconds: dict[str, float]
+    spectrum: np.ndarray
+
+
+def embed_windows(
+    extractor: Extractor, windows: torch.Tensor, *, batch: int = BATCH
+) -> torch.Tensor:
+    """Return the d-vectors of windows.
+
+    Parameters
+    ----------
+    extractor : Extractor
+    windows : torch.Tensor
+        (n, window_frames, n_bands), dB, not normalised.
+    batch : int
+        Windows that go through the network at once.  It changes a d-vector by rounding only.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, n_dims) float32, unit norm, on the CPU.
+    """
+    dvectors = []
+    with torch.inference_mode():
+        for part in windows.split(batch):
+            part = normalise_windows(part.to(extractor.device))
+            padded = torch.nn.functional.pad(part, (0, 0, 0, 0, 0, -len(part) % PADDED))
+            dvectors.append(extractor(padded)[: len(part)].cpu())
+    return torch.cat(dvectors) if dvectors else torch.zeros(0, extractor.config.n_dims)
+
+
+def embed_file(
+    path: str | bytes | os.PathLike[str], extractors: Sequence[Extractor]
+) -> EmbeddedFile:
+    """Decode a file once and embed it by every extractor.
+
+    Parameters
+    ----------
+    path : path
+    extractors : sequence of Extractor
+        All of one feature config share its frames.
+
+    Returns
+    -------
+    EmbeddedFile
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be decoded or is shorter than one window.
+    ValueError
+        If no extractor is given.
+    """
+    seconds = dict.fromkeys(STAGES, 0.0)
+    heard = SpectrumStream()
+    with AudioReader(path) as reader:
+        blocks = _timed(reader.blocks(), seconds, "decode")
+        embeddings = _embed_blocks(_listened(blocks, heard, seconds), extractors, seconds)
+        info, duration_s, truncated = reader.info, reader.duration_s, reader.truncated
+    if not embeddings:
+        raise too_short(show_path(path), duration_s, extractors)
+    silent = not any(e.embedding.any() for e in embeddings.values())
+    return EmbeddedFile(info, duration_s, truncated, silent, embeddings, seconds, heard.spectrum())
+
+
+def hear_file(
+    path: str | bytes | os.PathLike[str], features: FeatureConfig, *, max_s: float
+) -> HeardFile | None:
+    """Decode a file into frames, for an extractor that works elsewhere.
+
+    Returns
+    -------
+    HeardFile or None
+        None if the file is longer than ``max_s`` seconds: its frames would fill the memory.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be decoded.
+    """
+    seconds = dict.fromkeys(STAGES, 0.0)
+    heard, bands = SpectrumStream(), LogBands(features)
+    parts = [np.zeros((0, features.n_bands), np.float32)]
+    with AudioReader(path) as reader:
+        blocks = _timed(reader.blocks(), seconds, "decode")
+        listened = _listened(blocks, heard, seconds)
+        for frames in _timed(stream_frames(listened, bands), seconds, "features"):
+            parts.append(frames.numpy())
+            if reader.duration_s > max_s:
+                return None
+        info, duration_s, truncated = reader.info, reader.duration_s, reader.truncated
+    seconds["features"] -= seconds["decode"] + seconds["spectrum"]
+    frames = np.concatenate(parts)
+    return HeardFile(info, duration_s, truncated, frames, seconds, heard.spectrum())
+
+
+def embed_waveform(
+    waveform: np.ndarray, extractors: Sequence[Extractor]
+) -> dict[str, TrackEmbedding]:
+    """Embed a waveform by every extractor.
+
+    Parameters
+    ----------
+    waveform : numpy.ndarray
+        (n_samples,) float32 mono at 16 kHz.
+    extractors : sequence of Extractor
+        All of one feature config.
+
+    Returns
+    -------
+    dict
+        Weights id to ``TrackEmbedding``.
+
+    Raises
+    ------
+    AudioError
+        If it is shorter than one window.
+    """
+    embeddings = _embed_blocks([waveform], extractors, dict.fromkeys(STAGES, 0.0))
+    if not embeddings:
+        raise too_short("the waveform", len(waveform) / SAMPLE_RATE_HZ, extractors)
+    return embeddings
+
+
+def too_short(name: str, duration_s: float, extractors: Sequence[Extractor]) -> TooShortError:
+    """Return the error of a file that has no window."""
+    needed_s = max(shortest_s(extractor.config) for extractor in extractors)
+    return TooShortError(
+        f"{name}: {duration_s:.2f} s of audio; at least {needed_s:.2f} s are needed. "
+        "Give a longer excerpt."
+    )
+
+
+def _embed_blocks(
+    blocks: Iterable[np.ndarray], extractors: Sequence[Extractor], seconds: dict[str, float]
+) -> dict[str, TrackEmbedding]:
+    """Return the embeddings by weights id; an empty dict if there is less than one window."""
+    if not extractors:
+        raise ValueError("no extractor was given")
+    if len({extractor.config.features for extractor in extractors}) > 1:
+        raise ValueError("the extractors have different feature configs; embed by one at a time")
+    bands = LogBands(extractors[0].config.features)
+    cutters = [WindowCutter(extractor.config, batch=BATCH) for extractor in extractors]
+    dvectors: list[list[np.ndarray]] = [[] for _ in extractors]
+    levels: list[list[np.ndarray]] = [[] for _ in extractors]
+
+    def take(i: int, batches: Iterable[torch.Tensor]) -> None:
+        for windows in batches:
+            made = embed_windows(extractors[i], windows).numpy()
+            dvectors[i].append(made.astype(np.float16))
+            levels[i].append(window_levels(windows).numpy())
+
+    for frames in _timed(stream_frames(blocks, bands), seconds, "features"):
+        started = time.perf_counter()
+        for i, cutter in enumerate(cutters):
+            take(i, cutter.feed(frames))
+        seconds["extractor"] += time.perf_counter() - started
+    # The frames were timed with the decoding that feeds them.
+    seconds["features"] -= seconds["decode"] + seconds["spectrum"]
+    started = time.perf_counter()
+    for i, cutter in enumerate(cutters):
+        take(i, cutter.finish())
+    seconds["extractor"] += time.perf_counter() - started
+    if not all(dvectors):
+        return {}
+    return {
+        extractor.weights_id: pool_dvectors(np.concatenate(d), np.concatenate(level))
+        for extractor, d, level in zip(extractors, dvectors, levels, strict=True)
+    }
+
+
+def shortest_s(config: ExtractorConfig) -> float:
+    """Return the length of the shortest track that has a window, in seconds, rounded up."""
+    features = config.features
+    n_frames = config.window_frames - round(PADDED_S / features.frame_hop_s)
+    n_frames = max(n_frames, (config.window_frames + 1) // 2)  # what is mirrored must be there
+    n_samples = (n_frames - 1) * features.frame_hop + features.n_fft
+    return math.ceil(n_samples / SAMPLE_RATE_HZ * 100.0) / 100.0
+
+
+def pool_dvectors(dvectors: np.ndarray, levels: np.ndarray) -> TrackEmbedding:
+    """Return the embedding of a track: the normalised mean of its audible d-vectors.
+
+    Parameters
+    ----------
+    dvectors : numpy.ndarray
+        (n_windows, n_dims), unit norm; taken in float16, as they are stored.
+    levels : numpy.ndarray
+        (n_windows,) dB.
+
+    Returns
+    -------
+    TrackEmbedding
+        Its embedding is all zeros if no window is audible.
+    """
+    dvectors = np.asarray(dvectors, dtype=np.float16)
+    levels = np.asarray(levels, dtype=np.float16)
+    rows = np.flatnonzero(audible_windows(levels))
+    mean = np.zeros(dvectors.shape[1])
+    for start in range(0, len(rows), POOL_ROWS):  # float64 copies of a few rows at a time
+        mean += dvectors[rows[start : start + POOL_ROWS]].astype(np.float64).sum(axis=0)
+    norm = np.linalg.norm(mean)
+    embedding = (mean / norm if norm > 1e-9 else np.zeros_like(mean)).astype(np.float32)
+    return TrackEmbedding(
+        embedding=embedding,
+        dvectors=dvectors,
+        levels=levels,
+    )
+
+
+def _listened(
+    blocks: Iterable[np.ndarray], heard: SpectrumStream, seconds: dict[str, float]
+) -> Iterator[np.ndarray]:
+    for block in blocks:
+        started = time.perf_counter()
+        heard.feed(block)
+        seconds["spectrum"] += time.perf_counter() - started
+        yield block
+
+
+def _timed(items: Iterable, seconds: dict[str, float], key: str):
+    iterator = iter(items)
+    while True:
+        started = time.perf_counter()
+        item = next(iterator, None)
+        seconds[key] += time.perf_counter() - started
+        if item is None:
+            return
+        yield item

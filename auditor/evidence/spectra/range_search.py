@@ -1,0 +1,229 @@
+"""Ranges that the spectra of two tracks tell alone, where the d-vectors missed them.
+
+``leading_range`` looks for one where nothing is known: at the tempo and pitch of the original, at
+those of the ranges there are, and at what the mean spectra say of a whole track that was moved
+(``auditor.evidence.spectra.range_search``).  ``further_ranges`` looks for more at the tempo and
+pitch of one that agrees beyond doubt.  The lines themselves are those of
+``auditor.evidence.spectra.lines``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from auditor.embedding.config import SPECTRUM
+from auditor.evidence.match_score import AGREED, CONFIRM_FROM, LEAD_S, lead_score, range_score
+from auditor.evidence.spectra.lines import (
+    HOP,
+    TrackSpectrum,
+    agreed_lines,
+    can_agree,
+    can_lead,
+    leading_line,
+)
+from auditor.evidence.spectra.pitch_tempo import PitchMatch, common_bands, match_range, vertex
+from auditor.evidence.spectra.range_ends import trim_range
+from auditor.records import MatchedRange
+
+MAX_SEMITONES = 6.0
+"""Larger shifts are not looked for: speeds of 0.71 to 1.41."""
+
+ALIKE = 0.8
+"""Correlation from which two outlines are of one piece."""
+
+
+def outline_shift(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Return by how many semitones a looks moved against b.
+
+    Parameters
+    ----------
+    a, b : numpy.ndarray
+        (n_bands,) mean spectra of whole tracks, the local mean over the frequencies taken off.
+
+    Returns
+    -------
+    float or None
+        None where they are not alike, or most alike as they are or within three quarters of a
+        semitone of it, where a shift tells little.
+
+    Examples
+    --------
+    >>> outline = np.random.default_rng(0).normal(size=SPECTRUM.n_bands)
+    >>> round(outline_shift(np.roll(outline, 8), outline), 1)
+    4.0
+    """
+    reach = round(MAX_SEMITONES * SPECTRUM.bands_per_octave / 12.0)
+    found = np.zeros(2 * reach + 1)
+    for k, shift in enumerate(range(-reach, reach + 1)):
+        of_a, of_b = common_bands(shift, len(a))
+        upper, lower = a[of_a] - a[of_a].mean(), b[of_b] - b[of_b].mean()
+        norm = float(np.sqrt((upper @ upper) * (lower @ lower)))
+        found[k] = float(upper @ lower) / max(norm, 1e-9)
+    best = int(found.argmax())
+    if found[best] < ALIKE or abs(best - reach) <= 1:
+        return None
+    return float(best - reach + vertex(found, best)) * 12.0 / SPECTRUM.bands_per_octave
+
+
+_GUESS_S = 10.0
+"""A line at a tempo and pitch that are only a guess counts if it is as long: two notes of other
+pitches, moved onto each other, agree for as long as they sound."""
+
+_PUZZLING = 0.4
+"""Score of a range of the d-vectors that is puzzling where no spectra agree."""
+
+_TEMPOS = tuple(1.02**k for k in range(-14, 15) if k)
+"""From 0.76 to 1.32: over ten seconds, a tempo that is a per cent off does no harm."""
+
+_SAME_PITCH = 0.5
+"""Semitones from that of its line at which a range is measured; else the line is believed."""
+
+
+def any_agrees(ranges: Iterable[MatchedRange]) -> bool:
+    """Say whether the spectra agree beyond doubt on one of some ranges."""
+    return any((found.correlation or 0.0) >= AGREED for found in ranges)
+
+
+def leading_range(
+    heard: Sequence[MatchedRange],
+    a: TrackSpectrum,
+    b: TrackSpectrum,
+    a_duration_s: float,
+    b_duration_s: float,
+) -> MatchedRange | None:
+    """Return the range that leads in the spectra, None where none does.
+
+    Parameters
+    ----------
+    heard : sequence of MatchedRange
+        Those of the d-vectors, best first, as the spectra have measured them.
+    a, b : TrackSpectrum
+    a_duration_s, b_duration_s : float
+        Lengths of the tracks, in seconds.
+
+    Returns
+    -------
+    MatchedRange or None
+        Its match score is what ``lead_score`` makes of its lead.
+    """
+    if not can_lead(len(a.frames), len(b.frames)):
+        return None
+    known = [PitchMatch(0.0, 1.0, 0.0)]
+    known += [
+        PitchMatch(r.pitch_semitones, r.tempo, 0.0) for r in heard if r.pitch_semitones is not None
+    ]
+    guessed = _guessed(heard, a, b)
+    best, found = 0.0, None
+    for fit in dict.fromkeys([*known, *guessed]):
+        line = leading_line(*_fitted(a, b, fit))
+        if line is None:
+            continue
+        length_s = (line.last - line.first) * SPECTRUM.frame_hop_s
+        agrees = line.correlation >= AGREED
+        if fit in guessed and not (agrees and length_s >= _GUESS_S):
+            continue
+        score = lead_score(line.lead, sure=agrees and length_s >= LEAD_S)
+        if score > best:
+            best = score
+            fit = dataclasses.replace(fit, correlation=line.correlation)
+            found = _along(line.first, line.last, line.offset, fit)
+    if found is None or best < CONFIRM_FROM:
+        return None
+    match = match_range(found, a.frames, b.frames)
+    if match is not None and abs(match.semitones - found.pitch_semitones) <= _SAME_PITCH:
+        half_s = 0.5 * (found.a_end_s - found.a_start_s)
+        found = measured_range(found, match, half_s, a_duration_s, b_duration_s)
+    found = trim_range(found, a.frames, b.frames)
+    return dataclasses.replace(found, score=best - range_score(found))
+
+
+def further_ranges(
+    known: MatchedRange,
+    a: TrackSpectrum,
+    b: TrackSpectrum,
+    a_duration_s: float,
+    b_duration_s: float,
+) -> Iterator[MatchedRange]:
+    """Yield the ranges that the spectra alone tell, at the tempo and pitch of a known one."""
+    if not can_agree(len(a.frames), len(b.frames)):
+        return
+    fit = PitchMatch(known.pitch_semitones or 0.0, known.tempo, 0.0)
+    for line in agreed_lines(*_fitted(a, b, fit)):
+        found = dataclasses.replace(_along(*line, fit), repetition=known.repetition)
+        match = match_range(found, a.frames, b.frames)
+        if match is None or match.correlation < AGREED:
+            continue
+        half_s = 0.5 * (found.a_end_s - found.a_start_s) + HOP * SPECTRUM.frame_hop_s
+        yield trim_range(
+            measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
+        )
+
+
+def measured_range(
+    found: MatchedRange,
+    match: PitchMatch,
+    half_s: float,
+    a_duration_s: float,
+    b_duration_s: float,
+) -> MatchedRange:
+    """Return what was measured of a range, around its middle, ``half_s`` of a either way.
+
+    The exact tempo was measured around the middle, which stays where it is.
+    """
+    tempo = match.tempo
+    old_half_s = 0.5 * (found.a_end_s - found.a_start_s)
+    a_middle_s = found.a_start_s + old_half_s
+    b_middle_s = found.b_start_s + found.tempo * old_half_s
+    before_s = min(half_s, a_middle_s, b_middle_s / tempo)
+    after_s = min(half_s, a_duration_s - a_middle_s, max(b_duration_s - b_middle_s, 0.0) / tempo)
+    return dataclasses.replace(
+        found,
+        a_start_s=max(0.0, a_middle_s - before_s),
+        a_end_s=a_middle_s + after_s,
+        b_start_s=max(0.0, b_middle_s - tempo * before_s),
+        b_end_s=b_middle_s + tempo * after_s,
+        tempo=tempo,
+        pitch_semitones=match.semitones,
+        correlation=match.correlation,
+    )
+
+
+def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) -> list[PitchMatch]:
+    """Return tempos and pitches that are worth a try, where a line must agree beyond doubt.
+
+    A whole track that was moved in pitch was so by its speed or alone.  Where the d-vectors are
+    sure of what the spectra deny, as in music of few sounds, every tempo is tried.
+    """
+    fits = []
+    semitones = outline_shift(a.outline, b.outline)
+    if semitones is not None:
+        fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
+    if heard and heard[0].score >= _PUZZLING and not any_agrees(heard):
+        fits += [PitchMatch(semitones or 0.0, tempo, 0.0) for tempo in _TEMPOS]
+    return fits
+
+
+def _fitted(a: TrackSpectrum, b: TrackSpectrum, fit: PitchMatch) -> tuple[np.ndarray, np.ndarray]:
+    """Return both spectra levelled, at one tempo and pitch: (n, n_common), (m, n_common)."""
+    shift = round(fit.semitones * SPECTRUM.bands_per_octave / 12.0)
+    upper, lower = common_bands(shift, SPECTRUM.n_bands)
+    return a.levelled()[:, upper], b.levelled(fit.tempo)[:, lower]
+
+
+def _along(first: int, last: int, offset: int, fit: PitchMatch) -> MatchedRange:
+    """Return the range between two frames of fitted spectra, without a score."""
+    start_s, end_s, offset_s = (n * SPECTRUM.frame_hop_s for n in (first, last, offset))
+    return MatchedRange(
+        a_start_s=start_s,
+        a_end_s=end_s,
+        b_start_s=fit.tempo * (start_s + offset_s),
+        b_end_s=fit.tempo * (end_s + offset_s),
+        tempo=fit.tempo,
+        score=0.0,
+        pitch_semitones=fit.semitones,
+        repetition=0.0,
+        correlation=fit.correlation,
+    )

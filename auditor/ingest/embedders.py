@@ -1,0 +1,250 @@
+"""Files embedded by several processes of this machine.
+
+On a CPU each worker decodes and embeds whole files with one thread: nothing but a path goes in and
+d-vectors come out.  Beside a GPU the workers only decode, and this process embeds the windows of
+many tracks at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from auditor.audio.files import FoundFile
+from auditor.embedding.config import FeatureConfig
+from auditor.embedding.embed import (
+    EmbeddedFile,
+    HeardFile,
+    embed_windows,
+    hear_file,
+    pool_dvectors,
+    too_short,
+)
+from auditor.embedding.extractor import Extractor, load_extractor
+from auditor.embedding.frames import WindowCutter, window_levels
+from auditor.errors import UsageError, show_path
+from auditor.ingest.prepare import Embedder, Made, SerialEmbedder, prepare_file, read_file
+from auditor.ingest.worker_pool import Crew
+
+FEW = 8
+"""Fewer files are embedded in this process."""
+
+MAX_HEARD_S = 1800.0
+"""A longer file is embedded piece by piece in this process; its frames would fill the memory."""
+
+HEARD_WINDOW = 3
+"""Files for each worker whose frames may wait for the GPU, some 7 MB for four minutes."""
+
+GPU_BATCH = 512
+"""Windows that a GPU embeds at once."""
+
+
+def make_embedder(
+    extractor: Extractor, *, jobs: int, device: str = "cpu", batch: int = GPU_BATCH
+) -> Embedder:
+    """Return what embeds files on this machine.
+
+    Parameters
+    ----------
+    extractor : Extractor
+        Loaded from a file; it is moved to the device.
+    jobs : int
+        Worker processes; with 1 and no GPU, no other process is started.
+    device : "cpu", "cuda" or "auto"
+        ``auto`` takes the GPU where there is one.
+    batch : int
+        Windows embedded at once on a GPU.
+
+    Raises
+    ------
+    UsageError
+        If there is no GPU and one was asked for.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "there is no GPU that torch can use. Give --device cpu, or install a CUDA build of "
+            "torch and the driver."
+        )
+    if device == "cpu" or not torch.cuda.is_available():
+        return ProcessEmbedder(extractor, jobs=jobs)
+    return BatchEmbedder(extractor.to("cuda"), jobs=jobs, batch=batch)
+
+
+@dataclass(frozen=True)
+class EmbedWork:
+    """Decode and embed a file."""
+
+    weights: Path
+    precision: str
+    known: Set[str]
+
+    def start(self) -> Callable[[FoundFile], Made]:
+        """See ``crew.Work``."""
+        extractor = load_extractor(self.weights, precision=self.precision)
+        return functools.partial(prepare_file, extractors=[extractor], known=self.known)
+
+
+@dataclass(frozen=True)
+class HearWork:
+    """Decode a file into frames."""
+
+    features: FeatureConfig
+    known: Set[str]
+    max_s: float
+
+    def start(self) -> Callable[[FoundFile], Made]:
+        """See ``crew.Work``."""
+        hear = functools.partial(hear_file, features=self.features, max_s=self.max_s)
+        return functools.partial(read_file, make=hear, known=self.known)
+
+
+class ProcessEmbedder:
+    """Embeds files on a CPU, in worker processes.
+
+    Parameters
+    ----------
+    extractor : Extractor
+        Loaded from a file, which the workers load again.
+    jobs : int
+        Worker processes; with 1 no other process is started.
+
+    Raises
+    ------
+    ValueError
+        If ``jobs`` is below 1, or the extractor is not from a file.
+    """
+
+    def __init__(self, extractor: Extractor, *, jobs: int) -> None:
+        if jobs < 1:
+            raise ValueError(f"jobs is {jobs}; it must be at least 1")
+        if extractor.path is None:
+            raise ValueError("the extractor was not loaded from a file; save it first")
+        self._extractor, self._jobs = extractor, jobs
+        self._weights = extractor.path
+
+    def embed(
+        self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
+    ) -> Generator[Made]:
+        """See ``prepare.Embedder.embed``."""
+        files = iter(files)
+        first = list(itertools.islice(files, FEW))
+        files = itertools.chain(first, files)
+        if self._jobs == 1 or len(first) < FEW:
+            yield from SerialEmbedder([self._extractor]).embed(files, known=known)
+            return
+        work = EmbedWork(self._weights, self._extractor.precision, known)
+        with Crew(work, self._jobs) as crew:
+            yield from crew.run(files)
+
+
+class BatchEmbedder:
+    """Embeds the windows of many files at once, where the extractor is, while workers decode.
+
+    Parameters
+    ----------
+    extractor : Extractor
+        On its device.
+    jobs : int
+        Processes that decode.
+    batch : int
+        Windows embedded at once.
+    max_heard_s : float
+        Files that last longer, in seconds, are embedded piece by piece in this process.
+
+    Raises
+    ------
+    ValueError
+        If ``jobs`` or ``batch`` is below 1.
+    """
+
+    def __init__(
+        self,
+        extractor: Extractor,
+        *,
+        jobs: int,
+        batch: int = GPU_BATCH,
+        max_heard_s: float = MAX_HEARD_S,
+    ) -> None:
+        if jobs < 1 or batch < 1:
+            raise ValueError(f"jobs is {jobs} and batch {batch}; both must be at least 1")
+        self._extractor, self._jobs, self._batch = extractor, jobs, batch
+        self._max_heard_s = max_heard_s
+
+    def embed(
+        self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
+    ) -> Generator[Made]:
+        """See ``prepare.Embedder.embed``."""
+        waiting: deque[_Heard] = deque()
+        n_windows = 0
+        work = HearWork(self._extractor.config.features, known, self._max_heard_s)
+        with Crew(work, self._jobs, window=HEARD_WINDOW) as crew:
+            for made in crew.run(files):
+                heard = self._take(made, known)
+                waiting.append(heard)
+                n_windows += len(heard.windows)
+                if n_windows >= self._batch:
+                    yield from self._finish(waiting)
+                    n_windows = 0
+            yield from self._finish(waiting)
+
+    def _take(self, made: Made, known: Set[str]) -> _Heard:
+        """Cut what a worker heard into windows; what was too long for it is embedded here."""
+        config = self._extractor.config
+        none = torch.zeros(0, config.window_frames, config.features.n_bands)
+        if made.prepared is None:
+            return _Heard(made, none)
+        heard = made.prepared.embedded
+        if not isinstance(heard, HeardFile):
+            return _Heard(prepare_file(made.found, [self._extractor], known=known), none)
+        cutter = WindowCutter(config, batch=self._batch)
+        frames = torch.from_numpy(heard.frames)
+        cut = [*(cutter.feed(frames) if len(frames) else ()), *cutter.finish()]
+        if cut:
+            return _Heard(made, torch.cat(cut))
+        path = show_path(made.found.path)
+        error = too_short(path, heard.duration_s, [self._extractor])
+        return _Heard(Made(made.found, made.sha256, error=error), none)
+
+    def _finish(self, waiting: deque[_Heard]) -> Generator[Made]:
+        """Embed the windows of all files that wait, and yield them in order."""
+        dvectors = embed_windows(
+            self._extractor, torch.cat([heard.windows for heard in waiting]), batch=self._batch
+        ).numpy()
+        start = 0
+        while waiting:
+            one = waiting.popleft()
+            end = start + len(one.windows)
+            yield self._embedded(one, dvectors[start:end]) if end > start else one.made
+            start = end
+
+    def _embedded(self, one: _Heard, dvectors: np.ndarray) -> Made:
+        assert one.made.prepared is not None
+        heard = one.made.prepared.embedded
+        pooled = pool_dvectors(dvectors, window_levels(one.windows).numpy())
+        embedded = EmbeddedFile(
+            heard.info,
+            heard.duration_s,
+            heard.truncated,
+            not pooled.embedding.any(),
+            {self._extractor.weights_id: pooled},
+            heard.seconds,
+            heard.spectrum,
+        )
+        prepared = dataclasses.replace(one.made.prepared, embedded=embedded)
+        return dataclasses.replace(one.made, prepared=prepared)
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """A file that waits for its d-vectors; no window if it is done with."""
+
+    made: Made
+    windows: torch.Tensor

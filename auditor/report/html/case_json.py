@@ -1,0 +1,106 @@
+"""Cases as JSON for the page's script: texts as they are shown, numbers where it draws or plays.
+
+Clips and matrices are not in it: they stand in the page as elements, and the script takes them
+from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from auditor.decisions.csv_file import COLUMNS
+from auditor.records import CheckResult, MatchedRange, ScanResult, Track, to_json
+from auditor.report.html.cases import CaseView, Row, Shelf
+from auditor.report.html.shapes import draw_ruler, pack_peaks, raise_peaks, thin_peaks
+from auditor.report.html.tracks import TrackView
+from auditor.report.text.evidence import show_times, what_differs
+
+
+def cases_data(
+    result: ScanResult | CheckResult, rows: Sequence[Row], cases: Sequence[CaseView], shelf: Shelf
+) -> dict[str, Any]:
+    """Return what the script needs of all cases.
+
+    Parameters
+    ----------
+    result : ScanResult or CheckResult
+    rows : sequence of (Pair, Track, Track)
+    cases : sequence of CaseView
+        The same pairs in the same order.
+    shelf : Shelf
+
+    Returns
+    -------
+    dict
+        ``report`` names the result, so that decisions are kept apart from those of other reports;
+        ``columns`` are those of a file of decisions; the tracks of ``pairs`` are places in
+        ``tracks``.
+    """
+    places: dict[Track, int] = {}
+    tracks: list[list[Any]] = []
+    for (_, a, b), case in zip(rows, cases, strict=True):
+        for track, view in ((a, case.a.track), (b, case.b.track)):
+            if track not in places:
+                places[track] = len(tracks)
+                tracks.append(_track(track, view, shelf))
+    content = to_json(result).encode("utf-8", "backslashreplace")
+    return {
+        "report": hashlib.sha256(content).hexdigest()[:16],
+        "columns": COLUMNS,
+        "tracks": tracks,
+        "pairs": [
+            _pair(row, case, places[row[1]], places[row[2]], shelf.pair(row[0]).lacking)
+            for row, case in zip(rows, cases, strict=True)
+        ],
+    }
+
+
+def _track(track: Track, view: TrackView, shelf: Shelf) -> list[Any]:
+    media = shelf.track(track.id)
+    peaks = pack_peaks(raise_peaks(thin_peaks(media.peaks)))
+    seconds = round(track.duration_s, 2)
+    ruler = [[mark.x, mark.label] for mark in draw_ruler(track.duration_s)]
+    return [view.label, view.facts, seconds, view.values, peaks, media.link, view.brief, ruler]
+
+
+def _pair(row: Row, case: CaseView, a: int, b: int, lacking: str) -> dict[str, Any]:
+    pair = row[0]
+    data: dict[str, Any] = {
+        "id": pair.pair_id,
+        "a": a,
+        "b": b,
+        "score": case.score,
+        "verdict": case.verdict,
+        "said": case.said,
+        "group": case.group,
+    }
+    optional = {
+        "coded": case.coded,
+        "meaning": case.meaning,
+        "badges": case.badges,
+        "decision": pair.decision,
+        "decided": case.decided,
+        "note": case.note,
+        "cluster": case.cluster,
+        "origin": case.origin,
+        "below": not case.flagged,
+        "lacking": lacking,
+    }
+    data |= {name: value for name, value in optional.items() if value}
+    if pair.evidence is not None:
+        data["facts"] = [value for *_, value in case.facts]
+        data["ranges"] = [_range(heard) for heard in pair.evidence.ranges]
+    return data
+
+
+def _range(heard: MatchedRange) -> list[Any]:
+    times = (heard.a_start_s, heard.a_end_s, heard.b_start_s, heard.b_end_s)
+    return [
+        *(round(time_s, 2) for time_s in times),
+        round(heard.tempo, 5),
+        show_times(heard.a_start_s, heard.a_end_s),
+        show_times(heard.b_start_s, heard.b_end_s),
+        what_differs(heard),
+    ]

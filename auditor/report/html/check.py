@@ -1,0 +1,139 @@
+"""What the template of a check is given: a verdict per submission, its cases, the certificate."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.records import CheckResult, Track, pairs_with_tracks, to_json
+from auditor.report.html.case_json import cases_data
+from auditor.report.html.cases import CaseView, Row, Shelf, case_order, case_view
+from auditor.report.html.dossier import dossier_view
+from auditor.report.html.tracks import TrackView, track_view
+from auditor.report.text.error_rates import detection_line, false_alarm_rate, false_pairs
+from auditor.report.text.general import (
+    comparison_gaps,
+    is_set_aside,
+    show_count,
+    show_duration,
+    show_score,
+    show_search,
+    show_when,
+    submission_verdict,
+)
+
+
+@dataclass(frozen=True)
+class SubmissionView:
+    """One submission of a check: its verdict, its flagged pairs, its nearest unflagged one.
+
+    ``set_aside`` holds the pairs that were decided not to matter.
+    """
+
+    track: TrackView
+    verdict: str
+    flagged: bool
+    clear: bool
+    cases: tuple[CaseView, ...]
+    set_aside: tuple[CaseView, ...] = ()
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A submission without any match, and what names it a year later."""
+
+    label: str
+    file: str
+    sha256: str
+    duration: str
+    gap: str
+
+
+def check_view(result: CheckResult, shelf: Shelf) -> dict[str, Any]:
+    """Return the variables of the template of a check.
+
+    Raises
+    ------
+    ResultError
+        If a pair names a track that the result does not list.
+    """
+    place = {track.id: i for i, track in enumerate(result.submissions)}
+    rows = sorted(pairs_with_tracks(result), key=lambda row: (place[row[1].id], *case_order(row)))
+    cases = [
+        case_view(number, row, sides=("submission", "track"), n_counted=result.threshold.n_counted)
+        for number, row in enumerate(rows, start=1)
+    ]
+    of_submission: dict[str, list[tuple[Row, CaseView]]] = {id_: [] for id_ in place}
+    for row, case in zip(rows, cases, strict=True):
+        of_submission[row[1].id].append((row, case))
+    submissions = [_submission(track, of_submission[track.id]) for track in result.submissions]
+    clear = [
+        track
+        for track, view in zip(result.submissions, submissions, strict=True)
+        if view.clear and result.n_pairs_compared
+    ]
+    found = detection_line(result.detection)
+    return {
+        "submissions": submissions,
+        "cases": cases,
+        "cases_data": cases_data(result, rows, cases, shelf) if rows else None,
+        **dossier_view(rows, cases, shelf),
+        "side_names": ("A, the submission", "B, of the catalogue"),
+        "certified": [_certified(track) for track in clear],
+        "all_clear": 0 < len(clear) == len(submissions),
+        "found": found[:1].upper() + found[1:],
+        "certificate": _certificate(result) if clear else (),
+    }
+
+
+def _submission(track: Track, found: Sequence[tuple[Row, CaseView]]) -> SubmissionView:
+    cases = [case for row, case in found if not is_set_aside(row[0])]
+    set_aside = [case for row, case in found if is_set_aside(row[0])]
+    n_flagged = sum(case.flagged for case in cases)
+    return SubmissionView(
+        track=track_view(track),
+        verdict=submission_verdict(track, n_flagged, len(set_aside)),
+        flagged=n_flagged > 0,
+        clear=not n_flagged and not set_aside and not track.silent,
+        cases=tuple(cases),
+        set_aside=tuple(set_aside),
+    )
+
+
+def _certified(track: Track) -> Certified:
+    return Certified(
+        track_view(track).label,
+        track_view(track).path.rsplit("/", 1)[-1],
+        track.sha256,
+        show_duration(track.duration_s),
+        comparison_gaps(track),
+    )
+
+
+def _certificate(result: CheckResult) -> Mapping[str, str]:
+    use, made = result.threshold, result.provenance
+    content = (to_json(result) + "\n").encode("utf-8", "backslashreplace")
+    n_skipped = len(result.skipped)
+    n_gaps = sum(bool(comparison_gaps(track)) for track in result.submissions)
+    return {
+        "Date": show_when(made.created),
+        "Compared with": show_count(result.n_tracks, "track"),
+        "Comparisons": f"{_comparisons(result)}; {show_search(result)}",
+        "Threshold": f"{show_score(use.threshold)}, from {use.source}",
+        "False alarm rate": false_alarm_rate(use),
+        "Expected false alarms": false_pairs(use, result.n_pairs_compared),
+        "Files not examined": f"{n_skipped:,}{', listed below' if n_skipped else ''}",
+        "Not, or not wholly, compared": show_count(n_gaps, "submission"),
+        "Made by": f"audit {made.version}, extractor {made.extractor}, weights {made.weights_id}",
+        "SHA-256 of the JSON beside": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _comparisons(result: CheckResult) -> str:
+    n_comparisons = result.threshold.n_comparisons
+    if n_comparisons is None or n_comparisons == result.n_pairs_compared:
+        return show_count(result.n_pairs_compared, "pair")
+    pairs = show_count(n_comparisons, "pair")
+    return f"{pairs}, {result.n_pairs_compared:,} of them alike enough to be looked at closely"

@@ -1,0 +1,1 @@
+"""What a report plays and draws: clips, waveforms, similarity matrices, links."""

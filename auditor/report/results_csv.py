@@ -1,0 +1,101 @@
+"""Results as CSV, for spreadsheets and scripts: a row for each pair, or each recommended track.
+
+Tags come from strangers: a text cell that a spreadsheet would take for a formula is led by an
+apostrophe (OWASP, "CSV injection").
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+
+from auditor.records import Pair, RecommendResult, Result, Track, pairs_with_tracks
+from auditor.report.text.evidence import verdict_sentence
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_TRACK_FIELDS = tuple(field.name for field in dataclasses.fields(Track))
+_EVIDENCE_FIELDS = (
+    *("verdict", "far", "similarity", "witness_score", "n_ranges", "share_a", "share_b"),
+    *("a_start_s", "a_end_s", "b_start_s", "b_end_s", "tempo", "pitch_semitones", "repetition"),
+    *("correlation", "said"),
+)
+"""Last columns of the CSV: the verdict, and the best range in seconds; empty where unknown."""
+
+_PAIR_FIELDS = (
+    "flagged",
+    "identical_file",
+    "pair_id",
+    "decision",
+    "decision_note",
+    "decision_by",
+    "decision_when",
+    "licences_differ",
+)
+
+
+def to_csv(result: Result) -> str:
+    """Return a result as CSV (RFC 4180): one row per pair, or per recommended track.
+
+    Text cells that begin with ``=``, ``+``, ``-``, ``@``, a tab or a line break get a leading
+    apostrophe; numbers are left alone.  Genres are joined by `` / ``.
+
+    Raises
+    ------
+    ResultError
+        If a pair names a track that the result does not list.
+    """
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\r\n")
+    if isinstance(result, RecommendResult):
+        writer.writerow(("rank", "score", "nearest_to", *_TRACK_FIELDS, "same"))
+        for rank, answer in enumerate(result.recommendations, start=1):
+            cells = (
+                rank,
+                answer.score,
+                answer.nearest_to,
+                *_track_values(answer.track),
+                answer.same,
+            )
+            writer.writerow([_csv_cell(cell) for cell in cells])
+        return lines.getvalue()
+    fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
+    writer.writerow(("score", "threshold", *_PAIR_FIELDS, *fields, *_EVIDENCE_FIELDS))
+    for pair, a, b in pairs_with_tracks(result):
+        said = (getattr(pair, name) for name in _PAIR_FIELDS)
+        of_tracks = (*_track_values(a), *_track_values(b))
+        cells = (pair.score, result.threshold.threshold, *said, *of_tracks, *_evidence_values(pair))
+        writer.writerow([_csv_cell(cell) for cell in cells])
+    return lines.getvalue()
+
+
+def _evidence_values(pair: Pair) -> tuple[object, ...]:
+    evidence = pair.evidence
+    said = verdict_sentence(pair)
+    if evidence is None:
+        return pair.verdict, pair.far, pair.similarity, *(None,) * 12, said
+    whole = (evidence.score, len(evidence.ranges), evidence.share_a, evidence.share_b)
+    best: tuple[object, ...] = (None,) * 8
+    if evidence.ranges:
+        first = evidence.ranges[0]
+        best = (
+            *(first.a_start_s, first.a_end_s, first.b_start_s, first.b_end_s),
+            *(first.tempo, first.pitch_semitones, first.repetition, first.correlation),
+        )
+    return pair.verdict, pair.far, pair.similarity, *whole, *best, said
+
+
+def _track_values(track: Track) -> tuple[object, ...]:
+    return tuple(getattr(track, name) for name in _TRACK_FIELDS)
+
+
+def _csv_cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    text = " / ".join(value) if isinstance(value, tuple) else str(value)
+    text = text.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be written
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text

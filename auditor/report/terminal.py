@@ -1,0 +1,223 @@
+"""Results as a table in a terminal.
+
+It shows tags that strangers wrote: as plain text with control characters escaped, never as markup.
+"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from auditor.errors import show_text
+from auditor.records import (
+    CheckResult,
+    Pair,
+    Recommended,
+    RecommendResult,
+    Result,
+    ScanResult,
+    Track,
+    pairs_with_tracks,
+)
+from auditor.report.results_csv import to_csv as to_csv
+from auditor.report.text.error_rates import (
+    detection_line,
+    error_line,
+    false_alarm_rate,
+    lowest_note,
+    show_budget,
+)
+from auditor.report.text.evidence import best_range
+from auditor.report.text.general import (
+    count_not_wholly_compared,
+    count_set_aside,
+    headline,
+    is_set_aside,
+    not_wholly_compared,
+    pair_marks,
+    pair_state,
+    show_count,
+    show_decider,
+    show_score,
+    show_search,
+    submission_verdict,
+    track_badges,
+    track_facts,
+)
+
+N_ROWS_SHOWN = 100
+"""Rows that ``print_table`` shows unless told otherwise; the report and the CSV hold them all."""
+
+N_PATHS_SHOWN = 10
+"""Tracks not wholly compared that ``print_table`` names, unless it is to show every row."""
+
+
+def print_table(
+    result: Result,
+    console: Console,
+    *,
+    n_rows: int | None = N_ROWS_SHOWN,
+    show_decided: bool = False,
+) -> None:
+    """Print a result for reading in a terminal of 80 columns or more.
+
+    Parameters
+    ----------
+    result : ScanResult, CheckResult or RecommendResult
+        What to print.
+    console : rich.console.Console
+        Where to.
+    n_rows : int or None
+        Rows of the table at most, None for all; what is left out is said.
+    show_decided : bool
+        Also list the pairs that were decided not to matter, apart from the others.
+
+    Raises
+    ------
+    ResultError
+        If a pair names a track that the result does not list.
+    """
+    if isinstance(result, RecommendResult):
+        rows, aside = _recommend_rows(result), []
+    else:
+        rows, aside = _pair_rows(result), _pair_rows(result, set_aside=True)
+    if isinstance(result, CheckResult):
+        _print_verdicts(result, console, n_rows)
+    _print_rows(result, rows, console, n_rows)
+    if aside and show_decided:
+        _print_line(console, "Decided, and not flagged any more:")
+        _print_rows(result, aside, console, n_rows)
+    for line in _last_lines(result):
+        _print_line(console, line)
+    if aside:
+        how = "" if show_decided else "; --show-decided lists them"
+        _print_line(console, f"{count_set_aside(result.pairs)}{how}")
+    if not isinstance(result, RecommendResult):
+        _print_gaps(result, console, None if n_rows is None else N_PATHS_SHOWN)
+
+
+def _track_cell(track: Track, badges: tuple[str, ...], style: str = "") -> Text:
+    cell = Text(show_text(track.label), style=style)
+    cell.append("\n" + track_facts(track), style="dim")
+    if badges:
+        cell.append("\n" + ", ".join(badges), style="yellow")
+    return cell
+
+
+def _print_rows(
+    result: Result, rows: list[tuple[Text, Text, Text]], console: Console, n_rows: int | None
+) -> None:
+    if not rows:
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
+    columns = {"scan": ("Track A", "Track B"), "check": ("Submission", "Catalogue track")}
+    table.add_column("Score", justify="right", no_wrap=True)
+    for name in columns.get(result.kind, ("Track", "Nearest to")):
+        table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
+    for cells in rows[:n_rows]:
+        table.add_row(*cells)
+    console.print(table)
+    if n_rows is not None and len(rows) > n_rows:
+        _print_line(console, f"… and {len(rows) - n_rows:,} more; the report lists them all.")
+    console.print()
+
+
+def _pair_rows(
+    result: ScanResult | CheckResult, *, set_aside: bool = False
+) -> list[tuple[Text, Text, Text]]:
+    rows = []
+    for pair, a, b in pairs_with_tracks(result):
+        if is_set_aside(pair) != set_aside or _only_alike(result, pair):
+            continue
+        style = "" if pair.flagged else "dim"
+        score = Text(show_score(pair.score), style=style or "bold")
+        if pair.pair_id:
+            score.append(f"\n{show_text(pair.pair_id)}", style="dim not bold")
+        said = pair_marks(pair) + ((state,) if (state := pair_state(pair)) else ())
+        cell_b = _track_cell(b, said + track_badges(b), style)
+        cell_a = _track_cell(a, track_badges(a), style)
+        if pair.verdict:
+            cell_a.append(f"\n{pair.verdict}", style="bold" if pair.flagged else style)
+        if heard := best_range(pair):
+            cell_b.append(f"\n{heard}")
+        reasons = (show_decider(pair), show_text(" / ".join(pair.decision_note.splitlines())))
+        for reason in filter(None, reasons):
+            cell_b.append(f"\n{reason}", style="italic")
+        rows.append((score, cell_a, cell_b))
+    return rows
+
+
+def _only_alike(result: ScanResult | CheckResult, pair: Pair) -> bool:
+    """Say whether a pair of a scan is shown in the report only; a check has one a submission."""
+    return isinstance(result, ScanResult) and not pair.flagged and not pair.decision
+
+
+def _recommend_rows(result: RecommendResult) -> list[tuple[Text, Text, Text]]:
+    return [
+        (
+            Text(show_score(answer.score), style="bold"),
+            _track_cell(answer.track, (*track_badges(answer.track), *_same_files(answer))),
+            Text(show_text(answer.nearest_to)),
+        )
+        for answer in result.recommendations
+    ]
+
+
+def _same_files(answer: Recommended) -> tuple[str, ...]:
+    """Return how many files hold the same bytes, where there are several."""
+    return (show_count(len(answer.same) + 1, "identical file"),) if answer.same else ()
+
+
+def _print_verdicts(result: CheckResult, console: Console, n_rows: int | None) -> None:
+    n_flagged = dict.fromkeys((track.id for track in result.submissions), 0)
+    n_set_aside = dict(n_flagged)
+    for pair in result.pairs:
+        n_flagged[pair.a] = n_flagged.get(pair.a, 0) + pair.flagged
+        n_set_aside[pair.a] = n_set_aside.get(pair.a, 0) + is_set_aside(pair)
+    for track in result.submissions[:n_rows]:
+        verdict = submission_verdict(track, n_flagged[track.id], n_set_aside[track.id])
+        line = Text(show_text(track.label), style="bold" if n_flagged[track.id] else "")
+        line.append(f": {verdict}", style="")
+        console.print(line, soft_wrap=True, highlight=False)
+    if n_rows is not None and len(result.submissions) > n_rows:
+        n_left = len(result.submissions) - n_rows
+        _print_line(console, f"… and {show_count(n_left, 'more submission')}.")
+    console.print()
+
+
+def _print_gaps(result: ScanResult | CheckResult, console: Console, n_paths: int | None) -> None:
+    is_check = isinstance(result, CheckResult)
+    tracks = not_wholly_compared(result.submissions if is_check else result.tracks)
+    if not tracks:
+        return
+    _print_line(console, count_not_wholly_compared(tracks, "submission" if is_check else "track"))
+    for track in tracks[:n_paths]:
+        said = f"  {show_text(track.path)}: {', '.join(track_badges(track))}"
+        console.print(Text(said), soft_wrap=True, highlight=False)
+    if n_paths is not None and len(tracks) > n_paths:
+        _print_line(console, f"… and {len(tracks) - n_paths:,} more, see the report.")
+
+
+def _print_line(console: Console, line: str) -> None:
+    console.print(Text(show_text(line)), highlight=False)
+
+
+def _last_lines(result: Result) -> list[str]:
+    lines = [headline(result)]
+    if isinstance(result, RecommendResult):
+        return [*lines, *result.notes]
+    skipped = f", {show_count(len(result.skipped), 'file')} skipped" if result.skipped else ""
+    use = result.threshold
+    budget = f"; budget: {show_budget(use)}" if use.budget is not None else ""
+    found = detection_line(result.detection)
+    lines += [
+        error_line(result),
+        f"{show_search(result)}{skipped}{budget}",
+        f"threshold: {use.source}; false alarm rate {false_alarm_rate(use)}",
+        *([found] if found else []),
+    ]
+    n_alike = sum(_only_alike(result, pair) for pair in result.pairs)
+    if n_alike:
+        lines.append(f"{show_count(n_alike, 'pair')} not flagged; the report lists them")
+    return [*lines, *filter(None, (lowest_note(use), use.note))]

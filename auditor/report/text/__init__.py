@@ -1,0 +1,1 @@
+"""Sentences about pairs, evidence and error rates, shared by terminal and HTML."""

@@ -1,0 +1,318 @@
+"""Thresholds and error rates in words: how often unrelated pairs score so high, and who counted.
+
+A rate is counted on the unrelated pairs of a calibration (``auditor.calibration.thresholds``).
+Down to one in so many pairs it is a count; rarer ones are read off a curve that is fitted to the
+highest scores, and are said to be estimates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from auditor.errors import show_text
+from auditor.evidence.match_score import FLAGGED_FROM
+from auditor.records import CheckResult, Detection, Pair, ScanResult, ThresholdUse
+from auditor.report.text.general import show_count, show_number, show_score
+
+_MAX_ODDS = 1e9
+"""Rarer than one in so many is not told apart: no calibration comes near it."""
+
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def score_meaning(far: float | None, n_counted: int | None = None) -> str:
+    """Return what a score says, by how often unrelated pairs score as high.
+
+    Parameters
+    ----------
+    far : float or None
+        The rate, per pair; None where nobody counted.
+    n_counted : int or None
+        Unrelated pairs that were counted (``records.ThresholdUse``).
+
+    Examples
+    --------
+    >>> score_meaning(3.3e-4)
+    'unrelated pairs score this high 1 in 3,000 times'
+    >>> score_meaning(3.3e-7, 4365)
+    'unrelated pairs score this high less than once in 4,365 times, which is as far as was counted \
+(a curve fitted to their scores says 1 in 3 million)'
+    >>> score_meaning(None)
+    'how often unrelated pairs score this high was not measured'
+    """
+    if far is None:
+        return "how often unrelated pairs score this high was not measured"
+    if not n_counted or far * n_counted >= 1.0:
+        if far == 0.0:
+            return "no unrelated pair is expected to score this high"
+        return f"unrelated pairs score this high {show_odds(far)} times"
+    return (
+        f"unrelated pairs score this high less than once in {n_counted:,} times, which is as far "
+        f"as was counted (a curve fitted to their scores says {show_odds(far) if far else 'never'})"
+    )
+
+
+def pair_meaning(pair: Pair, n_counted: int | None = None) -> str:
+    """Return what the score of a pair says; of one file twice and below 0 it is not the rate.
+
+    Examples
+    --------
+    >>> pair_meaning(Pair("x", "y", 1.0, identical_file=True))
+    'that of one file and itself'
+    >>> pair_meaning(Pair("x", "y", -0.02, flagged=False, far=0.9, verdict="sounds alike"))
+    'below 0, so nothing lines up'
+    """
+    if pair.identical_file:
+        return "that of one file and itself"
+    if pair.verdict and pair.score < 0.0:
+        return "below 0, so nothing lines up"
+    return score_meaning(pair.far, n_counted)
+
+
+def show_odds(rate: float) -> str:
+    """Return a rate between 0 and 1 as one would say it.
+
+    Examples
+    --------
+    >>> show_odds(3.3e-7), show_odds(0.0042), show_odds(0.7), show_odds(4e-13)
+    ('1 in 3 million', '1 in 240', '70 in 100', 'less than 1 in a billion')
+    """
+    if rate >= 0.1:
+        return f"{100 if rate >= 1.0 else min(99, round(100.0 * rate))} in 100"
+    every = 1.0 / rate
+    if every > _MAX_ODDS:
+        return "less than 1 in a billion"
+    digits = max(0, math.floor(math.log10(every)) - 1)
+    rounded = round(every / 10**digits) * 10**digits
+    return f"1 in {rounded / 1e6:,g} million" if rounded >= 1_000_000 else f"1 in {rounded:,}"
+
+
+def show_rate(rate: float) -> str:
+    """Return an error rate as a power of ten where it is small.
+
+    Examples
+    --------
+    >>> show_rate(1.2e-7), show_rate(0.025), show_rate(0.0)
+    ('1.2 × 10⁻⁷', '0.025', '0')
+    """
+    if rate == 0.0 or rate >= 0.001:
+        return f"{rate:.2g}"
+    exponent = math.floor(math.log10(rate))
+    mantissa = f"{rate / 10.0**exponent:.2g}"
+    if mantissa == "10":
+        mantissa, exponent = "1", exponent + 1
+    return f"{mantissa} × 10{str(exponent).translate(_SUPERSCRIPTS)}"
+
+
+def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
+    """Return the expected number of false pairs and what it may be instead, or ``unknown``.
+
+    Examples
+    --------
+    >>> use = ThresholdUse(0.9, "song.json", expected_false_pairs=0.8)
+    >>> false_pairs(use, 1_000_000)
+    '0.8'
+    >>> from dataclasses import replace
+    >>> false_pairs(replace(use, expected_low=0, expected_high=4), 1_000_000)
+    '0.8 (in 95 of 100 such runs there are 0 to 4)'
+    """
+    if use.expected_false_pairs is None:
+        return "unknown"
+    likely = likely_number(use, n_pairs_compared)
+    return show_number(use.expected_false_pairs) + (f" ({likely})" if likely else "")
+
+
+def _bounds(use: ThresholdUse, n_pairs_compared: int) -> tuple[float | None, float | None]:
+    low, high = use.expected_low, use.expected_high
+    if low is None and use.far_low is not None:
+        low = use.far_low * n_pairs_compared
+    if high is None and use.far_high is not None:
+        high = use.far_high * n_pairs_compared
+    return low, high
+
+
+def likely_number(use: ThresholdUse, n_pairs_compared: int) -> str:
+    """Return between which numbers that of the false pairs lies; empty where it is not known.
+
+    Examples
+    --------
+    >>> likely_number(ThresholdUse(0.9, "song.json", expected_low=0, expected_high=4), 190)
+    'in 95 of 100 such runs there are 0 to 4'
+    >>> likely_number(ThresholdUse(0.9, "song.json", expected_low=0, expected_high=0), 190)
+    'in 95 of 100 such runs there is none'
+    """
+    low, high = _bounds(use, n_pairs_compared)
+    if low is None or high is None:
+        return ""
+    if high == 0.0:
+        return "in 95 of 100 such runs there is none"
+    return f"in 95 of 100 such runs there are {_from_to(low, high, show_number)}"
+
+
+def _from_to(low: float, high: float, show: Callable[[float], str]) -> str:
+    """Return an interval in words; both ends may be shown as the same."""
+    shown_low, shown_high = (show(end).replace("<", "below ") for end in (low, high))
+    return shown_high if shown_low == shown_high else f"{shown_low} to {shown_high}"
+
+
+def _with_confidence(low: float, high: float, show: Callable[[float], str]) -> str:
+    """Return the 95 % interval of a rate as a remark behind it."""
+    return f" (with 95 % confidence {_from_to(low, high, show)})"
+
+
+def false_alarm_rate(use: ThresholdUse) -> str:
+    """Return the false alarm rate per pair with its 95 % interval, or ``unknown``.
+
+    Examples
+    --------
+    >>> false_alarm_rate(ThresholdUse(0.9, "song.json", 8e-7, 2e-7, 1.9e-6, n_counted=4365))
+    '8 × 10⁻⁷ per pair (with 95 % confidence 2 × 10⁻⁷ to 1.9 × 10⁻⁶), rarer than was counted'
+    """
+    if use.far is None:
+        return "unknown"
+    said = f"{show_rate(use.far)} per pair"
+    if use.far_low is not None and use.far_high is not None:
+        said += _with_confidence(use.far_low, use.far_high, show_rate)
+    fitted = use.n_counted and use.far * use.n_counted < 1.0
+    return said + (", rarer than was counted" if fitted else "")
+
+
+def show_compared(result: ScanResult | CheckResult) -> str:
+    """Return how many pairs were compared, and of how many, where an index proposed them."""
+    n_compared, n_comparisons = result.n_pairs_compared, result.threshold.n_comparisons
+    if n_comparisons is None or n_comparisons == n_compared:
+        return show_count(n_compared, "pair")
+    return f"{n_compared:,} of {show_count(n_comparisons, 'pair')}"
+
+
+def show_comparisons(result: ScanResult | CheckResult) -> str:
+    """Return how many pairs could raise a false one: what the expected false pairs are counted of.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> use = ThresholdUse(0.3, "x", n_comparisons=190)
+    >>> show_comparisons(SimpleNamespace(threshold=use, n_pairs_compared=136))
+    '190 pairs'
+    """
+    n_comparisons = result.threshold.n_comparisons
+    return show_count(result.n_pairs_compared if n_comparisons is None else n_comparisons, "pair")
+
+
+def chance_words(use: ThresholdUse, n_flagged: int) -> str:
+    """Return what the expected number of false pairs means for those that are flagged.
+
+    False pairs are taken to come independently, so their number follows Poisson's law, and that
+    there is none has the probability ``exp(-expected_false_pairs)``.
+
+    Examples
+    --------
+    >>> chance_words(ThresholdUse(0.3, "x", expected_false_pairs=0.27), 6)
+    'Most likely none of the 6 flagged pairs is there by chance (probability that one is: 24 %).'
+    >>> chance_words(ThresholdUse(0.3, "x", expected_false_pairs=2.4), 6)
+    'So about 2 of the 6 flagged pairs may be there by chance.'
+    """
+    expected = use.expected_false_pairs
+    if expected is None or not n_flagged:
+        return ""
+    any_false = 1.0 - math.exp(-expected)
+    if any_false < 0.5:
+        percent = "below 1" if any_false < 0.01 else f"{100.0 * any_false:.0f}"
+        none, one = "the flagged pair is not", "it"
+        if n_flagged > 1:
+            none, one = f"none of the {n_flagged:,} flagged pairs is", "one"
+        return f"Most likely {none} there by chance (probability that {one} is: {percent} %)."
+    n_false = max(1, round(expected))
+    if n_false >= n_flagged:
+        return "So every flagged pair may be there by chance."
+    return f"So about {n_false:,} of the {n_flagged:,} flagged pairs may be there by chance."
+
+
+def error_line(result: ScanResult | CheckResult) -> str:
+    """Return pairs compared, threshold and expected false pairs, in one line."""
+    return (
+        f"{show_compared(result)} compared, threshold {show_score(result.threshold.threshold)}, "
+        f"expected false pairs {false_pairs(result.threshold, result.n_pairs_compared)}"
+    )
+
+
+def show_budget(use: ThresholdUse) -> str:
+    """Return the error budget that was asked for; empty where there was none.
+
+    Examples
+    --------
+    >>> show_budget(ThresholdUse(0.9, "song.json", budget=1.0))
+    '1 false pair'
+    """
+    if use.budget is None:
+        return ""
+    return f"{use.budget:,g} false pair{'' if use.budget == 1.0 else 's'}"
+
+
+def lowest_note(use: ThresholdUse) -> str:
+    """Return why a budget is not spent; empty if it is, or if there is none.
+
+    Examples
+    --------
+    >>> use = ThresholdUse(0.35, "song.json", budget=1.0, expected_false_pairs=0.2)
+    >>> lowest_note(use).partition(";")[0]
+    'The budget of 1 false pair would bear a lower threshold than 0.35'
+    """
+    spent = use.budget is None or use.expected_false_pairs is None
+    if spent or use.threshold != FLAGGED_FROM or use.expected_false_pairs >= use.budget:
+        return ""
+    return (
+        f"The budget of {show_budget(use)} would bear a lower threshold than {FLAGGED_FROM:g}; "
+        "none is set, since it would find hardly any more copies, and tracks that only share the "
+        "sound of an instrument."
+    )
+
+
+def counted_note(use: ThresholdUse) -> str:
+    """Return how far down the rates of a result were counted; empty where that is not known.
+
+    Examples
+    --------
+    >>> counted_note(ThresholdUse(0.9, "song.json", n_counted=4365)).partition(";")[0]
+    'The rates were counted on 4,365 unrelated pairs, so down to 1 in 4,400'
+    """
+    if not use.n_counted:
+        return ""
+    return (
+        f"The rates were counted on {use.n_counted:,} unrelated pairs, so down to "
+        f"{show_odds(1.0 / use.n_counted)}; rarer ones are estimates, read off a curve fitted to "
+        "the highest of those scores. Below 1 in a billion they are not told apart."
+    ) + _source_note(use)
+
+
+def _source_note(use: ThresholdUse) -> str:
+    if use.n_one_source is None:
+        return ""
+    return (
+        f" {show_count(use.n_one_source, 'pair')} of this run share their artist, or where tags "
+        "name none their album or folder; such tracks are more alike than others, and the higher "
+        "rate of such pairs is in the figures above."
+    )
+
+
+def detection_line(detection: Sequence[Detection]) -> str:
+    """Return what share of altered copies the threshold finds, in one line; empty if unknown.
+
+    Examples
+    --------
+    >>> kinds = [Detection("mp3", 40, 40, 0.91, 1.0), Detection("noise", 40, 30, 0.6, 0.86)]
+    >>> detection_line(kinds)
+    'of altered copies 87.5 % reach this threshold; fewest of: noise, 75 % \
+(with 95 % confidence 60 % to 86 %)'
+    """
+    measured = [kind for kind in detection if kind.n_copies]
+    if not measured:
+        return ""
+    mean = sum(kind.n_found / kind.n_copies for kind in measured) / len(measured)
+    worst = min(measured, key=lambda kind: kind.n_found / kind.n_copies)
+    return (
+        f"of altered copies {100 * mean:.1f} % reach this threshold; fewest of: "
+        f"{show_text(worst.alteration)}, {100 * worst.n_found / worst.n_copies:.0f} %"
+        f"{_with_confidence(worst.low, worst.high, lambda share: f'{100 * share:.0f} %')}"
+    )

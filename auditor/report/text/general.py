@@ -1,0 +1,288 @@
+"""Results in words and numbers for people: what the terminal table and the HTML report both say.
+
+Nothing here decides anything; every number is one of the result's, rounded for reading.  What is
+said of error rates is in ``rate_words``, what is said of evidence in ``evidence_words``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from auditor.errors import show_text
+from auditor.records import (
+    DECISIONS,
+    CheckResult,
+    Pair,
+    RecommendResult,
+    Result,
+    ScanResult,
+    Track,
+)
+
+
+def show_duration(duration_s: float) -> str:
+    """Return seconds as minutes and seconds, with hours where there are any.
+
+    Examples
+    --------
+    >>> show_duration(222.4), show_duration(3723.0)
+    ('3:42', '1:02:03')
+    """
+    minutes, seconds = divmod(round(duration_s), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def show_count(n: int, noun: str, plural: str = "") -> str:
+    """Return a count with its noun.
+
+    Examples
+    --------
+    >>> show_count(1, "pair"), show_count(8000, "track")
+    ('1 pair', '8,000 tracks')
+    """
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def show_score(score: float) -> str:
+    """Return a score with four decimals and a true minus sign.
+
+    Examples
+    --------
+    >>> show_score(0.98765), show_score(-0.25)
+    ('0.9877', '−0.2500')
+    """
+    return f"{score:.4f}".replace("-", "−")
+
+
+def show_number(value: float) -> str:
+    """Return a number of two significant digits, as one would say it.
+
+    Examples
+    --------
+    >>> show_number(0.8), show_number(12.6), show_number(1234.0), show_number(1e-6), show_number(0)
+    ('0.8', '13', '1,234', '<0.001', '0')
+    """
+    if 0 < value < 0.001:
+        return "<0.001"
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"
+
+
+def track_facts(track: Track) -> str:
+    """Return the line under a track's name: id, duration, codec, licence where known."""
+    facts = (track.id, show_duration(track.duration_s), track.codec, track.licence)
+    return show_text(" · ".join(fact for fact in facts if fact))
+
+
+def track_badges(track: Track) -> tuple[str, ...]:
+    """Return what a reader must know of a track before trusting its scores."""
+    known = (("truncated", track.truncated), ("silent", track.silent), ("missing", track.missing))
+    return tuple(name for name, holds in known if holds)
+
+
+def comparison_gaps(track: Track) -> str:
+    """Return why a track was not compared, or not wholly; empty if it was, as a whole.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> comparison_gaps(SimpleNamespace(missing=False, silent=True, truncated=False))
+    'silent: no window is loud enough, so it was neither compared nor counted'
+    """
+    if track.missing:
+        return (
+            "missing: the file that was scanned is no longer there, so it was neither compared nor "
+            "counted"
+        )
+    if track.silent:
+        return "silent: no window is loud enough, so it was neither compared nor counted"
+    if track.truncated:
+        return (
+            "truncated: the file is cut short or damaged; only what could be decoded was compared"
+        )
+    return ""
+
+
+def not_wholly_compared(tracks: Iterable[Track]) -> list[Track]:
+    """Return the missing, then the silent, then the truncated tracks, each in the given order."""
+    odd = [track for track in tracks if comparison_gaps(track)]
+    return sorted(odd, key=lambda track: (not track.missing, not track.silent))
+
+
+def count_not_wholly_compared(tracks: Sequence[Track], noun: str) -> str:
+    """Return how many of these tracks are missing, silent and truncated; one may be several."""
+    badges = [badge for track in tracks for badge in track_badges(track)]
+    names = ("missing", "silent", "truncated")
+    counts = [f"{badges.count(name):,} {name}" for name in names if name in badges]
+    return f"{show_count(len(tracks), noun)} not wholly compared: {', '.join(counts)}"
+
+
+def cluster_name(number: int) -> str:
+    """Return what a cluster is called: neither like a case, which has a number, nor like A and B.
+
+    Parameters
+    ----------
+    number : int
+        From 1, in the order of the result; 0 for no cluster.
+
+    Examples
+    --------
+    >>> cluster_name(1), cluster_name(5000), cluster_name(0)
+    ('C1', 'C5000', '')
+    """
+    return f"C{number}" if number else ""
+
+
+def show_kind(kind: str) -> str:
+    """Return a decision in the words of the buttons that make it.
+
+    Examples
+    --------
+    >>> show_kind("false-alarm")
+    'false alarm'
+    """
+    return kind.replace("-", " ")
+
+
+def is_set_aside(pair: Pair) -> bool:
+    """Say whether it was decided that a pair does not matter; such a pair is not flagged."""
+    return pair.decision not in ("", "confirmed")
+
+
+def count_set_aside(pairs: Iterable[Pair]) -> str:
+    """Return how many pairs were set aside, by decision; empty if none was.
+
+    Examples
+    --------
+    >>> count_set_aside([Pair("x", "y", 1.0, flagged=False, decision="licensed")])
+    '1 pair set aside: 1 licensed'
+    """
+    made = [pair.decision for pair in pairs if is_set_aside(pair)]
+    counts = [f"{made.count(kind):,} {show_kind(kind)}" for kind in DECISIONS if kind in made]
+    return f"{show_count(len(made), 'pair')} set aside: {', '.join(counts)}" if made else ""
+
+
+def show_when(moment: str) -> str:
+    """Return a moment in UTC to the minute; empty for none.
+
+    Examples
+    --------
+    >>> show_when("2026-05-03T12:00:59.000000Z")
+    '2026-05-03 12:00 UTC'
+    """
+    return f"{moment[:16].replace('T', ' ')} UTC" if moment else ""
+
+
+def show_decider(pair: Pair) -> str:
+    """Return who decided a pair and when, as far as that is known.
+
+    Examples
+    --------
+    >>> show_decider(Pair("x", "y", 0.9, decision_by="Ana", decision_when="2026-05-03T12:00:59Z"))
+    'by Ana, 2026-05-03 12:00 UTC'
+    """
+    by = f"by {show_text(pair.decision_by)}" if pair.decision_by else ""
+    return ", ".join(part for part in (by, show_when(pair.decision_when)) if part)
+
+
+def pair_marks(pair: Pair) -> tuple[str, ...]:
+    """Return what both tracks of a pair have or lack in common."""
+    known = (("licences differ", pair.licences_differ), ("identical file", pair.identical_file))
+    return tuple(name for name, holds in known if holds)
+
+
+def pair_state(pair: Pair) -> str:
+    """Return what was decided of a pair, else why it is not flagged; empty if it is.
+
+    Examples
+    --------
+    >>> pair_state(Pair("x", "y", 0.9, decision="confirmed")), pair_state(Pair("x", "y", 0.9))
+    ('decided: confirmed', '')
+    """
+    if pair.decision:
+        return f"decided: {show_kind(pair.decision)}"
+    if pair.verdict == "sounds alike" and not pair.flagged:
+        return "not flagged"
+    return "" if pair.flagged else "below the threshold"
+
+
+def pair_badges(pair: Pair, a: Track, b: Track, *, sides: tuple[str, str]) -> tuple[str, ...]:
+    """Return the badges of a pair, those of one track led by the name of its side.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> whole = SimpleNamespace(truncated=False, silent=False, missing=False, licence="")
+    >>> cut = SimpleNamespace(truncated=True, silent=False, missing=False, licence="")
+    >>> pair_badges(Pair("x", "y", 1.0, identical_file=True), whole, cut, sides=("A", "B"))
+    ('identical file', 'B truncated')
+    """
+    badges = [*pair_marks(pair), *_licence_gap(pair, a, b, sides)]
+    for badge in ("truncated", "silent", "missing"):
+        named = [side for side, t in zip(sides, (a, b), strict=True) if badge in track_badges(t)]
+        if named:
+            badges.append(f"{' and '.join(named)} {badge}")
+    return (*badges, pair_state(pair)) if pair_state(pair) else tuple(badges)
+
+
+def _licence_gap(pair: Pair, a: Track, b: Track, sides: tuple[str, str]) -> tuple[str, ...]:
+    """Return which track of a match carries no licence, where the other one does."""
+    if not (pair.flagged or pair.decision) or bool(a.licence) == bool(b.licence):
+        return ()
+    return (f"{sides[0] if b.licence else sides[1]} carries no licence",)
+
+
+def show_search(result: ScanResult | CheckResult) -> str:
+    """Return how candidates were found, with the index recall where there was an index."""
+    if result.index_recall is None:
+        return f"{result.search} search"
+    return f"{result.search} search, index recall {100 * result.index_recall:.1f} %"
+
+
+def headline(result: Result) -> str:
+    """Return what the result says, in one line."""
+    among = f"among {show_count(result.n_tracks, 'track')}"
+    if isinstance(result, RecommendResult):
+        n_recommended = len(result.recommendations)
+        return f"{show_count(n_recommended, 'track')} recommended {among}"
+    if isinstance(result, ScanResult):
+        if not result.n_pairs_compared:
+            return f"No pairs to compare {among}"
+        n_flagged = sum(pair.flagged for pair in result.pairs)
+        if not n_flagged and any(is_set_aside(pair) for pair in result.pairs):
+            return f"Nothing flagged that is not decided {among}"
+        if not n_flagged:
+            return f"Nothing at or above the threshold {among}"
+        return f"{show_count(n_flagged, 'pair')} to look at{_in_clusters(result)} {among}"
+    submissions = show_count(len(result.submissions), "submission")
+    n_flagged = len({pair.a for pair in result.pairs if pair.flagged})
+    compared = f"compared with {show_count(result.n_tracks, 'track')}"
+    if n_flagged:
+        return f"{n_flagged:,} of {submissions} flagged, {compared}"
+    if any(is_set_aside(pair) for pair in result.pairs):
+        return f"Nothing flagged that is not decided: {submissions} {compared}"
+    return f"Nothing at or above the threshold: {submissions} {compared}"
+
+
+def has_larger_cluster(result: ScanResult) -> bool:
+    """Say whether a cluster holds more than one pair, so that clusters are worth a word."""
+    return any(len(cluster.tracks) > 2 for cluster in result.clusters)
+
+
+def _in_clusters(result: ScanResult) -> str:
+    """Return in how many clusters the flagged pairs lie; empty where each is one of its own."""
+    if not has_larger_cluster(result):
+        return ""
+    return f" in {show_count(len(result.clusters), 'cluster')}"
+
+
+def submission_verdict(submission: Track, n_flagged: int, n_set_aside: int = 0) -> str:
+    """Return what is said of one submission of a check."""
+    if submission.silent:
+        return "not compared: no window is loud enough"
+    part = "; truncated, so only a part was compared" if submission.truncated else ""
+    if n_flagged:
+        return f"flagged: {show_count(n_flagged, 'track')} at or above the threshold{part}"
+    if n_set_aside:
+        return f"nothing flagged: {show_count(n_set_aside, 'pair')} set aside by decisions{part}"
+    return f"nothing at or above the threshold{part}"

@@ -1,0 +1,144 @@
+"""Write a report to disk, whole or not at all, and read its JSON again.
+
+A report is four files of one name: the page, the result as JSON and as CSV, and the media.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from auditor.errors import AuditError, ResultError, show_path
+from auditor.records import Result, result_from_json, to_json
+from auditor.report.html.page import render_html
+from auditor.report.media.model import Media, media_from_json, media_to_json
+from auditor.report.results_csv import to_csv
+
+MAX_BYTES = 1 << 30
+"""Size of a result or its media at most."""
+
+_SUFFIXES = (".html", ".htm", ".json")
+T = TypeVar("T")
+
+
+def write_report(
+    result: Result, path: str | os.PathLike[str], media: Media | None = None
+) -> tuple[Path, Path]:
+    """Write a result as HTML, JSON and CSV, side by side, and its media as a second JSON.
+
+    All are written to temporary files in the same folder first and then renamed, so that a reader
+    never finds half a report, and a report that was there before stays when writing fails.
+
+    Parameters
+    ----------
+    result : ScanResult, CheckResult or RecommendResult
+        What to write.
+    path : path-like
+        The HTML file; the others have the same name with the suffixes ``.json``, ``.csv`` and
+        ``.media.json``.  A path without any of these suffixes gets them.  Missing folders are made.
+    media : Media, optional
+        What is heard and seen of the pairs; media of an older report of that name are removed.
+
+    Returns
+    -------
+    tuple of Path
+        The HTML file and the JSON file.
+
+    Raises
+    ------
+    AuditError
+        If the files cannot be written: the disk is full, the folder is not writable.
+    ResultError
+        If the result is not consistent.
+    """
+    path = Path(path)
+    stem = path.with_suffix("") if path.suffix.lower() in _SUFFIXES else path
+    html_suffix = path.suffix if path.suffix.lower() in (".html", ".htm") else ".html"
+    html_path = stem.with_name(stem.name + html_suffix)
+    json_path = stem.with_name(stem.name + ".json")
+    contents = {stem.with_name(stem.name + ".csv"): to_csv(result).encode()}
+    # A lone surrogate cannot be UTF-8; backslashreplace writes it as the escape JSON has for it.
+    contents[json_path] = (to_json(result) + "\n").encode("utf-8", "backslashreplace")
+    if media is not None and media != Media():
+        text = media_to_json(media) + "\n"
+        contents[media_path(json_path)] = text.encode("utf-8", "backslashreplace")
+    contents[html_path] = render_html(result, media).encode("utf-8")
+    write_files(contents)
+    if media_path(json_path) not in contents:
+        media_path(json_path).unlink(missing_ok=True)
+    return html_path, json_path
+
+
+def media_path(json_path: str | os.PathLike[str]) -> Path:
+    """Return where the media of a result lie, beside its JSON.
+
+    Examples
+    --------
+    >>> str(media_path("reports/scan.json"))
+    'reports/scan.media.json'
+    """
+    return Path(json_path).with_suffix(".media.json")
+
+
+def load_report(path: str | os.PathLike[str]) -> tuple[Result, Media | None]:
+    """Read a result, and the media beside it; None where there are none.
+
+    Raises
+    ------
+    ResultError
+        If either cannot be read, or is something else.
+    """
+    result = _read(Path(path), result_from_json)
+    media = media_path(path)
+    return result, _read(media, media_from_json) if media.exists() else None
+
+
+def _read(path: Path, from_json: Callable[[str], T]) -> T:
+    shown = show_path(path)
+    try:
+        if not path.is_file():
+            raise ResultError(f"{shown} is no file. Give the JSON beside a report.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ResultError(f"{shown} is larger than 1 GiB; no result is. Give another file.")
+        return from_json(path.read_text("utf-8"))
+    except OSError as error:
+        raise ResultError(f"{shown} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ResultError(f"{shown} is not UTF-8. Give the JSON beside a report.") from None
+    except ResultError as error:
+        raise ResultError(str(error) if shown in str(error) else f"{shown}: {error}") from None
+
+
+def write_files(contents: dict[Path, bytes]) -> None:
+    """Write files, all of them or none, each in one step.
+
+    Raises
+    ------
+    AuditError
+        If one cannot be written.
+    """
+    mark = secrets.token_hex(4)
+    written: dict[Path, Path] = {}
+    target = next(iter(contents))
+    try:
+        for target, content in contents.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{target.name}.{mark}.tmp")
+            written[temporary] = target
+            with open(temporary, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for temporary, target in written.items():
+            os.replace(temporary, target)
+    except OSError as error:
+        raise AuditError(
+            f"{show_path(target)}: the report could not be written: {error.strerror or error}. "
+            "Free some space or make the folder writable, or choose another place with --output."
+        ) from error
+    finally:
+        for temporary in written:
+            temporary.unlink(missing_ok=True)

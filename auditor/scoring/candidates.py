@@ -1,0 +1,117 @@
+"""Which pairs of a catalogue are worth an examination: candidates by embedding, excerpt and bytes.
+
+Every track proposes the tracks nearest to it by embedding and those that the excerpt index votes
+for; files of the same bytes propose each other.  No score comes from here.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from auditor.parallel import Tiles, pack_arrays, ranges, unpack_arrays
+from auditor.scoring.track_reader import TrackReader
+from auditor.search.exact import MAX_PAIRS, too_many_pairs
+from auditor.search.excerpts.index import ExcerptSearch, excerpt_pairs
+
+TILE_TRACKS = 64
+"""Tracks of one tile that ask the excerpt index."""
+
+
+@dataclass(frozen=True)
+class ExcerptTile:
+    """Lets some tracks of a catalogue ask the excerpt index.
+
+    Attributes
+    ----------
+    reader : TrackReader
+    search : ExcerptSearch
+    """
+
+    reader: TrackReader
+    search: ExcerptSearch
+    shares_memory: ClassVar[bool] = False
+
+    def __call__(self, part: tuple[int, int]) -> np.ndarray:
+        """Return the pairs that a range of tracks proposes, (n, 2) int64 rows, a < b."""
+        index, source = self.reader.excerpts()
+        ids = index.ids[slice(*part)]
+        found = excerpt_pairs(index, source, ids=ids, search=self.search)
+        return np.stack([found.rows_a, found.rows_b], axis=1)
+
+    def pack(self, result: np.ndarray) -> bytes:
+        """Return a result as bytes."""
+        return pack_arrays(result)
+
+    def unpack(self, data: bytes) -> np.ndarray:
+        """Return the result of which ``pack`` made these bytes."""
+        return unpack_arrays(data, 1)[0]
+
+
+def voted_pairs(tiles: Tiles, reader: TrackReader, n: int, *, top: int) -> np.ndarray:
+    """Return the pairs that any track proposes by excerpt, (n_pairs, 2) int64 rows, a < b.
+
+    Parameters
+    ----------
+    tiles : Tiles
+    reader : TrackReader
+    n : int
+        Tracks of the catalogue.
+    top : int
+        The most candidates of each track.
+    """
+    work = ExcerptTile(reader, ExcerptSearch(top=top))
+    found = tiles.map(work, ranges(n, TILE_TRACKS))
+    return np.concatenate([np.zeros((0, 2), np.int64), *found])
+
+
+def same_bytes(hashes: Sequence[str]) -> np.ndarray:
+    """Return the pairs of files of the same bytes, (n_pairs, 2) int64 rows, a < b.
+
+    Raises
+    ------
+    UsageError
+        If there are more than ``pairs.MAX_PAIRS``.
+
+    Examples
+    --------
+    >>> same_bytes(["aa", "bb", "aa"]).tolist()
+    [[0, 2]]
+    """
+    groups: dict[str, list[int]] = {}
+    for row, sha256 in enumerate(hashes):
+        groups.setdefault(sha256, []).append(row)
+    if sum(len(rows) * (len(rows) - 1) // 2 for rows in groups.values()) > MAX_PAIRS:
+        raise too_many_pairs(1.0, MAX_PAIRS)
+    found = [pair for rows in groups.values() for pair in itertools.combinations(rows, 2)]
+    return np.asarray(found, np.int64).reshape(-1, 2)
+
+
+def distinct_pairs(n: int, *proposed: np.ndarray) -> np.ndarray:
+    """Return each pair of rows below ``n`` once, a < b, sorted; a row with itself is no pair.
+
+    Parameters
+    ----------
+    n : int
+        Rows of the catalogue.
+    proposed : numpy.ndarray
+        (n_pairs, 2) int64, in any order.
+
+    Examples
+    --------
+    >>> distinct_pairs(9, np.array([[3, 1], [2, 2]]), np.array([[1, 3], [0, 8]])).tolist()
+    [[0, 8], [1, 3]]
+    """
+    pairs = np.sort(np.concatenate(proposed), axis=1)
+    keys = np.unique(pairs[pairs[:, 0] < pairs[:, 1]] @ np.array([n, 1]))
+    return np.stack(np.divmod(keys, n), axis=1)
+
+
+def with_rows(near: np.ndarray) -> np.ndarray:
+    """Return each row with each of the (n, top) rows beside it, (n * top, 2) int64."""
+    rows = np.repeat(np.arange(len(near)), near.shape[1])
+    return np.stack([rows, near.ravel()], axis=1)

@@ -1,0 +1,267 @@
+"""Where a workspace's tracks are looked up by embedding.
+
+``similar_pairs`` and ``similar_tracks`` decide by the cosine of two embeddings alone, as extractors
+do that cannot be aligned.  With the others the second witness decides (``auditor.scoring.match``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from auditor.errors import IndexFileError, show_path
+from auditor.parallel import Tiles
+from auditor.search.all_pairs import EmbeddingReader, similar_rows
+from auditor.search.annoy_index import TrackIndex, open_index, refresh_index
+from auditor.search.exact import (
+    MAX_PAIRS,
+    find_cross_pairs,
+    histogram_edges,
+    n_pairs,
+    nearest,
+    too_many_pairs,
+)
+from auditor.search.vectors import rounding_margin, row_scores
+from auditor.workspace import Workspace
+
+N_SAMPLE = 1000
+"""Tracks whose pairs are all compared to estimate the recall of candidate pairs."""
+
+
+class Candidates(NamedTuple):
+    """Candidate pairs: (n_candidates,) int64 rows a < b, unique and sorted, and their scores.
+
+    ``scores`` is float32 and exact; ``recall`` the estimated share of the pairs at or above the
+    threshold that are among them, None when the sample holds no such pair.
+    """
+
+    rows_a: np.ndarray
+    rows_b: np.ndarray
+    scores: np.ndarray
+    recall: float | None
+
+
+def candidate_pairs(
+    index: TrackIndex,
+    *,
+    threshold: float,
+    top: int = 20,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Candidates:
+    """Return the pairs of each track with its ``top`` nearest ones, whatever their score.
+
+    Parameters
+    ----------
+    index : TrackIndex
+        The catalogue.
+    threshold : float
+        In [-1, 1]; only for the estimate of recall, made on a random sample of tracks.
+    top : int
+        Neighbours asked for each track.
+    seed : int
+        Of the sample.
+    progress : callable, optional
+        Called with the tracks done and the tracks in all.
+
+    Returns
+    -------
+    Candidates
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+    if not -1 <= threshold <= 1 or top < 1:
+        raise ValueError(f"threshold is {threshold} and top {top}; -1 to 1 and at least 1")
+    n, embeddings = len(index), index.embeddings
+    keys, scores = [np.empty(0, np.int64)], [np.empty(0, np.float32)]
+    for row in range(n):
+        rows, found = index.nearest_rows(embeddings[row], top, np.array([row]))
+        keys.append(np.minimum(rows, row) * n + np.maximum(rows, row))
+        scores.append(found)
+        if progress is not None:
+            progress(row + 1, n)
+    pairs, first = np.unique(np.concatenate(keys), return_index=True)
+    n_true = n_found = 0
+    low = threshold - rounding_margin(embeddings.shape[1])
+    sample = np.random.default_rng(seed).choice(n, min(N_SAMPLE, n), replace=False)
+    for part in np.split(sample, range(32, len(sample), 32)):
+        for row, products in zip(part, embeddings[part] @ embeddings.T, strict=True):
+            near = np.flatnonzero(products >= low)
+            near = near[near != row]
+            exact = row_scores(embeddings[near], embeddings[row])
+            near = near[exact.astype(np.float64) >= threshold]
+            wanted = np.minimum(near, row) * n + np.maximum(near, row)
+            n_true += len(wanted)
+            # pairs are unique and sorted: one that is held lies between two positions.
+            held = np.searchsorted(pairs, wanted, "right") > np.searchsorted(pairs, wanted, "left")
+            n_found += int(np.count_nonzero(held))
+    recall = n_found / n_true if n_true else None
+    return Candidates(pairs // max(n, 1), pairs % max(n, 1), np.concatenate(scores)[first], recall)
+
+
+N_CANDIDATES = 50
+"""Neighbours that the index is asked for, for each track."""
+
+
+@dataclass(frozen=True)
+class Similar:
+    """Pairs by the cosine of their embeddings, best first; arrays of one length, (n,).
+
+    Attributes
+    ----------
+    rows_a, rows_b : numpy.ndarray
+        int64; in a search for submissions ``rows_a`` are those of the queries.
+    scores : numpy.ndarray
+        float32.
+    n_compared : int
+        Pairs whose score was computed.
+    recall : float or None
+        Estimated share of the true pairs that an index proposed; None for the exact search.
+    histogram : dict
+        ``edges`` and ``counts`` of all scores; empty where not all were computed.
+    """
+
+    rows_a: np.ndarray
+    rows_b: np.ndarray
+    scores: np.ndarray
+    n_compared: int
+    recall: float | None = None
+    histogram: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+def similar_pairs(
+    workspace: Workspace,
+    ids: list[str],
+    embeddings: np.ndarray,
+    *,
+    threshold: float,
+    search: str,
+    tiles: Tiles,
+    reader: EmbeddingReader,
+) -> Similar:
+    """Return every pair of the catalogue at or above a threshold.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Opened for writing: its index is brought up to date.
+    ids, embeddings : list of str, numpy.ndarray
+        Of the catalogue; (n, n_dims) float32.
+    threshold : float
+    search : "exact" or "annoy"
+    tiles, reader : Tiles, EmbeddingReader
+        Where the exact search is done.
+
+    Raises
+    ------
+    AuditError
+        If more than ``pairs.MAX_PAIRS`` reach it, or the index cannot be used.
+    """
+    if len(ids) < 2:
+        none = np.zeros(0, np.int64)
+        return Similar(none, none, np.zeros(0, np.float32), 0)
+    index = track_index(workspace, ids, embeddings)
+    if search == "exact":
+        hits = similar_rows(tiles, reader, len(ids), threshold, max_pairs=MAX_PAIRS)
+        histogram = named_histogram(hits.histogram)
+        return Similar(
+            hits.rows_a, hits.rows_b, hits.scores, n_pairs(len(ids)), histogram=histogram
+        )
+    found = candidate_pairs(index, threshold=threshold, top=min(N_CANDIDATES, len(ids) - 1))
+    kept = found.scores.astype(np.float64) >= threshold
+    if np.count_nonzero(kept) > MAX_PAIRS:
+        raise too_many_pairs(threshold, MAX_PAIRS)
+    order = np.lexsort((found.rows_b[kept], found.rows_a[kept], -found.scores[kept]))
+    rows_a, rows_b, scores = (
+        values[kept][order] for values in (found.rows_a, found.rows_b, found.scores)
+    )
+    return Similar(rows_a, rows_b, scores, len(found.scores), found.recall)
+
+
+def similar_tracks(
+    workspace: Workspace,
+    queries: np.ndarray,
+    own_rows: list[int],
+    ids: list[str],
+    embeddings: np.ndarray,
+    *,
+    threshold: float,
+    search: str,
+) -> Similar:
+    """Return for each query the tracks at or above a threshold, and the nearest one below it.
+
+    Parameters
+    ----------
+    queries : numpy.ndarray
+        (n_queries, n_dims) float32, unit norm.
+    own_rows : list of int
+        Row of the track that a query itself is, which is left out; -1 where it is none.
+    """
+    if search == "exact":
+        hits = find_cross_pairs(
+            queries, embeddings, threshold, max_pairs=MAX_PAIRS, histogram=False
+        )
+        top = int(np.bincount(hits.rows_a, minlength=1).max()) + 2  # itself, and the first below
+        rows, scores = nearest(queries, embeddings, min(len(ids), top))
+        ranked = [list(zip(*found, strict=True)) for found in zip(rows, scores, strict=True)]
+        n_compared = len(queries) * len(ids) - sum(row >= 0 for row in own_rows)
+        recall = None
+    else:
+        index = track_index(workspace, ids, embeddings)
+        ranked = index.query(queries, min(N_CANDIDATES + 1, len(ids)))
+        n_compared = sum(
+            row != itself for hits, itself in zip(ranked, own_rows, strict=True) for row, _ in hits
+        )
+        recall = index.recall()
+    kept: list[tuple[int, int, float]] = []
+    for query, (itself, hits) in enumerate(zip(own_rows, ranked, strict=True)):
+        for row, score in hits:
+            if row == itself:
+                continue
+            kept.append((query, int(row), float(score)))
+            if float(score) < threshold:
+                break
+    rows_a, rows_b, scores = zip(*kept, strict=True) if kept else ((), (), ())
+    return Similar(
+        np.asarray(rows_a, np.int64),
+        np.asarray(rows_b, np.int64),
+        np.asarray(scores, np.float32),
+        n_compared,
+        recall,
+    )
+
+
+def named_histogram(counts: np.ndarray) -> dict[str, tuple[float, ...]]:
+    """Return the counts of ``pairs.histogram_edges`` as results hold them."""
+    return {
+        "edges": tuple(float(edge) for edge in histogram_edges()),
+        "counts": tuple(float(count) for count in counts),
+    }
+
+
+def track_index(workspace: Workspace, ids: list[str], embeddings: np.ndarray) -> TrackIndex:
+    """Open the index of embeddings, brought up to date if the workspace may be written to.
+
+    Raises
+    ------
+    IndexFileError
+        If there is none to read, or it cannot be written.
+    """
+    folder, weights_id = workspace.index_directory, workspace.weights_id
+    try:
+        if workspace.writable:
+            return refresh_index(folder, weights_id, ids, embeddings).index
+        return open_index(folder, weights_id, ids, embeddings)
+    except FileNotFoundError:
+        raise IndexFileError(f"{show_path(folder)} holds no index yet. Run: audit scan") from None
+    except OSError as error:
+        raise IndexFileError(
+            f"{show_path(folder)}: the index cannot be written: {error.strerror or error}. The "
+            "catalogue is safe. Free some space or mend the permissions, then run: audit scan"
+        ) from None

@@ -1,0 +1,1 @@
+"""One module for each nearest-neighbour library; ``annoy`` names them all."""

@@ -1,0 +1,149 @@
+"""Band frames of the training music, computed once and memory-mapped afterwards.
+
+Training reads the same tracks thousands of times, so each file is decoded once into
+``<directory>/<hash of content and feature config>.npy`` (float16 dB).  A killed run keeps what it
+has; a file that cannot be decoded is named and skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from auditor.audio.files import hash_file
+from auditor.embedding.config import FeatureConfig
+from auditor.errors import AudioError, AuditError, show_path
+from auditor.serialisation import to_json
+
+
+@dataclass(frozen=True)
+class StoredFrames:
+    """Where the frames of one file lie.
+
+    Attributes
+    ----------
+    source : pathlib.Path
+        The audio file.
+    sha256 : str
+        Of its bytes.
+    path : pathlib.Path
+        The ``.npy`` file; empty if ``error`` is set.
+    error : str
+        Why the file was skipped; empty if it was not.
+    """
+
+    source: Path
+    sha256: str
+    path: Path
+    error: str = ""
+
+    def load(self) -> np.ndarray:
+        """Return (n_frames, n_bands) float16 dB, memory-mapped."""
+        return np.load(self.path, mmap_mode="r", allow_pickle=False)
+
+
+def store_frames(
+    sources: Iterable[Path],
+    directory: Path,
+    features: FeatureConfig,
+    *,
+    jobs: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[StoredFrames]:
+    """Compute and store the frames of each file that is not stored yet.
+
+    Parameters
+    ----------
+    sources : iterable of pathlib.Path
+        Audio files.
+    directory : pathlib.Path
+        Created if absent.
+    features : FeatureConfig
+    jobs : int
+        Processes, one thread each.
+    progress : callable, optional
+        Called with the number of files done and the number of all.
+
+    Returns
+    -------
+    list of StoredFrames
+        In the order of ``sources``.
+
+    Raises
+    ------
+    AuditError
+        If one of several processes died; what is stored by then is kept.
+    """
+    sources = list(sources)
+    directory.mkdir(parents=True, exist_ok=True)
+    tasks = [(source, directory, features) for source in sources]
+    done: list[StoredFrames] = []
+    with contextlib.ExitStack() as stack:
+        if jobs > 1:
+            spawn = get_context("spawn")
+            pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_use_one_thread)
+            stack.callback(pool.shutdown, cancel_futures=True)
+        try:
+            for result in map(_store_one, tasks) if jobs == 1 else pool.map(_store_one, tasks):
+                done.append(result)
+                if progress:
+                    progress(len(done), len(sources))
+        except BrokenProcessPool:
+            raise AuditError(
+                f"a process that decodes music died after {len(done):,} of {len(sources):,} files; "
+                "it may have run out of memory, or met a file that crashes the decoder. "
+                "Run it again with --jobs 1; what is decoded is kept."
+            ) from None
+    return done
+
+
+def _use_one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _is_whole(path: Path, n_bands: int) -> bool:
+    try:
+        frames = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return False
+    return frames.ndim == 2 and frames.shape[1] == n_bands and frames.dtype == np.float16
+
+
+def _store_one(task: tuple[Path, Path, FeatureConfig]) -> StoredFrames:
+    import torch
+
+    from auditor.audio.decode import AudioReader
+    from auditor.embedding.frames import LogBands, stream_frames
+
+    source, directory, features = task
+    layout = hashlib.sha256(json.dumps(to_json(features), sort_keys=True).encode()).hexdigest()[:8]
+    try:
+        sha256 = hash_file(source)
+        path = directory / f"{sha256[:24]}-{layout}.npy"
+        if _is_whole(path, features.n_bands):
+            return StoredFrames(source, sha256, path)
+        with AudioReader(source) as reader:
+            frames = [
+                f.to(torch.float16) for f in stream_frames(reader.blocks(), LogBands(features))
+            ]
+        if not frames:
+            return StoredFrames(source, sha256, Path(), "too short for one frame")
+    except (AudioError, OSError) as error:
+        return StoredFrames(source, "", Path(), str(error) or show_path(source))
+    part = path.with_suffix(f".{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.save(file, torch.cat(frames).numpy(), allow_pickle=False)
+    os.replace(part, path)
+    return StoredFrames(source, sha256, path)

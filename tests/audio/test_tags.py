@@ -1,0 +1,185 @@
+"""Tests of reading tags: every kind of tag, and files that mean harm."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import struct
+import wave
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import mutagen
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mutagen import id3
+from mutagen.mp4 import MP4FreeForm
+
+from auditor.audio.tags import Tags, read_tags
+from auditor.records import MAX_TEXT, clean_text
+
+FULL = Tags(
+    title="Títle <b>",
+    artist="Artist",
+    album="Album",
+    genre="Rock",
+    date="2011-02-03",
+    licence="CC BY 4.0",
+)
+CODECS = {
+    "mp3": "libmp3lame",
+    "flac": "flac",
+    "ogg": "vorbis",
+    "opus": "libopus",
+    "m4a": "aac",
+    "aiff": "pcm_s16be",
+    "wav": "pcm_s16le",
+}
+
+
+def make_audio(path: Path) -> Path:
+    """Write half a second of noise without tags."""
+    codec = CODECS[path.suffix[1:]]
+    rng = np.random.default_rng(0)
+    samples = (rng.normal(size=(1, 24000)) * 3000).astype(np.int16)
+    experimental = {"strict": "experimental"}  # FFmpeg says so of its own Vorbis encoder
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=48000, layout="stereo", options=experimental)
+        frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 48000, Fraction(1, 48000), 0
+        resampler = av.AudioResampler(stream.format, "stereo", 48000, stream.frame_size or None)
+        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
+            container.mux(stream.encode(part))
+    return path
+
+
+def write_tags(path: Path) -> None:
+    """Write ``FULL`` with each format's own fields."""
+    file = mutagen.File(path)
+    if path.suffix in (".mp3", ".wav", ".aiff"):
+        if file.tags is None:
+            file.add_tags()
+        file.tags.add(id3.TIT2(encoding=3, text=[FULL.title, "second"]))
+        file.tags.add(id3.TPE1(encoding=3, text=["", FULL.artist]))
+        file.tags.add(id3.TALB(encoding=3, text=[FULL.album]))
+        file.tags.add(id3.TCON(encoding=3, text=["(17)"]))
+        file.tags.add(id3.TDRC(encoding=3, text=[FULL.date]))
+        file.tags.add(id3.TCOP(encoding=3, text=["2011 somebody"]))
+        file.tags.add(id3.TXXX(encoding=3, desc="LICENSE", text=[FULL.licence]))
+    elif path.suffix == ".m4a":
+        file["©nam"], file["©ART"], file["©alb"] = FULL.title, FULL.artist, FULL.album
+        file["©gen"], file["©day"] = FULL.genre, FULL.date
+        file["----:com.apple.iTunes:LICENSE"] = [MP4FreeForm(FULL.licence.encode())]
+        file["cprt"] = "2011 somebody"
+    else:
+        for field in dataclasses.fields(FULL):
+            key = {"licence": "License"}.get(field.name, field.name)
+            file[key] = [getattr(FULL, field.name), "second"]
+        file["copyright"] = "2011 somebody"
+    file.save()
+
+
+@pytest.fixture(scope="module", params=CODECS)
+def tagged(request, tmp_path_factory):
+    path = make_audio(tmp_path_factory.mktemp("tags") / f"a.{request.param}")
+    assert read_tags(path) == Tags()
+    write_tags(path)
+    return path
+
+
+def test_every_kind_of_tag(tagged):
+    assert read_tags(tagged) == FULL
+    assert read_tags(os.fsencode(tagged)) == FULL
+
+
+def test_files_cut_or_garbled_anywhere_never_raise(tagged, tmp_path):
+    content = tagged.read_bytes()
+    rng = random.Random(0)
+    broken = tmp_path / f"broken{tagged.suffix}"
+    for _ in range(60):
+        damaged = bytearray(content[: rng.randrange(len(content))])
+        for _ in range(rng.randrange(8)):
+            if damaged:
+                # Headers are where parsers go wrong.
+                damaged[rng.randrange(min(len(damaged), 600))] = rng.randrange(256)
+        broken.write_bytes(damaged)
+        tags = read_tags(broken)
+        for value in dataclasses.astuple(tags):
+            assert value == clean_text(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.mp3", b"this is text\n" * 100),
+        ("a.mp3", b""),
+        ("a.mp3", b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f" + b"TIT2" * 50),
+        ("a.flac", b"fLaC" + b"\xff" * 1000),
+        ("a.ogg", b"OggS" + b"\x00" * 1000),
+        ("a.m4a", struct.pack(">I", 8) + b"ftyp" + b"\xff" * 100),
+        ("a.m4a", struct.pack(">I4s", 16, b"ftyp") + b"M4A \0\0\0\0" + b"\0\0\0\x08moov" * 900),
+        ("a.wav", b"RIFF\xff\xff\xff\xffWAVEid3 \xff\xff\xff\xff"),
+    ],
+)
+def test_files_that_mutagen_cannot_read_have_no_tags(tmp_path, name, content):
+    file = tmp_path / name
+    file.write_bytes(content)
+    assert read_tags(file) == Tags()
+
+
+def test_a_file_that_has_gone_has_no_tags(tmp_path):
+    assert read_tags(tmp_path / "none.mp3") == Tags()
+    assert read_tags(tmp_path) == Tags()
+
+
+def test_names_that_are_not_unicode(tmp_path):
+    path = make_audio(tmp_path / "a.flac")
+    write_tags(path)
+    odd = os.fsencode(tmp_path) + b"/\xff\n.flac"
+    os.rename(path, odd)
+    assert read_tags(odd) == FULL
+
+
+def test_values_are_cleaned(tmp_path):
+    path = make_audio(tmp_path / "a.mp3")
+    file = mutagen.File(path)
+    if file.tags is None:
+        file.add_tags()
+    file.tags.add(id3.TIT2(encoding=3, text=["\x01\u202ea\nb\x1b[31m<script>"]))
+    file.tags.add(id3.TPE1(encoding=3, text=["x" * 100_000]))
+    file.tags.add(id3.WCOP(url="https://creativecommons.org/licenses/by/4.0/"))
+    file.save()
+    tags = read_tags(path)
+    assert tags.title == "a b[31m<script>"
+    assert tags.artist == "x" * MAX_TEXT
+    assert tags.licence == "https://creativecommons.org/licenses/by/4.0/"
+
+
+def test_the_copyright_line_stands_in_for_a_licence(tmp_path):
+    path = tmp_path / "a.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(8000))
+    assert read_tags(path) == Tags()
+    tagged = mutagen.File(path)
+    tagged.add_tags()
+    tagged.tags.add(id3.TCOP(encoding=3, text=["2011 somebody"]))
+    tagged.save()
+    assert read_tags(path) == Tags(licence="2011 somebody")
+
+
+@given(st.text(st.characters(), max_size=700))
+def test_clean_text_is_stable_printable_unicode(text):
+    clean = clean_text(text)
+    assert clean_text(clean) == clean
+    assert len(clean) <= MAX_TEXT
+    clean.encode("utf-8")
+    assert not set(clean) & set(map(chr, range(32)))
+
+
+def test_clean_text_joins_pairs_of_surrogates_and_replaces_lone_ones():
+    assert clean_text("\ud83d\ude00 \udcff") == "\U0001f600 \ufffd"

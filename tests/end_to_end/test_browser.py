@@ -1,0 +1,555 @@
+"""The scan and check reports in a real browser: sorted, heard, decided, exported, and safe."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_catalogue import make_workspace, open_workspace_file
+from small_report import (
+    HOSTILE,
+    make_check,
+    make_large_scan,
+    make_media,
+    make_pair,
+    make_scan,
+    make_tracks,
+)
+from tunes import tune
+from typer.testing import CliRunner
+
+from auditor.audio.encode import write_audio
+from auditor.cli import app
+from auditor.records import Result
+from auditor.report.write import write_report
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+ALTERED, SHARED, IDENTICAL, ALIKE = range(4)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM:
+        pytest.skip("no chromium is installed")
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Return a function that opens a page, and fails afterwards if it complained or fetched."""
+    said: list[str] = []
+    fetched: list[str] = []
+    contexts = []
+
+    def judge(route: Any) -> None:
+        if route.request.is_navigation_request():
+            route.continue_()
+        else:
+            fetched.append(route.request.url)
+            route.abort()
+
+    def open_it(path: Path, *, address: str = "", **how: object) -> Any:
+        context = browser.new_context(**{"viewport": WIDE, **how})
+        contexts.append(context)
+        context.route(lambda url: not url.startswith(("data:", "blob:")), judge)
+        page = context.new_page()
+        page.set_default_timeout(60_000)  # busy machines
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(path.as_uri() + address)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+    assert said == []
+    assert fetched == []
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a report, with media unless told otherwise."""
+
+    def write(result: Result, *, media: bool = True) -> Path:
+        return write_report(result, tmp_path / "r.html", make_media(result) if media else None)[0]
+
+    return write
+
+
+def shown_cases(page: Any) -> list[str]:
+    return page.locator("#pairs-table [data-open]").all_inner_texts()
+
+
+def open_case(page: Any, place: int) -> Any:
+    link = page.locator(f'[data-open="{place}"]').first
+    link.evaluate("link => { const fold = link.closest('details'); if (fold) fold.open = true; }")
+    link.click()
+    dialog = page.locator("#case")
+    dialog.wait_for(state="visible")
+    return dialog
+
+
+def playing(page: Any, side: str, at_least_s: float = 0.3) -> float:
+    """Wait until a player is heard, and return its place in seconds."""
+    page.wait_for_function(
+        "([id, s]) => { const a = document.getElementById(id);"
+        " return !a.paused && !a.error && a.currentTime > s; }",
+        arg=[f"audio-{side}", at_least_s],
+    )
+    return page.evaluate(f"document.getElementById('audio-{side}').currentTime")
+
+
+def paused(page: Any, side: str) -> bool:
+    return page.evaluate(f"document.getElementById('audio-{side}').paused")
+
+
+# The table.
+
+
+def test_rows_are_sorted_filtered_and_searched(open_page, report):
+    page = open_page(report(make_scan()))
+    assert shown_cases(page) == ["Case 1", "Case 2", "Case 3"]
+    page.get_by_text("Filter and sort").click()
+    page.get_by_role("button", name="Score").click()
+    page.get_by_role("button", name="Score").click()
+    assert shown_cases(page) == ["Case 3", "Case 2", "Case 1"]
+    head = page.locator('th[data-sort="score"]')
+    assert head.get_attribute("aria-sort") == "ascending"
+    page.get_by_role("combobox", name="Verdict").select_option("shared excerpt")
+    assert shown_cases(page) == ["Case 2"]
+    page.get_by_role("combobox", name="Verdict").select_option("")
+    page.get_by_role("searchbox", name="Artist").fill("koala")
+    assert shown_cases(page) == ["Case 3", "Case 2"]
+    page.get_by_role("searchbox", name="Artist").fill("")
+    page.locator("#filter").fill("t00004 title")
+    assert shown_cases(page) == ["Case 3"]
+    page.locator("#filter").fill("")
+    page.get_by_role("combobox", name="Verdict").select_option("sounds alike")
+    assert shown_cases(page) == ["Case 4"]
+    page.get_by_role("combobox", name="Verdict").select_option("")
+    page.locator("#filter").fill("nowhere")
+    assert page.locator("#shown").inner_text() == "No pair fits the filter (3 flagged in all)"
+    page.locator("#filter").fill("")
+    page.get_by_role("button", name="Show its pairs").nth(1).click()
+    assert page.get_by_role("textbox", name="Cluster").input_value() == "C2"
+    assert shown_cases(page) == ["Case 2"]
+    page.get_by_role("textbox", name="Cluster").fill("c1")
+    assert shown_cases(page) == ["Case 1"]
+    page.get_by_role("textbox", name="Cluster").fill("")
+    page.get_by_role("spinbutton", name="Score from").fill("0.8")
+    assert shown_cases(page) == ["Case 2", "Case 1"]
+
+
+def test_5000_pairs_turn_pages(open_page, report):
+    page = open_page(report(make_large_scan(5000), media=False))
+    assert page.locator("#pairs-table tbody tr").count() == 50, "few rows are why it opens at once"
+    assert page.locator("#shown").inner_text() == "1–50 of 5,000 flagged"
+    page.locator("#filter").fill("t09998")
+    assert shown_cases(page) == ["Case 5000"]
+    page.locator("#filter").fill("")
+    page.locator("#next").click()
+    assert page.locator("#shown").inner_text() == "51–100 of 5,000 flagged"
+    dialog = open_case(page, 50)
+    assert dialog.locator("h2").inner_text() == "Shared excerpt"
+
+
+# The case.
+
+
+def test_a_case_says_what_was_copied_and_how(open_page, report):
+    page = open_page(report(make_scan()))
+    dialog = open_case(page, ALTERED)
+    assert dialog.locator("h2").inner_text() == "Altered recording"
+    said = "0:00–0:09 of A is heard at 0:12–0:21 of B; there A is 4.0 % faster and 0.7 semitones"
+    assert said in dialog.inner_text()
+    assert "unrelated pairs score this high 1 in 3.2 million times" in dialog.inner_text()
+    assert HOSTILE in dialog.inner_text()
+    assert "Matched share of A" in dialog.inner_text()
+    for name in ("map", "matrix-image"):
+        box = dialog.locator(f'[data-f="{name}"]').bounding_box()
+        assert box["width"] > 200
+        assert box["height"] > 100
+    assert dialog.locator(".map .range rect").count() == 2
+    line = dialog.locator('[data-f="matrix-lines"] line')
+    assert line.evaluate("one => getComputedStyle(one).display") == "inline"
+    dialog.get_by_label("show them").uncheck()
+    assert line.evaluate("one => getComputedStyle(one).display") == "none"
+    assert dialog.get_by_role("link", name="open A").get_attribute("href") == "music/0.mp3#t=0"
+
+
+def test_in_the_dark_the_matrix_is_said_to_be_light_where_alike(open_page, report):
+    for scheme, said in (("light", "the more alike, the darker."), ("dark", "alike, the lighter.")):
+        page = open_page(report(make_scan()), color_scheme=scheme)
+        caption = open_case(page, ALTERED).locator('[data-f="matrix"] figcaption')
+        assert said in caption.inner_text()
+
+
+def test_clips_play_and_a_range_jumps_to_its_clip(open_page, report):
+    page = open_page(report(make_scan()))
+    dialog = open_case(page, SHARED)
+    dialog.get_by_role("button", name="Play A").click()
+    place_s = playing(page, "a")
+    assert playing(page, "a", place_s) > place_s
+    assert page.evaluate("document.getElementById('audio-a').duration") == pytest.approx(5, abs=0.2)
+    dialog.locator('.range[data-range="1"] rect').nth(1).click()
+    playing(page, "b")
+    assert paused(page, "a")
+    assert dialog.locator('[data-f="clip-b"]').inner_text() == "B 0:20–0:25"
+    assert dialog.locator(".ranges .selected td").first.inner_text() == "2:20–2:29"
+    dialog.get_by_role("button", name="Play range 3").click()
+    playing(page, "a")
+    assert dialog.locator('[data-f="clip-a"]').inner_text() == "A 0:10–0:15"
+    assert dialog.locator(".playhead").first.get_attribute("visibility") == "visible"
+
+
+def test_both_play_in_turn_from_the_same_musical_moment(open_page, report):
+    page = open_page(report(make_scan()))
+    open_case(page, ALTERED)
+    page.keyboard.press("3")
+    playing(page, "a")
+    page.wait_for_function(
+        "() => document.getElementById('audio-a').paused"
+        " && !document.getElementById('audio-b').paused"
+    )
+    a_s, b_s = page.evaluate(
+        "['a', 'b'].map((s) => document.getElementById('audio-' + s).currentTime)"
+    )
+    assert 2.9 < a_s < 3.5
+    assert 1.04 * 2.9 < b_s < 1.04 * 4.0
+    page.keyboard.press("1")  # the same moment again, of A
+    assert playing(page, "a", 2.9) > b_s / 1.04 - 0.2
+    page.keyboard.press("1")
+    assert paused(page, "a")
+
+
+def test_keys_go_through_the_cases_and_decide_but_not_while_typing(open_page, report):
+    page = open_page(report(make_scan()))
+    page.keyboard.press("j")
+    title = page.locator("#case-title")
+    assert title.inner_text() == "Altered recording"
+    page.keyboard.press("j")
+    assert title.inner_text() == "Shared excerpt"
+    page.keyboard.press("k")
+    page.keyboard.press("k")
+    assert title.inner_text() == "Altered recording"
+    page.keyboard.press("c")
+    assert page.locator('[data-kind="confirmed"]').get_attribute("aria-pressed") == "true"
+    page.get_by_role("textbox", name="Note").fill("")
+    page.get_by_role("textbox", name="Note").press_sequentially("jdc")
+    assert title.inner_text() == "Altered recording"
+    page.locator("#case-body").focus()
+    page.keyboard.press("j")
+    page.get_by_role("textbox", name="Note").fill("a draft")
+    page.locator("#case-body").focus()
+    page.keyboard.press("j")
+    assert page.get_by_role("textbox", name="Note").input_value() == ""
+    page.keyboard.press("k")
+    assert page.get_by_role("textbox", name="Note").input_value() == "a draft"
+    page.keyboard.press("d")
+    assert "Decided: false alarm, in this page, 20" in page.locator("#case").inner_text()
+    page.keyboard.press("?")
+    assert "both alternately" in page.locator("#keys").inner_text()
+    page.keyboard.press("Escape")
+    assert not page.locator("#case").is_visible()
+    page.wait_for_function(f"document.activeElement.dataset.open === '{SHARED}'")
+    badges = page.locator('#pairs-table [data-f="badges"]').all_inner_texts()
+    assert "decided here: confirmed" in badges[ALTERED]
+    assert "decided here: false alarm" in badges[SHARED]
+    page.get_by_text("Filter and sort").click()
+    page.get_by_role("combobox", name="Decision").select_option("undecided")
+    assert shown_cases(page) == ["Case 3"]
+    assert page.locator("#tile-flagged").inner_text() == "1 to decide, 1 confirmed, 1 set aside"
+
+
+def test_a_case_has_an_address(open_page, report):
+    path = report(make_scan())
+    page = open_page(path, address="#case-2")
+    assert page.locator("#case-title").inner_text() == "Shared excerpt"
+    page.locator("#case").get_by_role("button", name="Next").click()
+    assert page.url.endswith("#case-3")
+
+
+# Decisions.
+
+
+def test_decisions_stay_are_exported_and_imported(open_page, report, tmp_path):
+    scan = make_scan()
+    path = report(scan)
+    page = open_page(path)
+    open_case(page, ALTERED)
+    page.get_by_role("textbox", name="Note").fill('=1+1, "quoted"\nsecond line 😀')
+    page.locator('#case [data-kind="licensed"]').click()
+    page.keyboard.press("Escape")
+    open_case(page, SHARED)
+    page.locator("#case-body").focus()
+    page.keyboard.press("d")
+    page.keyboard.press("Escape")
+    page.reload()
+    assert "2 decisions made in this page." in page.locator("#decision-bar").inner_text()
+    assert "Enter your name, or nobody will" in page.locator("#decision-bar").inner_text()
+    dialog = open_case(page, SHARED)
+    dialog.get_by_label("Your name").fill("Ana")
+    assert "Enter your name" not in dialog.inner_text()
+    page.keyboard.press("Escape")
+    assert page.get_by_label("Decided by").input_value() == "Ana"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export decisions").click()
+    assert download.value.suggested_filename == "decisions.csv"
+    file = tmp_path / "decisions.csv"
+    download.value.save_as(file)
+    rows = list(csv.DictReader(io.StringIO(file.read_text("utf-8"), newline="")))
+    assert [row["pair_id"] for row in rows] == [pair.pair_id for pair in scan.pairs[:2]]
+    assert rows[0]["note"].startswith("'=1+1")
+    sha256 = {track.id: track.sha256 for track in scan.tracks}
+    for row, pair in zip(rows, scan.pairs, strict=False):
+        assert (row["sha256_a"], row["sha256_b"]) == (sha256[pair.a], sha256[pair.b])
+        assert row["track_a"].startswith(f"{pair.a} ")
+        assert row["track_b"].startswith(f"{pair.b} ")
+
+    workspace = make_workspace(tmp_path / "ws", *scan.tracks)
+    arguments = ["decide", "--import", str(file), "-w", str(workspace)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "2 decisions imported, 0 known already" in done.stderr
+    with open_workspace_file(workspace) as catalogue:
+        made = {d.kind: d for d in catalogue.decisions()}
+    assert set(made) == {"licensed", "false-alarm"}
+    assert made["licensed"].note == '=1+1, "quoted"\nsecond line 😀'
+    assert made["licensed"].by == "Ana"
+    assert "0 decisions imported, 2 known already" in CliRunner().invoke(app, arguments).stderr
+
+
+def test_who_decided_and_when_is_told(open_page, report):
+    tracks = make_tracks(4)
+    made = {"decision": "licensed", "flagged": False, "decision_note": "contract"}
+    by = {"decision_by": HOSTILE, "decision_when": "2026-05-03T12:00:00.000000Z"}
+    pair = make_pair(tracks[0], tracks[2], 0.9, "shared excerpt", **made, **by)
+    page = open_page(report(make_scan(tracks=tracks, pairs=(pair,), clusters=())))
+    page.get_by_text("Pairs and reasons").click()
+    told = f"by {HOSTILE}, 2026-05-03 12:00 UTC"
+    assert f"{told}: contract" in page.locator("tr[data-row]").inner_text()
+    dialog = open_case(page, 0)
+    assert f"Decided: licensed, {told}." in dialog.inner_text()
+    page.keyboard.press("c")
+    assert "Decided: confirmed, in this page, 20" in dialog.inner_text()
+
+
+def test_pairs_of_the_same_contents_are_heard_each_in_its_own_order(open_page, report):
+    tracks = make_tracks(4)
+    again = dataclasses.replace(tracks[0], id="t00009")
+    first = make_pair(tracks[0], tracks[2], 0.9, "altered recording")
+    turned = make_pair(tracks[2], again, 0.8, "shared excerpt")
+    assert first.pair_id == turned.pair_id
+    scan = make_scan(tracks=(*tracks, again), pairs=(first, turned), clusters=())
+    page = open_page(report(scan))
+    for place, clip in enumerate(("A 0:00–0:05", "A 1:12–1:17")):
+        dialog = open_case(page, place)
+        assert dialog.locator('[data-f="clip-a"]').inner_text() == clip
+        page.keyboard.press("1")
+        playing(page, "a")
+        page.keyboard.press("Escape")
+
+
+def test_a_decision_can_be_taken_back(open_page, report, tmp_path):
+    tracks = make_tracks(4)
+    old = make_pair(tracks[0], tracks[2], 0.9, "shared excerpt", decision="confirmed")
+    new = make_pair(tracks[2], tracks[3], 0.8, "shared excerpt")
+    page = open_page(report(make_scan(tracks=tracks, pairs=(old, new), clusters=())))
+    for place in (0, 1):
+        open_case(page, place)
+        if place == 1:
+            page.keyboard.press("c")
+        page.get_by_role("button", name="Take back").click()
+        assert "Not decided yet" in page.locator("#case").inner_text()
+        page.keyboard.press("Escape")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export decisions").click()
+    text = Path(download.value.path()).read_text("utf-8")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [(row["pair_id"], row["kind"]) for row in rows] == [(old.pair_id, "undo")]
+
+
+def test_a_browser_that_keeps_nothing_is_told_of(open_page, report, browser):
+    page = open_page(report(make_scan()))
+    page.evaluate("Object.defineProperty(window, 'localStorage', { get() { throw Error('no'); } })")
+    open_case(page, ALTERED)
+    page.keyboard.press("c")
+    page.keyboard.press("Escape")
+    assert "export before you close it" in page.locator("#decision-bar").inner_text()
+
+
+# Pages without this and that.
+
+
+def test_hostile_tags_run_nothing(open_page, report):
+    page = open_page(report(make_scan()))
+    for place in range(4):
+        open_case(page, place)
+        page.keyboard.press("Escape")
+    page.locator("#filter").fill(HOSTILE[:20])
+    assert shown_cases(page) == ["Case 1"]
+    assert page.evaluate("window.hurt") is None
+    assert page.locator("img").count() == 0
+    assert HOSTILE in page.locator("#pairs-table").inner_text()
+
+
+def test_without_media_a_case_says_where_to_listen(open_page, report):
+    page = open_page(report(make_scan(), media=False))
+    dialog = open_case(page, SHARED)
+    assert "No clips: this page was rendered without a .media.json file." in dialog.inner_text()
+    assert "Listen to A at 1:12 and to B at 1:43" in dialog.inner_text()
+    assert not dialog.get_by_role("button", name="Play A").is_visible()
+    assert dialog.locator(".map .range rect").count() == 6
+    page.keyboard.press("1")
+    page.keyboard.press("3")
+    page.keyboard.press("j")
+    assert "The two files are the same byte for byte" in dialog.inner_text()
+    assert not dialog.locator(".map").is_visible()
+
+
+def test_without_evidence_a_case_reads(open_page, report):
+    scan = make_scan()
+    bare = tuple(
+        dataclasses.replace(pair, evidence=None, verdict="", far=None, flagged=True)
+        for pair in scan.pairs
+    )
+    page = open_page(report(make_scan(pairs=bare), media=False))
+    dialog = open_case(page, ALTERED)
+    assert dialog.locator("h2").inner_text() == "High score"
+    assert "where the two are alike is not known" in dialog.inner_text()
+    assert not dialog.get_by_role("heading", name="Evidence").is_visible()
+
+
+def test_without_scripts_every_case_reads_and_plays(open_page, report):
+    page = open_page(report(make_scan()), java_script_enabled=False)
+    assert page.locator("#toolbar").is_hidden()
+    page.get_by_role("link", name="Case 2").click()
+    case = page.locator("#case-2")
+    assert case.is_visible()
+    said = "1:12–1:21 of A is heard at 1:43–1:52 of B, at the same speed and pitch; 2 more such"
+    assert said in case.inner_text()
+    assert case.locator("audio").count() == 6
+    assert page.locator("#case").is_hidden()
+
+
+def test_print_is_a_dossier(open_page, report):
+    page = open_page(report(make_scan()))
+    open_case(page, ALTERED)
+    page.keyboard.press("c")
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    case = page.locator("#case-1")
+    assert case.is_visible()
+    assert "Decision: confirmed" in case.inner_text()
+    assert page.locator("#case").is_hidden()
+    assert page.locator("#toolbar").is_hidden()
+    assert len(page.pdf()) > 20_000
+
+
+# The check.
+
+
+def test_a_check_has_the_same_cases(open_page, report):
+    page = open_page(report(make_check("shared excerpt", "clear")))
+    dialog = open_case(page, 0)
+    dialog.get_by_role("button", name="Play A").click()
+    playing(page, "a")
+    page.keyboard.press("c")
+    page.keyboard.press("j")
+    assert dialog.locator("h2").inner_text() == "Clear"
+    page.keyboard.press("Escape")
+    assert "decided here: confirmed" in page.locator(".submission").inner_text()
+    assert not page.locator(".certificate").count()
+
+
+def test_a_clear_check_has_its_certificate(open_page, report):
+    page = open_page(report(make_check("clear")))
+    certificate = page.locator(".certificate")
+    assert "This recording was compared with 8,000 tracks" in certificate.inner_text()
+    assert "96.4–99.7 %" in certificate.inner_text()
+    page.emulate_media(media="print")
+    assert certificate.is_visible()
+    assert page.locator(".summary").is_hidden(), "the certificate is the first sheet"
+
+
+# A scan of real music.
+
+
+def test_a_real_scan_is_heard_and_seen(open_page, tmp_path):
+    music = tmp_path / "music"
+    music.mkdir()
+    tunes = [tune(seed, duration_s=30.0) for seed in range(3)]
+    rate = 16_000
+    tunes[1][12 * rate : 22 * rate] = tunes[0][5 * rate : 15 * rate]
+    for i, waveform in enumerate(tunes):
+        write_audio(music / f"{i}.wav", waveform, codec="wav")
+    write_audio(music / "copy.mp3", tunes[2], codec="mp3", bit_rate=64_000)
+    html = tmp_path / "r.html"
+    arguments = ["scan", str(music), "-w", str(tmp_path / "ws"), "-o", str(html), "-q"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1, done.output
+    page = open_page(html)
+    rows = page.locator("#pairs-table tbody:not(.below)").all_inner_texts()
+    (copy,) = [i for i, text in enumerate(rows) if "copy.mp3" in text and "2.wav" in text]
+    (excerpt,) = [i for i, text in enumerate(rows) if "0.wav" in text and "1.wav" in text]
+    assert "Same recording" in rows[copy]
+    assert "Shared excerpt" in rows[excerpt]
+    for place in (copy, excerpt):
+        dialog = open_case(page, place)
+        assert dialog.locator(".map path.wave").count() == 2
+        assert dialog.locator('[data-f="matrix-image"]').is_visible()
+        dialog.get_by_role("button", name="Play A").click()
+        playing(page, "a")
+        dialog.get_by_role("button", name="Play B").click()
+        playing(page, "b")
+        page.keyboard.press("Escape")
+
+
+# What it looks like; SHOTS=folder keeps the pictures.
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("kind", ["scan", "check", "clear"])
+def test_nothing_is_cut_off(open_page, report, size, scheme, kind):
+    made = {
+        "scan": make_scan,
+        "check": lambda: make_check("shared excerpt", "clear"),
+        "clear": lambda: make_check("clear"),
+    }
+    page = open_page(report(made[kind]()), viewport=size, color_scheme=scheme)
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= size["width"]
+    keep = Path(os.environ["SHOTS"]) if "SHOTS" in os.environ else None
+    name = f"{kind}-{size['width']}-{scheme}"
+    if keep:
+        page.screenshot(path=keep / f"{name}.png", full_page=True)
+    for place in range(4 if kind == "scan" else 1):
+        open_case(page, place)
+        inner, outer = page.evaluate(
+            "(() => { const b = document.getElementById('case-body');"
+            " return [b.scrollWidth, b.clientWidth]; })()"
+        )
+        assert inner <= outer
+        buttons = page.locator("#kinds button:visible")
+        assert buttons.count() == 5
+        edges = buttons.evaluate_all("(all) => all.map((one) => one.getBoundingClientRect().right)")
+        assert max(edges) <= size["width"], "no button to decide with is out of sight"
+        if keep:
+            page.screenshot(path=keep / f"{name}-case{place + 1}.png")
+        page.keyboard.press("Escape")

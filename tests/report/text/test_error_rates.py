@@ -1,0 +1,122 @@
+"""Thresholds and error rates in words: what was counted, what is an estimate."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.evidence.match_score import FLAGGED_FROM
+from auditor.records import Pair, ThresholdUse
+from auditor.report.text.error_rates import (
+    chance_words,
+    counted_note,
+    false_alarm_rate,
+    lowest_note,
+    pair_meaning,
+    score_meaning,
+    show_odds,
+)
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (1.0, "100 in 100"),
+        (0.49, "49 in 100"),
+        (1e-6, "1 in 1 million"),
+        (9.96e-7, "1 in 1 million"),
+        (3.1e-8, "1 in 32 million"),
+        (8.1e-5, "1 in 12,000"),
+        (9e-10, "less than 1 in a billion"),
+    ],
+)
+def test_odds(rate, said):
+    assert show_odds(rate) == said
+
+
+@given(st.floats(1e-300, 1.0))
+def test_odds_never_sound_rarer_than_they_are_by_more_than_rounding(rate):
+    said = show_odds(rate)
+    found = re.fullmatch(r"(less than )?([\d,]+) in ([\d.,]+|a billion)( million)?", said)
+    every = 1e9 if found[3] == "a billion" else float(found[3].replace(",", ""))
+    shown = float(found[2]) / (every * (1e6 if found[4] else 1.0))
+    assert shown >= 0.85 * rate
+
+
+def test_a_score_without_a_counted_rate():
+    assert score_meaning(None, 4365) == "how often unrelated pairs score this high was not measured"
+    assert score_meaning(0.0) == "no unrelated pair is expected to score this high"
+
+
+def test_a_rate_below_what_was_counted_is_said_to_be_an_estimate():
+    assert score_meaning(1 / 4365, 4365) == "unrelated pairs score this high 1 in 4,400 times"
+    counted = "score this high less than once in 4,365 times, which is as far as was counted"
+    for far, fitted in ((2e-4, "1 in 5,000"), (1e-12, "less than 1 in a billion"), (0.0, "never")):
+        said = f"unrelated pairs {counted} (a curve fitted to their scores says {fitted})"
+        assert score_meaning(far, 4365) == said
+    said = counted_note(ThresholdUse(0.9, "x", n_counted=4365))
+    assert "4,365 unrelated pairs, so down to 1 in 4,400; rarer ones are estimates" in said
+    assert counted_note(ThresholdUse(0.9, "x")) == ""
+
+
+def test_a_rate_of_a_threshold_says_that_it_was_not_counted():
+    use = ThresholdUse(0.9, "x", far=2.2e-4, far_low=0.0, far_high=0.001, n_counted=4365)
+    said = "2.2 × 10⁻⁴ per pair (with 95 % confidence 0 to 0.001)"
+    assert false_alarm_rate(use) == f"{said}, rarer than was counted"
+    assert false_alarm_rate(dataclasses.replace(use, n_counted=5000)) == said
+    assert false_alarm_rate(dataclasses.replace(use, n_counted=None)) == said
+
+
+def test_a_negative_match_score_says_that_nothing_lines_up():
+    alike = Pair("a", "b", -0.01, flagged=False, far=0.9, verdict="sounds alike")
+    assert pair_meaning(alike, 4365) == "below 0, so nothing lines up"
+    cosine = dataclasses.replace(alike, verdict="")
+    assert pair_meaning(cosine) == "unrelated pairs score this high 90 in 100 times"
+
+
+@pytest.mark.parametrize(
+    ("expected", "n_flagged", "said"),
+    [
+        (None, 6, ""),
+        (0.27, 0, ""),
+        (
+            0.27,
+            6,
+            "Most likely none of the 6 flagged pairs is there by chance (probability that one",
+        ),
+        (
+            0.27,
+            1,
+            "Most likely the flagged pair is not there by chance (probability that it is: 24",
+        ),
+        (
+            1e-6,
+            6,
+            "Most likely none of the 6 flagged pairs is there by chance (probability that one",
+        ),
+        (0.7, 6, "So about 1 of the 6 flagged pairs may be there by chance."),
+        (8.2, 6, "So every flagged pair may be there by chance."),
+    ],
+)
+def test_what_expected_false_pairs_mean_for_those_flagged(expected, n_flagged, said):
+    use = ThresholdUse(0.3, "x", expected_false_pairs=expected)
+    words = chance_words(use, n_flagged)
+    assert words.startswith(said)
+    assert bool(words) == bool(said)
+
+
+def test_a_budget_that_is_not_spent_says_why():
+    use = ThresholdUse(FLAGGED_FROM, "x", budget=1.0, expected_false_pairs=0.27)
+    said = "The budget of 1 false pair would bear a lower threshold than 0.35; none is set"
+    assert lowest_note(use).startswith(said)
+    for changes in (
+        {"budget": None},
+        {"expected_false_pairs": None},
+        {"expected_false_pairs": 1.0},
+        {"threshold": 0.31},
+    ):
+        assert lowest_note(dataclasses.replace(use, **changes)) == ""

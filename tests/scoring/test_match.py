@@ -1,0 +1,365 @@
+"""Scan and check with the shipped excerpt extractor: the second witness decides."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_audit import facts
+from tunes import tune
+from typer.testing import CliRunner
+
+from auditor.api.audit import Options, check, scan
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import write_audio
+from auditor.augment.waveform import plant
+from auditor.cli import app
+from auditor.errors import IndexFileError, UsageError
+from auditor.evidence.match_score import CONFIRM_FROM, FLAGGED_FROM
+from auditor.ingest.session import ingest
+from auditor.parallel import LocalTiles
+from auditor.scoring.track_reader import CatalogueReader
+from auditor.search.all_pairs import nearest_rows, similar_rows
+from auditor.search.exact import find_pairs, nearest
+from auditor.workspace import open_workspace
+
+OPTIONS = Options(threshold=0.45)
+N_TRACKS = 6
+
+
+def music(seed: int) -> np.ndarray:
+    return tune(seed, duration_s=40.0)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory) -> Path:
+    """Six tunes, and of some of them a copy, a copy of the file, and ten seconds in another one."""
+    folder = tmp_path_factory.mktemp("library")
+    for seed in range(N_TRACKS):
+        write_audio(folder / f"tune-{seed}.wav", music(seed), codec="wav")
+    write_audio(folder / "copy-of-0.mp3", music(0), codec="mp3", bit_rate=64_000)
+    shutil.copy(folder / "tune-1.wav", folder / "again-1.wav")
+    excerpt = music(2)[12 * SAMPLE_RATE_HZ : 24 * SAMPLE_RATE_HZ]
+    write_audio(folder / "holds-2.flac", plant(excerpt, music(50), position_s=20.0), codec="flac")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory, library):
+    folder = tmp_path_factory.mktemp("ws")
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        result = scan(workspace, [library], options=OPTIONS)
+    return folder, result
+
+
+def named(result, tracks=None) -> dict[frozenset[str], object]:
+    of = {t.id: Path(t.path).name for t in (*result.tracks, *(tracks or ()))}
+    return {frozenset((of[p.a], of[p.b])): p for p in result.pairs}
+
+
+def test_a_scan_says_what_each_pair_shares(scanned):
+    _, result = scanned
+    pairs = named(result)
+    flagged = {names: pair.verdict for names, pair in pairs.items() if pair.flagged}
+    assert flagged == {
+        frozenset(("tune-0.wav", "copy-of-0.mp3")): "same recording",
+        frozenset(("tune-1.wav", "again-1.wav")): "identical file",
+        frozenset(("tune-2.wav", "holds-2.flac")): "shared excerpt",
+    }
+    pair = pairs[frozenset(("tune-2.wav", "holds-2.flac"))]
+    of = {t.id: Path(t.path).name for t in result.tracks}
+    best = pair.evidence.ranges[0]
+    times = (best.a_start_s, best.a_end_s), (best.b_start_s, best.b_end_s)
+    in_original, in_host = times if of[pair.a] == "tune-2.wav" else times[::-1]
+    assert in_original == pytest.approx((12.0, 24.0), abs=1.5)
+    assert in_host == pytest.approx((20.0, 32.0), abs=1.5)
+    assert best.correlation > 0.4
+    assert best.pitch_semitones == pytest.approx(0.0, abs=0.2)
+    assert pair.similarity < 0.95
+    assert pair.score >= pair.evidence.score
+
+
+def test_a_scan_counts_what_it_examined(scanned):
+    _, result = scanned
+    n = N_TRACKS + 3
+    assert result.n_tracks == n
+    assert 0 < result.n_pairs_compared <= n * (n - 1) // 2
+    assert sum(result.histogram["counts"]) == result.n_pairs_compared
+    assert result.threshold.n_comparisons in (None, n * (n - 1) // 2)
+    assert {cluster.original_why for cluster in result.clusters} != {""}
+
+
+def test_a_second_scan_says_the_same(scanned):
+    folder, result = scanned
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        again = scan(workspace, options=OPTIONS)
+    assert again.pairs == result.pairs
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        annoy = scan(workspace, options=Options(threshold=0.45, search="annoy"))
+    assert [p for p in annoy.pairs if p.flagged] == [p for p in result.pairs if p.flagged]
+
+
+def test_a_result_does_not_depend_on_tiles_nor_on_jobs(scanned, monkeypatch):
+    folder, result = scanned
+    monkeypatch.setattr("auditor.search.all_pairs.TILE_ROWS", 2)
+    monkeypatch.setattr("auditor.scoring.candidates.TILE_TRACKS", 2)
+    monkeypatch.setattr("auditor.scoring.examine.TILE_PAIRS", 4)
+    for jobs in (1, 2):
+        done = []
+        with open_workspace(folder, extractor="excerpt") as workspace, LocalTiles(jobs) as tiles:
+            again = scan(
+                workspace,
+                options=OPTIONS,
+                tiles=tiles,
+                on_pair=lambda n, n_total, done=done: done.append((n, n_total)),
+            )
+        assert facts(again) == facts(result)
+        n = result.n_pairs_compared
+        assert (done[0], done[1], done[-1]) == ((0, n), (4, n), (n, n))
+
+
+def test_the_nearest_of_tiles_are_those_of_one_comparison(monkeypatch):
+    embeddings = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    embeddings[30:] = embeddings[:20]  # equal scores go by row
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    reader = CatalogueReader(Path(), None, "w", hop_s=0.8, window_s=3.2, tracks=([], embeddings))
+    monkeypatch.setattr("auditor.search.all_pairs.TILE_ROWS", 7)
+    for top in (1, 6, 50, 60):
+        with LocalTiles(2) as tiles:
+            rows = nearest_rows(tiles, reader, 50, top=top)
+        np.testing.assert_array_equal(rows, nearest(embeddings, embeddings, top)[0])
+
+
+def test_the_pairs_of_tiles_are_those_of_one_comparison(monkeypatch):
+    embeddings = np.random.default_rng(1).normal(size=(300, 4)).astype(np.float32)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    reader = CatalogueReader(Path(), None, "w", hop_s=0.8, window_s=3.2, tracks=([], embeddings))
+    one = find_pairs(embeddings, 0.9, block=16)
+    monkeypatch.setattr("auditor.search.all_pairs.TILE_ROWS", 64)
+    with LocalTiles(2) as tiles:
+        found = similar_rows(tiles, reader, 300, 0.9)
+    for name in ("rows_a", "rows_b", "scores"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(one, name))
+    assert found.n_compared == one.n_compared == found.histogram.sum()
+    with pytest.raises(UsageError, match="more than .* pairs score 0.9 or above"):
+        similar_rows(LocalTiles(), reader, 300, 0.9, max_pairs=len(one.scores) - 1)
+
+
+def test_a_check_finds_an_altered_copy_and_an_excerpt(scanned, tmp_path):
+    folder, _ = scanned
+    from auditor.augment.waveform import change_speed
+
+    write_audio(tmp_path / "fast-3.wav", change_speed(music(3), 1.06), codec="wav")
+    excerpt = music(4)[5 * SAMPLE_RATE_HZ : 17 * SAMPLE_RATE_HZ]
+    write_audio(tmp_path / "with-4.wav", plant(excerpt, music(60), position_s=3.0), codec="wav")
+    write_audio(tmp_path / "new.wav", music(70), codec="wav")
+    with open_workspace(folder, extractor="excerpt", write=False) as workspace:
+        result = check(workspace, [tmp_path], options=OPTIONS)
+    pairs = named(result, result.submissions)
+    fast = pairs[frozenset(("fast-3.wav", "tune-3.wav"))]
+    assert (fast.verdict, fast.flagged) == ("altered recording", True)
+    assert fast.evidence.ranges[0].tempo == pytest.approx(1.06, rel=0.01)
+    assert fast.evidence.ranges[0].pitch_semitones == pytest.approx(1.0, abs=0.3)
+    part = pairs[frozenset(("with-4.wav", "tune-4.wav"))]
+    assert (part.verdict, part.flagged) == ("shared excerpt", True)
+    of = {s.id: Path(s.path).name for s in result.submissions}
+    nearest = [p for p in result.pairs if of[p.a] == "new.wav"]
+    assert nearest
+    assert {p.verdict for p in nearest} <= {"clear", "sounds alike"}
+    assert sum(p.flagged for p in result.pairs) == 2
+
+
+def test_a_long_submission_has_more_candidates(scanned, tmp_path, monkeypatch):
+    folder, _ = scanned
+    monkeypatch.setattr("auditor.scoring.match.N_NEAREST", 1)
+    monkeypatch.setattr("auditor.scoring.match.N_CHECKED", 1)
+    monkeypatch.setattr("auditor.scoring.match.CHECKED_S", 15.0)
+    parts = [music(n)[5 * SAMPLE_RATE_HZ : 20 * SAMPLE_RATE_HZ] for n in (3, 4, 5)]
+    write_audio(tmp_path / "one.wav", parts[0], codec="wav")
+    write_audio(tmp_path / "mix.wav", np.concatenate(parts), codec="wav")
+    with open_workspace(folder, extractor="excerpt", write=False) as workspace:
+        one = check(workspace, [tmp_path / "one.wav"], options=OPTIONS)
+        mix = check(workspace, [tmp_path / "mix.wav"], options=OPTIONS)
+    assert one.n_pairs_compared <= 2
+    assert 3 <= mix.n_pairs_compared <= 4
+    heard = {name for names in named(mix, mix.submissions) for name in names}
+    assert {f"tune-{n}.wav" for n in (3, 4, 5)} <= heard
+
+
+def test_a_submission_that_is_in_the_catalogue_has_as_many_neighbours(
+    scanned, library, tmp_path, monkeypatch
+):
+    folder, _ = scanned
+    monkeypatch.setattr("auditor.scoring.match.N_NEAREST", 3)
+    monkeypatch.setattr(
+        "auditor.search.excerpts.index.ExcerptIndex.candidates", lambda *_, **__: []
+    )
+    shutil.copy(library / "tune-3.wav", tmp_path / "new.wav")
+    with open(tmp_path / "new.wav", "ab") as file:
+        file.write(bytes(2))  # other bytes, the same music
+    with open_workspace(folder, extractor="excerpt", write=False) as workspace:
+        inside = check(workspace, [library / "tune-3.wav"], options=OPTIONS)
+        outside = check(workspace, [tmp_path / "new.wav"], options=OPTIONS)
+    assert (inside.n_pairs_compared, outside.n_pairs_compared) == (3, 3)
+
+
+def test_a_submission_is_not_compared_with_itself_but_with_its_twin(scanned, library):
+    folder, _ = scanned
+    with open_workspace(folder, extractor="excerpt", write=False) as workspace:
+        result = check(workspace, [library / "tune-1.wav"], options=OPTIONS)
+    (flagged,) = [p for p in result.pairs if p.flagged]
+    of = {t.id: Path(t.path).name for t in result.tracks}
+    assert (of[flagged.b], flagged.verdict) == ("again-1.wav", "identical file")
+
+
+def test_without_index_or_audio_a_check_still_finds(scanned, tmp_path):
+    folder, _ = scanned
+    moved = tmp_path / "ws"
+    shutil.copytree(folder, moved)
+    shutil.rmtree(moved / "index")  # then every track is examined
+    write_audio(tmp_path / "copy.mp3", music(5), codec="mp3", bit_rate=64_000)
+    with open_workspace(moved, extractor="excerpt", write=False) as workspace:
+        result = check(workspace, [tmp_path / "copy.mp3"], options=OPTIONS)
+    assert [p.verdict for p in result.pairs if p.flagged] == ["same recording"]
+    assert result.n_pairs_compared == N_TRACKS + 3
+
+
+def test_an_index_that_is_far_behind_is_told(scanned, tmp_path, monkeypatch):
+    folder, _ = scanned
+    moved = tmp_path / "ws"
+    shutil.copytree(folder, moved)
+    shutil.rmtree(moved / "index")
+    monkeypatch.setattr("auditor.scoring.match.MAX_UNCOVERED", 3)
+    write_audio(tmp_path / "new.wav", music(70), codec="wav")
+    with (
+        open_workspace(moved, extractor="excerpt", write=False) as workspace,
+        pytest.raises(
+            IndexFileError, match=r"lacks 9 tracks\. Bring it up to date with: audit scan"
+        ),
+    ):
+        check(workspace, [tmp_path / "new.wav"], options=OPTIONS)
+
+
+def test_spectra_of_an_older_catalogue_are_made_of_the_files(scanned, tmp_path):
+    folder, result = scanned
+    older = tmp_path / "ws"
+    shutil.copytree(folder, older)
+    with open_workspace(older, extractor="excerpt") as workspace:
+        workspace.catalogue._connection.execute("DELETE FROM spectra")
+        again = scan(workspace, options=OPTIONS)
+        stored = workspace.catalogue.spectrum(again.tracks[0].sha256)
+    assert [p for p in again.pairs if p.flagged] == [p for p in result.pairs if p.flagged]
+    assert stored is not None
+
+
+def test_weak_evidence_is_not_kept(scanned):
+    _, result = scanned
+    assert all(p.score >= CONFIRM_FROM or p.verdict == "sounds alike" for p in result.pairs)
+
+
+def test_one_track_and_silence_have_no_pairs(tmp_path):
+    (tmp_path / "music").mkdir()
+    write_audio(tmp_path / "music" / "silence.wav", np.zeros(80_000, np.float32), codec="wav")
+    with open_workspace(tmp_path / "ws", extractor="excerpt") as workspace:
+        none = scan(workspace, [tmp_path / "music"], options=OPTIONS)
+        write_audio(tmp_path / "music" / "one.wav", music(1)[:160_000], codec="wav")
+        one = scan(workspace, [tmp_path / "music"], options=OPTIONS)
+    assert (none.n_tracks, none.pairs, none.n_pairs_compared) == (0, (), 0)
+    assert (one.n_tracks, one.pairs, one.n_pairs_compared) == (1, (), 0)
+
+
+def test_a_damaged_spectrum_is_made_anew(scanned, tmp_path):
+    folder, result = scanned
+    damaged = tmp_path / "ws"
+    shutil.copytree(folder, damaged)
+    with open_workspace(damaged, extractor="excerpt") as workspace:
+        workspace.catalogue._connection.execute("UPDATE spectra SET frames = x'00ff'")
+        again = scan(workspace, options=OPTIONS)
+    assert [p for p in again.pairs if p.flagged] == [p for p in result.pairs if p.flagged]
+
+
+def test_the_spectrum_of_a_file_that_changed_is_not_kept_for_the_old_one(library, tmp_path):
+    music_folder = tmp_path / "music"
+    shutil.copytree(library, music_folder)
+    with open_workspace(tmp_path / "ws", extractor="excerpt") as workspace:
+        scan(workspace, [music_folder], options=OPTIONS)
+        workspace.catalogue._connection.execute("DELETE FROM spectra")
+        track = next(t for t in workspace.catalogue.tracks() if t.path.endswith("tune-0.wav"))
+        write_audio(music_folder / "tune-0.wav", music(30), codec="wav")
+        result = scan(workspace, options=OPTIONS)
+        assert workspace.catalogue.spectrum(track.sha256) is None
+    pairs = named(result)
+    assert pairs[frozenset(("tune-0.wav", "copy-of-0.mp3"))].evidence.ranges[0].correlation is None
+
+
+def test_a_check_beside_a_scan_bears_with_tracks_that_come_and_go(library, tmp_path):
+    folder = tmp_path / "ws"
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        scan(workspace, [library], options=OPTIONS)
+    write_audio(tmp_path / "new.wav", music(2), codec="wav")
+    write_audio(tmp_path / "later.wav", music(80), codec="wav")
+
+    def meanwhile(_event):
+        with open_workspace(folder, extractor="excerpt") as other:
+            ids = {Path(t.path).name: t.id for t in other.catalogue.tracks()}
+            if "tune-5.wav" in ids:
+                other.catalogue.remove([ids["tune-5.wav"]])
+                ingest(other, [tmp_path / "later.wav"])
+
+    with open_workspace(folder, extractor="excerpt", write=False) as workspace:
+        result = check(workspace, [tmp_path / "new.wav"], options=OPTIONS, on_event=meanwhile)
+    assert "tune-2.wav" in {Path(t.path).name for t in result.tracks}
+
+
+def test_a_small_catalogue_keeps_to_the_lowest_threshold_unless_told(scanned):
+    folder, _ = scanned
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        by_budget = scan(workspace, options=Options(max_false=1.0)).threshold
+        by_hand = scan(workspace, options=Options(threshold=0.2)).threshold
+        by_rate = scan(workspace, options=Options(far=0.005)).threshold
+    assert (by_budget.threshold, by_budget.budget) == (FLAGGED_FROM, 1.0)
+    assert by_budget.expected_false_pairs < 1.0
+    assert by_budget.source.startswith("excerpt-")
+    assert by_hand.threshold == 0.2
+    assert by_rate.threshold < FLAGGED_FROM
+    assert by_rate.far == pytest.approx(0.005, rel=1e-3)
+
+
+def test_verify_finds_damaged_spectra_and_shards(scanned, tmp_path):
+    folder = shutil.copytree(scanned[0], tmp_path / "ws")
+    verify = ["catalogue", "verify", "--workspace", str(folder)]
+    runner = CliRunner()
+    assert runner.invoke(app, verify).exit_code == 0
+    shard = next((folder / "index" / "excerpts").glob("*.ann"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    shard.write_bytes(data)
+    found = runner.invoke(app, verify)
+    assert found.exit_code == 1
+    assert shard.stem in found.stdout.replace("\n", "")
+    with contextlib.closing(sqlite3.connect(folder / "catalogue.sqlite3")) as connection:
+        sha256 = connection.execute("SELECT min(sha256) FROM spectra").fetchone()[0]
+        connection.execute("UPDATE spectra SET frames = x'00ff' WHERE sha256 = ?", (sha256,))
+        connection.commit()
+    found = runner.invoke(app, verify)
+    assert found.exit_code == 1
+    assert f"the spectrum of the content {sha256[:12]} is damaged" in found.stdout.replace(
+        "\n", " "
+    )
+
+
+def test_spectra_of_an_older_catalogue_are_kept_whatever_the_jobs(scanned, tmp_path):
+    folder = shutil.copytree(scanned[0], tmp_path / "ws")
+    with contextlib.closing(sqlite3.connect(folder / "catalogue.sqlite3")) as connection:
+        n = connection.execute("SELECT count(*) FROM spectra").fetchone()[0]
+        connection.execute("DELETE FROM spectra")
+        connection.commit()
+    assert n > 0
+    with open_workspace(folder, extractor="excerpt") as workspace, LocalTiles(2) as tiles:
+        again = scan(workspace, options=OPTIONS, tiles=tiles)
+        assert 0 < len(workspace.catalogue.spectra()) <= n
+    assert again.pairs == scanned[1].pairs

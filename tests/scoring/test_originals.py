@@ -1,0 +1,62 @@
+"""Which track of a cluster is called the original."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from small_catalogue import make_track
+
+from auditor.scoring.originals import suggest_original, which_first
+
+
+def tracks(*changes):
+    base = dataclasses.replace(
+        make_track("song"), duration_s=100.0, date="", codec="mp3", bit_rate=128_000
+    )
+    return [dataclasses.replace(base, id=f"t{i}", **how) for i, how in enumerate(changes)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "why"),
+    [
+        (({"date": "2010"}, {"date": "2008-03-01"}), "t1", "earliest release date"),
+        (({"date": "2010-05"}, {"date": "2010-04-30"}), "t1", "earliest release date"),
+        (({}, {"date": "1999", "duration_s": 20.0}), "t1", "the only one with a release date"),
+        (({}, {"date": "2001"}, {"date": "1999"}), "t2", "earliest release date, of those with a"),
+        (({"date": "2010"}, {"date": "2010-03-01", "duration_s": 90.0}), "t0", "longest"),
+        (({"date": "unknown", "duration_s": 90.0}, {}), "t1", "longest"),
+        (({}, {"codec": "flac", "bit_rate": None}), "t1", "best coding"),
+        (({}, {"codec": "pcm_s16le"}), "t1", "best coding"),
+        (({}, {"bit_rate": 320_000, "duration_s": 99.5}), "t1", "best coding"),
+        (({"date": "0000"}, {"date": "1999-00-00", "duration_s": 90.0}), "t1", "the only one"),
+        (({}, {}, {}), "t0", "first of equals"),
+    ],
+)
+def test_dates_then_length_then_quality_decide(changes, expected, why):
+    found, reason = suggest_original(tracks(*changes))
+    assert (found, why in reason) == (expected, True)
+    assert suggest_original(tracks(*changes)[::-1])[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            ({"date": "2010"}, {"date": "2008-03-01"}),
+            "B came first and A would be the copy, if the",
+        ),
+        (({"date": "2010-04"}, {"date": "2010-05-30"}), "A came first and B would be the copy"),
+        (({}, {"date": "1999"}), "Which one came first is not known: A has no release date."),
+        (({"date": "1999"}, {"date": "0"}), "Which one came first is not known: B has no release"),
+        (({}, {}), "Which one came first is not known: A and B have no release date."),
+        (
+            ({"date": "2010"}, {"date": "2010-03-01"}),
+            "Which one came first is not known: the release dates do not tell (A 2010, B 2010-03",
+        ),
+    ],
+)
+def test_only_dates_tell_which_of_two_came_first(changes, said):
+    assert which_first(*tracks(*changes)).startswith(said)
+    turned = which_first(*tracks(*changes)[::-1])
+    assert turned.startswith(said[:9].translate(str.maketrans("AB", "BA")))

@@ -1,0 +1,33 @@
+"""Little seeded tunes: every seed another track."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from auditor.audio import SAMPLE_RATE_HZ
+
+N_SCALE_DEGREES = 14
+
+
+def tune(seed: int, *, duration_s: float = 12.0, level: float = 0.4) -> np.ndarray:
+    """Return (n,) float32 at 16 kHz: seeded notes over a bass, every seed another track."""
+    rng = np.random.default_rng(seed)
+    n_samples = round(duration_s * SAMPLE_RATE_HZ)
+    waveform = np.zeros(n_samples)
+    key_hz = 110.0 * 2.0 ** (rng.integers(0, 12) / 12.0)
+    scale = np.cumsum(rng.choice([1, 2, 2, 3], size=N_SCALE_DEGREES))
+    for lowest, share in ((0, 1.0), (12, 0.7)):  # a bass and a melody, each of its own timbre
+        partials = rng.uniform(0.05, 1.0, size=6) / np.arange(1, 7)
+        decay_s = rng.uniform(0.15, 0.6)
+        step_s = rng.choice([0.2, 0.25, 0.33, 0.4]) * (2.0 if lowest == 0 else 1.0)
+        start_s = 0.0
+        while start_s < duration_s:
+            first = round(start_s * SAMPLE_RATE_HZ)
+            time_s = np.arange(min(n_samples - first, SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+            hz = key_hz * 2.0 ** ((lowest + rng.choice(scale)) / 12.0)
+            harmonics = np.arange(1, 7)[:, None] * hz * time_s
+            note = (partials[:, None] * np.sin(2.0 * np.pi * harmonics)).sum(axis=0)
+            waveform[first : first + len(time_s)] += share * note * np.exp(-time_s / decay_s)
+            start_s += step_s
+    waveform += rng.normal(0.0, 1e-3, n_samples)
+    return (level * waveform / np.abs(waveform).max()).astype(np.float32)

@@ -1,0 +1,141 @@
+"""Tiles on one machine: the same results in the same order, however many processes there are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from auditor.errors import AuditError, IndexFileError
+from auditor.parallel import LocalTiles, pack_arrays, ranges, unpack_arrays
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Earlier parts take longer; a negative one is refused, 99 kills its process."""
+
+    reader: None = None
+    shares_memory: ClassVar[bool] = False
+
+    def __call__(self, part: int) -> tuple[int, int]:
+        if part < 0:
+            raise IndexFileError(f"part {part} is damaged")
+        if part == 99:
+            os.kill(os.getpid(), 9)
+        time.sleep(0.02 * (5 - part))
+        return part, os.getpid()
+
+
+@dataclass(frozen=True)
+class Threaded(Slow):
+    shares_memory: ClassVar[bool] = True
+
+
+@pytest.mark.parametrize("work", [Slow(), Threaded()])
+def test_results_come_in_the_order_of_the_parts(work):
+    with LocalTiles(2) as tiles:
+        assert [part for part, _ in tiles.map(work, range(5))] == list(range(5))
+
+
+def test_processes_are_others_threads_and_single_tiles_are_not():
+    def pids(tiles: LocalTiles, work: Slow, parts: list[int]) -> set[int]:
+        return {pid for _, pid in tiles.map(work, parts)}
+
+    here = {os.getpid()}
+    with LocalTiles(2) as tiles:
+        assert not here & pids(tiles, Slow(), [3, 4])
+        assert pids(tiles, Threaded(), [3, 4]) == here
+        assert pids(tiles, Slow(), [4]) == here
+    assert pids(LocalTiles(), Slow(), [3, 4]) == here
+
+
+def test_an_error_of_a_tile_is_raised_here():
+    with (
+        LocalTiles(2) as tiles,
+        pytest.raises(IndexFileError, match="part -1 is damaged"),
+    ):
+        list(tiles.map(Slow(), [4, -1, 4]))
+
+
+def test_a_killed_process_is_told():
+    with (
+        LocalTiles(2) as tiles,
+        pytest.raises(AuditError, match="a worker process was killed.*fewer workers than --jobs 2"),
+    ):
+        list(tiles.map(Slow(), [99, 99]))
+
+
+def test_workers_do_not_outlive_their_parent(tmp_path):
+    code = (
+        "import os, sys, time\n"
+        "from test_parallel import Pid\n"
+        "from auditor.parallel import LocalTiles\n"
+        "if __name__ == '__main__':\n"
+        "    tiles = LocalTiles(2)\n"
+        "    print(*tiles.map(Pid(), [0, 0]), flush=True)\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(code)
+    folders = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+    run = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": folders},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    pids = {int(pid) for pid in run.stdout.split()}
+    assert pids, run.stderr
+    for pid in pids:
+        for _ in range(600):
+            if not alive(pid):
+                break
+            time.sleep(0.05)
+        assert not alive(pid)
+
+
+@dataclass(frozen=True)
+class Pid(Slow):
+    def __call__(self, part: int) -> int:
+        return os.getpid()
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_jobs_below_one_are_refused():
+    with pytest.raises(ValueError, match="jobs is 0; it must be at least 1"):
+        LocalTiles(0)
+
+
+def test_ranges_cover_all_rows_once():
+    assert [row for part in ranges(10, 3) for row in range(*part)] == list(range(10))
+    assert ranges(0, 3) == []
+
+
+def test_arrays_come_back_as_they_were_packed():
+    arrays = np.arange(6).reshape(2, 3), np.zeros(0, np.float32)
+    data = pack_arrays(*arrays)
+    for made, given in zip(unpack_arrays(data, 2), arrays, strict=True):
+        assert made.dtype == given.dtype
+        np.testing.assert_array_equal(made, given)
+    for damaged in (data[:-1], data + b"x", b"", data[:100]):
+        with pytest.raises(ValueError, match=r"."):
+            unpack_arrays(damaged, 2)
+
+
+def test_nothing_pickled_is_read_back():
+    with pytest.raises(ValueError, match="allow_pickle|Object arrays"):
+        pack_arrays(np.array([object()]))

@@ -1,0 +1,187 @@
+"""Configurations: ranges, and JSON from strangers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditor.embedding.config import PAPER, ExtractorConfig, FeatureConfig
+from auditor.serialisation import from_json, to_json
+from auditor.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Everything:
+    number: int
+    rate: float
+    name: str
+    flag: bool
+    maybe: float | None
+    many: tuple[int, ...]
+    two: tuple[int, str]
+    table: dict[str, tuple[float, ...]]
+    inner: FeatureConfig
+    anything: Any = None
+
+
+WHOLE = {
+    "number": 1,
+    "rate": 2,
+    "name": "a",
+    "flag": True,
+    "maybe": None,
+    "many": [1, 2],
+    "two": [1, "b"],
+    "table": {"x": [1, 2.5]},
+    "inner": {"layout": "mel"},
+}
+
+
+def test_paper_is_the_network_of_the_paper():
+    assert (PAPER.lstm_layers, PAPER.lstm_size, PAPER.n_dims) == (3, 768, 256)
+    assert (PAPER.features.layout, PAPER.features.n_bands) == ("mel", 40)
+    assert (PAPER.window_frames, PAPER.conv_channels, PAPER.pooling) == (160, (), "last")
+
+
+def test_frames_are_25_ms_every_10_ms():
+    features = FeatureConfig()
+    assert (features.frame_length, features.frame_hop) == (400, 160)
+    assert ExtractorConfig().window_s == pytest.approx(1.615)
+    assert ExtractorConfig().hop_s == pytest.approx(0.8)
+
+
+def test_from_json_builds_every_kind_of_field():
+    built = from_json(Everything, json.loads(json.dumps(WHOLE)))
+    assert built.rate == 2.0
+    assert isinstance(built.rate, float)
+    assert built.many == (1, 2)
+    assert built.two == (1, "b")
+    assert built.table == {"x": (1.0, 2.5)}
+    assert built.inner == FeatureConfig(layout="mel")
+
+
+@pytest.mark.parametrize("config", [PAPER, ExtractorConfig(), TrainConfig(), FeatureConfig()])
+def test_json_round_trip(config):
+    assert from_json(type(config), json.loads(json.dumps(to_json(config)))) == config
+
+
+@given(
+    st.integers(16, 4096),
+    st.lists(st.integers(1, 1024), max_size=5),
+    st.sampled_from(["last", "mean"]),
+    st.integers(8, 2048),
+)
+def test_any_extractor_config_survives_json(window_frames, conv_channels, pooling, n_dims):
+    config = ExtractorConfig(
+        window_frames=window_frames,
+        hop_frames=window_frames,
+        conv_channels=tuple(conv_channels),
+        pooling=pooling,
+        n_dims=n_dims,
+    )
+    assert from_json(ExtractorConfig, json.loads(json.dumps(to_json(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"number": 1.0}, r"config\.number is 1\.0; int was expected"),
+        ({"number": True}, r"config\.number is True; int was expected"),
+        ({"number": None}, r"config\.number is None; int was expected"),
+        ({"rate": "2"}, r"config\.rate is '2'; float was expected"),
+        ({"rate": True}, r"config\.rate is True"),
+        ({"rate": float("nan")}, r"config\.rate is nan; a finite number was expected"),
+        ({"rate": 10**400}, r"config\.rate is inf; a finite number was expected"),
+        ({"maybe": float("-inf")}, r"config\.maybe is -inf; a finite number was expected"),
+        ({"maybe": "x"}, r"config\.maybe is 'x'"),
+        ({"flag": 1}, r"config\.flag is 1; bool was expected"),
+        ({"many": [1, "2"]}, r"config\.many\[1\] is '2'; int was expected"),
+        ({"many": "12"}, r"config\.many is '12'"),
+        ({"two": [1]}, r"config\.two is \[1\]"),
+        ({"table": [1]}, r"config\.table is \[1\]"),
+        ({"table": {"x": ["y"]}}, r"config\.table\.x\[0\] is 'y'"),
+        ({"inner": {"layout": "cqt"}}, r"layout is 'cqt'; it must be 'mel' or 'log'"),
+        ({"inner": 5}, r"config\.inner is a int; an object was expected"),
+        ({"wrong": 1}, r"config has the unknown field 'wrong'"),
+    ],
+)
+def test_from_json_refuses(change, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(Everything, WHOLE | change)
+
+
+def test_from_json_names_a_missing_field_and_a_wrong_whole():
+    with pytest.raises(ValueError, match="model lacks the field 'rate'"):
+        from_json(Everything, {k: v for k, v in WHOLE.items() if k != "rate"}, where="model")
+    with pytest.raises(ValueError, match="config is a list; an object was expected"):
+        from_json(Everything, [])
+
+
+def test_messages_stay_short():
+    with pytest.raises(ValueError, match=r"config\.name is") as caught:
+        from_json(Everything, WHOLE | {"name": ["x" * 10_000]})
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"n_bands": 7}, "n_bands is 7; it must lie between 8 and 512"),
+        ({"n_bands": 80}, r"the top band is centred on \d+ Hz; it must stay below 8000 Hz"),
+        ({"f_min_hz": 5.0}, "f_min_hz is 5.0; it must lie between 20.0"),
+        ({"n_fft": 399}, "n_fft is 399; it must lie between 400"),
+        ({"frame_hop_s": 0.03}, "frame_hop_s is 0.03; it must lie between 0.001 and 0.025"),
+        ({"bands_per_octave": 3}, "bands_per_octave is 3"),
+        ({"frame_s": 0.3}, "frame_s is 0.3"),
+    ],
+)
+def test_feature_config_ranges(values, message):
+    with pytest.raises(ValueError, match=message):
+        FeatureConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"window_frames": 15}, "window_frames is 15"),
+        ({"hop_frames": 161}, "hop_frames is 161; it must lie between 1 and 160"),
+        ({"hop_frames": 0}, "hop_frames is 0"),
+        ({"conv_channels": (1,) * 6}, "number of convolutions is 6"),
+        ({"conv_channels": (0,)}, "conv_channels is 0"),
+        ({"lstm_layers": 0}, "lstm_layers is 0"),
+        ({"n_dims": 4}, "n_dims is 4"),
+        ({"pooling": "max"}, "pooling is 'max'; it must be 'last' or 'mean'"),
+    ],
+)
+def test_extractor_config_ranges(values, message):
+    with pytest.raises(ValueError, match=message):
+        ExtractorConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"classes": "artist"}, "classes is 'artist'; it must be track, genre or excerpt"),
+        ({"precision": "float16"}, "precision is 'float16'"),
+        ({"n_classes": 1}, "n_classes is 1"),
+        ({"n_utterances": 1}, "n_utterances is 1"),
+        ({"n_steps": 0}, "n_steps is 0"),
+        ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"warmup_steps": -1}, "warmup_steps is -1"),
+        ({"clip_norm": 0.0}, "clip_norm is 0.0"),
+        ({"scale": 0.0}, "scale is 0.0"),
+        ({"jitter_s": -0.1}, "jitter_s is -0.1"),
+        ({"patience": 0}, "patience is 0"),
+        ({"evaluate_every": 0}, "evaluate_every is 0"),
+        ({"seed": -1}, "seed is -1"),
+    ],
+)
+def test_train_config_ranges(values, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**values)
