@@ -22,11 +22,11 @@ __version__ = "0.1.0"
 _HOME = {
     "AuditError": "auditor.errors",
     "Catalogue": "auditor.catalogue.catalogue",
-    "check": "auditor.api.audit",
+    "check": "auditor.api.check",
     "embed_file": "auditor.embedding.embed",
     "load_extractor": "auditor.embedding.extractor",
     "open_workspace": "auditor.workspace",
-    "scan": "auditor.api.audit",
+    "scan": "auditor.api.scan",
     "to_json": "auditor.records",
     "write_report": "auditor.report.write",
 }

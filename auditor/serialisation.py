@@ -1,15 +1,22 @@
-"""Frozen dataclasses that travel as JSON inside weights, threshold files and results.
+"""Data that leaves the process: dataclasses as JSON, and files that appear whole or not at all.
 
-JSON comes from strangers, so ``from_json`` accepts exactly the fields of the dataclass, of exactly
+Frozen dataclasses travel as JSON inside weights, threshold files and results.  JSON comes from strangers, so ``from_json`` accepts exactly the fields of the dataclass, of exactly
 their types, within their stated ranges; anything else is a ``ValueError`` that names the field.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import math
+import os
+import secrets
+import time
 import types
 import typing
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -87,3 +94,88 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     elif isinstance(hint, type) and type(value) is hint:
         return value
     raise ValueError(f"{where} is {value!r:.60}; {getattr(hint, '__name__', hint)} was expected")
+
+
+PARTIAL_SUFFIX = ".audit-part"
+"""Of files that are being written; what a killed process leaves behind has it, too."""
+
+
+STALE_S = 3600.0
+"""A partial file that nobody has written to for so long was left by a process that was killed."""
+
+
+@functools.lru_cache(maxsize=256)
+def _remove_stale(folder: str) -> None:
+    """Remove what killed processes left in a folder; once a process, for a folder may be large."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and entry.name.endswith(PARTIAL_SUFFIX):
+                with contextlib.suppress(OSError):
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_S:
+                        os.unlink(entry.path)
+
+
+@contextlib.contextmanager
+def partial_file(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give the path of a new, empty file to write to, for ``put_in_place``.
+
+    Its name is random, no link is followed, and no file of anybody's is overwritten.  It is removed
+    at the end unless it was put in place; what a killed process left there goes first.
+
+    Parameters
+    ----------
+    folder : path
+        Where the finished file will lie.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+    _remove_stale(os.fspath(folder))
+    path = Path(folder, f".{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def put_in_place(partial: Path, path: str | os.PathLike[str]) -> None:
+    """Give a finished file its name, in one step that outlives a power cut.
+
+    Parameters
+    ----------
+    partial : pathlib.Path
+        From ``partial_file``, in the folder of ``path``.
+    path : path
+        What is there already is replaced.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written to the disk or renamed.
+    """
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(os.path.dirname(os.path.abspath(os.fspath(path))), os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some file systems cannot sync a folder
+            os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write a file whole or not at all; one that was there stays when writing fails.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    with partial_file(os.path.dirname(os.path.abspath(os.fspath(path)))) as partial:
+        partial.write_bytes(data)
+        put_in_place(partial, path)

@@ -31,8 +31,9 @@ from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError
 from auditor.evidence.spectra.confirm import confirm
 from auditor.evidence.spectra.lines import TrackSpectrum
+from auditor.ingest.submissions import Submission
 from auditor.records import Track
-from auditor.scoring.match import N_NEAREST, Query, examine_submissions, n_checked
+from auditor.scoring.match import N_NEAREST, examine_submissions, n_checked
 from auditor.scoring.track_reader import CatalogueReader
 from auditor.search.exact import nearest
 from auditor.search.excerpts.build import refresh_excerpts
@@ -42,9 +43,9 @@ from auditor.workspace import Workspace, open_workspace
 LENGTH_S = 240.0
 
 
-def submissions(folder: Path, workspace: Workspace, n: int) -> list[Query]:
+def submissions(folder: Path, workspace: Workspace, n: int) -> list[Submission]:
     """Return the first files of a folder that are long enough, embedded."""
-    made: list[Query] = []
+    made: list[Submission] = []
     for file in find_audio([folder]).files:
         if len(made) == n:
             break
@@ -60,11 +61,11 @@ def submissions(folder: Path, workspace: Workspace, n: int) -> list[Query]:
             "flac", "flac", 44_100, 2, None,
         )  # fmt: skip
         spectrum = waveform_spectrum(waveform)
-        made.append(Query(track, found.embedding, found.dvectors, found.levels, spectrum))
+        made.append(Submission(b"", track, found.embedding, found.dvectors, found.levels, spectrum))
     return made
 
 
-def check(workspace: Workspace, query: Query) -> tuple[float, float, int]:
+def check(workspace: Workspace, query: Submission) -> tuple[float, float, int]:
     """Return wall and CPU seconds of a whole check, and the candidates examined."""
     wall, cpu = time.perf_counter(), time.process_time()
     with Catalogue.open(workspace.catalogue.path, read_only=True) as catalogue:
@@ -74,7 +75,7 @@ def check(workspace: Workspace, query: Query) -> tuple[float, float, int]:
     return time.perf_counter() - wall, time.process_time() - cpu, found.n_compared
 
 
-def stages(workspace: Workspace, query: Query) -> dict[str, float]:
+def stages(workspace: Workspace, query: Submission) -> dict[str, float]:
     """Return the wall seconds of the stages, each timed by itself."""
     spent: dict[str, float] = {}
     last = time.perf_counter()

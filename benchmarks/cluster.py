@@ -41,7 +41,8 @@ of them proposed twice."""
 
 def timed_scan(folder: Path, files: list[bytes], how: Callable) -> dict[str, float]:
     """Scan some files into a fresh workspace; return the seconds of embedding and of the rest."""
-    from auditor.api.audit import Options, scan
+    from auditor.api.run import Options
+    from auditor.api.scan import scan
     from auditor.workspace import open_workspace
 
     with open_workspace(folder) as workspace, how(workspace) as (embedder, tiles):
@@ -145,7 +146,8 @@ class TimedTiles:
 
 
 def tiles(music: Path, every: int) -> None:
-    from auditor.api.audit import Options, scan
+    from auditor.api.run import Options
+    from auditor.api.scan import scan
     from auditor.audio.files import find_audio
     from auditor.distributed.snapshot_writer import write_snapshot
     from auditor.ingest.embedders import make_embedder

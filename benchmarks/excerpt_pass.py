@@ -128,14 +128,7 @@ def ask(reader: CatalogueReader, ids: Sequence[str]) -> tuple[list[tuple[str, st
 def examine(reader: CatalogueReader, pairs: Sequence[tuple]) -> tuple[int, int, float]:
     """Return the pairs worth a look at their spectra, those shown, and CPU seconds."""
     started = time.process_time()
-    examiner = reader.examiner
-    found = examine_pairs(
-        pairs,
-        lambda a, b: examiner.evidence(examiner.track(a), examiner.track(b)),
-        reader.spectrum,
-        reader.content,
-        limits=Limits(similar_from=2.0),
-    )
+    found = examine_pairs(pairs, reader.side, reader.examiner, limits=Limits(similar_from=2.0))
     n_shown = sum(bool(pair.evidence.ranges) for pair in found.pairs)
     return len(found.pairs), n_shown, time.process_time() - started
 

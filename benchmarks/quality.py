@@ -138,7 +138,9 @@ def shipped_threshold(extractor: str) -> float | None:
     from auditor.calibration.thresholds import find_thresholds, shipped_directory
     from auditor.embedding.extractor import load_extractor
 
-    found = find_thresholds(load_extractor(extractor).weights_id, [shipped_directory()])
+    found = find_thresholds(
+        load_extractor(extractor).weights_id, [shipped_directory()], scorer="cosine/1"
+    )
     return found[0].threshold if found else None
 
 

@@ -43,14 +43,13 @@ from witness import (
     truths,
 )
 
-from auditor.api.audit import MAX_FALSE_PAIRS
+from auditor.api.run import MAX_FALSE_PAIRS
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.decode import load_waveform, write_audio
 from auditor.audio.files import hash_file
 from auditor.audio.tags import read_tags
 from auditor.augment.alterations import ALTERATIONS
-from auditor.calibration.choose import choose_threshold
-from auditor.calibration.thresholds import MATCH_SCORE
+from auditor.calibration.choose import RunThreshold, ThresholdOptions
 from auditor.catalogue.sources import track_sources
 from auditor.embedding.embed import embed_waveform, pool_dvectors
 from auditor.embedding.extractor import load_extractor
@@ -59,10 +58,11 @@ from auditor.errors import AudioError
 from auditor.evidence.alignment.ranges import WitnessConfig
 from auditor.evidence.match_score import CONFIRM_FROM, SHOWN_FROM
 from auditor.ingest.session import ingest
+from auditor.ingest.submissions import Submission
 from auditor.metrics import wilson_interval
 from auditor.records import Track, TrackEmbedding
-from auditor.scoring.examine import Examined
-from auditor.scoring.match import Query, examine_submissions
+from auditor.scoring.base import ScoredPair
+from auditor.scoring.match import examine_submissions
 from auditor.scoring.verdict import FLAGGED, decide_verdict
 from auditor.training.dataset import group_tracks, read_same_list
 from auditor.workspace import Workspace, open_workspace
@@ -79,7 +79,7 @@ class Catalogue:
         self.tracks = {track.id: track for track in workspace.catalogue.tracks()}
         self.row_of = {i: int(Path(t.path).stem) for i, t in self.tracks.items()}
 
-    def query(self, kind: str, row: int) -> Query | None:
+    def query(self, kind: str, row: int) -> Submission | None:
         """Return a copy as a submission; None if it is too short or absent."""
         cached = self.bench.shared / kind / f"{row:04d}.npz"
         try:
@@ -94,7 +94,9 @@ class Catalogue:
             return None
         return self.submission(f"{kind}/{row}", made, waveform)
 
-    def submission(self, name: str, made: TrackEmbedding, waveform: np.ndarray) -> Query | None:
+    def submission(
+        self, name: str, made: TrackEmbedding, waveform: np.ndarray
+    ) -> Submission | None:
         """Return an embedded waveform as a submission; None if it is silent."""
         if not made.embedding.any():
             return None
@@ -103,22 +105,22 @@ class Catalogue:
             some, id=f"new-{name}", sha256=name, duration_s=len(waveform) / SAMPLE_RATE_HZ
         )
         spectrum = waveform_spectrum(waveform)
-        return Query(track, made.embedding, made.dvectors, made.levels, spectrum)
+        return Submission(b"", track, made.embedding, made.dvectors, made.levels, spectrum)
 
-    def examine(self, query: Query, shown_from: float = SHOWN_FROM) -> tuple[Examined, ...]:
+    def examine(self, query: Submission, shown_from: float = SHOWN_FROM) -> tuple[ScoredPair, ...]:
         """Return the examined candidates of a submission."""
         table = self.workspace.catalogue.table(self.workspace.weights_id)
         examined = examine_submissions(self.workspace, [query], table, shown_from=shown_from)
         return examined.pairs
 
 
-def original_query(catalogue: Catalogue, track: Track) -> Query:
+def original_query(catalogue: Catalogue, track: Track) -> Submission:
     """Return a track of the catalogue as a submission that is not compared with itself."""
     workspace = catalogue.workspace
     row = catalogue.ids.index(track.id)
     dvectors, levels = workspace.catalogue.dvectors(track.id, workspace.weights_id)
     spectrum = workspace.catalogue.spectrum(track.sha256)
-    return Query(track, catalogue.embeddings[row], dvectors, levels, spectrum, track.id)
+    return Submission(b"", track, catalogue.embeddings[row], dvectors, levels, spectrum, track.id)
 
 
 def check_copies(
@@ -169,7 +171,7 @@ def check_kind(catalogue: Catalogue, kind: str, rows: list[int]) -> list[dict]:
     return checked
 
 
-def describe(bench: Bench, kind: str, row: int, pair: Examined | None) -> dict:
+def describe(bench: Bench, kind: str, row: int, pair: ScoredPair | None) -> dict:
     """Return score and evidence of a copy and its original, and how they stand to the truth."""
     known = truths(bench, kind, row)
     row_said = {"kind": kind, "row": row, "n_truths": len(known), "score": -1.0, "matches": []}
@@ -207,7 +209,8 @@ def check_traps(catalogue: Catalogue, folder: Path) -> list[dict]:
         for side, waveform in (("a", a), ("b", b)):
             write_audio(place / f"{side}.flac", waveform, codec="flac")
         with open_workspace(place / "ws", extractor=catalogue.bench.extractor.name) as workspace:
-            from auditor.api.audit import Options, scan
+            from auditor.api.run import Options
+            from auditor.api.scan import scan
 
             result = scan(workspace, [place], options=Options(threshold=threshold_of(workspace)))
         pair = result.pairs[0] if result.pairs else None
@@ -226,14 +229,17 @@ def threshold_of(
     workspace: Workspace, n: int = 19_701, n_one_source: int = 0, budget: float = MAX_FALSE_PAIRS
 ) -> float:
     """Return the threshold of an error budget for so many comparisons."""
-    return choose_threshold(
+    return run_threshold(workspace, budget).choose(n, n_one_source).threshold
+
+
+def run_threshold(workspace: Workspace, budget: float) -> RunThreshold:
+    """Return the threshold of the match score for an error budget."""
+    return RunThreshold(
         workspace.weights_id,
         workspace.threshold_directories,
-        max_false=budget,
-        n_comparisons=n,
-        n_one_source=n_one_source,
-        score=MATCH_SCORE,
-    ).threshold
+        scorer="match/1",
+        options=ThresholdOptions(max_false=budget),
+    )
 
 
 def count_budgets(
@@ -242,14 +248,7 @@ def count_budgets(
     """Return what budgets raise among the scores of unrelated pairs."""
     counted = []
     for budget in BUDGETS:
-        use = choose_threshold(
-            workspace.weights_id,
-            workspace.threshold_directories,
-            max_false=budget,
-            n_comparisons=n_comparisons,
-            n_one_source=n_one_source,
-            score=MATCH_SCORE,
-        )
+        use = run_threshold(workspace, budget).choose(n_comparisons, n_one_source)
         counted.append(
             {
                 "budget": budget,

@@ -170,13 +170,13 @@ def test_wheel_works_away_from_its_source(unpacked):
 from pathlib import Path
 import auditor
 from auditor.embedding.extractor import PRETRAINED, load_extractor
-from auditor.calibration.choose import choose_threshold
+from auditor.calibration.choose import RunThreshold
 from auditor.calibration.thresholds import shipped_directory
 here = Path.cwd()
 assert Path(auditor.__file__).is_relative_to(here), auditor.__file__
 assert PRETRAINED.is_relative_to(here) and shipped_directory().is_relative_to(here)
 extractor = load_extractor()
-use = choose_threshold(extractor.weights_id, [shipped_directory()])
+use = RunThreshold(extractor.weights_id, [shipped_directory()], scorer="cosine/1").choose()
 print(extractor.name, use.threshold, use.far_high)
 """
     done = run_unpacked(unpacked, "-c", program)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor import serialisation
 from auditor.embedding.config import PAPER, ExtractorConfig, FeatureConfig
-from auditor.serialisation import from_json, to_json
+from auditor.serialisation import PARTIAL_SUFFIX, atomic_write, from_json, partial_file, to_json
 from auditor.training.config import TrainConfig
 
 
@@ -185,3 +187,48 @@ def test_extractor_config_ranges(values, message):
 def test_train_config_ranges(values, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**values)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    atomic_write(path, b"one")
+    with pytest.raises(RuntimeError), partial_file(tmp_path) as partial:
+        partial.write_bytes(b"half of tw")
+        raise RuntimeError
+    assert path.read_bytes() == b"one"
+    atomic_write(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert os.listdir(tmp_path) == ["a.json"]
+    assert path.stat().st_mode & 0o077 == 0o066 & ~current_umask()
+
+
+def current_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    (tmp_path / "a.json").symlink_to(tmp_path / "theirs")
+    atomic_write(tmp_path / "a.json", b"ours")
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+    assert not (tmp_path / "a.json").is_symlink()
+
+
+def test_a_partial_file_never_follows_or_overwrites(tmp_path, monkeypatch):
+    monkeypatch.setattr(serialisation.secrets, "token_hex", lambda n: "0")
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    (tmp_path / f".0{PARTIAL_SUFFIX}").symlink_to(tmp_path / "theirs")
+    with pytest.raises(FileExistsError):
+        atomic_write(tmp_path / "a.json", b"ours")
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+
+
+def test_what_a_killed_process_left_is_removed_and_what_is_written_now_stays(tmp_path):
+    left, fresh = (tmp_path / f".{name}{PARTIAL_SUFFIX}" for name in ("left", "fresh"))
+    for path in (left, fresh):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    atomic_write(tmp_path / "a.json", b"whole")
+    assert sorted(os.listdir(tmp_path)) == [fresh.name, "a.json"]

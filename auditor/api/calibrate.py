@@ -1,6 +1,6 @@
 """Measure how often unrelated tracks reach a score, and write it down as a threshold file.
 
-Which score that is, the extractor says (``auditor.scoring.pair_scores``).  Non-matching pairs are
+Which score that is, the extractor says (``auditor.scoring.base``).  Non-matching pairs are
 the cross pairs of a folder's unaltered tracks.  Set aside are tracks of the same bytes, those
 listed as sharing material, and pairs whose matched stretches have the same spectrum moment by
 moment (``CONFIRMED``): copies that nobody listed would make unrelated tracks look alike.
@@ -18,25 +18,28 @@ import dataclasses
 import datetime
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 import auditor
+from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.decode import load_waveform
 from auditor.augment.alterations import ALTERATIONS
-from auditor.calibration import SCORES
 from auditor.calibration.rates import count_rates
 from auditor.calibration.thresholds import AlterationRecall, Thresholds
 from auditor.catalogue.sources import track_sources
 from auditor.decisions.apply import labelled_pairs
 from auditor.embedding.embed import embed_waveform
+from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError, ThresholdError, UsageError, show_path
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent, ingest
 from auditor.metrics import threshold_at_far, wilson_interval
-from auditor.scoring.pair_scores import MatchScores, PairScores, pair_scores
+from auditor.records import Evidence
+from auditor.scoring import SCORERS
+from auditor.scoring.base import Scorer, open_scorer
 from auditor.training.dataset import group_tracks
 from auditor.workspace import Workspace, require_tracks
 
@@ -45,9 +48,6 @@ QUICK = ("mp3-32k", "aac-48k", "crop30", "eq", "noise10", "pitch+1", "tempo-5", 
 
 DECIDED = "pairs decided to be copies"
 """Stands for an alteration in the recalls of ``from_decisions``."""
-
-MAX_TRACKS = 300
-"""Tracks whose pairs are aligned; of more, so many are taken, evenly spread."""
 
 MIN_PAIRS = 300
 """Pairs of one source, and of two, from which on they are counted apart: either has a tail then."""
@@ -79,7 +79,7 @@ class CalibrateOptions:
         Count by what people decided: pairs they called the same recording are set aside and counted
         as copies, pairs they called false alarms are unrelated whatever their spectra say.
     score : str
-        One of ``calibration.SCORES``; empty for the one that decides.
+        One of ``scoring.SCORERS``; empty for the one that decides.
     """
 
     target_far: float = 1e-4
@@ -92,8 +92,8 @@ class CalibrateOptions:
     score: str = ""
 
     def __post_init__(self) -> None:
-        if self.score not in ("", *SCORES):
-            raise ValueError(f"score is {self.score!r:.60}; one of {SCORES} is needed")
+        if self.score not in ("", *SCORERS):
+            raise ValueError(f"score is {self.score!r:.60}; one of {tuple(SCORERS)} is needed")
         if unknown := sorted(set(self.alterations) - set(ALTERATIONS)):
             raise ValueError(
                 f"alterations hold {unknown[0]!r:.60}; names of ALTERATIONS are needed"
@@ -170,10 +170,11 @@ def calibrate(
     ids, names, hashes, sources = _below(workspace, roots)
     if not roots:
         require_tracks(workspace, len(names))
-    by = pair_scores(workspace, options.score)
+    scorer = open_scorer(workspace, options.score)
     decided, rejected = _decided(workspace, names, hashes) if options.from_decisions else ([], [])
-    if isinstance(by, MatchScores) and len(ids) > MAX_TRACKS:
-        spread = np.linspace(0, len(ids) - 1, MAX_TRACKS).astype(np.int64).tolist()
+    most = scorer.max_calibrated
+    if most is not None and len(ids) > most:
+        spread = np.linspace(0, len(ids) - 1, most).astype(np.int64).tolist()
         named = {name for pair in [*decided, *rejected] for name in pair}
         chosen = sorted({*spread, *(i for i, name in enumerate(names) if name in named)})
         ids, names, hashes, sources = (
@@ -186,12 +187,10 @@ def calibrate(
             f"{len(np.unique(groups))} distinct tracks to calibrate on; at least 20 are needed. "
             "Give a larger folder."
         )
-    scores = by.matrix(ids, progress=on_pair)  # (n_tracks, n_tracks)
-    confirmed: tuple[tuple[str, str, float], ...] = ()
-    if isinstance(by, MatchScores):
-        confirmed = _confirmed_pairs(by, groups, ids, names, rejected)
-        known = [*same_pairs, *((a, b) for a, b, _ in confirmed)]
-        groups = np.asarray(group_tracks(names, hashes, known))
+    scores, evidence = scorer.matrix(ids, progress=on_pair)  # (n_tracks, n_tracks)
+    confirmed = _confirmed_pairs(evidence, groups, ids, names, rejected)
+    known = [*same_pairs, *((a, b) for a, b, _ in confirmed)]
+    groups = np.asarray(group_tracks(names, hashes, known))
     each_once = np.triu(np.ones(scores.shape, dtype=bool), 1)
     nonmatching = each_once & (groups[:, None] != groups[None, :])
     names_of_sources = np.asarray(sources)
@@ -201,7 +200,7 @@ def calibrate(
     counted = nonmatching & ~close if apart else nonmatching
     rates = count_rates(scores, counted, sources=sources, seed=options.seed)
     one_source = count_rates(scores, close, sources=sources, seed=options.seed) if apart else None
-    own, kinds = _copy_scores(workspace, by, ids, names, groups, options, on_copy)
+    own, kinds = _copy_scores(workspace, scorer, ids, names, groups, options, on_copy)
     matching = {kind: own[kinds == kind] for kind in options.alterations if options.n_copies}
     if decided:
         row_of = {name: row for row, name in enumerate(names)}
@@ -223,7 +222,7 @@ def calibrate(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         version=auditor.__version__,
         command=command,
-        score=by.name,
+        scorer=scorer.id,
         tail=rates.tail,
         one_source=one_source,
     )
@@ -293,7 +292,7 @@ def _decided(
 
 
 def _confirmed_pairs(
-    by: MatchScores,
+    evidence: Mapping[tuple[str, str], Evidence],
     groups: np.ndarray,
     ids: Sequence[str],
     names: Sequence[str],
@@ -302,10 +301,10 @@ def _confirmed_pairs(
     """Return the pairs that share material, by path, and the correlation of their spectra."""
     found = []
     for a, b in np.argwhere(np.triu(groups[:, None] != groups[None, :], 1)):
-        evidence = by.evidence(ids[a], ids[b])
-        if evidence is None or (names[a], names[b]) in rejected:
+        found_there = evidence.get((ids[a], ids[b]))
+        if found_there is None or (names[a], names[b]) in rejected:
             continue
-        long = [r for r in evidence.ranges if r.a_end_s - r.a_start_s >= CONFIRMED_S]
+        long = [r for r in found_there.ranges if r.a_end_s - r.a_start_s >= CONFIRMED_S]
         correlation = max((r.correlation or 0.0 for r in long), default=0.0)
         if correlation >= CONFIRMED:
             found.append((names[a], names[b], round(correlation, 3)))
@@ -314,7 +313,7 @@ def _confirmed_pairs(
 
 def _copy_scores(
     workspace: Workspace,
-    by: PairScores,
+    scorer: Scorer,
     ids: Sequence[str],
     names: Sequence[str],
     groups: np.ndarray,
@@ -338,7 +337,12 @@ def _copy_scores(
             except (AudioError, ValueError):
                 continue  # too short for this alteration: one copy fewer, and the counts say so
             if copy.embedding.any():
-                scores.append(by.of_copy(copy, altered, ids[row]))
+                side = scorer.side_of_copy(
+                    copy,
+                    duration_s=len(altered) / SAMPLE_RATE_HZ,
+                    spectrum=waveform_spectrum(altered),
+                )
+                scores.append(scorer.pair(side, scorer.side(ids[row])).score)
                 kinds.append(kind)
         if on_copy:
             on_copy(n_done, len(chosen))

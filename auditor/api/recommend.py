@@ -20,6 +20,7 @@ from auditor.embedding.embed import embed_file
 from auditor.errors import CatalogueError, UsageError, show_path
 from auditor.ingest.submissions import own_id, unchanged_id
 from auditor.records import Recommended, RecommendResult, Track
+from auditor.scoring.cosine import Scorer as CosineScorer
 from auditor.search.exact import find_cross_pairs, nearest
 from auditor.search.vectors import exact_scores
 from auditor.workspace import Workspace, make_provenance, require_tracks
@@ -214,7 +215,9 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 
 def _copies(workspace: Workspace, embeddings: np.ndarray, queries: np.ndarray) -> np.ndarray | None:
     """Return the rows flagged with any track of the query, None if no threshold is calibrated."""
-    found = find_thresholds(workspace.weights_id, workspace.threshold_directories)
+    found = find_thresholds(
+        workspace.weights_id, workspace.threshold_directories, scorer=CosineScorer.id
+    )
     if found is None:
         return None
     return find_cross_pairs(queries, embeddings, found[0].threshold, histogram=False).rows_b

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from fractions import Fraction
 
 import av
@@ -15,6 +14,7 @@ import numpy as np
 
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.errors import AudioError, show_path
+from auditor.serialisation import atomic_write
 
 _ENCODERS: dict[str, tuple[str, str, str]] = {
     "wav": ("wav", "pcm_s16le", "s16"),
@@ -123,17 +123,9 @@ def write_audio(
         If the file cannot be written.
     """
     data = encode(waveform, codec=codec, sample_rate_hz=sample_rate_hz, bit_rate=bit_rate)
-    folder = os.path.dirname(os.path.abspath(os.fspath(path)))
-    temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        atomic_write(path, data)
     except OSError as error:
-        if temporary is not None:
-            os.unlink(temporary)
         raise AudioError(
             f"{show_path(path)}: cannot be written: {error.strerror}. Choose another place."
         ) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ import numpy as np
 from auditor.calibration.rates import RateTable
 from auditor.calibration.tail import MIN_P_VALUE
 from auditor.calibration.thresholds import (
-    SCORE,
     Thresholds,
+    check_scorer,
     find_thresholds,
     load_thresholds,
     rounded_up,
@@ -25,7 +26,7 @@ from auditor.calibration.thresholds import (
 from auditor.embedding.config import float32_weights_id
 from auditor.errors import ThresholdError, show_path
 from auditor.metrics import poisson_quantile
-from auditor.records import ThresholdUse
+from auditor.records import Detection, ThresholdUse
 
 LOOSEST_FAR = 0.01
 """No budget, however large for a small run, sets a threshold that flags more of unrelated pairs."""
@@ -33,56 +34,49 @@ LOOSEST_FAR = 0.01
 HIGHEST_THRESHOLD = 0.9999
 """A budget sets none above it: a recording may score less with a lossless copy of itself."""
 
+SIMILAR_FROM = 0.95
+"""Cosine from which tracks are said to sound alike where no calibration gives another one."""
+
+SIMILAR_FAR = 1e-4
+"""However loose the threshold of a small run, no more of unrelated tracks sound alike."""
+
 MIN_PAIRS_TO_JUDGE = 200
 TOO_MANY = 5.0
 """A scan with so many times the calibrated share of moderately alike pairs is of other music."""
 
 
-def find_calibration(
-    weights_id: str,
-    directories: Sequence[Path],
-    *,
-    file: Path | None = None,
-    score: str = SCORE,
-    damaged: list[Path] | None = None,
-) -> tuple[Thresholds, Path] | None:
-    """Return the calibration named by hand, else the first of these weights in the folders.
+@dataclass(frozen=True)
+class ThresholdOptions:
+    """What sets the threshold of a run: at most one of the three numbers.
+
+    Attributes
+    ----------
+    threshold : float, optional
+        A score, set by hand.
+    far : float, optional
+        A false alarm rate per pair.
+    max_false : float, optional
+        A budget: false pairs that the whole run may be expected to raise.
+    file : pathlib.Path, optional
+        A calibration named by hand.
 
     Raises
     ------
     ThresholdError
-        If the named file is damaged, of other weights or of another score, or a file of the
-        folders is damaged and ``damaged`` is not given to take it.
+        If more than one number is given, or one is out of range.
     """
-    if file is None:
-        return find_thresholds(weights_id, directories, score=score, damaged=damaged)
-    thresholds = load_thresholds(file)
-    if thresholds.weights_id not in (weights_id, float32_weights_id(weights_id)):
-        raise ThresholdError(
-            f"{show_path(file)} was calibrated for weights {thresholds.weights_id}; the "
-            f"extractor in use is {weights_id}. Run: audit calibrate"
-        )
-    if thresholds.score != score:
-        raise ThresholdError(
-            f"{show_path(file)} was calibrated for the score {thresholds.score!r:.60}; "
-            f"{score!r} is needed. Run: audit calibrate"
-        )
-    return thresholds, Path(file)
+
+    threshold: float | None = None
+    far: float | None = None
+    max_false: float | None = None
+    file: Path | None = None
+
+    def __post_init__(self) -> None:
+        _check_one_of(self.threshold, self.far, self.max_false)
 
 
-def choose_threshold(
-    weights_id: str,
-    directories: Sequence[Path],
-    *,
-    threshold: float | None = None,
-    far: float | None = None,
-    max_false: float | None = None,
-    n_comparisons: int | None = None,
-    n_one_source: int = 0,
-    file: Path | None = None,
-    score: str = SCORE,
-) -> ThresholdUse:
-    """Decide on the threshold of a run and say what is known of its error rate.
+class RunThreshold:
+    """The calibrations of a run, opened once, and what they say of its threshold and scores.
 
     Parameters
     ----------
@@ -90,87 +84,209 @@ def choose_threshold(
         Of the extractor in use.
     directories : sequence of pathlib.Path
         Where calibrations lie, the user's own before the shipped ones.
-    threshold, far, max_false : float, optional
-        A threshold, a FAR per pair, or a budget of false pairs for the whole run; at most one of
-        them.  Without any it is the calibration's own default.
-    n_comparisons : int, optional
-        Pairs that the run compares; needed for a budget.
-    n_one_source : int
-        Those of them whose tracks are of one source (``auditor.catalogue.sources``).
-    file : pathlib.Path, optional
-        A calibration named by hand.
-    score : str
-        The score that is compared with the threshold.
-
-    Returns
-    -------
-    ThresholdUse
-        With the expected number of false pairs if ``n_comparisons`` is given.
+    scorer : str
+        Id of the scoring model that flags pairs.
+    options : ThresholdOptions, optional
+        Without a number the threshold is the calibration's own default.
+    lowest : float
+        No budget sets a lower threshold.
+    similarity : str, optional
+        Id of the scorer of embeddings, if it is another one: from which cosine tracks sound alike.
 
     Raises
     ------
     ThresholdError
-        If nothing is calibrated for these weights and no threshold is given, the rate was not
-        counted and there is no tail, the named file is damaged or of other weights, or a file in
-        the folders is damaged and no threshold is given.
-    ValueError
-        If there is a budget without ``n_comparisons``.
+        If nothing is calibrated for these weights and no threshold is given; if the named file is
+        damaged, of other weights or of another scorer; or if a file in the folders cannot be used
+        and no threshold is given.
     """
-    _check_one_of(threshold, far, max_false)
-    if max_false is not None and n_comparisons is None:
-        raise ValueError("a budget needs n_comparisons")
-    damaged: list[Path] | None = None if threshold is None else []
-    found = find_calibration(weights_id, directories, file=file, score=score, damaged=damaged)
-    notes = [
-        f"{show_path(path)} is damaged or cannot be read, and was passed over."
-        for path in damaged or ()
-    ]
-    if found is None:
-        if threshold is None:
+
+    def __init__(
+        self,
+        weights_id: str,
+        directories: Sequence[Path],
+        *,
+        scorer: str,
+        options: ThresholdOptions | None = None,
+        lowest: float = -1.0,
+        similarity: str = "",
+    ) -> None:
+        self._options = options or ThresholdOptions()
+        self._weights_id, self._lowest = weights_id, lowest
+        damaged: list[Path] | None = None if self._options.threshold is None else []
+        found = _open_calibration(
+            weights_id, directories, scorer=scorer, file=self._options.file, damaged=damaged
+        )
+        self._damaged = tuple(damaged or ())
+        if found is None and self._options.threshold is None:
             raise ThresholdError(
                 f"no threshold is calibrated for weights {weights_id}. "
                 "Run: audit calibrate DIR, or give --threshold."
             )
-        notes.insert(0, "No error rate: nothing is calibrated.")
-        return ThresholdUse(
-            threshold, "given by hand", note=" ".join(notes), n_comparisons=n_comparisons
+        self.calibration, self._path = found or (None, None)
+        self._similarity = self.calibration
+        if similarity:
+            of_cosine = find_thresholds(weights_id, directories, scorer=similarity, damaged=[])
+            self._similarity = of_cosine[0] if of_cosine else None
+
+    def choose(self, n_comparisons: int | None = None, n_one_source: int = 0) -> ThresholdUse:
+        """Return the threshold for a number of comparisons, and what is known of its error rate.
+
+        Parameters
+        ----------
+        n_comparisons : int, optional
+            Pairs that the run compares; needed for a budget.
+        n_one_source : int
+            Those of them whose tracks are of one source (``auditor.catalogue.sources``).
+
+        Returns
+        -------
+        ThresholdUse
+            With the expected number of false pairs if ``n_comparisons`` is given.
+
+        Raises
+        ------
+        ThresholdError
+            If the rate was not counted and there is no tail.
+        ValueError
+            If there is a budget without ``n_comparisons``.
+        """
+        options = self._options
+        if options.max_false is not None and n_comparisons is None:
+            raise ValueError("a budget needs n_comparisons")
+        use = self._choose(options, n_comparisons, n_one_source)
+        if options.max_false is not None and use.threshold < self._lowest:
+            least = self._choose(ThresholdOptions(self._lowest), n_comparisons, n_one_source)
+            use = dataclasses.replace(least, source=use.source, budget=use.budget)
+        return use
+
+    def _choose(
+        self, options: ThresholdOptions, n_comparisons: int | None, n_one_source: int
+    ) -> ThresholdUse:
+        notes = [
+            f"{show_path(path)} is damaged or cannot be read, and was passed over."
+            for path in self._damaged
+        ]
+        thresholds, path = self.calibration, self._path
+        if thresholds is None or path is None:
+            assert options.threshold is not None
+            notes.insert(0, "No error rate: nothing is calibrated.")
+            return ThresholdUse(
+                options.threshold,
+                "given by hand",
+                note=" ".join(notes),
+                n_comparisons=n_comparisons,
+            )
+        share = n_one_source / n_comparisons if n_comparisons else 0.0
+        source = f"{path.name} ({thresholds.data})"
+        chosen, said = thresholds.threshold, ""
+        if options.threshold is not None:
+            chosen, source = options.threshold, f"given by hand; rates from {source}"
+        elif options.far is not None:
+            chosen = thresholds.threshold_at(options.far, one_source=share)
+        elif options.max_false is not None:
+            chosen, said = _within_budget(
+                thresholds, path, options.max_false, n_comparisons or 0, share
+            )
+        rate, low, high = thresholds.far_at(chosen, one_source=share)
+        if options.far is not None and high > options.far:
+            said = f"A rate of {options.far:g} was asked for; it may be up to {rounded_up(high)}."
+        if thresholds.weights_id != self._weights_id:
+            notes.append(
+                "The rates were counted with float32 arithmetic, this run is of bfloat16 "
+                "(docs/calibration.md has the difference). For rates of its own: audit calibrate"
+            )
+        tables = [thresholds.rates]
+        if thresholds.one_source is not None and share:
+            tables.append(thresholds.one_source)
+        ranges = dict.fromkeys(_range_note(table, chosen, rate) for table in tables)
+        notes = [note for note in (said, *ranges, *notes) if note]
+        use = ThresholdUse(
+            chosen,
+            source,
+            far=rate,
+            far_low=low,
+            far_high=high,
+            note=" ".join(notes),
+            budget=self._options.max_false if options is self._options else None,
+            n_comparisons=n_comparisons,
+            n_counted=sum(table.n_nonmatching_pairs for table in tables),
+            n_one_source=n_one_source if thresholds.one_source is not None else None,
         )
-    thresholds, path = found
-    share = n_one_source / n_comparisons if n_comparisons else 0.0
-    source = f"{path.name} ({thresholds.data})"
-    chosen, said = thresholds.threshold, ""
-    if threshold is not None:
-        chosen, source = threshold, f"given by hand; rates from {source}"
-    elif far is not None:
-        chosen = thresholds.threshold_at(far, one_source=share)
-    elif max_false is not None:
-        chosen, said = _within_budget(thresholds, path, max_false, n_comparisons or 0, share)
-    rate, low, high = thresholds.far_at(chosen, one_source=share)
-    if far is not None and high > far:
-        said = f"A rate of {far:g} was asked for; it may be up to {rounded_up(high)}."
-    if thresholds.weights_id != weights_id:
-        notes.append(
-            "The rates were counted with float32 arithmetic, this run is of bfloat16 "
-            "(docs/calibration.md has the difference). For rates of its own: audit calibrate"
+        return use if n_comparisons is None else _expect(use, n_comparisons)
+
+    def far_at(self, score: float, use: ThresholdUse) -> float | None:
+        """Return the rate at which unrelated pairs of a run reach a score; None if not counted."""
+        if self.calibration is None:
+            return None
+        return self.calibration.far_at(score, one_source=share_of_one_source(use))[0]
+
+    def similar_from(self, use: ThresholdUse) -> float:
+        """Return the cosine that unrelated tracks reach as seldom as the threshold of the run."""
+        if self._similarity is None or not use.far:
+            return SIMILAR_FROM
+        try:
+            similar_from = self._similarity.threshold_at(min(use.far, SIMILAR_FAR))
+        except ThresholdError:
+            return SIMILAR_FROM
+        return min(similar_from, HIGHEST_THRESHOLD)
+
+    def with_music_note(
+        self,
+        use: ThresholdUse,
+        cosines: Mapping[str, Sequence[float]],
+        *,
+        flagged_from: float,
+    ) -> ThresholdUse:
+        """Say in the note if the embeddings are more alike than those of the calibration.
+
+        Parameters
+        ----------
+        use : ThresholdUse
+        cosines : mapping
+            Histogram of the cosines of all pairs, see ``music_note``.
+        flagged_from : float
+            Cosine from which pairs are flagged or sound alike.
+        """
+        if self._similarity is None:
+            return use
+        said = music_note(
+            self._similarity,
+            cosines,
+            flagged_from=flagged_from,
+            one_source=share_of_one_source(use),
         )
-    tables = [thresholds.rates]
-    if thresholds.one_source is not None and share:
-        tables.append(thresholds.one_source)
-    ranges = dict.fromkeys(_range_note(table, chosen, rate) for table in tables)
-    notes = [note for note in (said, *ranges, *notes) if note]
-    use = ThresholdUse(
-        chosen,
-        source,
-        far=rate,
-        far_low=low,
-        far_high=high,
-        note=" ".join(notes),
-        budget=max_false,
-        n_comparisons=n_comparisons,
-        n_counted=sum(table.n_nonmatching_pairs for table in tables),
-        n_one_source=n_one_source if thresholds.one_source is not None else None,
-    )
-    return use if n_comparisons is None else _expect(use, n_comparisons)
+        return dataclasses.replace(use, note=" ".join(part for part in (said, use.note) if part))
+
+    def detection(self, use: ThresholdUse) -> tuple[Detection, ...]:
+        """Return how likely copies are to be found at the threshold of a run, by alteration."""
+        return self.calibration.detection(use.threshold) if self.calibration else ()
+
+
+def share_of_one_source(use: ThresholdUse) -> float:
+    """Return the share of a run's pairs whose tracks are of one source."""
+    return (use.n_one_source or 0) / use.n_comparisons if use.n_comparisons else 0.0
+
+
+def _open_calibration(
+    weights_id: str,
+    directories: Sequence[Path],
+    *,
+    scorer: str,
+    file: Path | None,
+    damaged: list[Path] | None,
+) -> tuple[Thresholds, Path] | None:
+    """Return the calibration named by hand, else the first of these weights in the folders."""
+    if file is None:
+        return find_thresholds(weights_id, directories, scorer=scorer, damaged=damaged)
+    thresholds = load_thresholds(file)
+    if thresholds.weights_id not in (weights_id, float32_weights_id(weights_id)):
+        raise ThresholdError(
+            f"{show_path(file)} was calibrated for weights {thresholds.weights_id}; the "
+            f"extractor in use is {weights_id}. Run: audit calibrate"
+        )
+    check_scorer(thresholds, Path(file), scorer)
+    return thresholds, Path(file)
 
 
 def _expect(use: ThresholdUse, n_comparisons: int) -> ThresholdUse:

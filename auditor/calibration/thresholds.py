@@ -8,7 +8,6 @@ the mixture it compares.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -18,21 +17,18 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
 from pathlib import Path
 
-from auditor.calibration import SCORES
 from auditor.calibration.rates import OperatingPoint, RateTable
 from auditor.calibration.tail import Tail
 from auditor.embedding.config import float32_weights_id
 from auditor.errors import ThresholdError, show_path
 from auditor.metrics import wilson_interval
 from auditor.records import Detection
-from auditor.serialisation import from_json, to_json
+from auditor.serialisation import atomic_write, from_json, to_json
 
-FORMAT = "audit-threshold/4"
-FORMATS = ("audit-threshold/1", "audit-threshold/2", "audit-threshold/3", FORMAT)
-"""What is read; the first knows no tail, the second no scores of copies, the third no sources."""
+FORMAT = "audit-threshold/5"
+"""The only one that is read: earlier ones do not name the scorer that they were counted with."""
 
-MATCH_SCORE, SCORE = SCORES
-"""The score of ``auditor.evidence.match_score``, and the cosine of two embeddings."""
+_WITHOUT_SCORER = tuple(f"audit-threshold/{n}" for n in (1, 2, 3, 4))
 
 _STEP = 1e-6
 """Thresholds of mixtures are found to within it."""
@@ -94,8 +90,8 @@ class Thresholds:
     data, data_sha256 : str
         Name of the music and hash over its files.
     date, version, command : str
-    score : str
-        Name of the score that was counted.
+    scorer : str
+        Id of the scoring model whose scores were counted, such as ``match/1``.
     tail : Tail, optional
         Of the non-matching scores; it begins at an operating point.
     one_source : RateTable, optional
@@ -117,20 +113,14 @@ class Thresholds:
     date: str
     version: str
     command: str
-    score: str = SCORE
+    scorer: str
     format: str = FORMAT
     tail: Tail | None = None
     one_source: RateTable | None = None
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise ValueError(
-                f"format is {self.format!r}; this version reads {' and '.join(FORMATS)}"
-            )
-        if self.tail is not None and self.format == FORMATS[0]:
-            raise ValueError(f"format is {self.format!r}, which knows no tail")
-        if self.one_source is not None and self.format != FORMAT:
-            raise ValueError(f"format is {self.format!r}, which knows no sources")
+        if self.format != FORMAT:
+            raise ValueError(f"format is {self.format!r}; this version reads {FORMAT}")
         if not -1.0 <= self.threshold <= 1.0:
             raise ValueError(f"threshold is {self.threshold}; a cosine lies in [-1, 1]")
         _ = self.rates  # checks them
@@ -153,7 +143,7 @@ class Thresholds:
         --------
         >>> points = (OperatingPoint(0.5, 0.1, 0.08, 0.12), OperatingPoint(0.9, 0.001, 0.0, 0.01))
         >>> close = RateTable((OperatingPoint(0.5, 0.3, 0.2, 0.4),), 10)
-        >>> t = Thresholds("0", "x", 0.9, 0.001, points, (), 2, 9, 0, "", "", "", "", "")
+        >>> t = Thresholds("0", "x", 0.9, 0.001, points, (), 2, 9, 0, "", "", "", "", "", "match/1")
         >>> [round(rate, 4) for rate in t.far_at(0.5)]
         [0.1, 0.08, 0.12]
         >>> from dataclasses import replace
@@ -262,7 +252,14 @@ def load_thresholds(path: str | os.PathLike[str]) -> Thresholds:
             raise ThresholdError(
                 f"{show_path(path)} is larger than 4 MiB; a threshold file is not."
             )
-        return from_json(Thresholds, json.loads(path.read_bytes()), where="thresholds")
+        data = json.loads(path.read_bytes())
+        if isinstance(data, dict) and data.get("format") in _WITHOUT_SCORER:
+            raise ThresholdError(
+                f"{show_path(path)} is of an older version and does not name the scorer that its "
+                "rates were counted with. Run audit calibrate again, or remove the file to use the "
+                "shipped threshold."
+            )
+        return from_json(Thresholds, data, where="thresholds")
     except OSError as error:
         raise ThresholdError(f"{show_path(path)} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:
@@ -280,17 +277,11 @@ def save_thresholds(thresholds: Thresholds, path: str | os.PathLike[str]) -> Pat
         If it cannot be written.
     """
     path = Path(path)
-    part = path.with_suffix(".part")
+    text = _NUMBERS.sub(_on_one_line, json.dumps(to_json(thresholds), indent=1)) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("w", encoding="utf-8") as file:
-            file.write(_NUMBERS.sub(_on_one_line, json.dumps(to_json(thresholds), indent=1)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        atomic_write(path, text.encode())
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise ThresholdError(
             f"{show_path(path)} cannot be written: {error.strerror or error}. "
             "Free some space or mend the permissions, or give another --output."
@@ -302,10 +293,10 @@ def find_thresholds(
     weights_id: str,
     directories: Sequence[Path],
     *,
-    score: str = SCORE,
+    scorer: str,
     damaged: list[Path] | None = None,
 ) -> tuple[Thresholds, Path] | None:
-    """Return the first calibration of a score of the given weights, in the order of the folders.
+    """Return the first calibration of a scorer and of weights, in the order of the folders.
 
     Where there is none of this precision, it is one of the same weights in float32.
 
@@ -313,27 +304,52 @@ def find_thresholds(
     ----------
     weights_id : str
     directories : sequence of pathlib.Path
-    score : str
+    scorer : str
+        Id of the scoring model.
     damaged : list of pathlib.Path, optional
-        If given, damaged files are passed over and added to it.
+        If given, files that cannot be used are passed over and added to it.
 
     Raises
     ------
     ThresholdError
-        If a file of those folders is damaged and ``damaged`` is not given.
+        If a file of those folders is damaged, or was counted with another version of the scorer,
+        and ``damaged`` is not given.
     """
     other: tuple[Thresholds, Path] | None = None
     for directory in directories:
         for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
             try:
                 thresholds = load_thresholds(path)
+                of_weights = thresholds.weights_id in (weights_id, float32_weights_id(weights_id))
+                if not of_weights or not same_model(thresholds.scorer, scorer):
+                    continue
+                check_scorer(thresholds, path, scorer)
             except ThresholdError:
                 if damaged is None:
                     raise
                 damaged.append(path)
                 continue
-            if (thresholds.weights_id, thresholds.score) == (weights_id, score):
+            if thresholds.weights_id == weights_id:
                 return thresholds, path
-            if (thresholds.weights_id, thresholds.score) == (float32_weights_id(weights_id), score):
-                other = other or (thresholds, path)
+            other = other or (thresholds, path)
     return other
+
+
+def same_model(scorer: str, other: str) -> bool:
+    """Return whether two ids are of one scoring model, in whatever versions.
+
+    Examples
+    --------
+    >>> same_model("match/1", "match/2"), same_model("match/1", "cosine/1")
+    (True, False)
+    """
+    return scorer.partition("/")[0] == other.partition("/")[0]
+
+
+def check_scorer(thresholds: Thresholds, path: Path, scorer: str) -> None:
+    """Raise ThresholdError unless rates were counted with the scorer of an id."""
+    if thresholds.scorer != scorer:
+        raise ThresholdError(
+            f"{show_path(path)} was calibrated for the scorer {thresholds.scorer!r:.60}; "
+            f"{scorer!r} is in use. Run: audit calibrate"
+        )

@@ -14,7 +14,6 @@ the catalogue holds, ``table_problems`` says.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
@@ -25,6 +24,7 @@ import numpy as np
 
 from auditor.catalogue.rows import NORM_TOLERANCE, remedy, unpack
 from auditor.errors import CatalogueError, show_path
+from auditor.serialisation import partial_file, put_in_place
 
 
 class TrackVersions(Mapping[str, int]):
@@ -244,15 +244,10 @@ def save_table(folder: Path, weights_id: str, revision: str, table: TrackTable) 
         folder.mkdir(exist_ok=True)
         paths = _paths(folder, weights_id, revision)
         for path, values in zip(paths, (table.embeddings, named), strict=True):
-            partial = path.with_suffix(".partial")
-            try:
+            with partial_file(folder) as partial:
                 with partial.open("wb") as file:
                     np.save(file, values, allow_pickle=False)
-                    file.flush()
-                    os.fsync(file.fileno())
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
+                put_in_place(partial, path)
         for path in folder.glob(f"{weights_id}-*"):
             if path not in paths:
                 path.unlink(missing_ok=True)

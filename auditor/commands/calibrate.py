@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from auditor.calibration import SCORES
 from auditor.commands.options import (
     GPU_BATCH,
     BatchOption,
@@ -28,6 +27,7 @@ from auditor.commands.options import (
 )
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import show_path
+from auditor.scoring import SCORERS
 
 if TYPE_CHECKING:
     from auditor.calibration.thresholds import Thresholds
@@ -41,7 +41,7 @@ Examples:
 """
 
 
-Score = StrEnum("Score", [(name, name) for name in SCORES])
+Score = StrEnum("Score", [(name, name) for name in SCORERS])
 
 
 class Alterations(StrEnum):
@@ -137,7 +137,7 @@ def calibrate(
     """
     from auditor.api import calibrate as api
     from auditor.augment.alterations import ALTERATIONS
-    from auditor.calibration.thresholds import MATCH_SCORE, save_thresholds
+    from auditor.calibration.thresholds import save_thresholds
     from auditor.commands.progress import Progress
     from auditor.training.dataset import read_same_list
 
@@ -168,7 +168,8 @@ def calibrate(
             on_copy=copying.advance,
             command=command_line(context),
         )
-        kind = "-match" if made.thresholds.score == MATCH_SCORE else ""
+        model = made.thresholds.scorer.partition("/")[0]
+        kind = "" if model == "cosine" else f"-{model}"
         name = f"{opened.extractor.name}-{opened.weights_id}{kind}.json"
         written = save_thresholds(made.thresholds, output or opened.directory / "thresholds" / name)
     if plots:

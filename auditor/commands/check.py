@@ -114,7 +114,7 @@ def check(
         same_owner=same_owner,
         max_false=max_false_alarms,
     )
-    from auditor.api import audit
+    from auditor.api import check as api
     from auditor.commands.progress import Progress
 
     report = None if no_report else report_path(output, "check")
@@ -123,7 +123,7 @@ def check(
         Progress(quiet=quiet) as progress,
     ):
         submissions: list[Submission] = []
-        result = audit.check(
+        result = api.check(
             opened,
             paths,
             options=options,

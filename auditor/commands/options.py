@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from auditor.api.audit import Options
+    from auditor.api.run import Options
     from auditor.ingest.prepare import Embedder
     from auditor.ingest.submissions import Submission
     from auditor.records import CheckResult, Result, ScanResult
@@ -270,7 +270,7 @@ def make_options(
     max_false: float | None = None,
 ) -> Options:
     """Return the options of a scan or check."""
-    from auditor.api.audit import Options
+    from auditor.api.run import Options
 
     return Options(
         threshold=threshold,

@@ -136,7 +136,7 @@ def scan(
         max_false=max_false_pairs,
     )
     _check_cluster_options(cluster, storage=cluster_storage, jobs=jobs)
-    from auditor.api import audit
+    from auditor.api import scan as api
     from auditor.commands.progress import Progress
     from auditor.parallel import LocalTiles
 
@@ -165,7 +165,7 @@ def scan(
         else:
             embedder = embedder_for(opened, jobs=jobs, device=device, batch=batch)
             tiles = stack.enter_context(LocalTiles(n_jobs(jobs)))
-        result = audit.scan(
+        result = api.scan(
             opened,
             roots or [],
             options=options,

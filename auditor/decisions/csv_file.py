@@ -11,13 +11,11 @@ so that every text comes back as it was.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import datetime
 import io
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +24,7 @@ from auditor.catalogue.decisions import make_decision, show_moment
 from auditor.decisions.apply import Hashes, pair_id
 from auditor.errors import UsageError, show_path
 from auditor.records import Decision
+from auditor.serialisation import atomic_write
 
 COLUMNS = ("pair_id", "kind", "note", "when", "by", "sha256_a", "sha256_b", "track_a", "track_b")
 """``pair_id``, ``track_a`` and ``track_b`` are for people, and not read."""
@@ -200,18 +199,10 @@ def write_csv(text: str, path: str | os.PathLike[str]) -> None:
         If it cannot be written.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with part.open("x", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        atomic_write(path, text.encode())
     except OSError as error:
         raise UsageError(
             f"{show_path(path)} cannot be written: {error.strerror or error}. Free some space or "
             "mend the permissions, or give another file."
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import subprocess
 from collections.abc import Collection, Sequence
@@ -32,6 +31,7 @@ from auditor.records import (
     result_from_json,
     to_json,
 )
+from auditor.serialisation import atomic_write
 
 LAST_SCAN, LAST_CHECK = "last-scan.json", "last-check.json"
 """Names of the last results in the workspace."""
@@ -67,13 +67,7 @@ def keep_last(directory: Path, result: ScanResult | CheckResult) -> None:
         If it cannot be written; the one before stays.
     """
     path = directory / (LAST_SCAN if isinstance(result, ScanResult) else LAST_CHECK)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        part.write_bytes((to_json(result) + "\n").encode("utf-8", "backslashreplace"))
-        os.replace(part, path)
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
+    atomic_write(path, (to_json(result) + "\n").encode("utf-8", "backslashreplace"))
 
 
 def last_scan(directory: Path) -> ScanResult | None:

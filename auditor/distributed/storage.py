@@ -6,15 +6,14 @@ stores show an object only when all of it has arrived.
 
 from __future__ import annotations
 
-import os
 import posixpath
-import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from auditor.errors import UsageError
+from auditor.serialisation import atomic_write
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -83,12 +82,7 @@ class Storage:
             return
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        try:
-            partial.write_bytes(data)
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
+        atomic_write(target, data)
 
     def names(self) -> set[str]:
         """Return the names of the files right below the URL; empty if there is no such folder."""

@@ -30,7 +30,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from auditor.embedding.config import DEFAULT_EXTRACTOR, PRECISIONS, ExtractorConfig
 from auditor.errors import WeightsError, show_path
-from auditor.serialisation import from_json, to_json
+from auditor.serialisation import atomic_write, from_json, to_json
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Folder of the weights that ship with the package."""
@@ -189,9 +189,7 @@ def save_extractor(
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{name}-{digest}.safetensors"
-    part = path.with_suffix(".part")
-    part.write_bytes(data)
-    os.replace(part, path)
+    atomic_write(path, data)
     return path
 
 

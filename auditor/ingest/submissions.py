@@ -38,6 +38,8 @@ class Submission:
         (n_windows, n_dims) and (n_windows,), as ``TrackEmbedding`` has them.
     spectrum : numpy.ndarray or None
         (n_frames, n_bands) uint8, see ``auditor.embedding.spectrogram``.
+    own_id : str
+        The track of the catalogue that it is itself, which a check leaves out; empty for none.
     prepared : Prepared or None
         What adding it to the catalogue takes; None if it is there already.
     """
@@ -48,6 +50,7 @@ class Submission:
     dvectors: np.ndarray
     levels: np.ndarray
     spectrum: np.ndarray | None
+    own_id: str = ""
     prepared: Prepared | None = None
 
 
@@ -149,7 +152,7 @@ def _submission(workspace: Workspace, found: FoundFile, prepared: Prepared) -> S
         made.dvectors,
         made.levels,
         prepared.embedded.spectrum,
-        prepared,
+        prepared=prepared,
     )
 
 

@@ -5,8 +5,8 @@ A report is four files of one name: the page, the result as JSON and as CSV, and
 
 from __future__ import annotations
 
+import contextlib
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +16,7 @@ from auditor.records import Result, result_from_json, to_json
 from auditor.report.html.page import render_html
 from auditor.report.media.model import Media, media_from_json, media_to_json
 from auditor.report.results_csv import to_csv
+from auditor.serialisation import partial_file, put_in_place
 
 MAX_BYTES = 1 << 30
 """Size of a result or its media at most."""
@@ -120,25 +121,18 @@ def write_files(contents: dict[Path, bytes]) -> None:
     AuditError
         If one cannot be written.
     """
-    mark = secrets.token_hex(4)
-    written: dict[Path, Path] = {}
     target = next(iter(contents))
     try:
-        for target, content in contents.items():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{target.name}.{mark}.tmp")
-            written[temporary] = target
-            with open(temporary, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for temporary, target in written.items():
-            os.replace(temporary, target)
+        with contextlib.ExitStack() as stack:
+            written: dict[Path, Path] = {}
+            for target, content in contents.items():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                written[target] = stack.enter_context(partial_file(target.parent))
+                written[target].write_bytes(content)
+            for target, partial in written.items():
+                put_in_place(partial, target)
     except OSError as error:
         raise AuditError(
             f"{show_path(target)}: the report could not be written: {error.strerror or error}. "
             "Free some space or make the folder writable, or choose another place with --output."
         ) from error
-    finally:
-        for temporary in written:
-            temporary.unlink(missing_ok=True)

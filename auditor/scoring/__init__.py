@@ -2,3 +2,10 @@
 
 Not: where evidence comes from (``evidence``), how a run is put together (``api``).
 """
+
+SCORERS = {
+    "match": "auditor.scoring.match",
+    "embedding-cosine": "auditor.scoring.cosine",
+}
+"""The scoring models, by the names of ``--score``, and the module of each, which has a ``Scorer``.
+A further model is one module that keeps to ``scoring.base.Scorer``, and one line here."""

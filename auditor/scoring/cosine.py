@@ -1,26 +1,32 @@
-"""Where a workspace's tracks are looked up by embedding.
+"""The cosine of two embeddings as a score, for extractors whose d-vectors cannot be aligned.
 
-``similar_pairs`` and ``similar_tracks`` decide by the cosine of two embeddings alone, as extractors
-do that cannot be aligned.  With the others the second witness decides (``auditor.scoring.match``).
+Every pair is compared exactly, or those that the Annoy index proposes are rescored exactly; what the
+index misses is estimated on a random sample of tracks whose scores with all others are computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from auditor.errors import IndexFileError, show_path
+from auditor.catalogue.embedding_table import TrackTable
+from auditor.evidence.side import Side
+from auditor.ingest.submissions import Submission
 from auditor.parallel import Tiles
+from auditor.records import Evidence, Pair, Track, TrackEmbedding
+from auditor.scoring.base import OnPair, RunContext, Scored, ScoredPair
+from auditor.scoring.track_reader import CatalogueReader, track_index
 from auditor.search.all_pairs import EmbeddingReader, similar_rows
-from auditor.search.annoy_index import TrackIndex, open_index, refresh_index
+from auditor.search.annoy_index import TrackIndex
 from auditor.search.exact import (
     MAX_PAIRS,
     find_cross_pairs,
-    histogram_edges,
     n_pairs,
+    named_histogram,
     nearest,
     too_many_pairs,
 )
@@ -237,31 +243,132 @@ def similar_tracks(
     )
 
 
-def named_histogram(counts: np.ndarray) -> dict[str, tuple[float, ...]]:
-    """Return the counts of ``pairs.histogram_edges`` as results hold them."""
-    return {
-        "edges": tuple(float(edge) for edge in histogram_edges()),
-        "counts": tuple(float(count) for count in counts),
-    }
+class Scorer:
+    """See ``scoring.base.Scorer``.
 
-
-def track_index(workspace: Workspace, ids: list[str], embeddings: np.ndarray) -> TrackIndex:
-    """Open the index of embeddings, brought up to date if the workspace may be written to.
-
-    Raises
-    ------
-    IndexFileError
-        If there is none to read, or it cannot be written.
+    Parameters
+    ----------
+    workspace : Workspace
     """
-    folder, weights_id = workspace.index_directory, workspace.weights_id
-    try:
-        if workspace.writable:
-            return refresh_index(folder, weights_id, ids, embeddings).index
-        return open_index(folder, weights_id, ids, embeddings)
-    except FileNotFoundError:
-        raise IndexFileError(f"{show_path(folder)} holds no index yet. Run: audit scan") from None
-    except OSError as error:
-        raise IndexFileError(
-            f"{show_path(folder)}: the index cannot be written: {error.strerror or error}. The "
-            "catalogue is safe. Free some space or mend the permissions, then run: audit scan"
-        ) from None
+
+    id: ClassVar[str] = "cosine/1"
+    lowest: ClassVar[float] = -1.0
+    similarity: ClassVar[str] = ""
+    max_calibrated: ClassVar[int | None] = None
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def scan(
+        self,
+        ids: list[str],
+        embeddings: np.ndarray,
+        tracks: Mapping[str, Track],
+        *,
+        run: RunContext,
+        tiles: Tiles,
+        on_pair: OnPair | None = None,
+    ) -> Scored:
+        """See ``scoring.base.Scorer``."""
+        reader = tiles.publish(
+            CatalogueReader.of(self._workspace, (ids, embeddings)), with_excerpts=False
+        )
+        found = similar_pairs(
+            self._workspace,
+            ids,
+            embeddings,
+            threshold=run.use.threshold,
+            search=run.search,
+            tiles=tiles,
+            reader=reader,
+        )
+        return self._scored(found, ids, ids, tracks, run)
+
+    def check(
+        self,
+        submissions: Sequence[Submission],
+        table: TrackTable,
+        tracks: Mapping[str, Track],
+        *,
+        run: RunContext,
+    ) -> Scored:
+        """See ``scoring.base.Scorer``."""
+        ids = table.tracks.names()
+        found = similar_tracks(
+            self._workspace,
+            np.stack([submission.embedding for submission in submissions]),
+            [table.tracks.row_of(submission.own_id) for submission in submissions],
+            ids,
+            table.embeddings,
+            threshold=run.use.threshold,
+            search=run.search,
+        )
+        return self._scored(found, [s.track.id for s in submissions], ids, tracks, run)
+
+    def judge(self, pair: ScoredPair, tracks: Mapping[str, Track], run: RunContext) -> Pair:
+        """See ``scoring.base.Scorer``; there is no verdict but the flag."""
+        return Pair(
+            pair.a,
+            pair.b,
+            pair.score,
+            identical_file=tracks[pair.a].sha256 == tracks[pair.b].sha256,
+            flagged=pair.score >= run.use.threshold,
+            similarity=pair.similarity,
+        )
+
+    def pair(self, a: Side, b: Side) -> ScoredPair:
+        """See ``scoring.base.Scorer``; both sides need their embedding."""
+        if a.embedding is None or b.embedding is None:
+            raise ValueError("a cosine needs the embeddings of both sides")
+        score = float(a.embedding @ b.embedding)
+        return ScoredPair(a.id, b.id, score, None, score)
+
+    def side(self, track_id: str) -> Side:
+        """See ``scoring.base.Scorer``."""
+        return _side(track_id, self._embedding_of[track_id])
+
+    def side_of_copy(
+        self, copy: TrackEmbedding, *, duration_s: float, spectrum: np.ndarray | None
+    ) -> Side:
+        """See ``scoring.base.Scorer``."""
+        return _side("", copy.embedding)
+
+    def matrix(
+        self, ids: Sequence[str], *, progress: OnPair | None = None
+    ) -> tuple[np.ndarray, dict[tuple[str, str], Evidence]]:
+        """See ``scoring.base.Scorer``."""
+        rows = np.stack([self._embedding_of[track_id] for track_id in ids])
+        # float64, so that a threshold just above a score is not rounded down onto it.
+        return (rows @ rows.T).astype(np.float64), {}
+
+    @functools.cached_property
+    def _embedding_of(self) -> dict[str, np.ndarray]:
+        ids, embeddings = self._workspace.catalogue.embeddings(self._workspace.weights_id)
+        return dict(zip(ids, embeddings, strict=True))
+
+    def _scored(
+        self,
+        found: Similar,
+        ids_a: Sequence[str],
+        ids_b: Sequence[str],
+        tracks: Mapping[str, Track],
+        run: RunContext,
+    ) -> Scored:
+        pairs = [
+            self.judge(
+                ScoredPair(ids_a[a], ids_b[b], float(score), None, float(score)), tracks, run
+            )
+            for a, b, score in zip(found.rows_a, found.rows_b, found.scores, strict=True)
+        ]
+        return Scored(
+            pairs,
+            found.n_compared,
+            found.recall,
+            found.histogram,
+            cosines=found.histogram,
+            similar_from=run.use.threshold,
+        )
+
+
+def _side(track_id: str, embedding: np.ndarray) -> Side:
+    return Side(track_id, "", 0.0, windows=lambda: None, frames=lambda: None, embedding=embedding)

@@ -5,7 +5,6 @@ Whatever proposed a pair, this alone says what both tracks share (``auditor.scor
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,14 +12,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from auditor.evidence.alignment.aligner import Examiner
 from auditor.evidence.match_score import CONFIRM_FROM, SHOWN_FROM, match_score
-from auditor.evidence.spectra.confirm import confirm
-from auditor.evidence.spectra.lines import TrackSpectrum
+from auditor.evidence.side import Side, compare_sides
 from auditor.parallel import Tiles
-from auditor.records import Evidence, MatchedRange
-from auditor.scoring.cosine import named_histogram
-from auditor.scoring.track_reader import Content, TrackReader
-from auditor.search.exact import histogram_edges
+from auditor.scoring.base import OnPair, ScoredPair
+from auditor.scoring.track_reader import TrackReader
+from auditor.search.exact import histogram_edges, named_histogram
 from auditor.serialisation import from_json, to_json
 
 TILE_PAIRS = 256
@@ -28,30 +26,6 @@ TILE_PAIRS = 256
 
 Candidate = tuple[str, str, float]
 """Ids of both tracks, and the cosine of their embeddings."""
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Examined:
-    """A candidate pair and what both witnesses say of it.
-
-    Attributes
-    ----------
-    a, b : str
-        Ids.
-    similarity : float
-        Cosine of the embeddings.
-    evidence : Evidence
-    score : float
-        See ``auditor.evidence.match_score``.
-    """
-
-    a: str
-    b: str
-    similarity: float
-    evidence: Evidence
-    score: float
 
 
 @dataclass(frozen=True)
@@ -61,7 +35,7 @@ class Examination:
     Of candidates that are nothing but candidates, only the count and the score are kept.
     """
 
-    pairs: tuple[Examined, ...] = ()
+    pairs: tuple[ScoredPair, ...] = ()
     n_compared: int = 0
     histogram: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -84,9 +58,8 @@ class Limits:
 
 def examine_pairs(
     candidates: Iterable[Candidate],
-    compare: Callable[[str, str], Evidence],
-    spectrum: Callable[[str], np.ndarray | None],
-    content: Callable[[str], Content],
+    side: Callable[[str], Side],
+    examiner: Examiner,
     *,
     limits: Limits,
 ) -> Examination:
@@ -95,34 +68,20 @@ def examine_pairs(
     Parameters
     ----------
     candidates : iterable of Candidate
-    compare : callable
-        Two ids to what the second witness says of them.
-    spectrum, content : callable
-        An id to its spectrum, None where it has none; and to what its file holds.
+    side : callable
+        An id to that side of a pair.
+    examiner : Examiner
     limits : Limits
     """
-    # Candidates are sorted by a, so that its frames are levelled once.
-    spectrum_of_a = functools.lru_cache(maxsize=1)(lambda name: TrackSpectrum.of(spectrum(name)))
     kept = []
     edges = histogram_edges()
     counts = np.zeros(len(edges) - 1)
     for a, b, similarity in candidates:
-        of_a, of_b = content(a), content(b)
-        if of_a.sha256 == of_b.sha256:  # nothing to find out
-            evidence = _whole(of_a.duration_s)
-        else:
-            evidence = confirm(
-                compare(a, b),
-                spectrum_of_a(a),
-                TrackSpectrum.of(spectrum(b)),
-                a_duration_s=of_a.duration_s,
-                b_duration_s=of_b.duration_s,
-                shown_from=limits.shown_from,
-            )
+        evidence = compare_sides(examiner, side(a), side(b), shown_from=limits.shown_from)
         score = match_score(evidence)
         counts[min(np.searchsorted(edges, score, side="right") - 1, len(counts) - 1)] += 1
         if score >= CONFIRM_FROM or similarity >= limits.similar_from:
-            kept.append(Examined(a, b, similarity, evidence, score))
+            kept.append(ScoredPair(a, b, similarity, evidence, score))
     kept.sort(key=_by_score)
     return Examination(tuple(kept), int(counts.sum()), named_histogram(counts))
 
@@ -143,14 +102,7 @@ class ExaminationTile:
 
     def __call__(self, part: Sequence[Candidate]) -> Examination:
         """Return what was found of some candidates."""
-        reader, examiner = self.reader, self.reader.examiner
-        return examine_pairs(
-            part,
-            lambda a, b: examiner.evidence(examiner.track(a), examiner.track(b)),
-            reader.spectrum,
-            reader.content,
-            limits=self.limits,
-        )
+        return examine_pairs(part, self.reader.side, self.reader.examiner, limits=self.limits)
 
     def pack(self, result: Examination) -> bytes:
         """Return a result as JSON."""
@@ -167,7 +119,7 @@ def examine_tiles(
     candidates: Sequence[Candidate],
     *,
     limits: Limits,
-    on_pair: Progress | None = None,
+    on_pair: OnPair | None = None,
 ) -> Examination:
     """Examine the candidate pairs of a catalogue, in tiles.
 
@@ -184,7 +136,7 @@ def examine_tiles(
     parts = [candidates[i : i + TILE_PAIRS] for i in range(0, len(candidates), TILE_PAIRS)]
     if on_pair is not None:
         on_pair(0, len(candidates))
-    pairs: list[Examined] = []
+    pairs: list[ScoredPair] = []
     counts = np.zeros(len(histogram_edges()) - 1)
     n_done = 0
     for found in tiles.map(ExaminationTile(reader, limits), parts):
@@ -196,11 +148,5 @@ def examine_tiles(
     return Examination(tuple(sorted(pairs, key=_by_score)), n_done, named_histogram(counts))
 
 
-def _by_score(pair: Examined) -> tuple[float, str, str]:
+def _by_score(pair: ScoredPair) -> tuple[float, str, str]:
     return -pair.score, pair.a, pair.b
-
-
-def _whole(duration_s: float) -> Evidence:
-    """Return the evidence of two files of the same bytes."""
-    found = MatchedRange(0.0, duration_s, 0.0, duration_s, 1.0, 1.0, 0.0, 0.0, 1.0)
-    return Evidence(1.0, (found,), 1.0, 1.0, 1.0, 1.0)

@@ -10,30 +10,31 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from auditor.catalogue.embedding_table import TrackTable
-from auditor.errors import IndexFileError, show_path
-from auditor.evidence.alignment.ranges import WitnessTrack
-from auditor.evidence.match_score import SHOWN_FROM
+from auditor.errors import AuditError, IndexFileError, show_path
+from auditor.evidence.match_score import CONFIRM_FROM, FLAGGED_FROM, SHOWN_FROM, match_score
+from auditor.evidence.side import Side, compare_sides
+from auditor.ingest.submissions import Submission
 from auditor.parallel import Tiles
-from auditor.records import Track
+from auditor.records import Evidence, Pair, Track, TrackEmbedding
+from auditor.scoring.base import OnPair, RunContext, Scored, ScoredPair
 from auditor.scoring.candidates import distinct_pairs, same_bytes, voted_pairs, with_rows
-from auditor.scoring.cosine import track_index
 from auditor.scoring.examine import (
     Candidate,
     Examination,
     Limits,
-    Progress,
     examine_pairs,
     examine_tiles,
 )
-from auditor.scoring.track_reader import CatalogueReader, Content, TrackReader
-from auditor.search.all_pairs import nearest_rows
-from auditor.search.exact import nearest
+from auditor.scoring.track_reader import CatalogueReader, TrackReader, track_index
+from auditor.scoring.verdict import FLAGGED, decide_verdict
+from auditor.search.all_pairs import nearest_rows, similar_rows
+from auditor.search.exact import named_histogram, nearest
 from auditor.search.excerpts.index import ExcerptSearch
 from auditor.search.vectors import exact_scores
 from auditor.workspace import Workspace
@@ -52,55 +53,6 @@ MAX_UNCOVERED = 2000
 """Tracks that an excerpt index may lack; a check examines them one by one."""
 
 
-@dataclass(frozen=True)
-class Query:
-    """A submission as ``examine_submissions`` needs it.
-
-    Attributes
-    ----------
-    track : Track
-    embedding : numpy.ndarray
-        (n_dims,) float32.
-    dvectors, levels : numpy.ndarray
-        (n_windows, n_dims) and (n_windows,).
-    spectrum : numpy.ndarray or None
-        (n_frames, n_bands) uint8.
-    own_id : str
-        The track of the catalogue that it is itself, which is left out; empty for none.
-    """
-
-    track: Track
-    embedding: np.ndarray
-    dvectors: np.ndarray
-    levels: np.ndarray
-    spectrum: np.ndarray | None
-    own_id: str = ""
-
-
-def publish_tracks(
-    workspace: Workspace, ids: list[str], embeddings: np.ndarray, tiles: Tiles
-) -> TrackReader:
-    """Return what the tiles of a scan read, the excerpt index brought up to date before.
-
-    Parameters
-    ----------
-    workspace : Workspace
-        Opened for writing.
-    ids, embeddings : list of str, numpy.ndarray
-        Of the catalogue; (n, n_dims) float32.
-    tiles : Tiles
-
-    Raises
-    ------
-    IndexFileError
-        If the index cannot be written.
-    """
-    reader = CatalogueReader.of(workspace, (ids, embeddings))
-    if workspace.aligns:
-        reader.excerpts()
-    return tiles.publish(reader, with_excerpts=workspace.aligns)
-
-
 def examine_catalogue(
     workspace: Workspace,
     ids: list[str],
@@ -111,7 +63,7 @@ def examine_catalogue(
     tiles: Tiles,
     reader: TrackReader,
     search: str = "exact",
-    on_pair: Progress | None = None,
+    on_pair: OnPair | None = None,
 ) -> Examination:
     """Examine the candidate pairs of a whole catalogue.
 
@@ -124,7 +76,7 @@ def examine_catalogue(
     tracks : mapping of id to Track
     limits : Limits
     tiles, reader : Tiles, TrackReader
-        Where the work is done, and what ``publish_tracks`` returned.
+        Where the work is done, and what it reads.
     search : "exact" or "annoy"
         How the nearest embeddings are found.
     on_pair : callable, optional
@@ -170,7 +122,7 @@ def n_checked(duration_s: float) -> int:
 
 def examine_submissions(
     workspace: Workspace,
-    queries: Sequence[Query],
+    queries: Sequence[Submission],
     table: TrackTable,
     *,
     shown_from: float = SHOWN_FROM,
@@ -181,7 +133,7 @@ def examine_submissions(
     ----------
     workspace : Workspace
         It may be open for reading only.
-    queries : sequence of Query
+    queries : sequence of Submission
     table : TrackTable
         Of the catalogue.
     shown_from : float
@@ -227,21 +179,179 @@ def examine_submissions(
     examiner = reader.examiner
     by_id = {query.track.id: query for query in queries}
 
-    @functools.lru_cache(maxsize=1)
-    def submitted(query_id: str) -> WitnessTrack | None:
+    @functools.lru_cache(maxsize=1)  # candidates are sorted by submission
+    def submitted(query_id: str) -> Side:
         query = by_id[query_id]
-        return examiner.prepare(query.dvectors, query.levels, query.track.duration_s)
-
-    def content(name: str) -> Content:
-        if name not in by_id:
-            return reader.content(name)
-        return Content(by_id[name].track.sha256, by_id[name].track.duration_s)
+        duration_s = query.track.duration_s
+        return Side(
+            query_id,
+            query.track.sha256,
+            duration_s,
+            windows=lambda: examiner.prepare(query.dvectors, query.levels, duration_s),
+            frames=lambda: query.spectrum,
+        )
 
     with threadpool_limits(1, user_api="blas"):  # products of a pair are too small to share
         return examine_pairs(
             candidates,
-            lambda a, b: examiner.evidence(submitted(a), examiner.track(b)),
-            lambda name: by_id[name].spectrum if name in by_id else reader.spectrum(name),
-            content,
+            lambda name: submitted(name) if name in by_id else reader.side(name),
+            examiner,
             limits=Limits(shown_from=shown_from),
         )
+
+
+class Scorer:
+    """See ``scoring.base.Scorer``.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    id: ClassVar[str] = "match/1"
+    lowest: ClassVar[float] = FLAGGED_FROM
+    similarity: ClassVar[str] = "cosine/1"
+    max_calibrated: ClassVar[int | None] = 300
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def scan(
+        self,
+        ids: list[str],
+        embeddings: np.ndarray,
+        tracks: Mapping[str, Track],
+        *,
+        run: RunContext,
+        tiles: Tiles,
+        on_pair: OnPair | None = None,
+    ) -> Scored:
+        """See ``scoring.base.Scorer``; the excerpt index is brought up to date first."""
+        own = CatalogueReader.of(self._workspace, (ids, embeddings))
+        own.excerpts()
+        reader = tiles.publish(own, with_excerpts=True)
+        similar_from = run.similar_from
+        found = examine_catalogue(
+            self._workspace,
+            ids,
+            embeddings,
+            tracks,
+            limits=Limits(similar_from, min(SHOWN_FROM, run.use.threshold)),
+            tiles=tiles,
+            reader=reader,
+            search=run.search,
+            on_pair=on_pair,
+        )
+        judged = (self.judge(pair, tracks, run) for pair in found.pairs)
+        return Scored(
+            [pair for pair in judged if pair.verdict != "clear"],
+            found.n_compared,
+            histogram=found.histogram,
+            cosines=_cosines(tiles, reader, len(ids)) if run.search == "exact" else {},
+            similar_from=similar_from,
+        )
+
+    def check(
+        self,
+        submissions: Sequence[Submission],
+        table: TrackTable,
+        tracks: Mapping[str, Track],
+        *,
+        run: RunContext,
+    ) -> Scored:
+        """See ``scoring.base.Scorer``."""
+        shown_from = min(SHOWN_FROM, run.use.threshold)
+        found = examine_submissions(self._workspace, submissions, table, shown_from=shown_from)
+        judged = [self.judge(pair, tracks, run) for pair in found.pairs]
+        return Scored(_with_nearest(judged), found.n_compared)
+
+    def judge(self, pair: ScoredPair, tracks: Mapping[str, Track], run: RunContext) -> Pair:
+        """See ``scoring.base.Scorer``; the rules are those of ``scoring.verdict``."""
+        if pair.evidence is None:
+            raise ValueError("a match needs evidence")
+        identical = tracks[pair.a].sha256 == tracks[pair.b].sha256
+        verdict = decide_verdict(
+            pair.evidence,
+            score=pair.score,
+            threshold=run.use.threshold,
+            identical_file=identical,
+            similarity=pair.similarity,
+            similar_from=run.similar_from,
+        )
+        return Pair(
+            pair.a,
+            pair.b,
+            pair.score,
+            identical_file=identical,
+            flagged=verdict in FLAGGED,
+            similarity=pair.similarity,
+            far=run.threshold.far_at(pair.score, run.use),
+            verdict=verdict,
+            evidence=pair.evidence,
+        )
+
+    def pair(self, a: Side, b: Side) -> ScoredPair:
+        """See ``scoring.base.Scorer``; ranges are kept from the lowest score a threshold may be."""
+        evidence = compare_sides(self._reader.examiner, a, b, shown_from=CONFIRM_FROM)
+        return ScoredPair(a.id, b.id, -1.0, evidence, match_score(evidence))
+
+    def side(self, track_id: str) -> Side:
+        """See ``scoring.base.Scorer``."""
+        return self._reader.side(track_id)
+
+    def side_of_copy(
+        self, copy: TrackEmbedding, *, duration_s: float, spectrum: np.ndarray | None
+    ) -> Side:
+        """See ``scoring.base.Scorer``."""
+        examiner = self._reader.examiner
+        return Side(
+            "",
+            "",
+            duration_s,
+            windows=lambda: examiner.prepare(copy.dvectors, copy.levels, duration_s),
+            frames=lambda: spectrum,
+        )
+
+    def matrix(
+        self, ids: Sequence[str], *, progress: OnPair | None = None
+    ) -> tuple[np.ndarray, dict[tuple[str, str], Evidence]]:
+        """See ``scoring.base.Scorer``; a pair takes milliseconds."""
+        n = len(ids)
+        scores, evidence, n_done = np.eye(n), {}, 0
+        if progress is not None:
+            progress(0, n * (n - 1) // 2)
+        for i, a in enumerate(ids):
+            for j in range(i + 1, n):
+                found = self.pair(self.side(a), self.side(ids[j]))
+                scores[i, j] = scores[j, i] = found.score
+                if found.evidence is not None and found.evidence.ranges:
+                    evidence[a, ids[j]] = found.evidence
+            n_done += n - 1 - i
+            if progress is not None:
+                progress(n_done, n * (n - 1) // 2)
+        return scores, evidence
+
+    @functools.cached_property
+    def _reader(self) -> CatalogueReader:
+        return CatalogueReader.of(self._workspace)
+
+
+def _cosines(tiles: Tiles, reader: TrackReader, n: int) -> dict[str, tuple[float, ...]]:
+    """Return the histogram of all cosines; none of a catalogue of too many copies."""
+    try:
+        return named_histogram(similar_rows(tiles, reader, n, 1.0).histogram)
+    except AuditError:
+        return {}
+
+
+def _with_nearest(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return the pairs that are not clear, and the best clear one of each submission."""
+    kept: list[Pair] = []
+    seen: set[str] = set()
+    for pair in pairs:
+        if pair.verdict != "clear":
+            kept.append(pair)
+        elif pair.a not in seen:
+            seen.add(pair.a)
+            kept.append(pair)
+    return sorted(kept, key=lambda pair: (pair.a, -pair.score, pair.b))

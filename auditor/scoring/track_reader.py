@@ -22,6 +22,8 @@ from auditor.catalogue.track_spectrum import read_track_spectrum
 from auditor.errors import IndexFileError, show_path
 from auditor.evidence.alignment.aligner import Examiner
 from auditor.evidence.alignment.ranges import WitnessConfig
+from auditor.evidence.side import Side
+from auditor.search.annoy_index import TrackIndex, open_index, refresh_index
 from auditor.search.excerpts.backends.annoy import ExcerptConfig
 from auditor.search.excerpts.build import refresh_excerpts
 from auditor.search.excerpts.index import ExcerptIndex, ExcerptSource, open_excerpts
@@ -63,11 +65,23 @@ class TrackReader(ABC):
         self.weights_id, self.hop_s, self.window_s = weights_id, hop_s, window_s
         self.content = functools.lru_cache(maxsize=N_CONTENTS)(self._content)
         self.spectrum = functools.lru_cache(maxsize=N_SPECTRA)(self._spectrum)
+        self.side = functools.lru_cache(maxsize=2)(self._side)  # pairs are sorted by a
         self.examiner = Examiner(
             lambda i: (*self.dvectors(i), self.content(i).duration_s),
             hop_s=hop_s,
             window_s=window_s,
             config=WitnessConfig(min_score=LISTED_FROM),
+        )
+
+    def _side(self, track_id: str) -> Side:
+        """Return a track as a side of a pair."""
+        sha256, duration_s = self.content(track_id)
+        return Side(
+            track_id,
+            sha256,
+            duration_s,
+            windows=lambda: self.examiner.track(track_id),
+            frames=lambda: self.spectrum(track_id),
         )
 
     @abstractmethod
@@ -247,3 +261,25 @@ def open_catalogue_reader(
     """
     catalogue = Catalogue.open(Path(directory) / "catalogue.sqlite3", read_only=True)
     return CatalogueReader(Path(directory), catalogue, weights_id, hop_s=hop_s, window_s=window_s)
+
+
+def track_index(workspace: Workspace, ids: list[str], embeddings: np.ndarray) -> TrackIndex:
+    """Open the index of embeddings, brought up to date if the workspace may be written to.
+
+    Raises
+    ------
+    IndexFileError
+        If there is none to read, or it cannot be written.
+    """
+    folder, weights_id = workspace.index_directory, workspace.weights_id
+    try:
+        if workspace.writable:
+            return refresh_index(folder, weights_id, ids, embeddings).index
+        return open_index(folder, weights_id, ids, embeddings)
+    except FileNotFoundError:
+        raise IndexFileError(f"{show_path(folder)} holds no index yet. Run: audit scan") from None
+    except OSError as error:
+        raise IndexFileError(
+            f"{show_path(folder)}: the index cannot be written: {error.strerror or error}. The "
+            "catalogue is safe. Free some space or mend the permissions, then run: audit scan"
+        ) from None

@@ -26,7 +26,7 @@ import numpy as np
 import auditor
 from auditor.errors import IndexFileError, show_path
 from auditor.search.vectors import check_unit_rows
-from auditor.serialisation import from_json
+from auditor.serialisation import atomic_write, from_json, partial_file, put_in_place
 
 FORMAT_VERSION = 1
 """Version of the sidecar."""
@@ -149,29 +149,27 @@ def write_index(
     for row, vector in enumerate(embeddings):
         base.add_item(row, vector.tolist())
     base.build(n_trees, n_jobs=1)  # with more, the trees depend on how the threads are scheduled
-    partial = folder / f"{weights_id}-partial.ann"
-    with _utf8_name(folder) as name:
-        base.save(str(name / partial.name))
-    sidecar = Sidecar(
-        format_version=FORMAT_VERSION,
-        audit_version=getattr(auditor, "__version__", "unknown"),
-        weights_id=weights_id,
-        metric=METRIC,
-        n_dims=embeddings.shape[1],
-        n_items=len(ids),
-        n_trees=n_trees,
-        seed=seed,
-        ann_size=partial.stat().st_size,
-        ann_sha256=_sha256(partial),
-        checksums=checksums(np.ascontiguousarray(embeddings)),
-        ids=tuple(ids),
-    )
-    base.unload()  # it maps the partial file, which some systems cannot rename then
-    _put_in_place(partial, folder / sidecar.ann_name)
+    with partial_file(folder) as partial:
+        with _utf8_name(folder) as name:
+            base.save(str(name / partial.name))
+        sidecar = Sidecar(
+            format_version=FORMAT_VERSION,
+            audit_version=getattr(auditor, "__version__", "unknown"),
+            weights_id=weights_id,
+            metric=METRIC,
+            n_dims=embeddings.shape[1],
+            n_items=len(ids),
+            n_trees=n_trees,
+            seed=seed,
+            ann_size=partial.stat().st_size,
+            ann_sha256=_sha256(partial),
+            checksums=checksums(np.ascontiguousarray(embeddings)),
+            ids=tuple(ids),
+        )
+        base.unload()  # it maps the partial file, which some systems cannot rename then
+        put_in_place(partial, folder / sidecar.ann_name)
     _load(base, folder / sidecar.ann_name)
-    partial = folder / f"{weights_id}-partial.json"
-    partial.write_text(json.dumps(dataclasses.asdict(sidecar)), encoding="utf-8")
-    _put_in_place(partial, folder / f"{weights_id}.json")
+    atomic_write(folder / f"{weights_id}.json", json.dumps(dataclasses.asdict(sidecar)).encode())
     for stale in folder.glob(f"{weights_id}-*.ann"):
         if stale.name != sidecar.ann_name:
             stale.unlink(missing_ok=True)
@@ -307,12 +305,6 @@ def _utf8_name(folder: Path) -> Iterator[Path]:
 
 def _is_utf8(path: Path) -> bool:
     return os.fsencode(path) == str(path).encode("utf-8", "replace")
-
-
-def _put_in_place(partial: Path, path: Path) -> None:
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _sha256(path: Path) -> str:

@@ -302,6 +302,14 @@ def histogram_edges() -> np.ndarray:
     return np.arange(-N_BINS // 2, N_BINS // 2 + 1) / (N_BINS / 2)
 
 
+def named_histogram(counts: np.ndarray) -> dict[str, tuple[float, ...]]:
+    """Return the counts of ``histogram_edges`` as results hold them."""
+    return {
+        "edges": tuple(float(edge) for edge in histogram_edges()),
+        "counts": tuple(float(count) for count in counts),
+    }
+
+
 def n_pairs(n: int) -> int:
     """Return the number of unordered pairs of n tracks.
 

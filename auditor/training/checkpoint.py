@@ -16,9 +16,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
+import io
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from safetensors import SafetensorError
 
 from auditor.embedding.extractor import Extractor, pack_tensors, unpack_tensors
 from auditor.errors import UsageError, WeightsError, show_path
+from auditor.serialisation import atomic_write
 from auditor.training.loss import GE2ELoss
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -138,12 +139,7 @@ def save_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
     header = {"identity": identity, "state": json.dumps(dataclasses.asdict(state.progress))}
     if data:
         header["data"] = data
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        file.write(pack_tensors(tensors, header))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    atomic_write(path, pack_tensors(tensors, header))
 
 
 def load_checkpoint(path: Path, state: TrainingState, *, identity: str, data: str = "") -> None:
@@ -226,9 +222,8 @@ def read_curve(path: Path, *, upto: int) -> list[dict[str, float]]:
 
 def write_curve(path: Path, rows: list[dict[str, float]]) -> None:
     """Write the loss curve, replacing the file."""
-    part = path.with_suffix(".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, CURVE_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(part, path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, CURVE_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write(path, text.getvalue().encode())

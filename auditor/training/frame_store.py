@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,7 +22,7 @@ import numpy as np
 from auditor.audio.files import hash_file
 from auditor.embedding.config import FeatureConfig
 from auditor.errors import AudioError, AuditError, show_path
-from auditor.serialisation import to_json
+from auditor.serialisation import partial_file, put_in_place, to_json
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,8 @@ def _store_one(task: tuple[Path, Path, FeatureConfig]) -> StoredFrames:
             return StoredFrames(source, sha256, Path(), "too short for one frame")
     except (AudioError, OSError) as error:
         return StoredFrames(source, "", Path(), str(error) or show_path(source))
-    part = path.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.save(file, torch.cat(frames).numpy(), allow_pickle=False)
-    os.replace(part, path)
+    with partial_file(directory) as partial:
+        with partial.open("wb") as file:
+            np.save(file, torch.cat(frames).numpy(), allow_pickle=False)
+        put_in_place(partial, path)
     return StoredFrames(source, sha256, path)

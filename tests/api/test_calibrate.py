@@ -18,8 +18,6 @@ from auditor.audio.decode import write_audio
 from auditor.calibration.rates import operating_points
 from auditor.calibration.tail import fit_tail
 from auditor.calibration.thresholds import (
-    MATCH_SCORE,
-    SCORE,
     load_thresholds,
     save_thresholds,
 )
@@ -219,22 +217,22 @@ def test_a_copy_that_nobody_listed_is_found_and_set_aside(aligned):
     (found,) = made.confirmed
     assert found[:2] == (str(music / "03.wav"), str(music / "hidden.mp3"))
     assert found[2] >= calibrate.CONFIRMED
-    assert made.thresholds.score == MATCH_SCORE
+    assert made.thresholds.scorer == "match/1"
     assert made.thresholds.n_set_aside_pairs == 1
     assert made.nonmatching.max() < made.matching["mp3-32k"].min()
 
 
 def test_the_cosine_of_an_extractor_that_aligns_is_calibrated_on_request(aligned, calibrated):
     _, _, workspace = aligned
-    options = CalibrateOptions(n_copies=0, score=SCORE)
+    options = CalibrateOptions(n_copies=0, score="embedding-cosine")
     made = calibrate.calibrate(workspace, options=options)
-    assert made.thresholds.score == SCORE
+    assert made.thresholds.scorer == "cosine/1"
     assert made.confirmed == ()
     embeddings = workspace.catalogue.embeddings(workspace.weights_id)[1]
     highest = np.max((embeddings @ embeddings.T)[np.triu_indices(len(embeddings), 1)])
     assert made.nonmatching.max() == pytest.approx(highest)
     with pytest.raises(UsageError, match="was not trained on excerpts, so there is no match score"):
-        calibrate.calibrate(calibrated[2], options=CalibrateOptions(score=MATCH_SCORE))
+        calibrate.calibrate(calibrated[2], options=CalibrateOptions(score="match"))
     with pytest.raises(ValueError, match="score is 'loud'; one of"):
         CalibrateOptions(score="loud")
 

@@ -19,8 +19,9 @@ from small_audit import (
 )
 
 import auditor.api.recommend
-from auditor.api.audit import Options, scan
 from auditor.api.recommend import Query, recommend
+from auditor.api.run import Options
+from auditor.api.scan import scan
 from auditor.audio.encode import write_audio
 from auditor.errors import AudioError, CatalogueError, ThresholdError, UsageError
 from auditor.records import result_from_json, to_json

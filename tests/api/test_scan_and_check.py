@@ -24,11 +24,12 @@ from small_audit import (
 )
 
 import auditor
-import auditor.api.audit
 import auditor.ingest.prepare
 import auditor.ingest.session
 import auditor.scoring.cosine
-from auditor.api.audit import Options, check, scan
+from auditor.api.check import check
+from auditor.api.run import Options, open_threshold
+from auditor.api.scan import scan
 from auditor.audio.encode import write_audio
 from auditor.calibration.rates import OperatingPoint, RateTable
 from auditor.calibration.thresholds import load_thresholds, save_thresholds
@@ -36,6 +37,7 @@ from auditor.catalogue.sources import n_pairs_of_one_source, track_sources
 from auditor.errors import CatalogueError, IndexFileError, ThresholdError, UsageError
 from auditor.parallel import LocalTiles
 from auditor.records import ThresholdUse, result_from_json, to_json
+from auditor.scoring.base import open_scorer
 from auditor.scoring.track_reader import CatalogueReader
 from auditor.workspace import open_workspace
 
@@ -144,7 +146,8 @@ def test_a_fresh_workspace_gives_the_same_result(tmp_path, workspace, library, w
 
 KILL = """
 import os, signal, sys, threading
-from auditor.api.audit import Options, scan
+from auditor.api.run import Options
+from auditor.api.scan import scan
 from auditor.workspace import open_workspace
 
 folder, weights, library, n, delay_s, threshold = sys.argv[1:]
@@ -290,12 +293,12 @@ def test_a_scan_of_music_unlike_the_calibration_is_told(workspace, monkeypatch):
     histogram = similar_pairs(
         workspace, ids, embeddings.astype(np.float32), threshold=0.97, search="exact"
     ).histogram
-    folder = workspace.directory
-    calibrate_by_hand(folder, workspace.weights_id, threshold=0.6)
-    said = auditor.api.audit._compare_music(workspace, options, use, histogram).note
+    calibrate_by_hand(workspace.directory, workspace.weights_id, threshold=0.6)
+    run = open_threshold(workspace, open_scorer(workspace), options)
+    said = run.with_music_note(use, histogram, flagged_from=0.97).note
     assert "in the calibration: this music is more alike" in said
     assert said.endswith("on it. As before.")
-    assert auditor.api.audit._compare_music(workspace, options, use, {}).note == "As before."
+    assert run.with_music_note(use, {}, flagged_from=0.97).note == "As before."
 
 
 def test_one_track_has_no_pairs(tmp_path, weights):

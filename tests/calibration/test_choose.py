@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_thresholds import OTHERS, POINTS, TAIL, WEIGHTS, make, make_tailed
+from small_thresholds import OTHERS, POINTS, TAIL, WEIGHTS, choose_threshold, make, make_tailed
 
 from auditor.calibration.choose import (
     HIGHEST_THRESHOLD,
     LOOSEST_FAR,
-    choose_threshold,
-    find_calibration,
+    RunThreshold,
+    ThresholdOptions,
     music_note,
 )
 from auditor.calibration.rates import OperatingPoint, RateTable
@@ -100,6 +100,7 @@ def test_choose_refuses(tmp_path, how, message):
 
 
 def test_a_budget_needs_the_number_of_comparisons(tmp_path):
+    save_thresholds(make(), tmp_path / "a.json")
     with pytest.raises(ValueError, match="a budget needs n_comparisons"):
         choose_threshold(WEIGHTS, [tmp_path], max_false=1.0)
 
@@ -206,11 +207,37 @@ def test_above_the_tail_and_with_a_poor_fit_the_note_says_so(tmp_path, tailed):
     assert "agrees poorly with the counted scores (p = 0.02)" in use.note
 
 
-def test_a_named_file_must_be_of_this_score(tmp_path):
-    path = save_thresholds(make(score="aligned"), tmp_path / "named.json")
-    with pytest.raises(ThresholdError, match=r"score 'aligned'; 'embedding-cosine' is needed"):
+def test_a_named_file_must_be_of_this_scorer(tmp_path):
+    path = save_thresholds(make(scorer="cosine/2"), tmp_path / "named.json")
+    with pytest.raises(ThresholdError, match=r"scorer 'cosine/2'; 'cosine/1' is in use"):
         choose_threshold(WEIGHTS, [], file=path)
-    assert find_calibration(WEIGHTS, [], file=path, score="aligned")[1] == path
+    assert choose_threshold(WEIGHTS, [], file=path, scorer="cosine/2").threshold == 0.7
+
+
+def test_rates_of_another_version_of_the_scorer_are_refused(tmp_path):
+    save_thresholds(make(scorer="cosine/2"), tmp_path / "a.json")
+    with pytest.raises(ThresholdError, match=r"'cosine/2'; 'cosine/1' is in use. Run: audit cal"):
+        choose_threshold(WEIGHTS, [tmp_path])
+
+
+def test_rates_of_another_scorer_are_passed_over(tmp_path):
+    save_thresholds(make(scorer="match/1", threshold=0.9), tmp_path / "a.json")
+    save_thresholds(make(), tmp_path / "b.json")
+    assert choose_threshold(WEIGHTS, [tmp_path]).threshold == 0.7
+    assert choose_threshold(WEIGHTS, [tmp_path], scorer="match/1").threshold == 0.9
+
+
+def test_no_budget_sets_a_threshold_below_the_lowest_of_the_scorer(tmp_path):
+    save_thresholds(make_tailed(), tmp_path / "a.json")
+    options = ThresholdOptions(max_false=5.0)
+    free, bounded = (
+        RunThreshold(WEIGHTS, [tmp_path], scorer="cosine/1", options=options, lowest=lowest)
+        for lowest in (-1.0, 0.99)
+    )
+    assert free.choose(100).threshold < 0.99
+    use = bounded.choose(100)
+    assert (use.threshold, use.budget) == (0.99, 5.0)
+    assert use.source == free.choose(100).source
 
 
 # Music unlike the calibration's.

@@ -14,7 +14,6 @@ from small_thresholds import OTHERS, POINTS, RECALL, TAIL, WEIGHTS, make, make_t
 
 from auditor.calibration.rates import OperatingPoint, RateTable
 from auditor.calibration.thresholds import (
-    FORMATS,
     MAX_FILE_BYTES,
     Thresholds,
     find_thresholds,
@@ -142,14 +141,15 @@ def test_with_a_tail_every_rate_has_its_threshold(exponent):
         assert made.far_at(made.threshold_at(far))[0] == pytest.approx(far, rel=1e-6)
 
 
-def test_a_file_of_the_first_format_still_loads(tmp_path):
-    data = {key: value for key, value in to_json(make()).items() if key != "tail"}
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_a_file_that_does_not_name_its_scorer_is_refused_with_what_to_type(tmp_path, n):
+    data = {key: value for key, value in to_json(make()).items() if key != "scorer"}
     path = tmp_path / "old.json"
-    path.write_text(json.dumps({**data, "format": "audit-threshold/1"}))
-    made = load_thresholds(path)
-    assert made == make(format="audit-threshold/1")
-    assert made.far_at(0.95) == (0.0, 0.0, 0.004)
-    assert load_thresholds(save_thresholds(made, tmp_path / "again.json")) == made
+    path.write_text(json.dumps({**data, "score": "match", "format": f"audit-threshold/{n}"}))
+    with pytest.raises(ThresholdError, match=r"old\.json is of an older .* Run audit calibrate"):
+        load_thresholds(path)
+    with pytest.raises(ThresholdError, match=r"remove the file to use the shipped threshold"):
+        find_thresholds(WEIGHTS, [tmp_path], scorer="match/1")
 
 
 def test_a_tail_is_kept_to_the_last_digit_and_reads_well(tmp_path):
@@ -158,10 +158,10 @@ def test_a_tail_is_kept_to_the_last_digit_and_reads_well(tmp_path):
     assert "[-0.24, 0.07, 0.008]" in path.read_text()
 
 
-def test_every_score_has_files_of_its_own(tmp_path):
-    save_thresholds(make(score="aligned", data="by moments"), tmp_path / "a.json")
-    assert find_thresholds(WEIGHTS, [tmp_path]) is None
-    assert find_thresholds(WEIGHTS, [tmp_path], score="aligned")[0].data == "by moments"
+def test_every_scorer_has_files_of_its_own(tmp_path):
+    save_thresholds(make(scorer="match/1", data="by moments"), tmp_path / "a.json")
+    assert find_thresholds(WEIGHTS, [tmp_path], scorer="cosine/1") is None
+    assert find_thresholds(WEIGHTS, [tmp_path], scorer="match/1")[0].data == "by moments"
 
 
 def test_a_file_round_trips_and_replaces_in_one_step(tmp_path):
@@ -200,7 +200,6 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path):
     ("change", "message"),
     [
         ({"format": "audit-threshold/9"}, "format is 'audit-threshold/9'; this version reads"),
-        ({"format": FORMATS[0], "tail": to_json(TAIL)}, "audit-threshold/1', which knows no tail"),
         ({"tail": {**to_json(TAIL), "threshold": 0.69}}, "the tail begins at 0.69 with a share"),
         ({"tail": {**to_json(TAIL), "n_scores": 1000}}, "with a share of 0.177; an operating"),
         ({"tail": {**to_json(TAIL), "shape": 0.1}}, "a tail has shape 0.1"),
@@ -258,11 +257,13 @@ def test_the_first_folder_with_these_weights_wins(tmp_path):
     save_thresholds(make(weights_id=OTHERS), own / "a.json")
     save_thresholds(make(data="mine"), own / "b.json")
     save_thresholds(make(data="theirs"), shipped / "a.json")
-    found = find_thresholds(WEIGHTS, [own, shipped])
+    found = find_thresholds(WEIGHTS, [own, shipped], scorer="cosine/1")
     assert found is not None
     assert (found[0].data, found[1]) == ("mine", own / "b.json")
-    assert find_thresholds(WEIGHTS, [shipped, own])[0].data == "theirs"
-    assert find_thresholds("12345678", [own, shipped, tmp_path / "absent"]) is None
+    assert find_thresholds(WEIGHTS, [shipped, own], scorer="cosine/1")[0].data == "theirs"
+    assert (
+        find_thresholds("12345678", [own, shipped, tmp_path / "absent"], scorer="cosine/1") is None
+    )
 
 
 def test_every_shipped_file_is_valid():
@@ -312,5 +313,3 @@ def test_a_mixture_that_was_not_counted_so_far_down_is_refused():
 def test_a_file_with_sources_is_read_as_it_was_written(tmp_path):
     made = make_tailed(one_source=CLOSE)
     assert load_thresholds(save_thresholds(made, tmp_path / "t.json")) == made
-    with pytest.raises(ValueError, match="audit-threshold/3', which knows no sources"):
-        dataclasses.replace(made, format=FORMATS[2])

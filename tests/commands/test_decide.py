@@ -22,7 +22,9 @@ from small_catalogue import (
 )
 from typer.testing import CliRunner
 
-from auditor.api.audit import Options, check, scan
+from auditor.api.check import check
+from auditor.api.run import Options
+from auditor.api.scan import scan
 from auditor.cli import app
 from auditor.commands.decide import Kind
 from auditor.commands.options import OwnerTag

@@ -21,7 +21,8 @@ import torch
 from small_audit import facts
 from tunes import tune
 
-from auditor.api.audit import Options, scan
+from auditor.api.run import Options
+from auditor.api.scan import scan
 from auditor.audio.decode import write_audio
 from auditor.audio.files import FoundFile, find_audio
 from auditor.embedding.extractor import Extractor, load_extractor, save_extractor

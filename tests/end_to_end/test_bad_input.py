@@ -18,7 +18,9 @@ from mutagen.id3 import TALB, TIT2, TPE1
 from small_audit import THRESHOLD, Log, calibrate_by_hand, facts, save_small_extractor, write_tune
 
 import auditor.ingest.prepare
-from auditor.api.audit import Options, check, scan
+from auditor.api.check import check
+from auditor.api.run import Options
+from auditor.api.scan import scan
 from auditor.errors import (
     AuditError,
     CatalogueError,
@@ -206,7 +208,8 @@ def test_a_file_that_changes_while_it_is_read(run, music, monkeypatch):
 UNREADABLE = """
 import os, sys
 from pathlib import Path
-from auditor.api.audit import Options, scan
+from auditor.api.run import Options
+from auditor.api.scan import scan
 from auditor.workspace import open_workspace
 
 folder, weights, threshold = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
@@ -491,7 +494,8 @@ def test_a_disk_that_is_full_when_the_index_is_written(tmp_path, run, music, wei
 
 LIMITED = """
 import resource, signal, sys
-from auditor.api.audit import Options, scan
+from auditor.api.run import Options
+from auditor.api.scan import scan
 from auditor.errors import AuditError
 from auditor.workspace import open_workspace
 

@@ -19,7 +19,7 @@ import typer
 from typer.testing import CliRunner
 
 import auditor
-from auditor.api import audit as audit_api
+from auditor.api import scan as scan_api
 from auditor.audio.encode import encode
 from auditor.calibration.thresholds import load_thresholds
 from auditor.cli import app, explain
@@ -626,7 +626,7 @@ def raising(error: BaseException):
     ],
 )
 def test_exceptions_become_exit_codes(monkeypatch, weights, scanned, error, code, message):
-    monkeypatch.setattr(audit_api, "scan", raising(error))
+    monkeypatch.setattr(scan_api, "scan", raising(error))
     result = invoke("scan", "-w", scanned, *given(weights))
     assert result.exit_code == code
     assert result.stderr.startswith(message)

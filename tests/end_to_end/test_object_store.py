@@ -29,8 +29,10 @@ from small_store import FaultyStore, upload
 from tunes import tune
 from typer.testing import CliRunner
 
-from auditor.api.audit import Options, check, scan
+from auditor.api.check import check
 from auditor.api.recommend import Query, recommend
+from auditor.api.run import Options
+from auditor.api.scan import scan
 from auditor.audio.encode import write_audio
 from auditor.cli import app
 from auditor.decisions.review import copy_object

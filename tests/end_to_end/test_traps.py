@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import witness
 
-from auditor.api.audit import scan
+from auditor.api.scan import scan
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.decode import write_audio
 from auditor.augment.voices import speak

@@ -14,7 +14,9 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 from small_audit import THRESHOLD, make_library, save_small_extractor, write_tune
 
-from auditor.api.audit import Options, check, scan
+from auditor.api.check import check
+from auditor.api.run import Options
+from auditor.api.scan import scan
 from auditor.records import Pair, to_json
 from auditor.report import json_schema as schema
 from auditor.workspace import open_workspace

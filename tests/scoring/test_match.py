@@ -13,7 +13,9 @@ from small_audit import facts
 from tunes import tune
 from typer.testing import CliRunner
 
-from auditor.api.audit import Options, check, scan
+from auditor.api.check import check
+from auditor.api.run import Options
+from auditor.api.scan import scan
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.decode import write_audio
 from auditor.augment.waveform import plant

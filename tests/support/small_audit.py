@@ -89,6 +89,7 @@ def calibrate_by_hand(workspace: Path, weights_id: str, *, threshold: float = TH
         data_sha256="0" * 64,
         date="2024-01-01",
         version="0",
+        scorer="cosine/1",
         command="",
     )
     return save_thresholds(made, workspace / "thresholds" / "small.json")

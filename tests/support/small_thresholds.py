@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from auditor.calibration.choose import RunThreshold, ThresholdOptions
 from auditor.calibration.rates import OperatingPoint
 from auditor.calibration.tail import Tail
 from auditor.calibration.thresholds import AlterationRecall, Thresholds
+from auditor.records import ThresholdUse
 from auditor.serialisation import to_json
 
 WEIGHTS = "0a1b2c3d"
@@ -28,6 +33,7 @@ def make(**changes) -> Thresholds:
         "n_tracks": 60,
         "n_nonmatching_pairs": 1770,
         "n_set_aside_pairs": 3,
+        "scorer": "cosine/1",
         "data": "tunes",
         "data_sha256": "0" * 64,
         "date": "2024-01-01",
@@ -52,3 +58,17 @@ TAIL = Tail(
 
 def make_tailed(**changes) -> Thresholds:
     return make(**{"tail": TAIL, "n_nonmatching_pairs": 17700, **changes})
+
+
+def choose_threshold(
+    weights_id: str,
+    directories: Sequence[Path],
+    *,
+    scorer: str = "cosine/1",
+    n_comparisons: int | None = None,
+    n_one_source: int = 0,
+    **options,
+) -> ThresholdUse:
+    """Return the threshold of a run with these options."""
+    run = RunThreshold(weights_id, directories, scorer=scorer, options=ThresholdOptions(**options))
+    return run.choose(n_comparisons, n_one_source)

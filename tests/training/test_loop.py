@@ -126,7 +126,7 @@ def test_a_run_leaves_its_curve(whole):
     assert summary["best_step"] == int(best["step"])
     assert summary["validation_eer"] == float(best["eer"])
     assert all(math.isfinite(float(v)) for row in rows for v in row.values())
-    assert not list(whole.parent.glob("*.part"))
+    assert not list(whole.parent.glob(".*.audit-part"))
 
 
 def test_the_same_settings_give_the_same_weights(whole, train, tmp_path):

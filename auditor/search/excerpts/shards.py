@@ -25,9 +25,9 @@ import numpy as np
 import auditor
 from auditor.catalogue.embedding_table import TrackVersions, encode_ids
 from auditor.errors import IndexFileError, show_path
-from auditor.search.annoy_file import _put_in_place, _sha256
+from auditor.search.annoy_file import _sha256
 from auditor.search.excerpts.backends.annoy import BACKENDS, Backend, ExcerptConfig
-from auditor.serialisation import from_json
+from auditor.serialisation import atomic_write, from_json, partial_file, put_in_place
 
 FORMAT_VERSION = 2
 """Version of the layout; shards of another one are written again."""
@@ -193,36 +193,35 @@ class ShardWriter:
 
     def close(self) -> Path:
         """Build the files and put them in place; return the path of the sidecar."""
-        partial = [self._folder / f"{self._weights_id}-partial.{e}" for e in ("ann", "rows")]
-        self._backend.save(partial[0])
-        ids = encode_ids(self._ids)
-        columns = (
-            self._axes,
-            np.concatenate([np.zeros(0, "<i4"), *self._windows]),
-            np.array(self._versions, "<u4"),
-            np.array([len(windows) for windows in self._windows], "<u4"),
-            ids,
-        )
-        partial[1].write_bytes(b"".join(column.tobytes() for column in columns))
-        sidecar = Sidecar(
-            format_version=FORMAT_VERSION,
-            audit_version=getattr(auditor, "__version__", "unknown"),
-            weights_id=self._weights_id,
-            n_dims=self._axes.shape[0],
-            config=self._config,
-            n_items=self.n_items,
-            n_tracks=len(ids),
-            id_bytes=ids.itemsize,
-            data_size=partial[0].stat().st_size,
-            data_sha256=_sha256(partial[0]),
-            rows_sha256=_sha256(partial[1]),
-        )
-        text = json.dumps(dataclasses.asdict(sidecar)).encode()
-        path = self._folder / f"{self._weights_id}-{hashlib.sha256(text).hexdigest()[:16]}.json"
-        for file in partial:
-            _put_in_place(file, path.with_suffix(file.suffix))
-        partial[0].with_suffix(".json").write_bytes(text)
-        _put_in_place(partial[0].with_suffix(".json"), path)
+        with partial_file(self._folder) as data, partial_file(self._folder) as rows:
+            self._backend.save(data)
+            ids = encode_ids(self._ids)
+            columns = (
+                self._axes,
+                np.concatenate([np.zeros(0, "<i4"), *self._windows]),
+                np.array(self._versions, "<u4"),
+                np.array([len(windows) for windows in self._windows], "<u4"),
+                ids,
+            )
+            rows.write_bytes(b"".join(column.tobytes() for column in columns))
+            sidecar = Sidecar(
+                format_version=FORMAT_VERSION,
+                audit_version=getattr(auditor, "__version__", "unknown"),
+                weights_id=self._weights_id,
+                n_dims=self._axes.shape[0],
+                config=self._config,
+                n_items=self.n_items,
+                n_tracks=len(ids),
+                id_bytes=ids.itemsize,
+                data_size=data.stat().st_size,
+                data_sha256=_sha256(data),
+                rows_sha256=_sha256(rows),
+            )
+            text = json.dumps(dataclasses.asdict(sidecar)).encode()
+            path = self._folder / f"{self._weights_id}-{hashlib.sha256(text).hexdigest()[:16]}.json"
+            put_in_place(data, path.with_suffix(".ann"))
+            put_in_place(rows, path.with_suffix(".rows"))
+            atomic_write(path, text)
         return path
 
 

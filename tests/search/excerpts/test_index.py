@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditor import serialisation
 from auditor.catalogue.catalogue import Catalogue, FileStamp
 from auditor.errors import IndexFileError
 from auditor.records import Track, TrackEmbedding
@@ -443,7 +444,7 @@ def test_shards_of_another_extractor_are_neither_read_nor_touched(built):
 def test_a_build_killed_before_its_sidecar_leaves_the_index_as_it_was(built, monkeypatch, n_files):
     folder, tracks = built
     before = reopen(folder, tracks).candidates(planted(tracks))
-    put, n_calls = excerpt_shards._put_in_place, 0
+    put, n_calls = excerpt_shards.put_in_place, 0
 
     def killed(partial, path):
         nonlocal n_calls
@@ -454,7 +455,8 @@ def test_a_build_killed_before_its_sidecar_leaves_the_index_as_it_was(built, mon
 
     more = tracks | {"u": walk(60, seed=77)}
     with monkeypatch.context() as patch:
-        patch.setattr(excerpt_shards, "_put_in_place", killed)
+        for module in (excerpt_shards, serialisation):  # the sidecar is written by the latter
+            patch.setattr(module, "put_in_place", killed)
         with pytest.raises(KeyboardInterrupt):
             refresh(folder, more)
     assert reopen(folder, tracks).candidates(planted(tracks)) == before

@@ -1,0 +1,136 @@
+"""Submissions against a catalogue."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from auditor.api.run import MAX_FALSE_ALARMS, Options, open_threshold
+from auditor.audio.files import is_there
+from auditor.catalogue.catalogue import Catalogue
+from auditor.decisions.apply import apply_decisions
+from auditor.ingest.prepare import Embedder, PreparedFiles, SerialEmbedder
+from auditor.ingest.session import OnEvent, ingest
+from auditor.ingest.submissions import Submission, embed_submissions, own_id
+from auditor.records import CheckResult, Track
+from auditor.scoring.base import RunContext, Scored, open_scorer
+from auditor.workspace import Workspace, make_provenance, require_tracks
+
+
+def check(
+    workspace: Workspace,
+    paths: Sequence[str | bytes | os.PathLike[str]],
+    *,
+    options: Options | None = None,
+    add: bool = False,
+    embedder: Embedder | None = None,
+    on_event: OnEvent | None = None,
+    on_submission: Callable[[Submission], None] | None = None,
+    command: str = "",
+) -> CheckResult:
+    """Compare submissions with the catalogue.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Opened for writing if ``add``.
+    paths : sequence of paths
+        Files or folders, or URLs of objects.  A file that is itself in the catalogue is not
+        compared with itself.
+    options : Options, optional
+    add : bool
+        Store the submissions in the catalogue afterwards.
+    embedder : Embedder, optional
+        Embeds the submissions; by default one after the other in this process.
+    on_event, on_submission : callables, optional
+        Called after each file, and with each submission, for those who show it.
+    command : str
+        Kept in the provenance.
+
+    Returns
+    -------
+    CheckResult
+        For each submission its flagged pairs and the nearest track that is not flagged.  What
+        cannot be decoded is in ``skipped``, even if that is everything.
+
+    Raises
+    ------
+    AuditError
+        If the catalogue is empty, there is no audio file, or no threshold is calibrated.
+    ValueError
+        If ``add`` and the workspace is not open for writing.
+    """
+    if add and not workspace.writable:
+        raise ValueError("the workspace was opened with write=False; add needs write=True")
+    options = (options or Options()).with_budget(MAX_FALSE_ALARMS)
+    started = time.monotonic()
+    scorer = open_scorer(workspace)
+    threshold = open_threshold(workspace, scorer, options)
+    stored = workspace.catalogue.table(workspace.weights_id)
+    require_tracks(workspace, len(stored.tracks))
+    submitted = embed_submissions(
+        workspace, paths, stored=stored.by_id, embedder=embedder, on_event=on_event
+    )
+    for submission in submitted.items if on_submission else ():
+        on_submission(submission)
+    compared = [
+        dataclasses.replace(s, own_id=own_id(workspace, s.path, s.track.sha256))
+        for s in submitted.items
+        if not s.track.silent
+    ]
+    # As it is now: other processes went on while the submissions were decoded.
+    table = workspace.catalogue.table(workspace.weights_id)
+    own_rows = [table.tracks.row_of(s.own_id) for s in compared]
+    n_tracks = len(table.tracks)
+    n_own = sum(row >= 0 for row in own_rows)
+    n_comparisons = len(compared) * n_tracks - n_own
+    n_one_source = min(
+        n_comparisons,
+        sum(
+            max(0, workspace.catalogue.n_of_source(s.track) - (row >= 0))
+            for s, row in zip(compared, own_rows, strict=True)
+        ),
+    )
+    use = threshold.choose(n_comparisons, n_one_source)
+    known = _Tracks(workspace.catalogue, {s.track.id: s.track for s in submitted.items})
+    scored = Scored([], 0)
+    if compared:
+        run = RunContext(threshold, use, options.search)
+        scored = scorer.check(compared, table, known, run=run)
+    wanted = sorted({pair.b for pair in scored.pairs})
+    decisions = workspace.catalogue.decisions()
+    result = CheckResult(
+        submissions=tuple(s.track for s in submitted.items),
+        tracks=tuple(known[track_id] for track_id in wanted),
+        pairs=apply_decisions(scored.pairs, known, decisions, options.same_owner),
+        skipped=submitted.skipped,
+        n_tracks=n_tracks,
+        n_pairs_compared=scored.n_compared,
+        search=options.search,
+        index_recall=scored.recall,
+        threshold=use,
+        provenance=make_provenance(workspace, command=command, started=started),
+        detection=threshold.detection(use),
+    )
+    if add:
+        here = [s for s in submitted.items if is_there(s.path)]
+        prepared = PreparedFiles(
+            [(s.path, s.prepared) for s in here if s.prepared],
+            SerialEmbedder([workspace.extractor]),
+        )
+        ingest(workspace, [s.path for s in here], embedder=prepared)
+    return result
+
+
+class _Tracks(dict[str, Track]):
+    """Tracks by id; those of the catalogue are read when they are first asked for."""
+
+    def __init__(self, catalogue: Catalogue, others: Mapping[str, Track]) -> None:
+        super().__init__(others)
+        self._catalogue = catalogue
+
+    def __missing__(self, track_id: str) -> Track:
+        self[track_id] = self._catalogue.track(track_id)
+        return self[track_id]

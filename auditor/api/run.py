@@ -1,0 +1,74 @@
+"""What a scan and a check have in common: options, and the threshold of the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from auditor.calibration.choose import RunThreshold, ThresholdOptions
+from auditor.decisions.apply import check_owner_tags
+from auditor.scoring.base import Scorer
+from auditor.workspace import Workspace
+
+SEARCHES = ("exact", "annoy")
+MAX_FALSE_PAIRS, MAX_FALSE_ALARMS = 1.0, 0.01
+"""Error budgets of a scan and of a check: false pairs to be expected of the whole run, at most."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pairs are searched and flagged.
+
+    Attributes
+    ----------
+    threshold, far, max_false : float, optional
+        A score, a false alarm rate per pair, or the false pairs that the whole run may be expected
+        to raise; at most one of them.  By default ``max_false`` is ``MAX_FALSE_PAIRS`` in a scan
+        and ``MAX_FALSE_ALARMS`` in a check.
+    search : "exact" or "annoy"
+    threshold_file : pathlib.Path, optional
+        A calibration named by hand.
+    same_owner : tuple of str
+        Tags of ``decisions.OWNER_TAGS``; a pair that shares one of them is not flagged.
+    """
+
+    threshold: float | None = None
+    far: float | None = None
+    search: str = "exact"
+    threshold_file: Path | None = None
+    same_owner: tuple[str, ...] = ()
+    max_false: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.search not in SEARCHES:
+            raise ValueError(f"search is {self.search!r}; it must be exact or annoy")
+        check_owner_tags(self.same_owner)
+
+    def with_budget(self, max_false: float) -> Options:
+        """Return these options with a budget, unless they set the threshold otherwise."""
+        given = (self.threshold, self.far, self.max_false)
+        chosen = any(value is not None for value in given)
+        return self if chosen else dataclasses.replace(self, max_false=max_false)
+
+
+def open_threshold(workspace: Workspace, scorer: Scorer, options: Options) -> RunThreshold:
+    """Open the calibrations of a run; what they refuse, they refuse before anything is decoded.
+
+    Raises
+    ------
+    ThresholdError
+        See ``RunThreshold``.
+    """
+    threshold = RunThreshold(
+        workspace.weights_id,
+        workspace.threshold_directories,
+        scorer=scorer.id,
+        options=ThresholdOptions(
+            options.threshold, options.far, options.max_false, options.threshold_file
+        ),
+        lowest=scorer.lowest,
+        similarity=scorer.similarity,
+    )
+    threshold.choose(1)
+    return threshold

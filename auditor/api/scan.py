@@ -1,0 +1,139 @@
+"""Every similar pair of a catalogue."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold
+from auditor.audio.fma_tags import load_fma
+from auditor.catalogue.sources import n_pairs_of_one_source, track_sources
+from auditor.decisions.apply import apply_decisions
+from auditor.ingest.prepare import Embedder
+from auditor.ingest.session import OnEvent, ingest
+from auditor.parallel import LocalTiles, Tiles
+from auditor.records import Cluster, Pair, ScanResult, Skipped, Track
+from auditor.scoring.base import OnPair, RunContext, open_scorer
+from auditor.scoring.originals import suggest_original
+from auditor.search.exact import clusters, n_pairs
+from auditor.workspace import Workspace, make_provenance, require_tracks
+
+
+def scan(
+    workspace: Workspace,
+    roots: Sequence[str | bytes | os.PathLike[str]] = (),
+    *,
+    options: Options | None = None,
+    fma: Path | None = None,
+    embedder: Embedder | None = None,
+    tiles: Tiles | None = None,
+    on_event: OnEvent | None = None,
+    on_pair: OnPair | None = None,
+    command: str = "",
+) -> ScanResult:
+    """Embed what is new below some folders and find every flagged pair of the whole catalogue.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Opened for writing.
+    roots : sequence of paths
+        Folders, or URLs of object stores; empty scans the catalogue as it is.
+    options : Options, optional
+    fma : pathlib.Path, optional
+        FMA's metadata folder.
+    embedder : Embedder, optional
+        Embeds what is new; by default one file after the other in this process.
+    tiles : Tiles, optional
+        Where pairs are looked for; by default here, by one thread.
+    on_event, on_pair : callables, optional
+        Called after each file; and with the candidate pairs examined and all of them.
+    command : str
+        Kept in the provenance.
+
+    Returns
+    -------
+    ScanResult
+        Its tracks are those of the pairs and those that deserve a word: truncated, silent, missing.
+
+    Raises
+    ------
+    AuditError
+        If there is no audio, no threshold, or a damaged part of the workspace, or more than
+        ``pairs.MAX_PAIRS`` pairs are flagged.
+    """
+    options = (options or Options()).with_budget(MAX_FALSE_PAIRS)
+    started = time.monotonic()
+    scorer = open_scorer(workspace)
+    threshold = open_threshold(workspace, scorer, options)
+    metadata = load_fma(fma) if fma is not None else None
+    ingested = ingest(workspace, roots, fma=metadata, embedder=embedder, on_event=on_event)
+    ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
+    if not roots:
+        require_tracks(workspace, len(ids))
+    tracks = {track.id: track for track in workspace.catalogue.tracks()}
+    n_one_source = n_pairs_of_one_source(track_sources([tracks[track_id] for track_id in ids]))
+    use = threshold.choose(n_pairs(len(ids)), n_one_source)
+    scored = scorer.scan(
+        ids,
+        embeddings,
+        tracks,
+        run=RunContext(threshold, use, options.search),
+        tiles=tiles or LocalTiles(),
+        on_pair=on_pair,
+    )
+    use = threshold.with_music_note(use, scored.cosines, flagged_from=scored.similar_from)
+    pairs = apply_decisions(
+        scored.pairs, tracks, workspace.catalogue.decisions(), options.same_owner
+    )
+    in_pairs = {track_id for pair in pairs for track_id in (pair.a, pair.b)}
+    listed = [
+        track
+        for track in tracks.values()
+        if track.id in in_pairs or track.truncated or track.silent or track.missing
+    ]
+    return ScanResult(
+        tracks=tuple(listed),
+        pairs=pairs,
+        clusters=_clusters(ids, pairs, tracks),
+        skipped=_merge_skipped(ingested.skipped, workspace.catalogue.skipped()),
+        n_tracks=len(ids),
+        n_pairs_compared=scored.n_compared,
+        search=options.search,
+        index_recall=scored.recall,
+        histogram=scored.histogram,
+        threshold=use,
+        provenance=make_provenance(workspace, command=command, started=started),
+        detection=threshold.detection(use),
+    )
+
+
+def _clusters(
+    ids: list[str], pairs: Sequence[Pair], tracks: Mapping[str, Track]
+) -> tuple[Cluster, ...]:
+    row_of = {track_id: row for row, track_id in enumerate(ids)}
+    flagged = [pair for pair in pairs if pair.flagged]
+    rows_a, rows_b = (
+        np.array([row_of[track_id] for track_id in side], dtype=np.int64)
+        for side in ([pair.a for pair in flagged], [pair.b for pair in flagged])
+    )
+    groups = clusters(len(ids), rows_a, rows_b)
+    number = {row: i for i, group in enumerate(groups) for row in group}
+    highest = [-1.0] * len(groups)
+    for pair in flagged:
+        i = number[row_of[pair.a]]
+        highest[i] = max(highest[i], pair.score)
+    members = [tuple(ids[row] for row in group) for group in groups]
+    return tuple(
+        Cluster(names, score, *suggest_original([tracks[name] for name in names]))
+        for names, score in zip(members, highest, strict=True)
+    )
+
+
+def _merge_skipped(*lists: Iterable[Skipped]) -> tuple[Skipped, ...]:
+    merged = {skipped.path: skipped for skipped in (s for part in lists for s in part)}
+    return tuple(merged[path] for path in sorted(merged))

@@ -1,0 +1,82 @@
+"""One side of a pair: what is known of a track, and what is prepared from it when first asked."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from auditor.evidence.alignment.aligner import Examiner
+from auditor.evidence.alignment.ranges import WitnessTrack
+from auditor.evidence.match_score import SHOWN_FROM
+from auditor.evidence.spectra.confirm import confirm
+from auditor.evidence.spectra.lines import TrackSpectrum
+from auditor.records import Evidence, MatchedRange
+
+
+class Side:
+    """A track as one side of a pair.
+
+    Parameters
+    ----------
+    track_id, sha256 : str
+        Of the track, and of the bytes of its file.
+    duration_s : float
+        Seconds of sound.
+    windows : callable
+        Returns its d-vectors, prepared; None where it has no window.  Called when first needed.
+    frames : callable
+        Returns its spectrum, (n_frames, n_bands) uint8; None where there is none.
+    embedding : numpy.ndarray, optional
+        (n_dims,) float32.
+    """
+
+    def __init__(
+        self,
+        track_id: str,
+        sha256: str,
+        duration_s: float,
+        *,
+        windows: Callable[[], WitnessTrack | None],
+        frames: Callable[[], np.ndarray | None],
+        embedding: np.ndarray | None = None,
+    ) -> None:
+        self.id, self.sha256, self.duration_s = track_id, sha256, duration_s
+        self._windows, self._frames, self.embedding = windows, frames, embedding
+
+    @functools.cached_property
+    def windows(self) -> WitnessTrack | None:
+        """Its d-vectors, prepared for alignment; None where it has no window."""
+        return self._windows()
+
+    @functools.cached_property
+    def spectrum(self) -> TrackSpectrum | None:
+        """Its spectrum; None where there is none."""
+        frames = self._frames()
+        return None if frames is None else TrackSpectrum(frames)
+
+
+def compare_sides(
+    examiner: Examiner, a: Side, b: Side, *, shown_from: float = SHOWN_FROM
+) -> Evidence:
+    """Return what both sides of a pair share: aligned ranges, measured in the spectra.
+
+    Parameters
+    ----------
+    examiner : Examiner
+    a, b : Side
+    shown_from : float
+        Match score that a range needs to be kept.
+    """
+    if a.sha256 and a.sha256 == b.sha256:  # nothing to find out
+        whole = MatchedRange(0.0, a.duration_s, 0.0, a.duration_s, 1.0, 1.0, 0.0, 0.0, 1.0)
+        return Evidence(1.0, (whole,), 1.0, 1.0, 1.0, 1.0)
+    return confirm(
+        examiner.evidence(a.windows, b.windows),
+        a.spectrum,
+        b.spectrum,
+        a_duration_s=a.duration_s,
+        b_duration_s=b.duration_s,
+        shown_from=shown_from,
+    )

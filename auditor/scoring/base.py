@@ -1,0 +1,183 @@
+"""What a scoring model is: what goes in, what comes out, and the one place that picks one."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, cast
+
+import numpy as np
+
+from auditor.calibration.choose import RunThreshold
+from auditor.catalogue.embedding_table import TrackTable
+from auditor.errors import UsageError
+from auditor.evidence.side import Side
+from auditor.ingest.submissions import Submission
+from auditor.parallel import Tiles
+from auditor.records import Evidence, Pair, ThresholdUse, Track, TrackEmbedding
+from auditor.scoring import SCORERS
+from auditor.workspace import Workspace
+
+OnPair = Callable[[int, int], None]
+"""Called with the pairs compared and all of them."""
+
+
+@dataclass(frozen=True)
+class ScoredPair:
+    """A pair and what a scorer says of it, before any threshold.
+
+    Attributes
+    ----------
+    a, b : str
+        Ids.
+    similarity : float
+        Cosine of the embeddings.
+    evidence : Evidence or None
+        None from a scorer that has none.
+    score : float
+    """
+
+    a: str
+    b: str
+    similarity: float
+    evidence: Evidence | None
+    score: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The pairs of a run that a scorer wants shown, and how many it compared.
+
+    Attributes
+    ----------
+    pairs : list of Pair
+    n_compared : int
+        Pairs whose score was computed.
+    recall : float or None
+        Estimated share of the true pairs that an index proposed; None for an exact search.
+    histogram : dict
+        ``edges`` and ``counts`` of all scores; may be empty.
+    cosines : dict
+        The same of the cosines of all embeddings; empty where not all were computed.
+    similar_from : float
+        Cosine from which pairs are flagged or sound alike.
+    """
+
+    pairs: list[Pair]
+    n_compared: int
+    recall: float | None = None
+    histogram: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    cosines: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    similar_from: float = 1.0
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What every scorer needs to know of a run.
+
+    Attributes
+    ----------
+    threshold : RunThreshold
+    use : ThresholdUse
+        Its threshold for the comparisons of this run.
+    search : "exact" or "annoy"
+        How the nearest embeddings are found.
+    """
+
+    threshold: RunThreshold
+    use: ThresholdUse
+    search: str = "exact"
+
+    @functools.cached_property
+    def similar_from(self) -> float:
+        """Cosine that unrelated tracks reach as seldom as the threshold of the run."""
+        return self.threshold.similar_from(self.use)
+
+
+class Scorer(Protocol):
+    """A scoring model of the tracks of a workspace.
+
+    Attributes
+    ----------
+    id : str
+        Name and version, such as ``match/1``; stands in threshold files, and rates that were
+        counted with another one are refused.
+    lowest : float
+        No budget sets a lower threshold.
+    similarity : str
+        Id of the scorer whose calibration says from which cosine tracks sound alike; empty if it
+        is this one.
+    max_calibrated : int or None
+        Tracks whose pairs a calibration can afford to score; None for any number.
+    """
+
+    id: ClassVar[str]
+    lowest: ClassVar[float]
+    similarity: ClassVar[str]
+    max_calibrated: ClassVar[int | None]
+
+    def scan(
+        self,
+        ids: list[str],
+        embeddings: np.ndarray,
+        tracks: Mapping[str, Track],
+        *,
+        run: RunContext,
+        tiles: Tiles,
+        on_pair: OnPair | None = None,
+    ) -> Scored:
+        """Return the pairs of a catalogue; embeddings are (n, n_dims) float32."""
+
+    def check(
+        self,
+        submissions: Sequence[Submission],
+        table: TrackTable,
+        tracks: Mapping[str, Track],
+        *,
+        run: RunContext,
+    ) -> Scored:
+        """Return the pairs of submissions with the catalogue: the flagged ones and the nearest."""
+
+    def pair(self, a: Side, b: Side) -> ScoredPair:
+        """Return the score of one pair."""
+
+    def judge(self, pair: ScoredPair, tracks: Mapping[str, Track], run: RunContext) -> Pair:
+        """Return a pair with its verdict."""
+
+    def side(self, track_id: str) -> Side:
+        """Return a track of the catalogue as a side of a pair."""
+
+    def side_of_copy(
+        self, copy: TrackEmbedding, *, duration_s: float, spectrum: np.ndarray | None
+    ) -> Side:
+        """Return a track that is not stored as a side of a pair; spectrum is uint8."""
+
+    def matrix(
+        self, ids: Sequence[str], *, progress: OnPair | None = None
+    ) -> tuple[np.ndarray, dict[tuple[str, str], Evidence]]:
+        """Return the scores of all pairs, (n, n) float64, symmetric; and evidence by ids.
+
+        The diagonal says nothing.  Only evidence with ranges is returned.
+        """
+
+
+def open_scorer(workspace: Workspace, name: str = "") -> Scorer:
+    """Return the scorer of a name of ``SCORERS``, or the one that flags pairs in a workspace.
+
+    Extractors that were trained on excerpts have d-vectors that can be aligned, so that the match
+    score flags pairs; the others only have the cosine of the embeddings.
+
+    Raises
+    ------
+    UsageError
+        If the extractor's d-vectors cannot be aligned, which the match score needs.
+    """
+    if name == "match" and not workspace.aligns:
+        raise UsageError(
+            f"the extractor {workspace.extractor.name} was not trained on excerpts, so there is no "
+            "match score. Give --score embedding-cosine, or another --extractor."
+        )
+    name = name or ("match" if workspace.aligns else "embedding-cosine")
+    return cast(Scorer, importlib.import_module(SCORERS[name]).Scorer(workspace))
