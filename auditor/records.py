@@ -10,7 +10,8 @@ import dataclasses
 import json
 import unicodedata
 from dataclasses import dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Any, Self
 
 import numpy as np
 
@@ -21,18 +22,84 @@ SCHEMA_VERSION = 2
 """Version of the JSON of scan, check and recommend results."""
 
 
-DECISIONS = ("false-alarm", "licensed", "same-owner", "cover", "confirmed")
-"""What can be decided of a pair; all but ``confirmed`` say that it is not to be flagged."""
+class Verdict(StrEnum):
+    """What is said of a pair (``auditor.scoring.verdict``), the strongest first."""
 
-VERDICTS = (
-    "identical file",
-    "same recording",
-    "altered recording",
-    "shared excerpt",
-    "sounds alike",
-    "clear",
-)
-"""What is said of a pair (``auditor.scoring.verdict``), the strongest first."""
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """Make a member of its name in results, and what it means in one sentence."""
+        member = str.__new__(cls, value)
+        member._value_, member.meaning = value, meaning
+        return member
+
+    IDENTICAL_FILE = "identical file", "Both files hold the same bytes: one file under two names."
+    SAME_RECORDING = (
+        "same recording",
+        "Most of one track occurs in the other at the same speed and pitch: one recording, perhaps "
+        "cut, louder, or re-encoded.",
+    )
+    ALTERED_RECORDING = (
+        "altered recording",
+        "Most of one track occurs in the other at another speed or pitch: one recording that "
+        "somebody changed, or a second performance that follows it very closely.",
+    )
+    SHARED_EXCERPT = (
+        "shared excerpt",
+        "One or more passages of one track occur in the other, and the rest does not: a sample, a "
+        "loop that both bought, a quotation or a medley.",
+    )
+    SOUNDS_ALIKE = (
+        "sounds alike",
+        "The two tracks sound alike as a whole. What lines up, if anything does, is a loop or a "
+        "drone, has other spectra, or is too weak to count: a style, an arrangement, the same "
+        "instruments. It is shown and not flagged.",
+    )
+    CLEAR = (
+        "clear",
+        "Nothing that was compared points to shared material. A copy may still be missed.",
+    )
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the verdict alerts; the others are only shown."""
+        return self not in (Verdict.SOUNDS_ALIKE, Verdict.CLEAR)
+
+
+class DecisionKind(StrEnum):
+    """What people can decide of a pair."""
+
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str) -> Self:
+        """Make a member of its name in results, and what it means in one sentence."""
+        member = str.__new__(cls, value)
+        member._value_, member.meaning = value, meaning
+        return member
+
+    FALSE_ALARM = (
+        "false-alarm",
+        "The two have nothing in common that matters. The pair is set aside.",
+    )
+    LICENSED = (
+        "licensed",
+        "The match is real, and a licence or contract allows it. The pair is set aside.",
+    )
+    SAME_OWNER = (
+        "same-owner",
+        "The match is real, and both belong to one owner. The pair is set aside.",
+    )
+    COVER = "cover", "Two performances of one work, not one recording. The pair is set aside."
+    CONFIRMED = (
+        "confirmed",
+        "The match is real, and somebody has to act on it. The pair stays flagged.",
+    )
+
+    @property
+    def flagged(self) -> bool:
+        """Whether a pair that was decided so stays flagged."""
+        return self is DecisionKind.CONFIRMED
+
 
 UNDO = "undo"
 """Kind of the decision that takes back those before it."""

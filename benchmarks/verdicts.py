@@ -60,10 +60,10 @@ from auditor.evidence.match_score import CONFIRM_FROM, SHOWN_FROM
 from auditor.ingest.session import ingest
 from auditor.ingest.submissions import Submission
 from auditor.metrics import wilson_interval
-from auditor.records import Track, TrackEmbedding
+from auditor.records import Track, TrackEmbedding, Verdict
 from auditor.scoring.base import ScoredPair
 from auditor.scoring.match import examine_submissions
-from auditor.scoring.verdict import FLAGGED, decide_verdict
+from auditor.scoring.verdict import decide_verdict
 from auditor.training.dataset import group_tracks, read_same_list
 from auditor.workspace import Workspace, open_workspace
 
@@ -329,7 +329,9 @@ def render(report: dict) -> str:
     everything: dict[str, list[float]] = {"errors": [], "tempo": [], "pitch": []}
     for kind in dict.fromkeys(row["kind"] for row in report["said"]):
         rows = [row for row in report["said"] if row["kind"] == kind]
-        flagged = [row for row in rows if row["score"] >= threshold and row["verdict"] in FLAGGED]
+        flagged = [
+            row for row in rows if row["score"] >= threshold and Verdict(row["verdict"]).flagged
+        ]
         verdicts = [row["verdict"] for row in rows]
         counts = ", ".join(f"{v} {verdicts.count(v)}" for v in dict.fromkeys(sorted(verdicts)))
         n_truths = sum(row["n_truths"] for row in rows)

@@ -18,7 +18,7 @@ import numpy as np
 
 from auditor.decisions.apply import in_order, standing
 from auditor.decisions.review import last_scan
-from auditor.records import Pair, Provenance, ScanResult, Track
+from auditor.records import DecisionKind, Pair, Provenance, ScanResult, Track
 from auditor.search.exact import clusters, nearest
 from auditor.search.vectors import check_unit_rows
 from auditor.workspace import Workspace, make_provenance, require_tracks
@@ -289,7 +289,7 @@ def _flagged_pairs(
             n_gone += 1
             continue
         decision = decided.get(in_order(ends[0][1], ends[1][1]))
-        if decision is not None and decision.kind != "confirmed":
+        if decision is not None and decision.kind != DecisionKind.CONFIRMED:
             n_decided += 1
             continue
         found.append((row_of[ends[0]], row_of[ends[1]], pair))

@@ -417,7 +417,7 @@ class Catalogue:
         sha256_a, sha256_b : str
             Of both files, in any order; neither need be in the catalogue.
         kind : str
-            One of ``records.DECISIONS``, or ``records.UNDO``.
+            A ``records.DecisionKind``, or ``records.UNDO``.
         note, by : str
             Why, and who.
 

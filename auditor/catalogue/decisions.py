@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from auditor.errors import CatalogueError
-from auditor.records import DECISIONS, UNDO, Decision
+from auditor.records import UNDO, Decision, DecisionKind
 
 MAX_NOTE = 2000
 """Characters of a note at most."""
@@ -39,7 +39,7 @@ def make_decision(
     sha256_a, sha256_b : str
         64 hex digits each, in any order and case.
     kind : str
-        One of ``DECISIONS``, or ``UNDO``.
+        A ``DecisionKind``, or ``UNDO``.
     note, by : str
         Controls other than line breaks and tabs are left out, and so is white space around them.
     when : str
@@ -60,8 +60,8 @@ def make_decision(
     for sha256 in hashes:
         if not _SHA256.fullmatch(sha256):
             raise ValueError(f"{sha256!r:.80} is no SHA-256; 64 hex digits are needed")
-    if kind not in (*DECISIONS, UNDO):
-        raise ValueError(f"{kind!r:.40} is no decision; it is one of {', '.join(DECISIONS)}")
+    if kind not in (*DecisionKind, UNDO):
+        raise ValueError(f"{kind!r:.40} is no decision; it is one of {', '.join(DecisionKind)}")
     note, by = _clean(note), " ".join(_clean(by).split())
     for name, text, limit in (("note", note, MAX_NOTE), ("name", by, MAX_BY)):
         if len(text) > limit:

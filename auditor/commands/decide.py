@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 
 from auditor.commands.options import DebugOption, WorkspaceOption
 from auditor.errors import UsageError, show_path
+from auditor.records import DecisionKind
 
 if TYPE_CHECKING:
     from auditor.catalogue.catalogue import Catalogue
@@ -29,16 +29,6 @@ Examples:
 """
 
 
-class Kind(StrEnum):
-    """What can be decided of a pair; the same as ``records.DECISIONS``."""
-
-    FALSE_ALARM = "false-alarm"
-    LICENSED = "licensed"
-    SAME_OWNER = "same-owner"
-    COVER = "cover"
-    CONFIRMED = "confirmed"
-
-
 ByOption = Annotated[
     str, typer.Option("--by", metavar="NAME", envvar="AUDIT_BY", help="Who decides.")
 ]
@@ -55,7 +45,7 @@ def decide(
         ),
     ] = None,
     kind: Annotated[
-        Kind | None, typer.Option("--as", help="The decision.", show_default=False)
+        DecisionKind | None, typer.Option("--as", help="The decision.", show_default=False)
     ] = None,
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why.")] = "",
     by: ByOption = "",

@@ -13,6 +13,7 @@ import typer
 from auditor.commands.decide import ByOption, open_catalogue, results_of
 from auditor.commands.options import DebugOption, WorkspaceOption
 from auditor.errors import UsageError
+from auditor.records import DecisionKind
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,11 +31,11 @@ Examples:
 """
 
 KEYS = {
-    "f": "false-alarm",
-    "l": "licensed",
-    "o": "same-owner",
-    "c": "cover",
-    "y": "confirmed",
+    "f": DecisionKind.FALSE_ALARM,
+    "l": DecisionKind.LICENSED,
+    "o": DecisionKind.SAME_OWNER,
+    "c": DecisionKind.COVER,
+    "y": DecisionKind.CONFIRMED,
 }
 """Keys that decide."""
 

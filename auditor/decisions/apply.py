@@ -23,6 +23,7 @@ from auditor.records import (
     UNDO,
     CheckResult,
     Decision,
+    DecisionKind,
     Pair,
     ScanResult,
     Track,
@@ -37,7 +38,7 @@ N_PAIR_ID = 8
 OWNER_TAGS = ("artist", "album", "licence")
 """Tags that ``--same-owner`` takes."""
 
-MATCHING = ("confirmed", "licensed", "same-owner")
+MATCHING = (DecisionKind.CONFIRMED, DecisionKind.LICENSED, DecisionKind.SAME_OWNER)
 """Decisions that say that both files hold the same recording; a cover is another one."""
 
 _PAIR_ID = re.compile(rf"[0-9a-f]{{{N_PAIR_ID},64}}")
@@ -119,7 +120,7 @@ def apply_decisions(
             dataclasses.replace(
                 pair,
                 pair_id=pair_id(a.sha256, b.sha256),
-                flagged=pair.flagged and kind in ("", "confirmed"),
+                flagged=pair.flagged and kind in ("", DecisionKind.CONFIRMED),
                 decision=kind,
                 decision_note=note,
                 decision_by=made.by if made else "",
@@ -163,7 +164,7 @@ def labelled_pairs(catalogue: Catalogue) -> tuple[tuple[Hashes, ...], tuple[Hash
     kinds = {hashes: made.kind for hashes, made in counts.items() if hashes[0] != hashes[1]}
     return (
         tuple(sorted(hashes for hashes, kind in kinds.items() if kind in MATCHING)),
-        tuple(sorted(hashes for hashes, kind in kinds.items() if kind == "false-alarm")),
+        tuple(sorted(hashes for hashes, kind in kinds.items() if kind == DecisionKind.FALSE_ALARM)),
     )
 
 

@@ -23,7 +23,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
-from auditor.records import DECISIONS, SCHEMA_VERSION, CheckResult, ScanResult
+from auditor.records import SCHEMA_VERSION, CheckResult, DecisionKind, ScanResult
 
 RESULTS = {"scan": ScanResult, "check": CheckResult}
 """What there is a schema of: kind to dataclass."""
@@ -34,7 +34,7 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
     "Track.duration_s": {"minimum": 0},
     "Track.source": {"enum": ["file", "fma"]},
     "Pair.pair_id": {"pattern": "^([0-9a-f]{8})?$"},
-    "Pair.decision": {"enum": ["", *DECISIONS]},
+    "Pair.decision": {"enum": ["", *DecisionKind]},
     "ScanResult.search": {"enum": ["exact", "annoy"]},
     "CheckResult.search": {"enum": ["exact", "annoy"]},
 }

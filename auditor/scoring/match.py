@@ -21,7 +21,7 @@ from auditor.evidence.match_score import CONFIRM_FROM, FLAGGED_FROM, SHOWN_FROM,
 from auditor.evidence.side import Side, compare_sides
 from auditor.ingest.submissions import Submission
 from auditor.parallel import Tiles
-from auditor.records import Evidence, Pair, Track, TrackEmbedding
+from auditor.records import Evidence, Pair, Track, TrackEmbedding, Verdict
 from auditor.scoring.base import OnPair, RunContext, Scored, ScoredPair
 from auditor.scoring.candidates import distinct_pairs, same_bytes, voted_pairs, with_rows
 from auditor.scoring.examine import (
@@ -32,7 +32,7 @@ from auditor.scoring.examine import (
     examine_tiles,
 )
 from auditor.scoring.track_reader import CatalogueReader, TrackReader, track_index
-from auditor.scoring.verdict import FLAGGED, decide_verdict
+from auditor.scoring.verdict import decide_verdict
 from auditor.search.all_pairs import nearest_rows, similar_rows
 from auditor.search.exact import named_histogram, nearest
 from auditor.search.excerpts.index import ExcerptSearch
@@ -244,7 +244,7 @@ class Scorer:
         )
         judged = (self.judge(pair, tracks, run) for pair in found.pairs)
         return Scored(
-            [pair for pair in judged if pair.verdict != "clear"],
+            [pair for pair in judged if pair.verdict != Verdict.CLEAR],
             found.n_compared,
             histogram=found.histogram,
             cosines=_cosines(tiles, reader, len(ids)) if run.search == "exact" else {},
@@ -283,7 +283,7 @@ class Scorer:
             pair.b,
             pair.score,
             identical_file=identical,
-            flagged=verdict in FLAGGED,
+            flagged=verdict.flagged,
             similarity=pair.similarity,
             far=run.threshold.far_at(pair.score, run.use),
             verdict=verdict,
@@ -349,7 +349,7 @@ def _with_nearest(pairs: Sequence[Pair]) -> list[Pair]:
     kept: list[Pair] = []
     seen: set[str] = set()
     for pair in pairs:
-        if pair.verdict != "clear":
+        if pair.verdict != Verdict.CLEAR:
             kept.append(pair)
         elif pair.a not in seen:
             seen.add(pair.a)

@@ -25,10 +25,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from auditor.records import Evidence, MatchedRange
-
-FLAGGED = ("identical file", "same recording", "altered recording", "shared excerpt")
-"""Verdicts that alert; the others of ``records.VERDICTS`` are only shown."""
+from auditor.records import Evidence, MatchedRange, Verdict
 
 
 @dataclass(frozen=True)
@@ -78,8 +75,8 @@ def decide_verdict(
     similarity: float = -1.0,
     similar_from: float = 1.0,
     rules: VerdictRules = RULES,
-) -> str:
-    """Return one of ``records.VERDICTS``.
+) -> Verdict:
+    """Return what is said of a pair.
 
     Parameters
     ----------
@@ -95,22 +92,22 @@ def decide_verdict(
     Examples
     --------
     >>> both = MatchedRange(0.0, 60.0, 0.0, 60.0, 1.0, 0.9, 0.0, 0.0)
-    >>> decide_verdict(Evidence(0.9, (both,), 1.0, 1.0, 1.0, 0.2), score=0.9, threshold=0.4)
+    >>> decide_verdict(Evidence(0.9, (both,), 1.0, 1.0, 1.0, 0.2), score=0.9, threshold=0.4).value
     'same recording'
-    >>> decide_verdict(Evidence(0.1, (), 0.0, 0.0, 1.0, 0.2), score=0.1, threshold=0.4)
+    >>> decide_verdict(Evidence(0.1, (), 0.0, 0.0, 1.0, 0.2), score=0.1, threshold=0.4).value
     'clear'
     """
     if identical_file:
-        return "identical file"
+        return Verdict.IDENTICAL_FILE
     proves = evidence.ranges and not is_loop(evidence, rules) and not is_denied(evidence, rules)
     if proves and score >= threshold:
         if max(evidence.share_a, evidence.share_b) < rules.whole:
-            return "shared excerpt"
+            return Verdict.SHARED_EXCERPT
         altered = is_altered(evidence.ranges[0], rules)
-        return "altered recording" if altered else "same recording"
+        return Verdict.ALTERED_RECORDING if altered else Verdict.SAME_RECORDING
     if similarity >= similar_from or score >= threshold:
-        return "sounds alike"
-    return "clear"
+        return Verdict.SOUNDS_ALIKE
+    return Verdict.CLEAR
 
 
 def is_altered(found: MatchedRange, rules: VerdictRules = RULES) -> bool:

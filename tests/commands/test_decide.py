@@ -26,12 +26,11 @@ from auditor.api.check import check
 from auditor.api.run import Options
 from auditor.api.scan import scan
 from auditor.cli import app
-from auditor.commands.decide import Kind
 from auditor.commands.options import OwnerTag
 from auditor.decisions.apply import OWNER_TAGS, apply_decisions, pair_id
 from auditor.decisions.csv_file import read_csv
 from auditor.decisions.review import keep_last, last_scan
-from auditor.records import DECISIONS, Pair, result_from_json
+from auditor.records import Pair, result_from_json
 from auditor.report.html.page import render_html
 from auditor.report.terminal import print_table, to_csv
 from auditor.report.text.general import headline
@@ -182,7 +181,6 @@ def test_a_bad_line_imports_nothing(workspace):
 
 
 def test_the_choices_are_those_of_the_records():
-    assert tuple(kind.value for kind in Kind) == DECISIONS
     assert tuple(tag.value for tag in OwnerTag) == OWNER_TAGS
 
 

@@ -30,7 +30,7 @@ from auditor.decisions.apply import (
 )
 from auditor.decisions.csv_file import COLUMNS, lead_formula, read_csv, to_csv, write_csv
 from auditor.errors import AuditError, CatalogueError, UsageError
-from auditor.records import DECISIONS, UNDO, Decision, Pair
+from auditor.records import UNDO, Decision, DecisionKind, Pair
 
 A, B, C, D = (sha(name) for name in "abcd")
 WHEN = "2026-01-31T12:00:00.000000Z"
@@ -227,7 +227,7 @@ def test_decided_pairs_are_no_longer_flagged_and_say_why():
 def test_a_decision_never_flags_what_is_below_the_threshold():
     tracks = {name: make_track(name) for name in "ab"}
     below = [Pair("a", "b", 0.1, flagged=False)]
-    for kind in DECISIONS:
+    for kind in DecisionKind:
         (pair,) = apply_decisions(below, tracks, [decided(A, B, kind)])
         assert (pair.flagged, pair.decision) == (False, kind)
     (pair,) = apply_decisions(below, {n: make_track(n, artist="X") for n in "ab"}, [], ["artist"])
@@ -373,7 +373,7 @@ MADE = st.builds(
     ),
     st.sampled_from("abcd"),
     st.sampled_from("abcd"),
-    st.sampled_from((*DECISIONS, UNDO)),
+    st.sampled_from((*DecisionKind, UNDO)),
     TEXTS,
     TEXTS,
     st.integers(0, 999_999),

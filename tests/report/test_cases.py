@@ -41,7 +41,7 @@ def test_headline_threshold_and_meanings_are_in_words():
     text = Page(render_html(make_scan())).text
     assert "3 pairs to look at among 8,000 tracks; expected false pairs 0.8" in text
     assert "the threshold, 0.6200; unrelated pairs score this high 1 in 1.2 million times." in text
-    assert "Shared excerpt One or more stretches of one track are heard in the other" in text
+    assert "Shared excerpt One or more passages of one track occur in the other" in text
     assert "High score" not in text
     assert "mp3 at 64 kbit/s 99 % 96.4–99.7 % 198 of 200" in text
     assert "reversed not measured – –" in text
@@ -181,7 +181,7 @@ def test_a_case_says_whose_the_tracks_are_and_how_they_are_coded():
     assert "B carries no licence" in text
     assert "no release date · no licence 3:21 · flac" in text
     assert "B is lossless (flac). Loudness, equalisation, noise" in text
-    assert "Same owner The match is real and both belong to one owner" in text
+    assert "Same owner The match is real, and both belong to one owner" in text
 
 
 def test_a_cluster_names_its_original_or_none():

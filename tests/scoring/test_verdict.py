@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from auditor.evidence.match_score import CHANCE, GAIN, match_score, range_score
-from auditor.records import VERDICTS, Evidence, MatchedRange
-from auditor.scoring.verdict import FLAGGED, RULES, decide_verdict, is_altered
+from auditor.records import Evidence, MatchedRange, Verdict
+from auditor.scoring.verdict import RULES, decide_verdict, is_altered
 
 
 def matched(**how) -> MatchedRange:
@@ -65,11 +65,14 @@ NOTHING = evidence(score=0.1, share_a=0.0, share_b=0.0)
 )
 def test_the_first_rule_that_holds_speaks(found, how, expected):
     assert verdict(found, **how) == expected
-    assert expected in VERDICTS
+    assert expected in list(Verdict)
 
 
 def test_what_only_sounds_alike_is_not_flagged():
-    assert set(FLAGGED) == set(VERDICTS) - {"sounds alike", "clear"}
+    assert [verdict.value for verdict in Verdict if not verdict.flagged] == [
+        "sounds alike",
+        "clear",
+    ]
 
 
 @pytest.mark.parametrize(("sign"), [-1.0, 1.0])

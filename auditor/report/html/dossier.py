@@ -9,29 +9,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from auditor.catalogue.decisions import MAX_BY, MAX_NOTE
-from auditor.records import DECISIONS, Detection
+from auditor.records import DecisionKind, Detection, Verdict
 from auditor.report.html.cases import CaseView, Row, Shelf, blank_case, with_media
-from auditor.report.text.evidence import UNHEARD_MEANING, VERDICT_MEANINGS
+from auditor.report.text.evidence import UNHEARD_MEANING
 from auditor.report.text.general import show_kind
 
 N_DOSSIER = 50
 """Cases in full in the HTML itself."""
 
 _KEYS = {"confirmed": "c", "false-alarm": "d"}
-KIND_MEANINGS = {
-    "confirmed": "The match is real and somebody has to act on it; the pair stays flagged.",
-    "false-alarm": "The two have nothing in common that matters; the pair is set aside.",
-    "licensed": "The match is real and a licence or contract allows it; the pair is set aside.",
-    "same-owner": "The match is real and both belong to one owner; the pair is set aside.",
-    "cover": "Two performances of one work, not one recording; the pair is set aside.",
-}
 KINDS = tuple(
-    (kind, show_kind(kind).capitalize(), _KEYS.get(kind, ""), meaning)
-    for kind, meaning in KIND_MEANINGS.items()
+    (kind.value, show_kind(kind).capitalize(), _KEYS.get(kind, ""), kind.meaning)
+    for kind in sorted(DecisionKind, key=lambda kind: (kind not in _KEYS, not kind.flagged))
 )
 """What can be decided in the page: kind, what the button says, key, what it means."""
-
-assert set(KIND_MEANINGS) == set(DECISIONS)
 
 
 def dossier_view(rows: Sequence[Row], cases: Sequence[CaseView], shelf: Shelf) -> dict[str, Any]:
@@ -84,7 +75,7 @@ def _per_cent(share: float) -> str:
 
 def _meanings(cases: Sequence[CaseView]) -> list[tuple[str, str]]:
     """Return the meaning of every verdict; of a high score only where a case has no verdict."""
-    meanings = list(VERDICT_MEANINGS.items())
+    meanings = [(verdict.value, verdict.meaning) for verdict in Verdict]
     if any(case.verdict == "high score" for case in cases):
         meanings.append(("high score", UNHEARD_MEANING))
     return meanings

@@ -9,33 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from auditor.errors import show_text
-from auditor.records import VERDICTS, Evidence, MatchedRange, Pair, Track
+from auditor.records import Evidence, MatchedRange, Pair, Track
 from auditor.report.text.general import show_duration
 from auditor.scoring.originals import is_lossless
 from auditor.scoring.verdict import RULES, is_denied, is_loop
-
-VERDICT_MEANINGS: Mapping[str, str] = {
-    "identical file": "Both files hold the same bytes, so they are one file under two names.",
-    "same recording": (
-        "Most of one track is heard in the other at the same speed and pitch: one recording, "
-        "perhaps cut, louder, or encoded again."
-    ),
-    "altered recording": (
-        "Most of one track is heard in the other, faster or slower, higher or lower: one "
-        "recording that somebody changed, or a second performance that follows it very closely."
-    ),
-    "shared excerpt": (
-        "One or more stretches of one track are heard in the other, and the rest is not: a "
-        "sample, a loop that both bought, a quotation or a medley."
-    ),
-    "sounds alike": (
-        "The two tracks sound alike as a whole, and what lines up, if anything does, is a loop, a "
-        "drone, denied by the spectra or too weak to count: a style, an arrangement, the same "
-        "instruments. It is shown and not flagged."
-    ),
-    "clear": "Nothing that was compared points to shared material; a copy may still be missed.",
-}
-"""What each of ``records.VERDICTS`` means, in one sentence, the strongest first."""
 
 UNHEARD_MEANING = (
     "The score reaches the threshold, and no second witness was heard: the tracks sound alike to "
@@ -74,8 +51,6 @@ _WHOLE = 0.97
 
 _TEMPO_PLACES_S = 0.1
 """How well the begin and the end of a range are known, about."""
-
-assert tuple(VERDICT_MEANINGS) == VERDICTS
 
 
 def verdict_name(pair: Pair) -> str:

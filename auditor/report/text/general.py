@@ -10,13 +10,14 @@ from collections.abc import Iterable, Sequence
 
 from auditor.errors import show_text
 from auditor.records import (
-    DECISIONS,
     CheckResult,
+    DecisionKind,
     Pair,
     RecommendResult,
     Result,
     ScanResult,
     Track,
+    Verdict,
 )
 
 
@@ -146,7 +147,7 @@ def show_kind(kind: str) -> str:
 
 def is_set_aside(pair: Pair) -> bool:
     """Say whether it was decided that a pair does not matter; such a pair is not flagged."""
-    return pair.decision not in ("", "confirmed")
+    return pair.decision not in ("", DecisionKind.CONFIRMED)
 
 
 def count_set_aside(pairs: Iterable[Pair]) -> str:
@@ -158,7 +159,7 @@ def count_set_aside(pairs: Iterable[Pair]) -> str:
     '1 pair set aside: 1 licensed'
     """
     made = [pair.decision for pair in pairs if is_set_aside(pair)]
-    counts = [f"{made.count(kind):,} {show_kind(kind)}" for kind in DECISIONS if kind in made]
+    counts = [f"{made.count(kind):,} {show_kind(kind)}" for kind in DecisionKind if kind in made]
     return f"{show_count(len(made), 'pair')} set aside: {', '.join(counts)}" if made else ""
 
 
@@ -201,7 +202,7 @@ def pair_state(pair: Pair) -> str:
     """
     if pair.decision:
         return f"decided: {show_kind(pair.decision)}"
-    if pair.verdict == "sounds alike" and not pair.flagged:
+    if pair.verdict == Verdict.SOUNDS_ALIKE and not pair.flagged:
         return "not flagged"
     return "" if pair.flagged else "below the threshold"
 
