@@ -16,6 +16,7 @@ CREATED := $(VENV)/.created
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_CLUSTER := $(VENV)/.installed-cluster
+INSTALLED_DOCS := $(VENV)/.installed-docs
 
 NEEDS_CORPUS = @test -d corpus/train -a -d corpus/val -a -d corpus/test || { \
 	echo 'corpus/ does not hold the benchmark music. Run: make corpus' >&2; exit 1; }
@@ -55,6 +56,10 @@ $(INSTALLED_CLUSTER): $(INSTALLED_DEV)
 	$(INSTALL) --editable '.[cluster,cluster-test,s3]'
 	@touch $@
 
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(INSTALL) --editable '.[docs]'
+	@touch $@
+
 .PHONY: install
 install: $(INSTALLED) ## Make .venv and install audit into it
 
@@ -62,9 +67,15 @@ install: $(INSTALLED) ## Make .venv and install audit into it
 demo: $(INSTALLED) ## Fetch some music, plant altered copies, scan, check, recommend
 	@$(BIN)/python benchmarks/demo.py $${MUSIC:+--music "$$MUSIC"}
 
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
 .PHONY: test
-test: $(INSTALLED_DEV) ## Run the quick tests, with coverage
-	$(BIN)/python -m pytest --cov
+test: $(INSTALLED_DEV) ## Run the quick tests on all cores
+	$(PYTEST)
+
+.PHONY: coverage
+coverage: $(INSTALLED_DEV) ## Run the quick tests, with coverage
+	$(PYTEST) --cov
 
 .PHONY: test-slow
 test-slow: $(INSTALLED_DEV) ## Run the tests that take minutes
@@ -79,14 +90,25 @@ test-cluster: $(INSTALLED_CLUSTER) ## Run the tests on a Ray cluster of three no
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster
 
 .PHONY: lint
-lint: $(INSTALLED_DEV) ## Check style and format
+lint: $(INSTALLED_DEV) ## Check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 .PHONY: format
 format: $(INSTALLED_DEV) ## Mend style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+.PHONY: docs
+docs: $(INSTALLED_DOCS) ## Build the documentation site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+.PHONY: dist
+dist: $(INSTALLED_DEV) ## Build wheel and sdist into dist/, and try the wheel in an empty environment
+	rm -rf dist
+	$(BIN)/python -m hatchling build
+	$(BIN)/python .ci/try_wheel.py
 
 .PHONY: corpus
 corpus: $(INSTALLED) ## Fetch the benchmark music from Debian packages, some 5 GB
@@ -152,6 +174,6 @@ sample: $(INSTALLED_DEV) ## Make reports/sample.html and its pictures again; nee
 
 .PHONY: clean
 clean: ## Remove caches and what the demo made; .venv and downloaded music stay
-	rm -rf build dist htmlcov .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site htmlcov .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
 	rm -rf demo/.audit demo/planted demo/new demo/synthetic demo/planted.json
 	find auditor benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +

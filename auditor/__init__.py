@@ -1,4 +1,4 @@
-"""audit: tells, with evidence and a stated error rate, whether music is too similar to other music.
+"""audit: finds copies in a music collection, shows where they match, and how often it is wrong.
 
 The commands are a thin skin over the functions named here, which are imported on first use so that
 ``import auditor`` stays quick.
@@ -17,7 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "AuditError": "auditor.errors",

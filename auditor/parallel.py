@@ -18,14 +18,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Protocol, Self, TypeVar
+from multiprocessing.process import BaseProcess
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from auditor.errors import AuditError
 
-Part, Result = TypeVar("Part"), TypeVar("Result")
+Part = TypeVar("Part")
+Part_contra = TypeVar("Part_contra", contravariant=True)
+Result = TypeVar("Result")
 
 N_WAITING = 4
 """Tiles handed out ahead, for each worker: a slow tile keeps no other worker waiting."""
@@ -35,7 +38,7 @@ TILES_FORMAT = 1
 another format is left alone, and its tiles are done again."""
 
 
-class Work(Protocol[Part, Result]):
+class Work(Protocol[Part_contra, Result]):
     """What is done with every part of a pass; a small frozen dataclass.
 
     Attributes
@@ -47,10 +50,13 @@ class Work(Protocol[Part, Result]):
         share them.
     """
 
-    reader: Any
-    shares_memory: bool
+    shares_memory: ClassVar[bool]
 
-    def __call__(self, part: Part) -> Result:
+    @property
+    def reader(self) -> Any:
+        """What ``Tiles.publish`` returned."""
+
+    def __call__(self, part: Part_contra) -> Result:
         """Return the result of a part; nothing else is changed by it."""
 
     def pack(self, result: Result) -> bytes:
@@ -167,7 +173,12 @@ def begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
+
+
+def _exit_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 @functools.cache

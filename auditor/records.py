@@ -11,12 +11,13 @@ import json
 import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Self
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self
 
 from auditor.errors import ResultError, show_text
 from auditor.serialisation import from_json
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA_VERSION = 2
 """Version of the JSON of scan, check and recommend results."""

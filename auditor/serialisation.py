@@ -1,7 +1,8 @@
 """Data that leaves the process: dataclasses as JSON, and files that appear whole or not at all.
 
-Frozen dataclasses travel as JSON inside weights, threshold files and results.  JSON comes from strangers, so ``from_json`` accepts exactly the fields of the dataclass, of exactly
-their types, within their stated ranges; anything else is a ``ValueError`` that names the field.
+Frozen dataclasses travel as JSON inside weights, threshold files and results.  JSON comes from
+strangers, so ``from_json`` accepts exactly the fields of the dataclass, of exactly their types,
+within their stated ranges; anything else is a ``ValueError`` that names the field.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ from auditor.embedding.extractor import load_extractor
 from auditor.errors import AudioError
 from auditor.evidence.alignment.ranges import WitnessConfig
 from auditor.metrics import wilson_interval
+from auditor.records import Verdict
 from auditor.scoring.verdict import decide_verdict
 from auditor.training.dataset import group_tracks, read_same_list
 from auditor.workspace import open_workspace
@@ -209,7 +210,7 @@ def ask(
             other = catalogue.row_of[pair.b]
             if other == row:
                 said = verdict
-            elif groups[other] != groups[row] and verdict.flagged:
+            elif groups[other] != groups[row] and Verdict(verdict).flagged:
                 n_others += 1
         verdicts.append(said)
     return {"kind": kind, "verdicts": verdicts, "n_others": n_others}
@@ -225,7 +226,7 @@ def render(asked: list[dict], threshold: float) -> str:
     ]
     for one in asked:
         verdicts = one["verdicts"]
-        n_found = sum(verdict.flagged for verdict in verdicts)
+        n_found = sum(Verdict(verdict).flagged for verdict in verdicts)
         low, high = wilson_interval(n_found, len(verdicts))
         counts = ", ".join(f"{v} {verdicts.count(v)}" for v in sorted(set(verdicts)))
         lines.append(

@@ -84,10 +84,12 @@ def store():
 
 
 @pytest.fixture
-def copies(tmp_path, monkeypatch):
-    """Return the folder below which copies of objects are made; a test leaves nothing there."""
-    folder = tmp_path / "copies"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    yield folder
-    assert os.listdir(folder) == []
+def copies(monkeypatch):
+    """Return the folder below which copies of objects are made; a test leaves nothing there.
+
+    Its path is short: processes talk through a socket in it, and a socket's path is short.
+    """
+    with tempfile.TemporaryDirectory(prefix="audit-") as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+        assert os.listdir(folder) == []

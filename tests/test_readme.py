@@ -31,10 +31,10 @@ NOT_RUN_BEYOND = ("make", "audit", "git", "cd", "source", "pip", "export", "ray"
 ELLIPSIS = ("…", "...")
 NUMBER = r"[-−]?\d(?:[\d.,]*\d)?(?: × 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?"
 FOOTER = (
-    r"0 pairs? to look at among 0 \w+",
-    r"0 of 0 submissions? flagged, .*? track",
+    r"0 matching pairs? among 0 \w+",
+    r"0 of 0 submissions? match(?:es)? a track of the catalogue \(0 tracks?\)",
     r"0 tracks? recommended among 0 \w+",
-    r"0 pairs? compared, threshold 0, expected false pairs? 0 .*?\)",
+    r"0 pairs? compared, threshold 0; expected false positives: 0 .*?\)",
     r"exact search; budget: 0 false pairs?",
     r"threshold: .*?;",
     r"false alarm rate 0 .*?\)",
@@ -117,8 +117,8 @@ def matches(expected: list[str], actual: list[str]) -> bool:
 def footer(lines: list[str]) -> list[str]:
     """Return the last lines of a result without its numbers, wherever they were wrapped."""
     text = re.sub(r"\s+", " ", " ".join(lines))
-    interval = rf"there (?:is none|are (?:below )?{NUMBER}(?: to (?:below )?{NUMBER})?)\)"
-    text = re.sub(interval, "there are 0 to 0)", text)
+    interval = rf"interval (?:below )?{NUMBER}(?:–(?:below )?{NUMBER})?"
+    text = re.sub(interval, "interval 0–0", text)
     text = re.sub(r"[\w-]+-[0-9a-f]{8}\.json", "0.json", text)
     text = re.sub(r"(?<!\w)<?" + NUMBER, "0", text)
     text = re.sub(r"\b(pair|cluster|track|submission)s\b", r"\1", text)
@@ -304,30 +304,30 @@ def test_output_is_compared_but_for_what_differs_between_runs(expected, actual, 
 def test_the_last_lines_of_recorded_output_are_compared_but_for_numbers_and_wrapping():
     recorded = [
         "1.0000  one.mp3   pair compared",
-        "2 pairs to look at among 50 tracks",
-        "1,225 pairs compared, threshold 0.7157, expected false pairs 1 (in 95 of 100 such runs",
-        "there are 0 to 6)",
+        "2 matching pairs among 50 tracks",
+        "1,225 pairs compared, threshold 0.7157; expected false positives: 1 (95 %",
+        "interval 0–6)",
         "exact search; budget: 1 false pair",
         "threshold: excerpt-ece99d6c.json (val music); false alarm rate 8.2 × 10⁻⁴",
-        "per pair (with 95 % confidence 1 × 10⁻⁴ to 0.0016)",
+        "per pair (95 % interval 1 × 10⁻⁴–0.0016)",
     ]
     actual = [
-        "10 pairs to look at in 5 clusters among 6 tracks",
-        "15 pairs compared, threshold 0.7, expected false pairs 0.01 (in 95 of 100 such runs there",
-        "is none)",
+        "10 matching pairs in 5 clusters among 6 tracks",
+        "15 pairs compared, threshold 0.7; expected false positives: 0.01 (95 % interval",
+        "0)",
         "exact search; budget: 0.01 false pairs",
         "threshold: track-4fca30b4.json (val music); false alarm rate 0.001 per",
-        "pair (with 95 % confidence 2.1 × 10⁻⁴ to 0.1)",
+        "pair (95 % interval 2.1 × 10⁻⁴–0.1)",
     ]
     assert len(footer(recorded)) == 5
     assert footer(recorded) == footer(actual)
     for old, new in (
-        ("pairs to look at", "pairs found"),
+        ("matching pairs", "pairs found"),
         ("exact search", "full search"),
         ("(val music)", "(music)"),
         ("per pair", "a pair"),
-        ("there are", "there were"),
-        ("expected false pairs", "false pairs expected"),
+        ("95 %", "90 per cent"),
+        ("expected false positives", "false positives expected"),
     ):
         stale = [line.replace(old, new) for line in recorded]
         assert stale != recorded

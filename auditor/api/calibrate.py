@@ -329,7 +329,9 @@ def _copy_scores(
         others = [other for other in np.roll(chosen, -n_done) if groups[other] != groups[row]]
         needs_other = any(ALTERATIONS[kind].needs_other for kind in options.alterations)
         other = _beginning(names[others[0]], options) if needs_other and others else None
-        for i, kind in enumerate(options.alterations if waveform is not None else ()):
+        for i, kind in enumerate(options.alterations):
+            if waveform is None:
+                break
             rng = np.random.default_rng([options.seed, int(row), i])
             try:
                 altered = ALTERATIONS[kind](waveform, rng, other)

@@ -73,8 +73,9 @@ def check(
     submitted = embed_submissions(
         workspace, paths, stored=stored.by_id, embedder=embedder, on_event=on_event
     )
-    for submission in submitted.items if on_submission else ():
-        on_submission(submission)
+    if on_submission is not None:
+        for submission in submitted.items:
+            on_submission(submission)
     compared = [
         dataclasses.replace(s, own_id=own_id(workspace, s.path, s.track.sha256))
         for s in submitted.items

@@ -88,6 +88,7 @@ def open_container(file: BinaryFile, suffix: str, name: str) -> av.container.Inp
     try:
         return av.open(
             file,
+            "r",
             format=_RAW_FORMATS.get(suffix),
             metadata_errors="replace",
             container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "none"},

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import av
 import numpy as np
@@ -274,7 +274,7 @@ class AudioReader:
                 f"{_MIN_RATE_HZ} to {_MAX_RATE_HZ} Hz can be read. Give an intact file."
             )
 
-    def _packets(self) -> Iterator[av.Packet]:
+    def _packets(self) -> Iterator[av.Packet[Any]]:
         container = self._container
         assert container is not None
         demuxed = container.demux(self._stream)
@@ -308,7 +308,7 @@ class AudioReader:
             if frames:
                 self._n_damaged += n_bad_in_a_row
                 n_bad_in_a_row = 0
-            yield from frames
+            yield from frames  # type: ignore[misc]  # an audio stream has audio frames
         if self.info.container != "mp3":  # what follows the last frame of an MP3 is tags or junk
             self._n_damaged += n_bad_in_a_row
 

@@ -76,6 +76,7 @@ def encode(
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container_name, container_options=exact) as container:
         stream = container.add_stream(encoder, rate=sample_rate_hz, options=options)
+        assert isinstance(stream, av.AudioStream)  # an encoder of audio makes no other
         stream.codec_context.layout = layout
         stream.codec_context.format = sample_format
         if bit_rate is not None:

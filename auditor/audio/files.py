@@ -77,9 +77,9 @@ def find_audio(roots: Iterable[str | bytes | os.PathLike[str]]) -> Walk:
         If a root does not exist, or the store of an object cannot be asked: what it holds is not
         known then, and none of it is to be taken for gone.
     """
-    roots = [os.fsencode(root) for root in roots]
-    local = _find_files(root for root in roots if not is_object(root))
-    listed = [_find_objects(root) for root in roots if is_object(root)]
+    encoded = [os.fsencode(root) for root in roots]
+    local = _find_files(root for root in encoded if not is_object(root))
+    listed = [_find_objects(root) for root in encoded if is_object(root)]
     walks = [local, *listed]
     files = {found.path: found for walk in walks for found in walk.files}
     unreadable = {skipped for walk in walks for skipped in walk.unreadable}

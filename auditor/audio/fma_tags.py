@@ -19,8 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from auditor.errors import UsageError, show_path
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 from auditor.records import clean_text
 
 MAX_CELL = 4 * 2**20
@@ -155,7 +159,7 @@ def track_id_from_path(path: str | os.PathLike[str] | bytes) -> int | None:
 def _load_tracks(file: Path) -> dict[int, tuple[str, ...]]:
     rows: dict[int, tuple[str, ...]] = {}
     with _reading(file) as reader:
-        upper, lower, index = (next(reader, []) for _ in range(3))
+        upper, lower, index = [next(reader, []) for _ in range(3)]
         columns = list(zip(upper, lower, strict=False))
         if absent := [c for c in _NEEDED if c not in columns]:
             raise _malformed(
@@ -226,7 +230,7 @@ def _genre_path(number: int, titles: dict[int, str], parents: dict[int, int]) ->
 
 
 @contextmanager
-def _reading(file: Path) -> Iterator[csv.reader]:
+def _reading(file: Path) -> Iterator[CsvReader]:
     """Open a CSV file and turn its errors into UsageError."""
     limit = csv.field_size_limit(MAX_CELL)
     try:
@@ -242,5 +246,5 @@ def _reading(file: Path) -> Iterator[csv.reader]:
         csv.field_size_limit(limit)
 
 
-def _malformed(file: Path, reader: csv.reader, what: str) -> UsageError:
+def _malformed(file: Path, reader: CsvReader, what: str) -> UsageError:
     return UsageError(f"{show_path(file)}, line {reader.line_num}: {what}. {_ADVICE}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from auditor.augment.waveform import (
     voice_over,
 )
 
+Function = Callable[[np.ndarray, np.random.Generator, Any], np.ndarray]
+"""Waveform, generator and another track, None where it is not needed, to the altered waveform."""
+
 
 @dataclass(frozen=True)
 class Alteration:
@@ -53,7 +57,7 @@ class Alteration:
     name: str
     label: str
     group: str
-    function: Callable[[np.ndarray, np.random.Generator, np.ndarray | None], np.ndarray]
+    function: Function
     needs_other: bool = False
 
     def __call__(
@@ -73,11 +77,11 @@ class Alteration:
         return (altered / max(peak, 1.0)).astype(np.float32)
 
 
-def _plain(function: Callable[..., np.ndarray], *args: object, **options: object) -> Callable:
+def _plain(function: Callable[..., np.ndarray], *args: object, **options: object) -> Function:
     return lambda waveform, rng, other: function(waveform, *args, **options)
 
 
-def _drawn(function: Callable[..., np.ndarray], **options: object) -> Callable:
+def _drawn(function: Callable[..., np.ndarray], **options: object) -> Function:
     return lambda waveform, rng, other: function(waveform, rng, **options)
 
 
@@ -111,7 +115,7 @@ def _everything(waveform: np.ndarray, rng: np.random.Generator, other: object) -
 
 
 def _table() -> dict[str, Alteration]:
-    def row(name: str, label: str, group: str, function: Callable, other: bool = False) -> None:
+    def row(name: str, label: str, group: str, function: Function, other: bool = False) -> None:
         rows[name] = Alteration(name, label, group, function, other)
 
     rows: dict[str, Alteration] = {}

@@ -12,6 +12,7 @@ Ranges are those of ``BandAlterations``; they are wider than anything a copy is 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -343,7 +344,9 @@ def alter_windows(
         pitch_bands=pitch * features.bands_per_octave / 12.0,
     )
 
-    def apply(chosen: torch.Tensor, alter) -> None:
+    def apply(
+        chosen: torch.Tensor, alter: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    ) -> None:
         rows = chosen.nonzero()[:, 0]
         if len(rows):
             x[rows] = alter(x[rows], rows)

@@ -384,7 +384,7 @@ def _stretch(waveform: np.ndarray, semitones: float, ratio: float) -> np.ndarray
     stretch.setTransposeSemitones(semitones)
     stretch.timeFactor = ratio
     samples = np.ascontiguousarray(waveform, dtype=np.float32)[np.newaxis]
-    return stretch.process(samples)[0]
+    return np.asarray(stretch.process(samples))[0]
 
 
 def _shelf(gain_db: float, corner_hz: float, side: float) -> list[float]:

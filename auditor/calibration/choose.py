@@ -123,6 +123,8 @@ class RunThreshold:
                 f"no threshold is calibrated for weights {weights_id}. "
                 "Run: audit calibrate DIR, or give --threshold."
             )
+        self.calibration: Thresholds | None
+        self._path: Path | None
         self.calibration, self._path = found or (None, None)
         self._similarity = self.calibration
         if similarity:

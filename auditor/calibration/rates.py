@@ -1,4 +1,9 @@
-"""False alarm rates counted on pairs of known tracks, with intervals by ``auditor.calibration.bootstrap``."""
+"""False alarm rates counted on pairs of known tracks, with intervals by bootstrap.
+
+``RateTable.far_at`` reads the rate of any threshold off the counted points, and above the threshold
+where the tail begins off the tail.  Without a tail only an upper bound is known beyond the highest
+counted score.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of a catalogue: the spectra of its contents (``auditor.embedding.spectrogram``), compressed."""
+"""Rows of a catalogue: the compressed spectra of its contents (``embedding.spectrogram``)."""
 
 from __future__ import annotations
 

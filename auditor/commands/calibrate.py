@@ -41,7 +41,7 @@ Examples:
 """
 
 
-Score = StrEnum("Score", [(name, name) for name in SCORERS])
+Score = StrEnum("Score", dict(zip(SCORERS, SCORERS, strict=True)))  # type: ignore[misc]  # a table
 
 
 class Alterations(StrEnum):

@@ -37,6 +37,7 @@ from auditor.commands.options import (
     ShowDecidedOption,
     ThresholdFileOption,
     ThresholdOption,
+    VerboseOption,
     WorkspaceOption,
     check_report_options,
     command_line,
@@ -97,6 +98,7 @@ def check(
     max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
     exit_zero: ExitZeroOption = False,
+    verbose: VerboseOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -156,6 +158,7 @@ def check(
         media=media,
         open_report=open_report,
         show_decided=show_decided,
+        verbose=verbose,
         quiet=quiet,
     )
     flagged = [pair.pair_id for pair in result.pairs if pair.flagged]

@@ -245,6 +245,14 @@ ExitZeroOption = Annotated[
 QuietOption = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print results and errors, no progress.")
 ]
+VerboseOption = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Also say how the threshold was chosen, and what share of copies it finds.",
+    ),
+]
 DebugOption = Annotated[
     bool,
     typer.Option(
@@ -333,7 +341,9 @@ def check_report_options(*, no_report: bool, output: Path | None, open_report: b
         raise UsageError(f"--no-report and {other} exclude each other. Give one of them.")
 
 
-def print_result(result: Result, form: Format, *, show_decided: bool = False) -> None:
+def print_result(
+    result: Result, form: Format, *, show_decided: bool = False, verbose: bool = False
+) -> None:
     """Print a result on stdout."""
     if form is Format.JSON:
         from auditor.records import to_json
@@ -348,7 +358,7 @@ def print_result(result: Result, form: Format, *, show_decided: bool = False) ->
 
         from auditor.report.terminal import print_table
 
-        print_table(result, Console(), show_decided=show_decided)
+        print_table(result, Console(), show_decided=show_decided, verbose=verbose)
     sys.stdout.flush()
 
 
@@ -429,6 +439,7 @@ def finish(
     media: Media | None = None,
     open_report: bool = False,
     show_decided: bool = False,
+    verbose: bool = False,
     quiet: bool = False,
 ) -> None:
     """Print a result, write its report unless it is None, and say where on stderr.
@@ -442,7 +453,7 @@ def finish(
         If the report cannot be written.
     """
     try:
-        print_result(result, form, show_decided=show_decided)
+        print_result(result, form, show_decided=show_decided, verbose=verbose)
     finally:
         if report is not None:
             from auditor.report.write import write_report
@@ -467,8 +478,8 @@ def report_path(output: Path | None, kind: str) -> Path:
         First word of the new file's name.
     """
     folder = REPORTS if output is None else output
-    is_file = output is not None and output.suffix.lower() in (".html", ".htm", ".json")
-    if is_file and not output.is_dir():
+    suffix = "" if output is None else output.suffix.lower()
+    if output is not None and suffix in (".html", ".htm", ".json") and not output.is_dir():
         return output
     stem = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, n = folder / f"{stem}.html", 1

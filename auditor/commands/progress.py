@@ -15,6 +15,7 @@ from auditor.errors import show_path
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as Bar
 
     from auditor.ingest.session import IngestEvent
 
@@ -65,7 +66,7 @@ class Progress:
         self._n_done = self._n_total = 0
         self._audio_s = 0.0
         self._said = True
-        self._bar = None
+        self._bar: Bar | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -127,8 +128,8 @@ class Progress:
 
     def _summary(self) -> str:
         seconds = max(self._recent[-1][0] - self._started, 1e-9)
-        names = ("embedded", "unchanged", "moved", "skipped")
-        names += tuple(sorted(set(self.outcomes) - set(names)))
+        known = ("embedded", "unchanged", "moved", "skipped")
+        names = (*known, *sorted(set(self.outcomes) - set(known)))
         counts = [f"{self.outcomes[name]:,} {name}" for name in names if self.outcomes[name]]
         said = f"{', '.join(counts) or f'{self._n_done:,} {self._noun}'} in {show_seconds(seconds)}"
         if not self._audio_s:

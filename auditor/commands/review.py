@@ -259,8 +259,8 @@ class Session:
             facts = (track_facts(track), show_text(track.album), show_text(track.date))
             for text in (" · ".join(fact for fact in facts if fact), show_text(track.path)):
                 self._console.print(Text(f"     {text}", style="dim"), soft_wrap=True)
-        for line in HELP:
-            self._console.print(Text(f"  {line}", style="cyan"))
+        for keys in HELP:
+            self._console.print(Text(f"  {keys}", style="cyan"))
 
     def _say(self, text: str) -> None:
         from rich.text import Text

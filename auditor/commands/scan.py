@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -39,6 +39,7 @@ from auditor.commands.options import (
     ShowDecidedOption,
     ThresholdFileOption,
     ThresholdOption,
+    VerboseOption,
     WorkspaceOption,
     check_report_options,
     command_line,
@@ -53,6 +54,10 @@ from auditor.commands.options import (
 )
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError
+
+if TYPE_CHECKING:
+    from auditor.ingest.prepare import Embedder
+    from auditor.parallel import Tiles
 
 EXAMPLES = """\b
 Examples:
@@ -118,6 +123,7 @@ def scan(
     max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
     exit_zero: ExitZeroOption = False,
+    verbose: VerboseOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -149,6 +155,8 @@ def scan(
     ):
         if excerpt_index is not None:
             opened = dataclasses.replace(opened, excerpt_backend=excerpt_index.value)
+        embedder: Embedder
+        tiles: Tiles
         if cluster is not None:
             from auditor.distributed.workers import cluster_workers
 
@@ -192,6 +200,7 @@ def scan(
         media=media,
         open_report=open_report,
         show_decided=show_decided,
+        verbose=verbose,
         quiet=quiet,
     )
     if result.n_tracks == 0:

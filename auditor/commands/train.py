@@ -191,7 +191,7 @@ def train(
         config = start.config
     else:
         config = PAPER if architecture is Architecture.PAPER else recipe.extractor
-    settings = {
+    settings: dict[str, Any] = {
         "n_steps": steps,
         "n_classes": batch_classes,
         "n_utterances": batch_utterances,

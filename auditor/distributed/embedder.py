@@ -122,6 +122,7 @@ class RayEmbedder:
         import ray
 
         path = self._extractor.path
+        assert path is not None  # it was loaded from a file
         weights = Weights(path.name, self._extractor.precision, ray.put(path.read_bytes()))
         place = self._place
         needs = {"num_cpus": place.n_cores, "num_gpus": place.n_gpus}
@@ -178,7 +179,7 @@ class Weights:
 
 
 def embed_shard(
-    files: list[FoundFile], weights: Weights, place: Place, known: list, storage: Storage
+    files: list[FoundFile], weights: Weights, place: Place, known: list[str], storage: Storage
 ) -> None:
     """Embed some files and store them, unless that was done before; what a worker runs."""
     import ray

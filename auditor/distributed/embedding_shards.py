@@ -79,7 +79,7 @@ def wanted_made(
         and (one.prepared or one.error or one.sha256 in known)
         for one in found
     )
-    return found if good else None
+    return [one for one in found if one is not None] if good else None
 
 
 def _schema() -> pyarrow.Schema:

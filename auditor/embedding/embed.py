@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ from auditor.embedding.frames import (
 from auditor.embedding.spectrogram import SpectrumStream
 from auditor.errors import TooShortError, show_path
 from auditor.records import TrackEmbedding
+
+T = TypeVar("T")
 
 BATCH = 64
 """Windows embedded at a time, at most."""
@@ -183,8 +186,7 @@ def hear_file(
                 return None
         info, duration_s, truncated = reader.info, reader.duration_s, reader.truncated
     seconds["features"] -= seconds["decode"] + seconds["spectrum"]
-    frames = np.concatenate(parts)
-    return HeardFile(info, duration_s, truncated, frames, seconds, heard.spectrum())
+    return HeardFile(info, duration_s, truncated, np.concatenate(parts), seconds, heard.spectrum())
 
 
 def embed_waveform(
@@ -311,7 +313,7 @@ def _listened(
         yield block
 
 
-def _timed(items: Iterable, seconds: dict[str, float], key: str):
+def _timed(items: Iterable[T], seconds: dict[str, float], key: str) -> Iterator[T]:
     iterator = iter(items)
     while True:
         started = time.perf_counter()

@@ -80,7 +80,9 @@ class Extractor(nn.Module):
             ]
             n_in, n_bands = n_out, (n_bands + 1) // 2
         # Channels last: the convolutions of a CPU run a third faster.
-        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.convolutions = nn.Sequential(*layers).to(  # type: ignore[call-overload]  # torch documents it
+            memory_format=torch.channels_last
+        )
         self.lstm = nn.LSTM(
             n_in * n_bands, config.lstm_size, num_layers=config.lstm_layers, batch_first=True
         )
@@ -104,7 +106,7 @@ class Extractor(nn.Module):
         torch.Tensor
             (n, n_dims) float32, unit norm.
         """
-        windows = windows.to(self.lstm.weight_ih_l0.dtype)
+        windows = windows.to(next(self.lstm.parameters()).dtype)
         if len(self.convolutions):
             x = self.convolutions(windows[:, None])  # (n, channels, frames', bands')
             x = x.permute(0, 2, 1, 3).flatten(2)  # (n, frames', channels * bands')
@@ -373,4 +375,6 @@ def _fold(extractor: Extractor) -> None:
     folded: list[nn.Module] = []
     for convolution, normalisation in zip(layers[::3], layers[1::3], strict=True):
         folded += [fuse_conv_bn_eval(convolution, normalisation), nn.ReLU(inplace=True)]
-    extractor.convolutions = nn.Sequential(*folded).to(memory_format=torch.channels_last)
+    extractor.convolutions = nn.Sequential(*folded).to(  # type: ignore[call-overload]  # torch documents it
+        memory_format=torch.channels_last
+    )

@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+from collections.abc import Callable
+from typing import Any
 
 from auditor.errors import AuditError
 
@@ -51,15 +53,17 @@ def transforms() -> types.ModuleType:
 def extension_stub() -> types.ModuleType:
     """Return a stand-in for ``torchaudio._extension`` that says no extension is available."""
 
-    def fail_if_no_align(function):
-        def fail(*args, **kwargs):
+    def fail_if_no_align(function: Callable[..., Any]) -> Callable[..., Any]:
+        def fail(*args: Any, **kwargs: Any) -> Any:
             raise RuntimeError(f"{function.__name__} needs torchaudio's compiled extension")
 
         return fail
 
     stub = types.ModuleType(_EXTENSION)
-    stub._IS_TORCHAUDIO_EXT_AVAILABLE = False
-    stub._IS_ALIGN_AVAILABLE = False
-    stub._check_cuda_version = lambda: None
-    stub.fail_if_no_align = fail_if_no_align
+    vars(stub).update(
+        _IS_TORCHAUDIO_EXT_AVAILABLE=False,
+        _IS_ALIGN_AVAILABLE=False,
+        _check_cuda_version=lambda: None,
+        fail_if_no_align=fail_if_no_align,
+    )
     return stub

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence, Set
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from auditor.audio.files import FoundFile, hash_file, look_at, real_path
 from auditor.audio.object_store import fetched
@@ -140,7 +140,7 @@ def prepare_file(
 
 def read_file(
     found: FoundFile,
-    make: Callable[[str | bytes | os.PathLike[str]], EmbeddedFile],
+    make: Callable[[str | bytes | os.PathLike[str]], Any],
     *,
     known: Set[str] = frozenset(),
 ) -> Made:

@@ -199,21 +199,23 @@ class _Run:
             if relocated:
                 self.catalogue.relocate(track_id, found.path, stamp)
                 self.holders[track_id] = found.path
-                if weights_id in self.catalogue.stamp(found.path)[2]:
+                stamped = self.catalogue.stamp(found.path)
+                if stamped is not None and weights_id in stamped[2]:
                     self._refresh_tags(track_id, found.path)
                     known = self.known.get(found.path)
                     return ("unchanged" if known and known[0] == track_id else "moved"), ""
             if made.prepared is None and made.error is None:  # known, and there all the same
                 made = prepare_file(found, [self.workspace.extractor])
             if made.prepared is None:
+                assert made.error is not None  # a file that was decoded has either
                 raise made.error
             prepared = made.prepared
         except (AudioError, OSError) as error:
             reason = failure_reason(found.path, error)
             known = self.known.get(found.path)  # it may have another id by now
             # What other extractors made of the same content stays good.
-            stored = known and self.holders[known[0]] == found.path
-            if stored and known[1] != stamp and not relocated:
+            stored = known is not None and self.holders[known[0]] == found.path
+            if known is not None and stored and known[1] != stamp and not relocated:
                 self.catalogue.mark_missing([known[0]])
             # A permission or a disk may be mended without a trace in size and time, and what is too
             # short for one extractor may do for another: these are looked at again.  So is what
@@ -349,7 +351,7 @@ def fma_id(fma: FmaMetadata | None, path: bytes) -> str:
 def fma_row(fma: FmaMetadata | None, path: bytes) -> FmaTrack | None:
     """Return what FMA says of a file named as FMA names it, None for any other file."""
     number = track_id_from_path(path) if fma is not None else None
-    return fma.track(number) if number is not None else None
+    return fma.track(number) if fma is not None and number is not None else None
 
 
 def failure_reason(path: bytes, error: Exception) -> str:

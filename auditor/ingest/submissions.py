@@ -115,6 +115,7 @@ def embed_submissions(
                 outcome = "embedded"
                 audio_s += submission.track.duration_s
             else:
+                assert one.error is not None  # a file that was decoded has either
                 outcome, reason = "skipped", failure_reason(found.path, one.error)
                 skipped.append(Skipped(show_path(found.path), reason))
             if outcome != "skipped":

@@ -59,6 +59,7 @@ def print_table(
     *,
     n_rows: int | None = N_ROWS_SHOWN,
     show_decided: bool = False,
+    verbose: bool = False,
 ) -> None:
     """Print a result for reading in a terminal of 80 columns or more.
 
@@ -72,6 +73,8 @@ def print_table(
         Rows of the table at most, None for all; what is left out is said.
     show_decided : bool
         Also list the pairs that were decided not to matter, apart from the others.
+    verbose : bool
+        Also say how the threshold was chosen, and what it finds.
 
     Raises
     ------
@@ -82,15 +85,17 @@ def print_table(
         rows, aside = _recommend_rows(result), []
     else:
         rows, aside = _pair_rows(result), _pair_rows(result, set_aside=True)
+    _print_line(console, headline(result))
+    console.print()
     if isinstance(result, CheckResult):
         _print_verdicts(result, console, n_rows)
     _print_rows(result, rows, console, n_rows)
     if aside and show_decided:
         _print_line(console, "Decided, and not flagged any more:")
         _print_rows(result, aside, console, n_rows)
-    for line in _last_lines(result):
+    for line in _last_lines(result, verbose=verbose):
         _print_line(console, line)
-    if aside:
+    if aside and not isinstance(result, RecommendResult):
         how = "" if show_decided else "; --show-decided lists them"
         _print_line(console, f"{count_set_aside(result.pairs)}{how}")
     if not isinstance(result, RecommendResult):
@@ -188,7 +193,8 @@ def _print_verdicts(result: CheckResult, console: Console, n_rows: int | None) -
 
 def _print_gaps(result: ScanResult | CheckResult, console: Console, n_paths: int | None) -> None:
     is_check = isinstance(result, CheckResult)
-    tracks = not_wholly_compared(result.submissions if is_check else result.tracks)
+    examined = result.submissions if isinstance(result, CheckResult) else result.tracks
+    tracks = not_wholly_compared(examined)
     if not tracks:
         return
     _print_line(console, count_not_wholly_compared(tracks, "submission" if is_check else "track"))
@@ -203,21 +209,23 @@ def _print_line(console: Console, line: str) -> None:
     console.print(Text(show_text(line)), highlight=False)
 
 
-def _last_lines(result: Result) -> list[str]:
-    lines = [headline(result)]
+def _last_lines(result: Result, *, verbose: bool) -> list[str]:
     if isinstance(result, RecommendResult):
-        return [*lines, *result.notes]
-    skipped = f", {show_count(len(result.skipped), 'file')} skipped" if result.skipped else ""
+        return list(result.notes)
     use = result.threshold
-    budget = f"; budget: {show_budget(use)}" if use.budget is not None else ""
-    found = detection_line(result.detection)
-    lines += [
-        error_line(result),
-        f"{show_search(result)}{skipped}{budget}",
-        f"threshold: {use.source}; false alarm rate {false_alarm_rate(use)}",
-        *([found] if found else []),
-    ]
+    lines = [error_line(result)]
+    if verbose:
+        budget = f"; budget: {show_budget(use)}" if use.budget is not None else ""
+        lines += [
+            f"{show_search(result)}{budget}",
+            f"threshold: {use.source}; false alarm rate {false_alarm_rate(use)}",
+            *filter(None, (detection_line(result.detection), lowest_note(use))),
+        ]
+    if result.skipped:
+        lines.append(f"{show_count(len(result.skipped), 'file')} skipped")
     n_alike = sum(_only_alike(result, pair) for pair in result.pairs)
     if n_alike:
         lines.append(f"{show_count(n_alike, 'pair')} not flagged; the report lists them")
-    return [*lines, *filter(None, (lowest_note(use), use.note))]
+    if use.note:
+        lines.append(use.note)
+    return lines

@@ -1,7 +1,7 @@
 """The cosine of two embeddings as a score, for extractors whose d-vectors cannot be aligned.
 
-Every pair is compared exactly, or those that the Annoy index proposes are rescored exactly; what the
-index misses is estimated on a random sample of tracks whose scores with all others are computed.
+Every pair is compared exactly, or those that the Annoy index proposes are rescored exactly.  What
+the index misses is estimated on a random sample of tracks, each compared with all others.
 """
 
 from __future__ import annotations
@@ -210,12 +210,16 @@ def similar_tracks(
         Row of the track that a query itself is, which is left out; -1 where it is none.
     """
     if search == "exact":
-        hits = find_cross_pairs(
+        reaching = find_cross_pairs(
             queries, embeddings, threshold, max_pairs=MAX_PAIRS, histogram=False
         )
-        top = int(np.bincount(hits.rows_a, minlength=1).max()) + 2  # itself, and the first below
+        top = (
+            int(np.bincount(reaching.rows_a, minlength=1).max()) + 2
+        )  # itself, and the first below
         rows, scores = nearest(queries, embeddings, min(len(ids), top))
-        ranked = [list(zip(*found, strict=True)) for found in zip(rows, scores, strict=True)]
+        ranked: list[list[tuple[int, float]]] = [
+            list(zip(*found, strict=True)) for found in zip(rows, scores, strict=True)
+        ]
         n_compared = len(queries) * len(ids) - sum(row >= 0 for row in own_rows)
         recall = None
     else:
@@ -233,11 +237,10 @@ def similar_tracks(
             kept.append((query, int(row), float(score)))
             if float(score) < threshold:
                 break
-    rows_a, rows_b, scores = zip(*kept, strict=True) if kept else ((), (), ())
     return Similar(
-        np.asarray(rows_a, np.int64),
-        np.asarray(rows_b, np.int64),
-        np.asarray(scores, np.float32),
+        np.asarray([a for a, _, _ in kept], np.int64),
+        np.asarray([b for _, b, _ in kept], np.int64),
+        np.asarray([score for _, _, score in kept], np.float32),
         n_compared,
         recall,
     )

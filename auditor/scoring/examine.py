@@ -79,7 +79,8 @@ def examine_pairs(
     for a, b, similarity in candidates:
         evidence = compare_sides(examiner, side(a), side(b), shown_from=limits.shown_from)
         score = match_score(evidence)
-        counts[min(np.searchsorted(edges, score, side="right") - 1, len(counts) - 1)] += 1
+        above = int(np.searchsorted(edges, score, side="right"))
+        counts[min(above - 1, len(counts) - 1)] += 1
         if score >= CONFIRM_FROM or similarity >= limits.similar_from:
             kept.append(ScoredPair(a, b, similarity, evidence, score))
     kept.sort(key=_by_score)

@@ -235,10 +235,7 @@ class CatalogueReader(TrackReader):
         return Content(track.sha256, track.duration_s)
 
     def _spectrum(self, track_id: str) -> np.ndarray | None:
-        """A catalogue of an older version has none: they are made of the files.
-
-        They are kept where the workspace may be written to.
-        """
+        """Return the stored spectrum, or one made of the file, as an older catalogue needs it."""
         sha256 = self.content(track_id).sha256
         return read_track_spectrum(self._catalogue, sha256, self._files.get(track_id))
 

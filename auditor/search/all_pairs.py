@@ -112,13 +112,14 @@ class PairsTile:
 
     def pack(self, result: PairHits) -> bytes:
         """Return a result as bytes."""
+        assert result.histogram is not None  # PairsTile counts it
         columns = result.rows_a, result.rows_b, result.scores, result.histogram
         return pack_arrays(*columns, np.array(result.n_compared))
 
     def unpack(self, data: bytes) -> PairHits:
         """Return the result of which ``pack`` made these bytes."""
-        *columns, n_compared = unpack_arrays(data, 5)
-        return PairHits(*columns, int(n_compared))
+        rows_a, rows_b, scores, histogram, n_compared = unpack_arrays(data, 5)
+        return PairHits(rows_a, rows_b, scores, histogram, int(n_compared))
 
 
 def nearest_rows(tiles: Tiles, reader: EmbeddingReader, n: int, *, top: int) -> np.ndarray:
@@ -185,11 +186,13 @@ def similar_rows(
         rows_a.append(found.rows_a)
         rows_b.append(found.rows_b)
         scores.append(found.scores)
-        histogram += found.histogram
+        if found.histogram is not None:
+            histogram += found.histogram
         n_compared += found.n_compared
         n_found += len(found.scores)
         if n_found > max_pairs:
             raise too_many_pairs(threshold, max_pairs)
-    a, b, s = (np.concatenate(column) for column in (rows_a, rows_b, scores))
-    order = np.lexsort((b, a, -s))
+    a, b = np.concatenate(rows_a), np.concatenate(rows_b)
+    s: np.ndarray = np.concatenate(scores)
+    order = np.lexsort((b, a, np.negative(s)))
     return PairHits(a[order], b[order], s[order], histogram, n_compared)

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import annoy
 import numpy as np
@@ -31,7 +32,7 @@ from auditor.serialisation import atomic_write, from_json, partial_file, put_in_
 FORMAT_VERSION = 1
 """Version of the sidecar."""
 
-METRIC = "angular"
+METRIC: Final = "angular"
 """Annoy's name for the distance sqrt(2 * (1 - cosine))."""
 
 VERIFY_BYTES = 200_000_000

@@ -212,7 +212,7 @@ class TrackIndex:
 class Refreshed(NamedTuple):
     """An index, whether it was built anew, and why, for the log."""
 
-    index: TrackIndex
+    index: TrackIndex  # type: ignore[assignment]  # tuple.index is never asked for
     rebuilt: bool
     reason: str
 

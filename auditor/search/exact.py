@@ -90,7 +90,8 @@ def nearest_in_block(
                 nearest_in_block(queries, embeddings, *step, top=top, buffer=buffer)
                 for step in finer
             ]
-            return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+            rows_of, scores_of = zip(*parts, strict=True)
+            return np.concatenate(rows_of), np.concatenate(scores_of)
     query, rows, values = (np.concatenate(part) for part in zip(*kept, strict=True))
     near = values >= reach[query]
     query, rows = query[near], rows[near]
@@ -302,8 +303,10 @@ def histogram_edges() -> np.ndarray:
     return np.arange(-N_BINS // 2, N_BINS // 2 + 1) / (N_BINS / 2)
 
 
-def named_histogram(counts: np.ndarray) -> dict[str, tuple[float, ...]]:
-    """Return the counts of ``histogram_edges`` as results hold them."""
+def named_histogram(counts: np.ndarray | None) -> dict[str, tuple[float, ...]]:
+    """Return the counts of ``histogram_edges`` as results hold them; none of None."""
+    if counts is None:
+        return {}
     return {
         "edges": tuple(float(edge) for edge in histogram_edges()),
         "counts": tuple(float(count) for count in counts),
@@ -526,14 +529,14 @@ def _search(
     histogram = np.zeros(N_BINS, np.int64) if limits.histogram else None
     found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     done = map_blocks(tiles.compare, tiles.corners(), size=tiles.size, jobs=limits.jobs)
-    with closing(done):
+    with closing(done):  # type: ignore[type-var]  # a generator
         for tile in done:
             n_found += len(tile.scores)
             if n_found > limits.max_pairs:
                 raise too_many_pairs(threshold, limits.max_pairs)
             if len(tile.scores):
                 found.append((tile.rows_a, tile.rows_b, tile.scores))
-            if histogram is not None:
+            if histogram is not None and tile.counts is not None:
                 histogram += tile.counts
             n_compared += tile.n_compared
             if limits.progress is not None:

@@ -12,7 +12,7 @@ import collections
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -22,7 +22,8 @@ from auditor.search.vectors import NORM_TOLERANCE, rounding_margin
 if TYPE_CHECKING:
     import torch
 
-Part, Result = TypeVar("Part"), TypeVar("Result")
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 _MANY = 10**8
 """Products from which on it pays to round all vectors to bfloat16 first."""
@@ -130,7 +131,7 @@ def has_bfloat16() -> bool:
     """
     import torch
 
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     named = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
     return bool(named) and torch.backends.mkldnn.is_available()
 

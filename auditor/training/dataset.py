@@ -68,7 +68,7 @@ def read_same_list(path: Path) -> list[tuple[str, str]]:
 def group_tracks(
     paths: Sequence[str], hashes: Sequence[str], same: Iterable[tuple[str, str]]
 ) -> list[int]:
-    """Number the groups of tracks that share material.
+    """Return numbers of the groups of tracks that share material.
 
     Parameters
     ----------
@@ -109,9 +109,9 @@ def group_tracks(
         return None
 
     for a, b in same:
-        i, j = find(a), find(b)
-        if i is not None and j is not None:
-            join(i, j)
+        first_row, second_row = find(a), find(b)
+        if first_row is not None and second_row is not None:
+            join(first_row, second_row)
     return [root(i) for i in range(len(paths))]
 
 

@@ -72,7 +72,7 @@ def genre_label(path: Path, roots: Sequence[Path], source: GenreSource) -> str:
         return read_tags(path).genre.strip().lower()
     if source.kind in ("fma", "fma-leaf"):
         number = track_id_from_path(path)
-        track = source.fma.track(number) if number is not None else None
+        track = source.fma.track(number) if source.fma and number is not None else None
         if track is None or not track.genres:
             return ""
         return track.genres[0 if source.kind == "fma" else -1]
@@ -82,8 +82,9 @@ def genre_label(path: Path, roots: Sequence[Path], source: GenreSource) -> str:
     if source.kind == "top":
         return parts[0] if len(parts) > 1 else root.name
     below = "/".join(("", *parts))
-    starts = [start for start in source.listed if f"/{start}" in below]
-    return source.listed[max(starts, key=len)] if starts else ""
+    listed = source.listed or {}
+    starts = [start for start in listed if f"/{start}" in below]
+    return listed[max(starts, key=len)] if starts else ""
 
 
 def _below(path: Path, roots: Sequence[Path]) -> tuple[Path, tuple[str, ...]]:

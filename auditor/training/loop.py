@@ -190,7 +190,7 @@ def train_extractor(
     )
     belongs = {"identity": identity, "data": music_sha256}
     talk = make_talk(config.features, seed=train.seed) if alterations.talk else None
-    how = {"train": train, "alterations": alterations, "talk": talk}
+    how: dict[str, Any] = {"train": train, "alterations": alterations, "talk": talk}
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         return make_batch(tracks, step, config=config, **how)

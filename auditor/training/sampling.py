@@ -106,7 +106,9 @@ def sample_batch(
     return Batch(tracks=tracks, centres=centres + jitter)
 
 
-def _track_batch(pool, n_classes, n_utterances, rng):
+def _track_batch(
+    pool: SamplingPool, n_classes: int, n_utterances: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     able = np.flatnonzero([len(m) >= n_utterances for m in pool.moments])
     order = _album_order(able, pool, rng)
     chosen = distinct_groups(order, np.asarray(pool.groups), n_classes)
@@ -128,7 +130,9 @@ def _album_order(rows: np.ndarray, pool: SamplingPool, rng: np.random.Generator)
     return order
 
 
-def _genre_batch(pool, n_classes, n_utterances, rng):
+def _genre_batch(
+    pool: SamplingPool, n_classes: int, n_utterances: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     groups = np.asarray(pool.groups)
     rows_of = able_genres(pool, n_utterances)
     _require(len(rows_of), n_classes, f"genres with two tracks and {n_utterances} audible windows")
@@ -179,7 +183,9 @@ def fewest_moments(pool: SamplingPool, rows: Iterable[int]) -> dict[int, int]:
     return fewest
 
 
-def _excerpt_batch(pool, n_classes, n_utterances, rng):
+def _excerpt_batch(
+    pool: SamplingPool, n_classes: int, n_utterances: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Excerpts: four to a track where it is long enough, tracks half of the time of one album."""
     groups = np.asarray(pool.groups)
     able = np.flatnonzero([len(m) >= 1 for m in pool.moments])

@@ -221,9 +221,9 @@ def test_the_table_lists_decided_pairs_apart():
     assert "Decided, and not flagged any more:" in text
     assert "a <b> / [red]note" in text
     assert text.index("33333333") < text.index("22222222")
-    assert "2 pairs to look at" in headline(decided_scan())
+    assert "2 matching pairs" in headline(decided_scan())
     only = dataclasses.replace(decided_scan(), pairs=decided_scan().pairs[1:2])
-    assert headline(only) == "Nothing flagged that is not decided among 3 tracks"
+    assert headline(only) == "No undecided match among 3 tracks"
 
 
 def test_the_report_lists_decided_pairs_apart():
@@ -251,7 +251,7 @@ def test_a_check_lists_decided_pairs_apart():
     result = make_check((make_track("n"),), tracks, pairs)
     assert (
         headline(result)
-        == "Nothing flagged that is not decided: 1 submission compared with 2 tracks"
+        == "No undecided match: 1 submission, compared with the catalogue (2 tracks)"
     )
     assert "nothing flagged: 1 pair set aside by decisions" in printed(result)
     assert "by contract" not in printed(result)
@@ -356,7 +356,7 @@ def test_a_scan_with_everything_decided_ends_with_zero(tmp_path, weights, music)
     assert "1 decided, 0 skipped, 0 left" in reviewed.stdout
     done = invoke("scan", *given, "--no-report", "-q", "--show-decided")
     assert done.exit_code == 0, done.output
-    assert "Nothing flagged that is not decided among 3 tracks" in done.stdout
+    assert "No undecided match among 3 tracks" in done.stdout
     assert "decided: false alarm" in done.stdout
 
 

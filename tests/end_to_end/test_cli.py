@@ -114,7 +114,7 @@ def run(*arguments: object, **options) -> subprocess.CompletedProcess[bytes]:
 def test_scan_flags_the_copy_and_writes_a_report(tmp_path, weights, music):
     result = invoke("scan", music, *given(weights))
     assert result.exit_code == 1
-    assert "1 pair to look at among 5 tracks" in result.stdout
+    assert "1 matching pair among 5 tracks" in result.stdout
     assert "skipped" in result.stderr
     assert "text.mp3" in result.stderr
     assert "5 embedded, 1 skipped" in result.stderr

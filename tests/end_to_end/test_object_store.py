@@ -349,28 +349,27 @@ def test_the_command_names_an_object_and_links_none(tunes, tmp_path, weights, co
 
 
 @pytest.fixture
-def served(tmp_path, weights) -> dict[str, str]:
+def served(tmp_path, copies, weights) -> dict[str, str]:
     """Return an environment in which dir:// is a store that every process sees."""
     (tmp_path / "served/music").mkdir(parents=True)
     for seed in range(9):
         waveform = np.tile(tune(seed, duration_s=TUNE_S), 5)
         write_audio(tmp_path / f"served/music/{seed}.wav", waveform, codec="wav")
-    (tmp_path / "temporary").mkdir()
     return os.environ | {
         "FSSPEC_DIR_PATH": str(tmp_path / "served"),
         "FSSPEC_DIR_TARGET_PROTOCOL": "file",
-        "TMPDIR": str(tmp_path / "temporary"),
+        "TMPDIR": str(copies),
         "OMP_NUM_THREADS": "1",
     }
 
 
-def test_processes_fetch_what_they_embed_and_leave_nothing(served, tmp_path, weights):
+def test_processes_fetch_what_they_embed_and_leave_nothing(served, copies, tmp_path, weights):
     command = [Path(sys.executable).with_name("audit"), "scan", "dir://music", "--jobs", "2"]
     command += ["--extractor", weights, "--workspace", tmp_path / "ws", "--no-report"]
     command += ["--threshold", str(THRESHOLD), "--quiet"]
-    temporary = tmp_path / "temporary"
+    temporary = copies
 
-    def copies() -> list[str]:
+    def fetched_here() -> list[str]:
         found = (name for *_, names in os.walk(temporary) for name in names)
         return [name for name in found if name == "audio.wav"]
 
@@ -378,7 +377,7 @@ def test_processes_fetch_what_they_embed_and_leave_nothing(served, tmp_path, wei
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     with subprocess.Popen(command, env=served, stderr=subprocess.PIPE, preexec_fn=heed) as process:
-        while not copies() and process.poll() is None:
+        while not fetched_here() and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]

@@ -39,7 +39,7 @@ def data_of(html: str) -> dict:
 
 def test_headline_threshold_and_meanings_are_in_words():
     text = Page(render_html(make_scan())).text
-    assert "3 pairs to look at among 8,000 tracks; expected false pairs 0.8" in text
+    assert "3 matching pairs among 8,000 tracks; expected false pairs 0.8" in text
     assert "the threshold, 0.6200; unrelated pairs score this high 1 in 1.2 million times." in text
     assert "Shared excerpt One or more passages of one track occur in the other" in text
     assert "High score" not in text
@@ -189,7 +189,7 @@ def test_a_cluster_names_its_original_or_none():
     ids = tuple(track.id for track in scan.tracks[:4])
     whole = Cluster(ids, 0.95, ids[3], "longest")
     text = Page(render_html(dataclasses.replace(scan, clusters=(whole,)))).text
-    assert "3 pairs to look at in 1 cluster among 8,000 tracks" in text
+    assert "3 matching pairs in 1 cluster among 8,000 tracks" in text
     assert "Clusters 1 " in text
     assert "Suggested original: Ana Ruiz – Title 3 (longest)" in text
     assert f"Suggested original: another track of the cluster, {ids[3]} (longest)." in text
@@ -235,7 +235,7 @@ def test_a_clear_check_is_certified_with_what_names_it_later():
     text = Page(html).text
     limits = text.rindex("What this does not mean")
     certificate = text[text.index("Certificate: no match found") : limits]
-    assert "Of altered copies 99.0 % reach this threshold; fewest of: mp3 at" in certificate
+    assert "99.0 % of altered copies score above this threshold; worst case" in certificate
     assert f"Artist new – Release release.wav {check.submissions[0].sha256} 3:24" in certificate
     assert "mp3 at 64 kbit/s 99 % 96.4–99.7 % 198 of 200" in certificate
     for words in (

@@ -234,9 +234,8 @@ def test_json_reads_back(result: ScanResult, tmp_path: Path) -> None:
 
 def test_scan_says_its_numbers() -> None:
     text = Page(render_html(make_scan())).text
-    assert "2 pairs to look at among 8,000 tracks; expected false pairs 0.8" in text
-    assert "Expected false pairs: 0.8 among 1,000,000 pairs; in 95 of 100 such runs " in text
-    assert "such runs there are 0.2 to 1.9. " in text
+    assert "2 matching pairs among 8,000 tracks; expected false pairs 0.8" in text
+    assert "Expected false pairs: 0.8 among 1,000,000 pairs; 95 % interval 0.2–1.9. " in text
     assert "Error budget" not in text
     assert "Pairs compared 1,000,000 exact search" in text
     assert "music/bad.mp3 no audio stream" in text
@@ -258,7 +257,7 @@ def test_clean_scan_without_known_error_rate() -> None:
         0, histogram={}, threshold=ThresholdUse(0.5, "by hand", note="Not calibrated.")
     )
     page = Page(render_html(scan))
-    assert "Nothing at or above the threshold among 8,000 tracks" in page.text
+    assert "No matching pairs among 8,000 tracks" in page.text
     assert "Expected false pairs: unknown" in page.text
     assert "The error rate is not known." in page.text
     assert "Not calibrated." in page.text
@@ -346,7 +345,7 @@ def test_pairs_come_best_first() -> None:
 
 def test_check_has_a_verdict_per_submission() -> None:
     text = Page(render_html(make_check())).text
-    assert "1 of 3 submissions flagged, compared with 2 tracks" in text
+    assert "1 of 3 submissions matches a track of the catalogue (2 tracks)" in text
     assert "Title s flagged: 1 track at or above the threshold" in text
     assert "Title n nothing at or above the threshold" in text
     assert "Title q not compared: no window is loud enough" in text

@@ -111,15 +111,23 @@ def test_table_fits_80_columns_and_ends_with_counts_threshold_and_false_pairs() 
     long = make_track("c", title="A title without end " * 20)
     text = printed(make_scan(make_track("a"), long, pairs=(Pair("a", "c", 0.9),)))
     assert max(map(len, text.splitlines())) <= 80
-    last = " ".join(text[text.index("1 pair to look at") :].split())
+    assert text.startswith("1 matching pair among 8,000 tracks\n\n Score  Track A")
+    last = " ".join(text[text.index("1,000,000 pairs") :].split())
     assert last == (
-        "1 pair to look at among 8,000 tracks "
-        "1,000,000 pairs compared, threshold 0.8700, "
-        "expected false pairs 0.8 (in 95 of 100 such runs there are 0.2 to 1.9) "
-        "exact search, 1 file skipped "
-        "threshold: song-9f8e7d6c.json; "
-        "false alarm rate 8 × 10⁻⁷ per pair (with 95 % confidence 2 × 10⁻⁷ to 1.9 × 10⁻⁶)"
+        "1,000,000 pairs compared, threshold 0.8700; "
+        "expected false positives: 0.8 (95 % interval 0.2–1.9) "
+        "1 file skipped"
     )
+
+
+def test_the_choice_of_the_threshold_is_told_when_asked_for() -> None:
+    text = " ".join(printed(SCAN, verbose=True).split())
+    assert text.endswith(
+        "expected false positives: 0.8 (95 % interval 0.2–1.9) exact search "
+        "threshold: song-9f8e7d6c.json; "
+        "false alarm rate 8 × 10⁻⁷ per pair (95 % interval 2 × 10⁻⁷–1.9 × 10⁻⁶) 1 file skipped"
+    )
+    assert "exact search" not in printed(SCAN)
 
 
 def test_table_says_the_budget_and_of_how_many_pairs_an_index_proposed_some() -> None:
@@ -127,10 +135,10 @@ def test_table_says_the_budget_and_of_how_many_pairs_an_index_proposed_some() ->
         USE, budget=0.5, n_comparisons=31_996_000, expected_low=0.1, expected_high=3.5
     )
     annoy = dataclasses.replace(SCAN, threshold=use, search="annoy", index_recall=0.993)
-    text = " ".join(printed(annoy).split())
+    text = " ".join(printed(annoy, verbose=True).split())
     assert (
-        "1,000,000 of 31,996,000 pairs compared, threshold 0.8700, "
-        "expected false pairs 0.8 (in 95 of 100 such runs there are 0.1 to 3.5)"
+        "1,000,000 of 31,996,000 pairs compared, threshold 0.8700; "
+        "expected false positives: 0.8 (95 % interval 0.1–3.5)"
     ) in text
     assert "budget: 0.5 false pairs threshold:" in text
 
@@ -183,13 +191,15 @@ def test_table_says_what_it_leaves_out() -> None:
 def test_table_of_nothing_has_no_header() -> None:
     text = printed(make_scan())
     assert "Score" not in text
-    assert text.startswith("Nothing at or above the threshold among 8,000 tracks\n")
+    assert text.startswith("No matching pairs among 8,000 tracks\n")
 
 
 def test_check_table_has_a_verdict_for_every_submission() -> None:
     submissions = (make_track("s"), make_track("q", silent=True), make_track("n"))
     flagged, near = Pair("s", "a", 0.95), Pair("n", "b", 0.5, flagged=False)
-    text = printed(make_check(submissions, (make_track("a"), make_track("b")), flagged, near))
+    result = make_check(submissions, (make_track("a"), make_track("b")), flagged, near)
+    text = printed(result, verbose=True)
+    assert text.startswith("1 of 3 submissions matches a track of the catalogue (2 tracks)\n")
     assert "Artist – Title s: flagged: 1 track at or above the threshold\n" in text
     assert "Artist – Title q: not compared: no window is loud enough\n" in text
     assert "Artist – Title n: nothing at or above the threshold\n" in text
@@ -206,7 +216,8 @@ def test_recommend_table_and_csv() -> None:
     text = printed(result)
     assert "−0.2500" in text
     assert text.count("3 identical files") == 1
-    assert text.endswith("2 tracks recommended among 3 tracks\na note\n")
+    assert text.startswith("2 tracks recommended among 3 tracks\n\n")
+    assert text.endswith("\na note\n")
     rows = csv_rows(result)
     assert [row["same"] for row in rows] == ["'=1/b.mp3 / again/b.mp3", ""]
     assert [(row["rank"], row["score"], row["nearest_to"], row["id"]) for row in rows] == [
@@ -305,18 +316,18 @@ def test_check_table_says_which_submissions_were_not_wholly_compared() -> None:
 @pytest.mark.parametrize(
     ("far_low", "far_high", "shown"),
     [
-        (0.0, 1e-9, "there are 0 to below 0.001"),
-        (1e-10, 1e-9, "there are below 0.001"),
-        (1e-10, 1e-5, "there are below 0.001 to 1"),
-        (0.0, 1e-5, "there are 0 to 1"),
-        (0.0, 0.0, "there is none"),
+        (0.0, 1e-9, "0–below 0.001"),
+        (1e-10, 1e-9, "below 0.001"),
+        (1e-10, 1e-5, "below 0.001–1"),
+        (0.0, 1e-5, "0–1"),
+        (0.0, 0.0, "0"),
     ],
 )
 def test_intervals_that_reach_below_what_is_shown(
     far_low: float, far_high: float, shown: str
 ) -> None:
     use = ThresholdUse(0.9, "song.json", 5e-10, far_low, far_high, 5e-5)
-    assert false_pairs(use, 100_000) == f"<0.001 (in 95 of 100 such runs {shown})"
+    assert false_pairs(use, 100_000) == f"<0.001 (95 % interval {shown})"
 
 
 def test_unlisted_track_is_named() -> None:
@@ -328,18 +339,16 @@ def test_unlisted_track_is_named() -> None:
 
 
 def test_headlines() -> None:
-    assert headline(SCAN) == "1 pair to look at among 8,000 tracks"
+    assert headline(SCAN) == "1 matching pair among 8,000 tracks"
     three = (Pair("a", "b", 0.9), Pair("b", "c", 0.9))
     larger = make_scan(*map(make_track, "abc"), pairs=three)
-    assert headline(larger) == "2 pairs to look at in 1 cluster among 8,000 tracks"
+    assert headline(larger) == "2 matching pairs in 1 cluster among 8,000 tracks"
     alone = dataclasses.replace(make_scan(), n_tracks=1, n_pairs_compared=0)
     assert headline(alone) == "No pairs to compare among 1 track"
     check = make_check((make_track("s"),), (make_track("a"),), Pair("s", "a", 0.9))
-    assert headline(check) == "1 of 1 submission flagged, compared with 2 tracks"
+    assert headline(check) == "1 of 1 submission matches a track of the catalogue (2 tracks)"
     clean = dataclasses.replace(check, pairs=(Pair("s", "a", 0.1, flagged=False),))
-    assert (
-        headline(clean) == "Nothing at or above the threshold: 1 submission compared with 2 tracks"
-    )
+    assert headline(clean) == "No match: 1 submission, compared with the catalogue (2 tracks)"
 
 
 def test_unknown_error_rate_is_said() -> None:

@@ -35,7 +35,13 @@ class LineValues(NamedTuple):
     @classmethod
     def of(cls, matrix: np.ndarray) -> LineValues:
         """Return those of a matrix, (n_rows, n_columns) float32."""
-        return cls(np.ascontiguousarray(matrix).reshape(-1), *matrix.shape, matrix.shape[1], 1)
+        return cls(
+            np.ascontiguousarray(matrix).reshape(-1),
+            len(matrix),
+            matrix.shape[1],
+            matrix.shape[1],
+            1,
+        )
 
     @property
     def turned(self) -> LineValues:

@@ -24,8 +24,7 @@ others in all."""
 
 @dataclass(frozen=True)
 class WitnessConfig:
-    """How evidence is searched and weighed; see ``auditor.evidence.alignment.ranges`` for the
-    formulae.
+    """How evidence is searched and weighed; ``alignment.ranges`` has the formulae.
 
     Attributes
     ----------

@@ -253,8 +253,10 @@ def _n_met(starts: np.ndarray, last: int, n_lines: int, n_columns: int) -> np.nd
 
 
 def _best_stretch(gains: np.ndarray) -> tuple[int, int, int]:
-    """Return first and last + 1 row, and column, of the largest sum along a column, (0, 0, 0) if
-    none is above 0."""
+    """Return first row, last row + 1 and column of the largest sum along a column.
+
+    It is (0, 0, 0) if no sum is above 0.
+    """
     sums, lowest = np.zeros((2, gains.shape[1]), np.float32)
     highest, end, column = 0.0, 0, 0
     for n, row in enumerate(gains):  # row by row, which a core's cache holds

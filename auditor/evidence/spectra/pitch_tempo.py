@@ -143,20 +143,22 @@ def match_frames(
         ratios = np.append(ratios, 1.0)
         tried = _correlations(a_frames, b_frames, ratios, shifts, features, _MIDDLE_S)
         best = int(np.argmax([0.0 if c is None else c.max() for c in tried]))
-        if tried[best] is None:
+        at_best = tried[best]
+        if at_best is None:
             return None
         tempo = float(ratios[best])
-        centre = int(shifts[tried[best].argmax()])
+        centre = int(shifts[at_best.argmax()])
         shifts = shifts[np.abs(shifts - centre) <= 2]
     steps = np.arange(-_COARSE, _COARSE + 0.5 * _FINE, _FINE) if slack > 0.0 else np.zeros(1)
     ratios = tempo * (1.0 + steps)
     found = _correlations(a_frames, b_frames, ratios, shifts, features, _MAX_S)
     peaks = np.asarray([0.0 if c is None else c.max() for c in found])
     best = int(peaks.argmax())
-    if peaks[best] < MIN_CORRELATION:
+    at_peak = found[best]
+    if at_peak is None or peaks[best] < MIN_CORRELATION:
         return None
-    shift = int(found[best].argmax())
-    position = shifts[shift] + vertex(found[best], shift)
+    shift = int(at_peak.argmax())
+    position = shifts[shift] + vertex(at_peak, shift)
     return PitchMatch(
         semitones=float(position * 12.0 / features.bands_per_octave),
         tempo=tempo * (1.0 + float(steps[best]) + _FINE * vertex(peaks, best)),
@@ -193,8 +195,9 @@ def _correlations(
     size = next_fast_len(round(1.05 * len(a)) + 2 * max_lag + 8, real=True)
     n_bands, n_frequencies = features.n_bands, size // 2 + 1
     b_sums = _running_sums(b_frames)
-    heard, powers = [], []
-    of_b = np.empty((n_frequencies, len(tempos), n_bands), np.complex64)
+    heard: list[int] = []
+    powers: list[np.ndarray] = []
+    of_b: np.ndarray = np.empty((n_frequencies, len(tempos), n_bands), np.complex64)
     for n, tempo in enumerate(tempos.tolist()):
         part = _middle(len(b_frames), duration_s * tempo, features)
         b = _resampled(b_frames, b_sums, part, step * tempo)

@@ -133,7 +133,7 @@ def leading_range(
     if found is None or best < CONFIRM_FROM:
         return None
     match = match_range(found, a.frames, b.frames)
-    if match is not None and abs(match.semitones - found.pitch_semitones) <= _SAME_PITCH:
+    if match is not None and abs(match.semitones - (found.pitch_semitones or 0.0)) <= _SAME_PITCH:
         half_s = 0.5 * (found.a_end_s - found.a_start_s)
         found = measured_range(found, match, half_s, a_duration_s, b_duration_s)
     found = trim_range(found, a.frames, b.frames)

@@ -217,4 +217,4 @@ def _column(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _base64(values: np.ndarray, dtype: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype)).decode()
+    return base64.b64encode(np.ascontiguousarray(values, dtype).data).decode()

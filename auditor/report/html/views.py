@@ -82,8 +82,9 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
         return view | recommend_view(result, media)
     use = result.threshold
     known = use.expected_false_pairs is not None
+    n_expected = show_number(use.expected_false_pairs or 0.0)
     noun = "false alarms" if isinstance(result, CheckResult) else "false pairs"
-    expected = f"; expected {noun} {show_number(use.expected_false_pairs)}" if known else ""
+    expected = f"; expected {noun} {n_expected}" if known else ""
     shelf = Shelf.of(media)
     view |= {
         "headline": headline(result) + expected,
@@ -91,7 +92,7 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
         "threshold_meaning": score_meaning(use.far, use.n_counted),
         "counted": counted_note(use),
         "threshold_known": known,
-        "expected": show_number(use.expected_false_pairs) if known else "unknown",
+        "expected": n_expected if known else "unknown",
         "likely": likely_number(use, result.n_pairs_compared),
         "false_pairs": false_pairs(use, result.n_pairs_compared),
         "false_alarm_rate": false_alarm_rate(use),

@@ -115,7 +115,7 @@ def false_pairs(use: ThresholdUse, n_pairs_compared: int) -> str:
     '0.8'
     >>> from dataclasses import replace
     >>> false_pairs(replace(use, expected_low=0, expected_high=4), 1_000_000)
-    '0.8 (in 95 of 100 such runs there are 0 to 4)'
+    '0.8 (95 % interval 0–4)'
     """
     if use.expected_false_pairs is None:
         return "unknown"
@@ -138,27 +138,27 @@ def likely_number(use: ThresholdUse, n_pairs_compared: int) -> str:
     Examples
     --------
     >>> likely_number(ThresholdUse(0.9, "song.json", expected_low=0, expected_high=4), 190)
-    'in 95 of 100 such runs there are 0 to 4'
+    '95 % interval 0–4'
     >>> likely_number(ThresholdUse(0.9, "song.json", expected_low=0, expected_high=0), 190)
-    'in 95 of 100 such runs there is none'
+    '95 % interval 0'
     """
     low, high = _bounds(use, n_pairs_compared)
     if low is None or high is None:
         return ""
     if high == 0.0:
-        return "in 95 of 100 such runs there is none"
-    return f"in 95 of 100 such runs there are {_from_to(low, high, show_number)}"
+        return "95 % interval 0"
+    return f"95 % interval {_from_to(low, high, show_number)}"
 
 
 def _from_to(low: float, high: float, show: Callable[[float], str]) -> str:
     """Return an interval in words; both ends may be shown as the same."""
     shown_low, shown_high = (show(end).replace("<", "below ") for end in (low, high))
-    return shown_high if shown_low == shown_high else f"{shown_low} to {shown_high}"
+    return shown_high if shown_low == shown_high else f"{shown_low}–{shown_high}"
 
 
 def _with_confidence(low: float, high: float, show: Callable[[float], str]) -> str:
     """Return the 95 % interval of a rate as a remark behind it."""
-    return f" (with 95 % confidence {_from_to(low, high, show)})"
+    return f" (95 % interval {_from_to(low, high, show)})"
 
 
 def false_alarm_rate(use: ThresholdUse) -> str:
@@ -167,7 +167,7 @@ def false_alarm_rate(use: ThresholdUse) -> str:
     Examples
     --------
     >>> false_alarm_rate(ThresholdUse(0.9, "song.json", 8e-7, 2e-7, 1.9e-6, n_counted=4365))
-    '8 × 10⁻⁷ per pair (with 95 % confidence 2 × 10⁻⁷ to 1.9 × 10⁻⁶), rarer than was counted'
+    '8 × 10⁻⁷ per pair (95 % interval 2 × 10⁻⁷–1.9 × 10⁻⁶), extrapolated'
     """
     if use.far is None:
         return "unknown"
@@ -175,7 +175,7 @@ def false_alarm_rate(use: ThresholdUse) -> str:
     if use.far_low is not None and use.far_high is not None:
         said += _with_confidence(use.far_low, use.far_high, show_rate)
     fitted = use.n_counted and use.far * use.n_counted < 1.0
-    return said + (", rarer than was counted" if fitted else "")
+    return said + (", extrapolated" if fitted else "")
 
 
 def show_compared(result: ScanResult | CheckResult) -> str:
@@ -232,8 +232,8 @@ def chance_words(use: ThresholdUse, n_flagged: int) -> str:
 def error_line(result: ScanResult | CheckResult) -> str:
     """Return pairs compared, threshold and expected false pairs, in one line."""
     return (
-        f"{show_compared(result)} compared, threshold {show_score(result.threshold.threshold)}, "
-        f"expected false pairs {false_pairs(result.threshold, result.n_pairs_compared)}"
+        f"{show_compared(result)} compared, threshold {show_score(result.threshold.threshold)}; "
+        f"expected false positives: {false_pairs(result.threshold, result.n_pairs_compared)}"
     )
 
 
@@ -256,16 +256,18 @@ def lowest_note(use: ThresholdUse) -> str:
     Examples
     --------
     >>> use = ThresholdUse(0.35, "song.json", budget=1.0, expected_false_pairs=0.2)
-    >>> lowest_note(use).partition(";")[0]
-    'The budget of 1 false pair would bear a lower threshold than 0.35'
+    >>> lowest_note(use)
+    'This budget allows a threshold below 0.35, but 0.35 is the minimum: lower values find almost \
+no more copies and flag tracks that merely share an instrument.'
     """
-    spent = use.budget is None or use.expected_false_pairs is None
-    if spent or use.threshold != FLAGGED_FROM or use.expected_false_pairs >= use.budget:
+    if use.budget is None or use.expected_false_pairs is None or use.threshold != FLAGGED_FROM:
+        return ""
+    if use.expected_false_pairs >= use.budget:
         return ""
     return (
-        f"The budget of {show_budget(use)} would bear a lower threshold than {FLAGGED_FROM:g}; "
-        "none is set, since it would find hardly any more copies, and tracks that only share the "
-        "sound of an instrument."
+        f"This budget allows a threshold below {FLAGGED_FROM:g}, but {FLAGGED_FROM:g} is the "
+        "minimum: lower values find almost no more copies and flag tracks that merely share an "
+        "instrument."
     )
 
 
@@ -303,16 +305,17 @@ def detection_line(detection: Sequence[Detection]) -> str:
     --------
     >>> kinds = [Detection("mp3", 40, 40, 0.91, 1.0), Detection("noise", 40, 30, 0.6, 0.86)]
     >>> detection_line(kinds)
-    'of altered copies 87.5 % reach this threshold; fewest of: noise, 75 % \
-(with 95 % confidence 60 % to 86 %)'
+    '87.5 % of altered copies score above this threshold; worst case 75 % (noise; \
+95 % interval 60 %–86 %)'
     """
     measured = [kind for kind in detection if kind.n_copies]
     if not measured:
         return ""
     mean = sum(kind.n_found / kind.n_copies for kind in measured) / len(measured)
     worst = min(measured, key=lambda kind: kind.n_found / kind.n_copies)
+    interval = _from_to(worst.low, worst.high, lambda share: f"{100 * share:.0f} %")
     return (
-        f"of altered copies {100 * mean:.1f} % reach this threshold; fewest of: "
-        f"{show_text(worst.alteration)}, {100 * worst.n_found / worst.n_copies:.0f} %"
-        f"{_with_confidence(worst.low, worst.high, lambda share: f'{100 * share:.0f} %')}"
+        f"{100 * mean:.1f} % of altered copies score above this threshold; worst case "
+        f"{100 * worst.n_found / worst.n_copies:.0f} % ({show_text(worst.alteration)}; "
+        f"95 % interval {interval})"
     )

@@ -119,8 +119,9 @@ def matches_by_loop(pair: Pair) -> bool:
 
 def is_denied_pair(pair: Pair) -> bool:
     """Say whether something lines up that is no loop, and the spectra deny it."""
-    heard = pair.evidence is not None and bool(pair.evidence.ranges)
-    return heard and is_denied(pair.evidence) and not matches_by_loop(pair)
+    if pair.evidence is None or not pair.evidence.ranges:
+        return False
+    return is_denied(pair.evidence) and not matches_by_loop(pair)
 
 
 def _shares(pair: Pair) -> str:

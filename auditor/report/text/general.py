@@ -251,18 +251,19 @@ def headline(result: Result) -> str:
             return f"No pairs to compare {among}"
         n_flagged = sum(pair.flagged for pair in result.pairs)
         if not n_flagged and any(is_set_aside(pair) for pair in result.pairs):
-            return f"Nothing flagged that is not decided {among}"
+            return f"No undecided match {among}"
         if not n_flagged:
-            return f"Nothing at or above the threshold {among}"
-        return f"{show_count(n_flagged, 'pair')} to look at{_in_clusters(result)} {among}"
+            return f"No matching pairs {among}"
+        return f"{show_count(n_flagged, 'matching pair')}{_in_clusters(result)} {among}"
     submissions = show_count(len(result.submissions), "submission")
+    catalogue = f"the catalogue ({show_count(result.n_tracks, 'track')})"
     n_flagged = len({pair.a for pair in result.pairs if pair.flagged})
-    compared = f"compared with {show_count(result.n_tracks, 'track')}"
     if n_flagged:
-        return f"{n_flagged:,} of {submissions} flagged, {compared}"
+        verb = "matches" if n_flagged == 1 else "match"
+        return f"{n_flagged:,} of {submissions} {verb} a track of {catalogue}"
     if any(is_set_aside(pair) for pair in result.pairs):
-        return f"Nothing flagged that is not decided: {submissions} {compared}"
-    return f"Nothing at or above the threshold: {submissions} {compared}"
+        return f"No undecided match: {submissions}, compared with {catalogue}"
+    return f"No match: {submissions}, compared with {catalogue}"
 
 
 def has_larger_cluster(result: ScanResult) -> bool:

@@ -44,7 +44,7 @@ Progress = Callable[[int, int], None]
 class RefreshedExcerpts(NamedTuple):
     """An index that is up to date, the tracks and shards written, and why shards were given up."""
 
-    index: ExcerptIndex
+    index: ExcerptIndex  # type: ignore[assignment]  # tuple.index is never asked for
     n_tracks: int
     n_shards: int
     reasons: tuple[str, ...]

@@ -65,8 +65,8 @@ def test_a_rate_below_what_was_counted_is_said_to_be_an_estimate():
 
 def test_a_rate_of_a_threshold_says_that_it_was_not_counted():
     use = ThresholdUse(0.9, "x", far=2.2e-4, far_low=0.0, far_high=0.001, n_counted=4365)
-    said = "2.2 × 10⁻⁴ per pair (with 95 % confidence 0 to 0.001)"
-    assert false_alarm_rate(use) == f"{said}, rarer than was counted"
+    said = "2.2 × 10⁻⁴ per pair (95 % interval 0–0.001)"
+    assert false_alarm_rate(use) == f"{said}, extrapolated"
     assert false_alarm_rate(dataclasses.replace(use, n_counted=5000)) == said
     assert false_alarm_rate(dataclasses.replace(use, n_counted=None)) == said
 
@@ -111,7 +111,7 @@ def test_what_expected_false_pairs_mean_for_those_flagged(expected, n_flagged, s
 
 def test_a_budget_that_is_not_spent_says_why():
     use = ThresholdUse(FLAGGED_FROM, "x", budget=1.0, expected_false_pairs=0.27)
-    said = "The budget of 1 false pair would bear a lower threshold than 0.35; none is set"
+    said = "This budget allows a threshold below 0.35, but 0.35 is the minimum"
     assert lowest_note(use).startswith(said)
     for changes in (
         {"budget": None},
