@@ -74,14 +74,12 @@ class Workspace:
     @property
     def hop_s(self) -> float:
         """Seconds from one d-vector to the next."""
-        config = self.extractor.config
-        return config.hop_frames * config.features.frame_hop_s
+        return self.extractor.config.hop_s
 
     @property
     def window_s(self) -> float:
         """Seconds that a d-vector hears."""
-        config = self.extractor.config
-        return config.window_frames * config.features.frame_hop_s
+        return self.extractor.config.window_s
 
     @property
     def index_directory(self) -> Path:

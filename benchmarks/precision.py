@@ -32,7 +32,7 @@ from auditor.evidence.alignment.ranges import WitnessConfig
 from auditor.evidence.match_score import match_score
 from auditor.evidence.spectra.confirm import confirm
 from auditor.evidence.spectra.lines import TrackSpectrum
-from auditor.scoring.track_reader import LISTED_FROM
+from auditor.scoring.track_reader import MIN_SCORE_TO_LIST
 
 ORIGINAL = "original"
 N_STRANGERS = 3
@@ -133,7 +133,7 @@ def main() -> int:
         lambda _: (_ for _ in ()).throw(KeyError),
         hop_s=hop_s,
         window_s=window_s,
-        config=WitnessConfig(min_score=LISTED_FROM),
+        config=WitnessConfig(min_score=MIN_SCORE_TO_LIST),
     )
     windows = [np.float32(d) for one in heard.values() for d in [one.dvectors]]
     cosines = np.concatenate([(w[0] * w[1]).sum(axis=1) for w in windows])

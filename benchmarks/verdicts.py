@@ -56,7 +56,7 @@ from auditor.embedding.extractor import load_extractor
 from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError
 from auditor.evidence.alignment.ranges import WitnessConfig
-from auditor.evidence.match_score import CONFIRM_FROM, SHOWN_FROM
+from auditor.evidence.match_score import MIN_SCORE_TO_CONFIRM, MIN_SCORE_TO_SHOW
 from auditor.ingest.session import ingest
 from auditor.ingest.submissions import Submission
 from auditor.metrics import wilson_interval
@@ -107,7 +107,9 @@ class Catalogue:
         spectrum = waveform_spectrum(waveform)
         return Submission(b"", track, made.embedding, made.dvectors, made.levels, spectrum)
 
-    def examine(self, query: Submission, shown_from: float = SHOWN_FROM) -> tuple[ScoredPair, ...]:
+    def examine(
+        self, query: Submission, shown_from: float = MIN_SCORE_TO_SHOW
+    ) -> tuple[ScoredPair, ...]:
         """Return the examined candidates of a submission."""
         table = self.workspace.catalogue.table(self.workspace.weights_id)
         examined = examine_submissions(self.workspace, [query], table, shown_from=shown_from)
@@ -152,7 +154,7 @@ def check_copies(
     for track in catalogue.tracks.values():
         a = catalogue.row_of[track.id]
         # As low as the thresholds of large budgets, where a scan shows as weak ranges too.
-        for pair in catalogue.examine(original_query(catalogue, track), CONFIRM_FROM):
+        for pair in catalogue.examine(original_query(catalogue, track), MIN_SCORE_TO_CONFIRM):
             b = catalogue.row_of[pair.b]
             originals[a, b] = originals[b, a] = max(originals[a, b], pair.score)
     in_table = {kind: values for kind, values in scores.items() if kind not in MADE_HERE}
@@ -305,7 +307,7 @@ def compare_roles(
                 print(f"{path}: {error}", file=sys.stderr)
                 continue
             query = catalogue.submission(path, made[catalogue.workspace.weights_id], waveform)
-            pairs = catalogue.examine(query, CONFIRM_FROM) if query else ()
+            pairs = catalogue.examine(query, MIN_SCORE_TO_CONFIRM) if query else ()
             scored = [(catalogue.row_of[p.b], p.score) for p in pairs]
             cached.write_text(json.dumps(scored))
         for row, score in json.loads(cached.read_text()):

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from auditor.catalogue.catalogue import Catalogue
+    from auditor.commands.player import Player
     from auditor.decisions.apply import Hashes
-    from auditor.decisions.review import Case, Player
+    from auditor.decisions.review import Case
     from auditor.records import Track
 
 EXAMPLES = """\b
@@ -72,8 +73,9 @@ def review(
     """
     from rich.console import Console
 
+    from auditor.commands.player import Player
     from auditor.decisions.apply import standing
-    from auditor.decisions.review import Player, cases, undecided
+    from auditor.decisions.review import cases, undecided
 
     results = results_of(workspace, result)
     if not results:

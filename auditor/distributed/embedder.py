@@ -21,7 +21,7 @@ from auditor.distributed.ray_tasks import MAX_RETRIES, cores_beside_gpu, counter
 from auditor.distributed.storage import Storage
 from auditor.errors import AuditError, UsageError, WorkerDiedError, show_path
 from auditor.ingest.embedders import GPU_BATCH, make_embedder
-from auditor.ingest.prepare import Made
+from auditor.ingest.prepare import PreparedFile
 from auditor.parallel import one_thread
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class RayEmbedder:
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
-    ) -> Generator[Made]:
+    ) -> Generator[PreparedFile]:
         """See ``prepare.Embedder.embed``.
 
         Raises
@@ -140,9 +140,9 @@ class RayEmbedder:
                 if lost_again is None:
                     yield from self._read((found,), known)
                 else:
-                    yield Made(found, error=_died(found))
+                    yield PreparedFile(found, error=_died(found))
 
-    def _read(self, shard: Shard, known: Set[str]) -> list[Made]:
+    def _read(self, shard: Shard, known: Set[str]) -> list[PreparedFile]:
         name = shard_name(shard, self._extractor.weights_id)
         data = self._storage.read(name)
         if data is None:

@@ -1,7 +1,7 @@
 """What became of some files, as one Parquet file: the shards that an embedding leaves behind.
 
-A row is a ``prepare.Made``: the file's path and stamp, and its d-vectors, embedding, spectrum and
-tags, or why there are none.
+A row is a ``prepare.PreparedFile``: the file's path and stamp, and its d-vectors, embedding,
+spectrum and tags, or why there are none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from auditor.catalogue.catalogue import FileStamp
 from auditor.catalogue.spectrograms import pack_spectrum, unpack_spectrum
 from auditor.embedding.config import SPECTRUM
 from auditor.errors import AudioError, TooShortError, WorkerDiedError
-from auditor.ingest.prepare import Made, Prepared
+from auditor.ingest.prepare import Prepared, PreparedFile
 from auditor.records import TrackEmbedding
 from auditor.serialisation import from_json, to_json
 
@@ -30,7 +30,7 @@ FORMAT = "audit-embedded/1"
 _ERRORS = {kind.__name__: kind for kind in (AudioError, TooShortError, WorkerDiedError)}
 
 
-def pack_made(made: Sequence[Made], weights_id: str) -> bytes:
+def pack_made(made: Sequence[PreparedFile], weights_id: str) -> bytes:
     """Return the Parquet file of some files, each embedded by one extractor or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -42,7 +42,7 @@ def pack_made(made: Sequence[Made], weights_id: str) -> bytes:
     return file.getvalue()
 
 
-def unpack_made(data: bytes, weights_id: str) -> list[Made]:
+def unpack_made(data: bytes, weights_id: str) -> list[PreparedFile]:
     """Return the files of a Parquet file that ``pack_made`` wrote.
 
     Raises
@@ -63,8 +63,8 @@ def unpack_made(data: bytes, weights_id: str) -> list[Made]:
 
 
 def wanted_made(
-    made: Sequence[Made], files: Sequence[FoundFile], known: Set[str]
-) -> list[Made] | None:
+    made: Sequence[PreparedFile], files: Sequence[FoundFile], known: Set[str]
+) -> list[PreparedFile] | None:
     """Return what became of some files among others; None where one of them is to be made again.
 
     That is a file that is not there or has changed; one that could not be read, or whose process
@@ -101,7 +101,7 @@ def _schema() -> pyarrow.Schema:
     return pa.schema(list(columns.items()), metadata={"format": FORMAT})
 
 
-def _row(made: Made, weights_id: str) -> dict[str, Any]:
+def _row(made: PreparedFile, weights_id: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "path": made.found.path,
         "size": made.found.size,
@@ -131,7 +131,7 @@ def _row(made: Made, weights_id: str) -> dict[str, Any]:
     }
 
 
-def _made(row: dict[str, Any], weights_id: str) -> Made:
+def _made(row: dict[str, Any], weights_id: str) -> PreparedFile:
     from auditor.audio.decode import AudioInfo
     from auditor.embedding.embed import EmbeddedFile
 
@@ -139,9 +139,9 @@ def _made(row: dict[str, Any], weights_id: str) -> Made:
     if row["weights_id"] != weights_id:
         raise ValueError(f"it is of weights {row['weights_id']:.80}; {weights_id} was expected")
     if row["error"] is not None:
-        return Made(found, row["sha256"], error=_error(json.loads(row["error"])))
+        return PreparedFile(found, row["sha256"], error=_error(json.loads(row["error"])))
     if row["made"] is None:
-        return Made(found, row["sha256"])
+        return PreparedFile(found, row["sha256"])
     facts = json.loads(row["made"])
     embedding = np.frombuffer(row["embedding"], "<f4")
     embedded = EmbeddedFile(
@@ -160,7 +160,9 @@ def _made(row: dict[str, Any], weights_id: str) -> Made:
         spectrum=unpack_spectrum(row["spectrum"], SPECTRUM.n_bands),
     )
     tags = from_json(Tags, facts["tags"], where="tags")
-    return Made(found, row["sha256"], Prepared(FileStamp.of(found), row["sha256"], embedded, tags))
+    return PreparedFile(
+        found, row["sha256"], Prepared(FileStamp.of(found), row["sha256"], embedded, tags)
+    )
 
 
 def _told(error: AudioError | OSError) -> dict[str, Any]:

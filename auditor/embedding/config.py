@@ -139,9 +139,8 @@ class ExtractorConfig:
 
     @property
     def window_s(self) -> float:
-        """Length of a window, in seconds, from the first frame's start to the last one's end."""
-        features = self.features
-        return (self.window_frames - 1) * features.frame_hop_s + features.frame_s
+        """Length of a window in seconds: the steps of its frames, without the last frame's tail."""
+        return self.window_frames * self.features.frame_hop_s
 
     @property
     def hop_s(self) -> float:

@@ -81,7 +81,7 @@ class EmbeddedFile:
 
 
 @dataclass(frozen=True)
-class HeardFile:
+class DecodedFile:
     """One decoded file that is yet to be embedded; fields as in ``EmbeddedFile``.
 
     Attributes
@@ -159,14 +159,14 @@ def embed_file(
     return EmbeddedFile(info, duration_s, truncated, silent, embeddings, seconds, heard.spectrum())
 
 
-def hear_file(
+def decode_file(
     path: str | bytes | os.PathLike[str], features: FeatureConfig, *, max_s: float
-) -> HeardFile | None:
+) -> DecodedFile | None:
     """Decode a file into frames, for an extractor that works elsewhere.
 
     Returns
     -------
-    HeardFile or None
+    DecodedFile or None
         None if the file is longer than ``max_s`` seconds: its frames would fill the memory.
 
     Raises
@@ -186,7 +186,9 @@ def hear_file(
                 return None
         info, duration_s, truncated = reader.info, reader.duration_s, reader.truncated
     seconds["features"] -= seconds["decode"] + seconds["spectrum"]
-    return HeardFile(info, duration_s, truncated, np.concatenate(parts), seconds, heard.spectrum())
+    return DecodedFile(
+        info, duration_s, truncated, np.concatenate(parts), seconds, heard.spectrum()
+    )
 
 
 def embed_waveform(

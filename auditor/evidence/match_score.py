@@ -33,13 +33,13 @@ a score as seldom by it as by d-vectors."""
 LEAD_S = 6.0
 """A line that is shorter tells little, however well it agrees: single notes agree too."""
 
-CONFIRM_FROM = 0.15
+MIN_SCORE_TO_CONFIRM = 0.15
 """Evidence below this score is too weak to be looked at further."""
 
-SHOWN_FROM = 0.3
+MIN_SCORE_TO_SHOW = 0.3
 """A range is shown when its match score reaches it."""
 
-FLAGGED_FROM = 0.35
+LOWEST_THRESHOLD = 0.35
 """No budget sets a lower threshold, however few the pairs: five of 26 pairs of melodies of one
 synthesiser reach 0.3, and of 750 copies of the validation music, altered as hard as any, three lie
 between 0.2 and this.  Three of the 26 reach it too; ``verdicts.is_denied`` tells them.

@@ -9,7 +9,7 @@ import numpy as np
 
 from auditor.evidence.alignment.aligner import Examiner
 from auditor.evidence.alignment.ranges import WitnessTrack
-from auditor.evidence.match_score import SHOWN_FROM
+from auditor.evidence.match_score import MIN_SCORE_TO_SHOW
 from auditor.evidence.spectra.confirm import confirm
 from auditor.evidence.spectra.lines import TrackSpectrum
 from auditor.records import Evidence, MatchedRange
@@ -58,7 +58,7 @@ class Side:
 
 
 def compare_sides(
-    examiner: Examiner, a: Side, b: Side, *, shown_from: float = SHOWN_FROM
+    examiner: Examiner, a: Side, b: Side, *, shown_from: float = MIN_SCORE_TO_SHOW
 ) -> Evidence:
     """Return what both sides of a pair share: aligned ranges, measured in the spectra.
 

@@ -21,17 +21,17 @@ import torch
 from auditor.audio.files import FoundFile
 from auditor.embedding.config import FeatureConfig
 from auditor.embedding.embed import (
+    DecodedFile,
     EmbeddedFile,
-    HeardFile,
+    decode_file,
     embed_windows,
-    hear_file,
     pool_dvectors,
     too_short,
 )
 from auditor.embedding.extractor import Extractor, load_extractor
 from auditor.embedding.frames import WindowCutter, window_levels
 from auditor.errors import UsageError, show_path
-from auditor.ingest.prepare import Embedder, Made, SerialEmbedder, prepare_file, read_file
+from auditor.ingest.prepare import Embedder, PreparedFile, SerialEmbedder, prepare_file, read_file
 from auditor.ingest.worker_pool import Crew
 
 FEW = 8
@@ -86,23 +86,23 @@ class EmbedWork:
     precision: str
     known: Set[str]
 
-    def start(self) -> Callable[[FoundFile], Made]:
+    def start(self) -> Callable[[FoundFile], PreparedFile]:
         """See ``crew.Work``."""
         extractor = load_extractor(self.weights, precision=self.precision)
         return functools.partial(prepare_file, extractors=[extractor], known=self.known)
 
 
 @dataclass(frozen=True)
-class HearWork:
+class DecodeWork:
     """Decode a file into frames."""
 
     features: FeatureConfig
     known: Set[str]
     max_s: float
 
-    def start(self) -> Callable[[FoundFile], Made]:
+    def start(self) -> Callable[[FoundFile], PreparedFile]:
         """See ``crew.Work``."""
-        hear = functools.partial(hear_file, features=self.features, max_s=self.max_s)
+        hear = functools.partial(decode_file, features=self.features, max_s=self.max_s)
         return functools.partial(read_file, make=hear, known=self.known)
 
 
@@ -132,7 +132,7 @@ class ProcessEmbedder:
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
-    ) -> Generator[Made]:
+    ) -> Generator[PreparedFile]:
         """See ``prepare.Embedder.embed``."""
         files = iter(files)
         first = list(itertools.islice(files, FEW))
@@ -180,11 +180,11 @@ class BatchEmbedder:
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
-    ) -> Generator[Made]:
+    ) -> Generator[PreparedFile]:
         """See ``prepare.Embedder.embed``."""
         waiting: deque[_Heard] = deque()
         n_windows = 0
-        work = HearWork(self._extractor.config.features, known, self._max_heard_s)
+        work = DecodeWork(self._extractor.config.features, known, self._max_heard_s)
         with Crew(work, self._jobs, window=HEARD_WINDOW) as crew:
             for made in crew.run(files):
                 heard = self._take(made, known)
@@ -195,14 +195,14 @@ class BatchEmbedder:
                     n_windows = 0
             yield from self._finish(waiting)
 
-    def _take(self, made: Made, known: Set[str]) -> _Heard:
+    def _take(self, made: PreparedFile, known: Set[str]) -> _Heard:
         """Cut what a worker heard into windows; what was too long for it is embedded here."""
         config = self._extractor.config
         none = torch.zeros(0, config.window_frames, config.features.n_bands)
         if made.prepared is None:
             return _Heard(made, none)
         heard = made.prepared.embedded
-        if not isinstance(heard, HeardFile):
+        if not isinstance(heard, DecodedFile):
             return _Heard(prepare_file(made.found, [self._extractor], known=known), none)
         cutter = WindowCutter(config, batch=self._batch)
         frames = torch.from_numpy(heard.frames)
@@ -211,9 +211,9 @@ class BatchEmbedder:
             return _Heard(made, torch.cat(cut))
         path = show_path(made.found.path)
         error = too_short(path, heard.duration_s, [self._extractor])
-        return _Heard(Made(made.found, made.sha256, error=error), none)
+        return _Heard(PreparedFile(made.found, made.sha256, error=error), none)
 
-    def _finish(self, waiting: deque[_Heard]) -> Generator[Made]:
+    def _finish(self, waiting: deque[_Heard]) -> Generator[PreparedFile]:
         """Embed the windows of all files that wait, and yield them in order."""
         dvectors = embed_windows(
             self._extractor, torch.cat([heard.windows for heard in waiting]), batch=self._batch
@@ -225,7 +225,7 @@ class BatchEmbedder:
             yield self._embedded(one, dvectors[start:end]) if end > start else one.made
             start = end
 
-    def _embedded(self, one: _Heard, dvectors: np.ndarray) -> Made:
+    def _embedded(self, one: _Heard, dvectors: np.ndarray) -> PreparedFile:
         assert one.made.prepared is not None
         heard = one.made.prepared.embedded
         pooled = pool_dvectors(dvectors, window_levels(one.windows).numpy())
@@ -246,5 +246,5 @@ class BatchEmbedder:
 class _Heard:
     """A file that waits for its d-vectors; no window if it is done with."""
 
-    made: Made
+    made: PreparedFile
     windows: torch.Tensor

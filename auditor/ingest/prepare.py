@@ -42,7 +42,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class Made:
+class PreparedFile:
     """What became of a file; ``prepared`` or ``error`` is set, or its content is known already.
 
     Attributes
@@ -65,7 +65,7 @@ class Embedder(Protocol):
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
-    ) -> Generator[Made]:
+    ) -> Generator[PreparedFile]:
         """Yield what became of each file, in their order.
 
         Parameters
@@ -90,7 +90,7 @@ class SerialEmbedder:
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
-    ) -> Generator[Made]:
+    ) -> Generator[PreparedFile]:
         """See ``Embedder.embed``."""
         for found in files:
             yield prepare_file(found, self._extractors, known=known)
@@ -112,19 +112,19 @@ class PreparedFiles:
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
-    ) -> Generator[Made]:
+    ) -> Generator[PreparedFile]:
         """See ``Embedder.embed``."""
         for found in files:
             one = self._prepared.get(real_path(found.path))
             if one and one.stamp == FileStamp.of(found):
-                yield Made(found, one.sha256, one)
+                yield PreparedFile(found, one.sha256, one)
             else:
                 yield from self._otherwise.embed([found], known=known)
 
 
 def prepare_file(
     found: FoundFile, extractors: Sequence[Extractor], *, known: Set[str] = frozenset()
-) -> Made:
+) -> PreparedFile:
     """Hash and embed a file and read its tags; what is wrong with it is told, not raised.
 
     Parameters
@@ -143,7 +143,7 @@ def read_file(
     make: Callable[[str | bytes | os.PathLike[str]], Any],
     *,
     known: Set[str] = frozenset(),
-) -> Made:
+) -> PreparedFile:
     """Do what ``prepare_file`` does, with what ``make`` makes of the path in ``embedded``.
 
     An object is fetched once, and ``make`` is given the path of the copy.
@@ -153,11 +153,11 @@ def read_file(
         with fetched(found.path, size=found.size) as path:
             sha256 = hash_file(path)
             if sha256 in known:
-                return Made(found, sha256)
+                return PreparedFile(found, sha256)
             embedded = make(path)
             tags = read_tags(path)
         if FileStamp.of(look_at(found.path)) != FileStamp.of(found):
             raise AudioError(f"{show_path(found.path)}: changed while it was read. Scan again.")
     except (AudioError, OSError) as error:
-        return Made(found, sha256, error=error)
-    return Made(found, sha256, Prepared(FileStamp.of(found), sha256, embedded, tags))
+        return PreparedFile(found, sha256, error=error)
+    return PreparedFile(found, sha256, Prepared(FileStamp.of(found), sha256, embedded, tags))

@@ -24,8 +24,8 @@ from auditor.catalogue.catalogue import FileStamp
 from auditor.errors import AudioError, TooShortError, UsageError, WorkerDiedError, show_path
 from auditor.ingest.prepare import (
     Embedder,
-    Made,
     Prepared,
+    PreparedFile,
     SerialEmbedder,
     prepare_file,
 )
@@ -161,7 +161,7 @@ class _Run:
         self.seconds: dict[str, float] = {}
         self.unknown = dict.fromkeys(found for found in walk.files if self._is_unknown(found))
 
-    def prepare(self, embedder: Embedder) -> Generator[Made]:
+    def prepare(self, embedder: Embedder) -> Generator[PreparedFile]:
         """Yield what became of each unknown file, in order; what has only moved is but hashed."""
         sizes = {found.size for found in self.unknown}
         known = self.catalogue.hashes(self.workspace.weights_id, sizes)
@@ -174,7 +174,7 @@ class _Run:
         stored = known and known[1] == stamp and self.workspace.weights_id in known[2]
         return not stored and self.refused.get(found.path) != stamp
 
-    def take(self, found: FoundFile, made: Made | None) -> tuple[str, str]:
+    def take(self, found: FoundFile, made: PreparedFile | None) -> tuple[str, str]:
         """Deal with one file; return its outcome and, for a skipped one, the reason."""
         stamp = FileStamp.of(found)
         weights_id = self.workspace.weights_id

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from auditor.audio.files import FoundFile
 from auditor.errors import AuditError, WorkerDiedError, show_path
-from auditor.ingest.prepare import Made
+from auditor.ingest.prepare import PreparedFile
 
 TASKS_AHEAD = 2
 """Files that each worker has at hand, so that it never waits for the next one."""
@@ -38,7 +38,7 @@ Task = tuple[int, FoundFile]
 class Work(Protocol):
     """What a worker does; it is sent to the worker, and started there once."""
 
-    def start(self) -> Callable[[FoundFile], Made]:
+    def start(self) -> Callable[[FoundFile], PreparedFile]:
         """Load what is needed; return what deals with a file."""
 
 
@@ -61,7 +61,7 @@ class Crew:
         self._copies = tempfile.TemporaryDirectory(prefix="audit-")
         self._workers = [self._worker() for _ in range(jobs)]
         self._again: deque[Task] = deque()
-        self._made: dict[int, Made] = {}
+        self._made: dict[int, PreparedFile] = {}
         self._deaths: Counter[int] = Counter()
 
     def __enter__(self) -> Crew:
@@ -72,7 +72,7 @@ class Crew:
             worker.close()
         self._copies.cleanup()
 
-    def run(self, files: Iterable[FoundFile]) -> Generator[Made]:
+    def run(self, files: Iterable[FoundFile]) -> Generator[PreparedFile]:
         """Yield what was made of each file, in their order; draw files as workers are free.
 
         Raises
@@ -147,7 +147,7 @@ class Crew:
             f"{show_path(found.path)}: the process that decoded it died twice ({how}). "
             "Check the file, and whether there is enough memory."
         )
-        self._made[position] = Made(found, error=error)
+        self._made[position] = PreparedFile(found, error=error)
 
     def _worker(self) -> _Worker:
         return _Worker(self._work, self._copies.name)
@@ -186,11 +186,11 @@ def _serve(connection: Connection, work: Work, copies: str) -> None:
     torch.set_num_threads(1)
     try:
         make = work.start()
-        answer: Made | Exception | None = None  # ready
+        answer: PreparedFile | Exception | None = None  # ready
     except Exception as error:
         answer = _sendable(error)
     connection.send(answer)
-    while answer is None or isinstance(answer, Made):
+    while answer is None or isinstance(answer, PreparedFile):
         try:
             found = connection.recv()
         except EOFError:

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from auditor.evidence.alignment.aligner import Examiner
-from auditor.evidence.match_score import CONFIRM_FROM, SHOWN_FROM, match_score
+from auditor.evidence.match_score import MIN_SCORE_TO_CONFIRM, MIN_SCORE_TO_SHOW, match_score
 from auditor.evidence.side import Side, compare_sides
 from auditor.parallel import Tiles
 from auditor.scoring.base import OnPair, ScoredPair
@@ -53,7 +53,7 @@ class Limits:
     """
 
     similar_from: float = -1.0
-    shown_from: float = SHOWN_FROM
+    shown_from: float = MIN_SCORE_TO_SHOW
 
 
 def examine_pairs(
@@ -81,7 +81,7 @@ def examine_pairs(
         score = match_score(evidence)
         above = int(np.searchsorted(edges, score, side="right"))
         counts[min(above - 1, len(counts) - 1)] += 1
-        if score >= CONFIRM_FROM or similarity >= limits.similar_from:
+        if score >= MIN_SCORE_TO_CONFIRM or similarity >= limits.similar_from:
             kept.append(ScoredPair(a, b, similarity, evidence, score))
     kept.sort(key=_by_score)
     return Examination(tuple(kept), int(counts.sum()), named_histogram(counts))

@@ -17,7 +17,12 @@ from threadpoolctl import threadpool_limits
 
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.errors import AuditError, IndexFileError, show_path
-from auditor.evidence.match_score import CONFIRM_FROM, FLAGGED_FROM, SHOWN_FROM, match_score
+from auditor.evidence.match_score import (
+    LOWEST_THRESHOLD,
+    MIN_SCORE_TO_CONFIRM,
+    MIN_SCORE_TO_SHOW,
+    match_score,
+)
 from auditor.evidence.side import Side, compare_sides
 from auditor.ingest.submissions import Submission
 from auditor.parallel import Tiles
@@ -125,7 +130,7 @@ def examine_submissions(
     queries: Sequence[Submission],
     table: TrackTable,
     *,
-    shown_from: float = SHOWN_FROM,
+    shown_from: float = MIN_SCORE_TO_SHOW,
 ) -> Examination:
     """Examine the candidates of submissions; at least one of each is kept.
 
@@ -209,7 +214,7 @@ class Scorer:
     """
 
     id: ClassVar[str] = "match/1"
-    lowest: ClassVar[float] = FLAGGED_FROM
+    lowest: ClassVar[float] = LOWEST_THRESHOLD
     similarity: ClassVar[str] = "cosine/1"
     max_calibrated: ClassVar[int | None] = 300
 
@@ -236,7 +241,7 @@ class Scorer:
             ids,
             embeddings,
             tracks,
-            limits=Limits(similar_from, min(SHOWN_FROM, run.use.threshold)),
+            limits=Limits(similar_from, min(MIN_SCORE_TO_SHOW, run.use.threshold)),
             tiles=tiles,
             reader=reader,
             search=run.search,
@@ -260,7 +265,7 @@ class Scorer:
         run: RunContext,
     ) -> Scored:
         """See ``scoring.base.Scorer``."""
-        shown_from = min(SHOWN_FROM, run.use.threshold)
+        shown_from = min(MIN_SCORE_TO_SHOW, run.use.threshold)
         found = examine_submissions(self._workspace, submissions, table, shown_from=shown_from)
         judged = [self.judge(pair, tracks, run) for pair in found.pairs]
         return Scored(_with_nearest(judged), found.n_compared)
@@ -292,7 +297,7 @@ class Scorer:
 
     def pair(self, a: Side, b: Side) -> ScoredPair:
         """See ``scoring.base.Scorer``; ranges are kept from the lowest score a threshold may be."""
-        evidence = compare_sides(self._reader.examiner, a, b, shown_from=CONFIRM_FROM)
+        evidence = compare_sides(self._reader.examiner, a, b, shown_from=MIN_SCORE_TO_CONFIRM)
         return ScoredPair(a.id, b.id, -1.0, evidence, match_score(evidence))
 
     def side(self, track_id: str) -> Side:

@@ -35,7 +35,7 @@ N_CONTENTS = 4096
 N_SPECTRA = 32
 """Spectra that are kept in memory, 250 kB for four minutes each."""
 
-LISTED_FROM = 0.1
+MIN_SCORE_TO_LIST = 0.1
 """Score of a range that the witness lists; the audio says which of the weak ones are meant."""
 
 
@@ -70,7 +70,7 @@ class TrackReader(ABC):
             lambda i: (*self.dvectors(i), self.content(i).duration_s),
             hop_s=hop_s,
             window_s=window_s,
-            config=WitnessConfig(min_score=LISTED_FROM),
+            config=WitnessConfig(min_score=MIN_SCORE_TO_LIST),
         )
 
     def _side(self, track_id: str) -> Side:

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from auditor.catalogue.catalogue import Catalogue, FileStamp
 from auditor.cli import app
+from auditor.commands.player import Player
 from auditor.decisions.apply import apply_decisions, in_order, pair_id, standing
 from auditor.decisions.review import (
     LAST_SCAN,
-    Player,
     cases,
     find_file,
     keep_last,

@@ -12,7 +12,7 @@ from auditor.api.scan import scan
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.decode import write_audio
 from auditor.augment.voices import speak
-from auditor.evidence.match_score import FLAGGED_FROM
+from auditor.evidence.match_score import LOWEST_THRESHOLD
 from auditor.ingest.session import ingest
 from auditor.workspace import open_workspace
 
@@ -54,7 +54,7 @@ def test_only_what_was_copied_is_flagged(tmp_path: Path, seed: int):
     with open_workspace(tmp_path / "ws", extractor="excerpt") as workspace:
         ingest(workspace, [library])
         result = scan(workspace)
-    assert result.threshold.threshold == FLAGGED_FROM
+    assert result.threshold.threshold == LOWEST_THRESHOLD
     of = {track.id: Path(track.path).name for track in result.tracks}
     flagged = [pair for pair in result.pairs if pair.flagged]
     assert {frozenset((of[p.a], of[p.b])) for p in flagged} == {

@@ -18,7 +18,7 @@ from auditor.audio.files import find_audio
 from auditor.embedding.extractor import Extractor, load_extractor
 from auditor.errors import AudioError, AuditError, UsageError, WeightsError, WorkerDiedError
 from auditor.ingest.embedders import FEW, BatchEmbedder, ProcessEmbedder, make_embedder
-from auditor.ingest.prepare import Made, SerialEmbedder
+from auditor.ingest.prepare import PreparedFile, SerialEmbedder
 from auditor.ingest.session import ingest
 from auditor.ingest.worker_pool import Crew
 from auditor.workspace import open_workspace
@@ -149,7 +149,7 @@ def test_a_file_whose_worker_died_is_tried_again_by_the_next_run(tmp_path, music
             for made in super().embed(files, known=known):
                 died = made.found.path.endswith(b"03.wav")
                 error = WorkerDiedError(f"{os.fsdecode(made.found.path)}: died twice")
-                yield Made(made.found, error=error) if died else made
+                yield PreparedFile(made.found, error=error) if died else made
 
     with open_workspace(tmp_path / "ws", extractor=weights) as opened:
         first = ingest(opened, [music], embedder=Dying([opened.extractor]))

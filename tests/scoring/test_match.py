@@ -21,7 +21,7 @@ from auditor.audio.decode import write_audio
 from auditor.augment.waveform import plant
 from auditor.cli import app
 from auditor.errors import IndexFileError, UsageError
-from auditor.evidence.match_score import CONFIRM_FROM, FLAGGED_FROM
+from auditor.evidence.match_score import LOWEST_THRESHOLD, MIN_SCORE_TO_CONFIRM
 from auditor.ingest.session import ingest
 from auditor.parallel import LocalTiles
 from auditor.scoring.track_reader import CatalogueReader
@@ -260,7 +260,7 @@ def test_spectra_of_an_older_catalogue_are_made_of_the_files(scanned, tmp_path):
 
 def test_weak_evidence_is_not_kept(scanned):
     _, result = scanned
-    assert all(p.score >= CONFIRM_FROM or p.verdict == "sounds alike" for p in result.pairs)
+    assert all(p.score >= MIN_SCORE_TO_CONFIRM or p.verdict == "sounds alike" for p in result.pairs)
 
 
 def test_one_track_and_silence_have_no_pairs(tmp_path):
@@ -323,11 +323,11 @@ def test_a_small_catalogue_keeps_to_the_lowest_threshold_unless_told(scanned):
         by_budget = scan(workspace, options=Options(max_false=1.0)).threshold
         by_hand = scan(workspace, options=Options(threshold=0.2)).threshold
         by_rate = scan(workspace, options=Options(far=0.005)).threshold
-    assert (by_budget.threshold, by_budget.budget) == (FLAGGED_FROM, 1.0)
+    assert (by_budget.threshold, by_budget.budget) == (LOWEST_THRESHOLD, 1.0)
     assert by_budget.expected_false_pairs < 1.0
     assert by_budget.source.startswith("excerpt-")
     assert by_hand.threshold == 0.2
-    assert by_rate.threshold < FLAGGED_FROM
+    assert by_rate.threshold < LOWEST_THRESHOLD
     assert by_rate.far == pytest.approx(0.005, rel=1e-3)
 
 

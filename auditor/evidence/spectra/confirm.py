@@ -18,7 +18,13 @@ import dataclasses
 from collections.abc import Sequence
 
 from auditor.evidence.alignment.ranges import covered_s, gather_evidence
-from auditor.evidence.match_score import AGREED, CHANCE, CONFIRM_FROM, SHOWN_FROM, range_score
+from auditor.evidence.match_score import (
+    AGREED,
+    CHANCE,
+    MIN_SCORE_TO_CONFIRM,
+    MIN_SCORE_TO_SHOW,
+    range_score,
+)
 from auditor.evidence.spectra.lines import TrackSpectrum
 from auditor.evidence.spectra.pitch_tempo import match_range
 from auditor.evidence.spectra.range_ends import trim_range
@@ -60,7 +66,7 @@ def confirm(
     *,
     a_duration_s: float,
     b_duration_s: float,
-    shown_from: float = SHOWN_FROM,
+    shown_from: float = MIN_SCORE_TO_SHOW,
 ) -> Evidence:
     """Return evidence whose ranges were compared in the spectra, the doubtful ones left out.
 
@@ -85,7 +91,9 @@ def confirm(
         kept = [found for found in heard if range_score(found) >= shown_from]
     else:
         n_agreed = 0
-        for n in range(min(len(heard), MAX_CONFIRMED) if evidence.score >= CONFIRM_FROM else 0):
+        for n in range(
+            min(len(heard), MAX_CONFIRMED) if evidence.score >= MIN_SCORE_TO_CONFIRM else 0
+        ):
             if n >= PATIENCE and not n_agreed:
                 break
             heard[n] = _heard(heard[n], a, b, a_duration_s, b_duration_s)

@@ -158,10 +158,10 @@ def match_frames(
     if at_peak is None or peaks[best] < MIN_CORRELATION:
         return None
     shift = int(at_peak.argmax())
-    position = shifts[shift] + vertex(at_peak, shift)
+    position = shifts[shift] + parabola_peak(at_peak, shift)
     return PitchMatch(
         semitones=float(position * 12.0 / features.bands_per_octave),
-        tempo=tempo * (1.0 + float(steps[best]) + _FINE * vertex(peaks, best)),
+        tempo=tempo * (1.0 + float(steps[best]) + _FINE * parabola_peak(peaks, best)),
         correlation=float(peaks[best]),
     )
 
@@ -237,7 +237,7 @@ def _middle(n_frames: int, duration_s: float, features: FeatureConfig) -> slice:
     return slice(start, min(start + n, n_frames))
 
 
-def vertex(values: np.ndarray, at: int) -> float:
+def parabola_peak(values: np.ndarray, at: int) -> float:
     """Return where a parabola through a value and its neighbours peaks, relative to its place."""
     if not 0 < at < len(values) - 1:
         return 0.0

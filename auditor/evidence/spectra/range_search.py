@@ -15,7 +15,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from auditor.embedding.config import SPECTRUM
-from auditor.evidence.match_score import AGREED, CONFIRM_FROM, LEAD_S, lead_score, range_score
+from auditor.evidence.match_score import (
+    AGREED,
+    LEAD_S,
+    MIN_SCORE_TO_CONFIRM,
+    lead_score,
+    range_score,
+)
 from auditor.evidence.spectra.lines import (
     HOP,
     TrackSpectrum,
@@ -24,7 +30,12 @@ from auditor.evidence.spectra.lines import (
     can_lead,
     leading_line,
 )
-from auditor.evidence.spectra.pitch_tempo import PitchMatch, common_bands, match_range, vertex
+from auditor.evidence.spectra.pitch_tempo import (
+    PitchMatch,
+    common_bands,
+    match_range,
+    parabola_peak,
+)
 from auditor.evidence.spectra.range_ends import trim_range
 from auditor.records import MatchedRange
 
@@ -35,7 +46,7 @@ ALIKE = 0.8
 """Correlation from which two outlines are of one piece."""
 
 
-def outline_shift(a: np.ndarray, b: np.ndarray) -> float | None:
+def mean_spectrum_shift(a: np.ndarray, b: np.ndarray) -> float | None:
     """Return by how many semitones a looks moved against b.
 
     Parameters
@@ -52,7 +63,7 @@ def outline_shift(a: np.ndarray, b: np.ndarray) -> float | None:
     Examples
     --------
     >>> outline = np.random.default_rng(0).normal(size=SPECTRUM.n_bands)
-    >>> round(outline_shift(np.roll(outline, 8), outline), 1)
+    >>> round(mean_spectrum_shift(np.roll(outline, 8), outline), 1)
     4.0
     """
     reach = round(MAX_SEMITONES * SPECTRUM.bands_per_octave / 12.0)
@@ -65,7 +76,7 @@ def outline_shift(a: np.ndarray, b: np.ndarray) -> float | None:
     best = int(found.argmax())
     if found[best] < ALIKE or abs(best - reach) <= 1:
         return None
-    return float(best - reach + vertex(found, best)) * 12.0 / SPECTRUM.bands_per_octave
+    return float(best - reach + parabola_peak(found, best)) * 12.0 / SPECTRUM.bands_per_octave
 
 
 _GUESS_S = 10.0
@@ -130,7 +141,7 @@ def leading_range(
             best = score
             fit = dataclasses.replace(fit, correlation=line.correlation)
             found = _along(line.first, line.last, line.offset, fit)
-    if found is None or best < CONFIRM_FROM:
+    if found is None or best < MIN_SCORE_TO_CONFIRM:
         return None
     match = match_range(found, a.frames, b.frames)
     if match is not None and abs(match.semitones - (found.pitch_semitones or 0.0)) <= _SAME_PITCH:
@@ -198,7 +209,7 @@ def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) 
     sure of what the spectra deny, as in music of few sounds, every tempo is tried.
     """
     fits = []
-    semitones = outline_shift(a.outline, b.outline)
+    semitones = mean_spectrum_shift(a.outline, b.outline)
     if semitones is not None:
         fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
     if heard and heard[0].score >= _PUZZLING and not any_agrees(heard):

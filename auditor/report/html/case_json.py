@@ -12,14 +12,17 @@ from typing import Any
 
 from auditor.decisions.csv_file import COLUMNS
 from auditor.records import CheckResult, MatchedRange, ScanResult, Track, to_json
-from auditor.report.html.cases import CaseView, Row, Shelf
+from auditor.report.html.cases import CaseView, MediaLookup, Row
 from auditor.report.html.shapes import draw_ruler, pack_peaks, raise_peaks, thin_peaks
 from auditor.report.html.tracks import TrackView
 from auditor.report.text.evidence import show_times, what_differs
 
 
 def cases_data(
-    result: ScanResult | CheckResult, rows: Sequence[Row], cases: Sequence[CaseView], shelf: Shelf
+    result: ScanResult | CheckResult,
+    rows: Sequence[Row],
+    cases: Sequence[CaseView],
+    shelf: MediaLookup,
 ) -> dict[str, Any]:
     """Return what the script needs of all cases.
 
@@ -29,7 +32,7 @@ def cases_data(
     rows : sequence of (Pair, Track, Track)
     cases : sequence of CaseView
         The same pairs in the same order.
-    shelf : Shelf
+    shelf : MediaLookup
 
     Returns
     -------
@@ -57,7 +60,7 @@ def cases_data(
     }
 
 
-def _track(track: Track, view: TrackView, shelf: Shelf) -> list[Any]:
+def _track(track: Track, view: TrackView, shelf: MediaLookup) -> list[Any]:
     media = shelf.track(track.id)
     peaks = pack_peaks(raise_peaks(thin_peaks(media.peaks)))
     seconds = round(track.duration_s, 2)

@@ -145,14 +145,14 @@ class CaseView:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class MediaLookup:
     """Media of a result, found by track id and by the ids of a pair."""
 
     tracks: Mapping[str, TrackMedia]
     pairs: Mapping[tuple[str, str], PairMedia]
 
     @classmethod
-    def of(cls, media: Media | None) -> Shelf:
+    def of(cls, media: Media | None) -> MediaLookup:
         """Return the media of a result, or an empty shelf."""
         return cls(media.by_track(), media.by_pair()) if media else cls({}, {})
 
@@ -235,7 +235,7 @@ def case_view(
     )
 
 
-def with_media(case: CaseView, row: Row, shelf: Shelf) -> CaseView:
+def with_media(case: CaseView, row: Row, shelf: MediaLookup) -> CaseView:
     """Return a case with its ranges drawn, its waveforms, clips and matrix, for the dossier."""
     pair, a, b = row
     media = shelf.pair(pair)

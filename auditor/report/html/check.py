@@ -9,7 +9,7 @@ from typing import Any
 
 from auditor.records import CheckResult, Track, pairs_with_tracks, to_json
 from auditor.report.html.case_json import cases_data
-from auditor.report.html.cases import CaseView, Row, Shelf, case_order, case_view
+from auditor.report.html.cases import CaseView, MediaLookup, Row, case_order, case_view
 from auditor.report.html.dossier import dossier_view
 from auditor.report.html.tracks import TrackView, track_view
 from auditor.report.text.error_rates import detection_line, false_alarm_rate, false_pairs
@@ -51,7 +51,7 @@ class Certified:
     gap: str
 
 
-def check_view(result: CheckResult, shelf: Shelf) -> dict[str, Any]:
+def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
     """Return the variables of the template of a check.
 
     Raises

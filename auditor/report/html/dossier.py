@@ -10,7 +10,7 @@ from typing import Any
 
 from auditor.catalogue.decisions import MAX_BY, MAX_NOTE
 from auditor.records import DecisionKind, Detection, Verdict
-from auditor.report.html.cases import CaseView, Row, Shelf, blank_case, with_media
+from auditor.report.html.cases import CaseView, MediaLookup, Row, blank_case, with_media
 from auditor.report.text.evidence import UNHEARD_MEANING
 from auditor.report.text.general import show_kind
 
@@ -25,7 +25,9 @@ KINDS = tuple(
 """What can be decided in the page: kind, what the button says, key, what it means."""
 
 
-def dossier_view(rows: Sequence[Row], cases: Sequence[CaseView], shelf: Shelf) -> dict[str, Any]:
+def dossier_view(
+    rows: Sequence[Row], cases: Sequence[CaseView], shelf: MediaLookup
+) -> dict[str, Any]:
     """Return the flagged and the decided cases in full, and the media of all others.
 
     Parameters
@@ -33,7 +35,7 @@ def dossier_view(rows: Sequence[Row], cases: Sequence[CaseView], shelf: Shelf) -
     rows : sequence of (Pair, Track, Track)
     cases : sequence of CaseView
         The same pairs in the same order, what is to be decided first.
-    shelf : Shelf
+    shelf : MediaLookup
     """
     both = zip(cases, rows, strict=True)
     wanted = [(case, row) for case, row in both if case.flagged or case.decision]

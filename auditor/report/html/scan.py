@@ -12,8 +12,8 @@ from auditor.report.html.case_json import cases_data
 from auditor.report.html.cases import (
     GROUPS,
     CaseView,
+    MediaLookup,
     Row,
-    Shelf,
     case_group,
     case_order,
     case_view,
@@ -54,7 +54,7 @@ class ClusterView:
     why: str
 
 
-def scan_view(result: ScanResult, shelf: Shelf) -> dict[str, Any]:
+def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
     """Return the variables of the template of a scan.
 
     Raises

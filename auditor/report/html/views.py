@@ -17,7 +17,7 @@ from auditor.records import (
     ScanResult,
     Track,
 )
-from auditor.report.html.cases import Shelf
+from auditor.report.html.cases import MediaLookup
 from auditor.report.html.check import check_view
 from auditor.report.html.dossier import detection_view
 from auditor.report.html.recommend import recommend_view
@@ -85,7 +85,7 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
     n_expected = show_number(use.expected_false_pairs or 0.0)
     noun = "false alarms" if isinstance(result, CheckResult) else "false pairs"
     expected = f"; expected {noun} {n_expected}" if known else ""
-    shelf = Shelf.of(media)
+    shelf = MediaLookup.of(media)
     view |= {
         "headline": headline(result) + expected,
         "threshold": show_score(use.threshold),

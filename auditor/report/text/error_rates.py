@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from auditor.errors import show_text
-from auditor.evidence.match_score import FLAGGED_FROM
+from auditor.evidence.match_score import LOWEST_THRESHOLD
 from auditor.records import CheckResult, Detection, Pair, ScanResult, ThresholdUse
 from auditor.report.text.general import show_count, show_number, show_score
 
@@ -260,14 +260,14 @@ def lowest_note(use: ThresholdUse) -> str:
     'This budget allows a threshold below 0.35, but 0.35 is the minimum: lower values find almost \
 no more copies and flag tracks that merely share an instrument.'
     """
-    if use.budget is None or use.expected_false_pairs is None or use.threshold != FLAGGED_FROM:
+    if use.budget is None or use.expected_false_pairs is None or use.threshold != LOWEST_THRESHOLD:
         return ""
     if use.expected_false_pairs >= use.budget:
         return ""
     return (
-        f"This budget allows a threshold below {FLAGGED_FROM:g}, but {FLAGGED_FROM:g} is the "
-        "minimum: lower values find almost no more copies and flag tracks that merely share an "
-        "instrument."
+        f"This budget allows a threshold below {LOWEST_THRESHOLD:g}, but {LOWEST_THRESHOLD:g} "
+        "is the minimum: lower values find almost no more copies and flag tracks that merely "
+        "share an instrument."
     )
 
 

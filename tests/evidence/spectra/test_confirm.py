@@ -284,7 +284,7 @@ def test_a_guess_counts_only_where_the_spectra_agree_beyond_doubt(monkeypatch):
     duration_s = len(copy) / SAMPLE_RATE_HZ
     semitones = 12.0 * np.log2(1.2)
     monkeypatch.setattr(
-        "auditor.evidence.spectra.range_search.outline_shift", lambda a, b: semitones
+        "auditor.evidence.spectra.range_search.mean_spectrum_shift", lambda a, b: semitones
     )
     assert confirmed(MISSED, copy, original, a_duration_s=duration_s).ranges == ()
     monkeypatch.setattr("auditor.evidence.spectra.range_search.AGREED", 0.1)

@@ -10,7 +10,7 @@ from auditor.augment.waveform import change_speed
 from auditor.embedding.config import SPECTRUM
 from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.evidence.spectra.lines import TrackSpectrum
-from auditor.evidence.spectra.range_search import MAX_SEMITONES, outline_shift
+from auditor.evidence.spectra.range_search import MAX_SEMITONES, mean_spectrum_shift
 
 
 def outline(waveform: np.ndarray) -> np.ndarray:
@@ -20,23 +20,23 @@ def outline(waveform: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("ratio", [0.75, 0.9, 1.06, 1.25])
 def test_another_speed_is_told_to_a_fraction_of_a_semitone(ratio):
     original = tune(1, duration_s=40.0)
-    moved = outline_shift(outline(change_speed(original, ratio)), outline(original))
+    moved = mean_spectrum_shift(outline(change_speed(original, ratio)), outline(original))
     assert moved == pytest.approx(12.0 * np.log2(ratio), abs=0.25)
 
 
 def test_exchanging_both_exchanges_the_sign():
     one, other = (outline(w) for w in (tune(1), change_speed(tune(1), 1.2)))
-    assert outline_shift(one, other) == pytest.approx(-outline_shift(other, one))
+    assert mean_spectrum_shift(one, other) == pytest.approx(-mean_spectrum_shift(other, one))
 
 
 def test_what_is_most_alike_as_it_is_was_not_moved():
     original = outline(tune(1, duration_s=40.0))
-    assert outline_shift(original, original) is None
+    assert mean_spectrum_shift(original, original) is None
 
 
 def test_other_outlines_and_silence_tell_nothing():
     one, other = np.random.default_rng(0).normal(size=(2, SPECTRUM.n_bands))
-    assert outline_shift(one, other) is None
-    assert outline_shift(one, np.zeros(SPECTRUM.n_bands)) is None
-    assert outline_shift(np.roll(one, round(2 * MAX_SEMITONES) + 5), one) is None
+    assert mean_spectrum_shift(one, other) is None
+    assert mean_spectrum_shift(one, np.zeros(SPECTRUM.n_bands)) is None
+    assert mean_spectrum_shift(np.roll(one, round(2 * MAX_SEMITONES) + 5), one) is None
     assert len(TrackSpectrum(np.zeros((0, SPECTRUM.n_bands), np.uint8)).outline) == len(one)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.evidence.match_score import FLAGGED_FROM
+from auditor.evidence.match_score import LOWEST_THRESHOLD
 from auditor.records import Pair, ThresholdUse
 from auditor.report.text.error_rates import (
     chance_words,
@@ -110,7 +110,7 @@ def test_what_expected_false_pairs_mean_for_those_flagged(expected, n_flagged, s
 
 
 def test_a_budget_that_is_not_spent_says_why():
-    use = ThresholdUse(FLAGGED_FROM, "x", budget=1.0, expected_false_pairs=0.27)
+    use = ThresholdUse(LOWEST_THRESHOLD, "x", budget=1.0, expected_false_pairs=0.27)
     said = "This budget allows a threshold below 0.35, but 0.35 is the minimum"
     assert lowest_note(use).startswith(said)
     for changes in (
