@@ -101,7 +101,7 @@ def explain(error: Exception) -> str:
         )
     if isinstance(error, OSError) and error.strerror:
         where = f"{show_path(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        return f"{where}{error.strerror}. Mend that and run it again, or with --debug to see where."
+        return f"{where}{error.strerror}. Fix this and run it again, or with --debug to see where."
     if isinstance(error, MemoryError):
         return "there is not enough memory. Close other programs, or scan fewer tracks at once."
     name = type(error).__name__

@@ -307,7 +307,7 @@ class Pair:
     far : float or None
         How often unrelated tracks score as high, per pair; None where nobody counted.
     verdict : str
-        One of ``VERDICTS``; empty where no second witness was heard.
+        One of ``VERDICTS``; empty where no aligned passage was found.
     evidence : Evidence or None
         What the second witness says; None where it was not heard.
     decision_by, decision_when : str

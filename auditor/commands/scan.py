@@ -215,7 +215,7 @@ def scan(
 def _check_cluster_options(cluster: str | None, *, storage: str | None, jobs: int | None) -> None:
     """Refuse what says nothing to a scan with ``--cluster``, or to one without it."""
     if cluster is None and storage is not None:
-        raise UsageError("--cluster-storage is of no use without --cluster. Give --cluster auto.")
+        raise UsageError("--cluster-storage requires --cluster. Give --cluster auto.")
     if cluster is not None and jobs is not None:
         raise UsageError(
             f"--jobs {jobs} is of no use with --cluster, which works on all cores of its nodes. "

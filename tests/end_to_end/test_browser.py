@@ -175,7 +175,7 @@ def test_a_case_says_what_was_copied_and_how(open_page, report):
     page = open_page(report(make_scan()))
     dialog = open_case(page, ALTERED)
     assert dialog.locator("h2").inner_text() == "Altered recording"
-    said = "0:00–0:09 of A is heard at 0:12–0:21 of B; there A is 4.0 % faster and 0.7 semitones"
+    said = "0:00–0:09 of A matches 0:12–0:21 of B; there A is 4.0 % faster and 0.7 semitones"
     assert said in dialog.inner_text()
     assert "unrelated pairs score this high 1 in 3.2 million times" in dialog.inner_text()
     assert HOSTILE in dialog.inner_text()
@@ -441,7 +441,7 @@ def test_without_scripts_every_case_reads_and_plays(open_page, report):
     page.get_by_role("link", name="Case 2").click()
     case = page.locator("#case-2")
     assert case.is_visible()
-    said = "1:12–1:21 of A is heard at 1:43–1:52 of B, at the same speed and pitch; 2 more such"
+    said = "1:12–1:21 of A matches 1:43–1:52 of B, at the same speed and pitch; 2 more such"
     assert said in case.inner_text()
     assert case.locator("audio").count() == 6
     assert page.locator("#case").is_hidden()

@@ -348,7 +348,7 @@ def test_catalogue_remove_of_an_unknown_id_removes_nothing(workspace):
     ("options", "said"),
     [
         (["--cluster", "auto", "--jobs", "3"], "--jobs 3 is of no use with --cluster"),
-        (["--cluster-storage", "x"], "--cluster-storage is of no use without --cluster"),
+        (["--cluster-storage", "x"], "--cluster-storage requires --cluster"),
     ],
 )
 def test_options_that_say_nothing_to_a_scan_are_refused(tmp_path, music, options, said):

@@ -176,7 +176,7 @@ def test_table_and_csv_say_the_verdict_and_the_best_range() -> None:
     times = ("a_start_s", "a_end_s", "b_start_s", "b_end_s")
     assert [first[name] for name in times] == ["72.0", "81.0", "103.0", "112.5"]
     assert (first["tempo"], first["pitch_semitones"], first["correlation"]) == ("1.06", "", "0.9")
-    assert first["said"].startswith("1:12–1:21 of A is heard at 1:43–1:52 of B; there A is 6.0 %")
+    assert first["said"].startswith("1:12–1:21 of A matches 1:43–1:52 of B; there A is 6.0 %")
     assert (second["verdict"], second["n_ranges"], second["tempo"]) == ("sounds alike", "", "")
 
 

@@ -15,7 +15,7 @@ from auditor.scoring.originals import is_lossless
 from auditor.scoring.verdict import RULES, is_denied, is_loop
 
 UNHEARD_MEANING = (
-    "The score reaches the threshold, and no second witness was heard: the tracks sound alike to "
+    "The score reaches the threshold, and no aligned passage was found: the tracks sound alike to "
     "the extractor, and nobody knows yet where."
 )
 """What it means that a pair has no verdict."""
@@ -28,18 +28,18 @@ FACTS = (
     "Matched share of B",
     "Ranges",
     "Loops in the range",
-    "Likeness of the spectra",
-    "Likeness of the embeddings",
+    "Spectral correlation",
+    "Embedding similarity",
 )
 """Names of what ``evidence_facts`` returns."""
 
 FACT_NOTES: Mapping[str, str] = {
     "Loops in the range": "loops and drones match in many places, and prove little",
-    "Likeness of the embeddings": (
+    "Embedding similarity": (
         "how alike both tracks sound as a whole, at most 1; it only proposes pairs to compare: "
         "music of one style may reach 0.9, a track with a short excerpt of the other may not"
     ),
-    "Likeness of the spectra": "of the best range, moment by moment; near 1 for one recording",
+    "Spectral correlation": "of the best range, moment by moment; near 1 for one recording",
 }
 """What the less telling ones of ``FACTS`` mean."""
 
@@ -54,7 +54,7 @@ _TEMPO_PLACES_S = 0.1
 
 
 def verdict_name(pair: Pair) -> str:
-    """Return the verdict of a pair; where no second witness was heard, what its score says.
+    """Return the verdict of a pair; where no aligned passage was found, what its score says.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def verdict_sentence(pair: Pair) -> str:
     >>> heard = MatchedRange(0.0, 180.0, 12.0, 199.2, 1.04, 0.8, 0.0, 0.1)
     >>> evidence = Evidence(0.8, (heard,), 1.0, 0.9, 1.04, 0.2)
     >>> verdict_sentence(Pair("x", "y", 0.9, verdict="altered recording", evidence=evidence))
-    '0:00–3:00 of A is heard at 0:12–3:19 of B; there A is 4.0 % faster than B. That is the whole \
+    '0:00–3:00 of A matches 0:12–3:19 of B; there A is 4.0 % faster than B. That is the whole \
 of A and 90 % of B.'
     """
     verdict = verdict_name(pair)
@@ -101,7 +101,7 @@ of A and 90 % of B.'
     if not ranges:
         return "The score reaches the threshold; where the two are alike is not known."
     best, n_more = ranges[0], len(ranges) - 1
-    said = f"{show_times(best.a_start_s, best.a_end_s)} of A is heard at "
+    said = f"{show_times(best.a_start_s, best.a_end_s)} of A matches "
     said += f"{show_times(best.b_start_s, best.b_end_s)} of B"
     if changed := alteration(best):
         said += f"; there {changed}"
@@ -153,7 +153,7 @@ def coding_words(pair: Pair, a: Track, b: Track) -> str:
     if not pair.evidence or not pair.evidence.ranges or pair.verdict == "sounds alike":
         return ""
     coded_a, coded_b = _coding(a), _coding(b)
-    said = f"Coded anew: A is {coded_a}, B is {coded_b}."
+    said = f"Re-encoded: A is {coded_a}, B is {coded_b}."
     if coded_a == coded_b:
         said = f"Both files are {coded_a}."
     return f"{said} {NOT_MEASURED}"

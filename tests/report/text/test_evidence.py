@@ -50,28 +50,27 @@ def test_every_verdict_has_a_meaning_of_one_sentence_and_none_says_infringes():
         (pair("identical file"), SAME_BYTES),
         (
             pair("same recording", heard(a_start_s=0.0, b_start_s=0.3)),
-            "0:00–1:21 of A is heard at 0:00–1:52 of B, at the same speed and pitch." + SHARES,
+            "0:00–1:21 of A matches 0:00–1:52 of B, at the same speed and pitch." + SHARES,
         ),
         (
             pair("same recording", heard(pitch_semitones=None)),
-            "1:12–1:21 of A is heard at 1:43–1:52 of B, at the same speed." + SHARES,
+            "1:12–1:21 of A matches 1:43–1:52 of B, at the same speed." + SHARES,
         ),
         (
             pair("altered recording", heard(tempo=0.95, a_start_s=40.0, b_start_s=0.0)),
-            "0:40–1:21 of A is heard at 0:00–1:52 of B; there A is 5.0 % slower than B." + SHARES,
+            "0:40–1:21 of A matches 0:00–1:52 of B; there A is 5.0 % slower than B." + SHARES,
         ),
         (
             pair("altered recording", heard(pitch_semitones=-1.0)),
-            "1:12–1:21 of A is heard at 1:43–1:52 of B; there A is 1.0 semitone lower than B."
-            + SHARES,
+            "1:12–1:21 of A matches 1:43–1:52 of B; there A is 1.0 semitone lower than B." + SHARES,
         ),
         (
             pair("shared excerpt", RANGE),
-            "1:12–1:21 of A is heard at 1:43–1:52 of B, at the same speed and pitch." + SHARES,
+            "1:12–1:21 of A matches 1:43–1:52 of B, at the same speed and pitch." + SHARES,
         ),
         (
             pair("shared excerpt", heard(tempo=1.06), RANGE, RANGE),
-            "1:12–1:21 of A is heard at 1:43–1:52 of B; there A is 6.0 % faster than B; "
+            "1:12–1:21 of A matches 1:43–1:52 of B; there A is 6.0 % faster than B; "
             "2 more such ranges. Together that is 43 % of A and 7 % of B.",
         ),
         (
@@ -126,7 +125,7 @@ def test_coding_is_said_of_a_match_in_two_files():
     made = pair("same recording", RANGE)
     again = dataclasses.replace(flac, bit_rate=500_000)
     for a, b, said in (
-        (flac, mp3, "Coded anew: A is lossless (flac), B is mp3 at 64 kbit/s."),
+        (flac, mp3, "Re-encoded: A is lossless (flac), B is mp3 at 64 kbit/s."),
         (mp3, mp3, "Both files are mp3 at 64 kbit/s."),
         (flac, again, "Both files are lossless (flac)."),
     ):
@@ -157,7 +156,7 @@ def test_offset_follows_the_tempo():
 def test_facts_have_a_value_each():
     assert evidence_facts(pair("", evidence=None)) == ("–",) * len(FACTS)
     bare = dict(zip(FACTS, evidence_facts(pair("sounds alike")), strict=True))
-    assert bare["Likeness of the embeddings"] == "–"
+    assert bare["Embedding similarity"] == "–"
     assert bare["Ranges"] == "none"
     best = heard(tempo=1.04, pitch_semitones=0.7, repetition=0.7, correlation=0.83)
     made = dataclasses.replace(pair("altered recording", best, RANGE), similarity=0.91)
@@ -169,8 +168,8 @@ def test_facts_have_a_value_each():
         "Matched share of A": "43 %",
         "Matched share of B": "7 %",
         "Loops in the range": "mostly loops or a drone",
-        "Likeness of the embeddings": "0.91",
-        "Likeness of the spectra": "0.83",
+        "Embedding similarity": "0.91",
+        "Spectral correlation": "0.83",
         "Ranges": "2",
     }
     whole = dataclasses.replace(made, evidence=dataclasses.replace(made.evidence, share_a=0.9))
