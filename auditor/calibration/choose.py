@@ -166,7 +166,7 @@ class RunThreshold:
         self, options: ThresholdOptions, n_comparisons: int | None, n_one_source: int
     ) -> ThresholdUse:
         notes = [
-            f"{show_path(path)} is damaged or cannot be read, and was passed over."
+            f"{show_path(path)} is damaged or cannot be read, and was ignored."
             for path in self._damaged
         ]
         thresholds, path = self.calibration, self._path
@@ -370,14 +370,14 @@ def _range_note(rates: RateTable, chosen: float, rate: float) -> str:
     if tail.p_value < MIN_P_VALUE:
         return (
             f"The fitted tail agrees poorly with the counted scores (p = {tail.p_value:g}): "
-            "take the rate with caution, or calibrate on more music."
+            "treat this rate as approximate, or calibrate on more music."
         )
     if rate * rates.n_nonmatching_pairs < 1e-3:
         below = math.floor(-math.log10(rate * rates.n_nonmatching_pairs))
         return (
             f"The rate lies {below} powers of ten below what the calibration's "
             f"{rates.n_nonmatching_pairs:,} pairs can count: it rests on the fitted tail "
-            "alone. Calibrate on more music for a surer one."
+            "alone. Calibrate on more music for a more reliable rate."
         )
     return ""
 
@@ -419,5 +419,5 @@ def music_note(
     return (
         f"{100 * share:.0f} % of the pairs score {level:.2f} or more, against "
         f"{100 * LOOSEST_FAR:.0f} % in the calibration: this music is more alike than that behind "
-        "the stated rates, and more false pairs must be expected. Run: audit calibrate on it."
+        "the stated rates, so expect more false positives. Run: audit calibrate on it."
     )

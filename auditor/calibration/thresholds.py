@@ -284,7 +284,7 @@ def save_thresholds(thresholds: Thresholds, path: str | os.PathLike[str]) -> Pat
     except OSError as error:
         raise ThresholdError(
             f"{show_path(path)} cannot be written: {error.strerror or error}. "
-            "Free some space or mend the permissions, or give another --output."
+            "Free some space or fix the permissions, or give another --output."
         ) from None
     return path
 

@@ -218,6 +218,6 @@ def _check_cluster_options(cluster: str | None, *, storage: str | None, jobs: in
         raise UsageError("--cluster-storage requires --cluster. Give --cluster auto.")
     if cluster is not None and jobs is not None:
         raise UsageError(
-            f"--jobs {jobs} is of no use with --cluster, which works on all cores of its nodes. "
+            f"--jobs {jobs} cannot be combined with --cluster, which uses all cores of its nodes. "
             f"Leave it out; ray start --num-cpus={jobs} makes a node use fewer."
         )

@@ -204,5 +204,5 @@ def write_csv(text: str, path: str | os.PathLike[str]) -> None:
     except OSError as error:
         raise UsageError(
             f"{show_path(path)} cannot be written: {error.strerror or error}. Free some space or "
-            "mend the permissions, or give another file."
+            "fix the permissions, or give another file."
         ) from None

@@ -278,5 +278,5 @@ def track_index(workspace: Workspace, ids: list[str], embeddings: np.ndarray) ->
     except OSError as error:
         raise IndexFileError(
             f"{show_path(folder)}: the index cannot be written: {error.strerror or error}. The "
-            "catalogue is safe. Free some space or mend the permissions, then run: audit scan"
+            "catalogue is safe. Free some space or fix the permissions, then run: audit scan"
         ) from None

@@ -347,7 +347,7 @@ def test_catalogue_remove_of_an_unknown_id_removes_nothing(workspace):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--cluster", "auto", "--jobs", "3"], "--jobs 3 is of no use with --cluster"),
+        (["--cluster", "auto", "--jobs", "3"], "--jobs 3 cannot be combined with --cluster"),
         (["--cluster-storage", "x"], "--cluster-storage requires --cluster"),
     ],
 )

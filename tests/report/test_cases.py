@@ -148,7 +148,7 @@ def test_pairs_that_are_not_flagged_say_why_they_are_listed():
     text = Page(render_html(dataclasses.replace(scan, pairs=pairs))).text
     section = text[text.index("Not flagged 1 pair only sounds") :]
     assert "which is no finding" in section
-    assert "is unusually high (here 0.87 or more; whatever their score)." in section
+    assert "are unusually similar (here 0.87 or more; whatever their score)." in section
     weak = dataclasses.replace(pairs[3], evidence=scan.pairs[0].evidence)
     text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], weak)))).text
     assert "here 0.87 or more; whatever their score)." in text

@@ -135,8 +135,8 @@ def _why_alike(pairs: Sequence[Pair]) -> str:
     least = min((p.similarity for p in alone if p.similarity is not None), default=None)
     if least is not None:
         why.append(
-            "the similarity of their embeddings, which sum up how a whole track sounds, is "
-            "unusually "high (here {least:.2f} or more; whatever their score)"
+            "their embeddings, which sum up how a whole track sounds, are unusually similar "
+            f"(here {least:.2f} or more; whatever their score)"
         )
     if any(map(matches_by_loop, pairs)):
         why.append("all that matches is a loop or a drone")

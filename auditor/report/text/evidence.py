@@ -90,10 +90,10 @@ of A and 90 % of B.'
         if matches_by_loop(pair):
             return "What matches is a loop or a drone, which proves nothing."
         if is_denied_pair(pair):
-            return "What lines up sounds alike, and moment by moment the spectra agree nowhere."
+            return "The aligned passages sound similar, but their spectra do not match."
         if ranges:
-            return "Alike in overall sound; what lines up is too weak to reach the threshold."
-        return "Alike in overall sound only: nothing in one was found to line up with the other."
+            return "Alike in overall sound; the aligned passages score below the threshold."
+        return "Alike in overall sound only: there are no aligned passages."
     if verdict == "clear":
         return "Nothing that was compared points to shared material."
     if verdict == "below the threshold":

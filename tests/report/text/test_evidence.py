@@ -75,11 +75,11 @@ def test_every_verdict_has_a_meaning_of_one_sentence_and_none_says_infringes():
         ),
         (
             pair("sounds alike"),
-            "Alike in overall sound only: nothing in one was found to line up with the other.",
+            "Alike in overall sound only: there are no aligned passages.",
         ),
         (
             pair("sounds alike", RANGE),
-            "Alike in overall sound; what lines up is too weak to reach the threshold.",
+            "Alike in overall sound; the aligned passages score below the threshold.",
         ),
         (
             pair("sounds alike", evidence=Evidence(0.8, (LOOP,), 0.43, 0.07, 1.0, 0.75)),
@@ -90,7 +90,7 @@ def test_every_verdict_has_a_meaning_of_one_sentence_and_none_says_infringes():
                 "sounds alike",
                 evidence=Evidence(0.8, (heard(correlation=0.0),), 0.43, 0.07, 1.0, 0.6),
             ),
-            "What lines up sounds alike, and moment by moment the spectra agree nowhere.",
+            "The aligned passages sound similar, but their spectra do not match.",
         ),
         (pair("clear"), "Nothing that was compared points to shared material."),
         (
