@@ -53,6 +53,9 @@ _ESTIMATED_FORMATS = frozenset({"aac", "ac3", "gsm", "g722"})
 """Containers without a header: the duration FFmpeg gives is only size divided by bit rate."""
 
 _MIN_RATE_HZ, _MAX_RATE_HZ = 2_000, 1_000_000
+_MAX_PLANES = 8
+"""PyAV reads beyond the planes of a frame that has more, which ends the process."""
+
 _BATCH_S = 1.0
 _MAX_READ_ERRORS = 16
 _TRUNCATED_S, _TRUNCATED_SHARE = 0.5, 0.02
@@ -319,7 +322,17 @@ class AudioReader:
         for frame in self._frames():
             if frame.samples == 0:
                 continue
-            frame_key = (frame.sample_rate, frame.format.name, frame.layout.nb_channels)
+            n_channels = frame.layout.nb_channels
+            if frame.format.is_planar and n_channels > _MAX_PLANES:
+                if self.info.n_channels > _MAX_PLANES:
+                    raise AudioError(
+                        f"{self._name}: it has {n_channels} channels; up to {_MAX_PLANES} can be "
+                        "read in this format. Mix it down to stereo first."
+                    )
+                self.n_bad_packets += 1  # what an encrypted stream decodes to
+                self._n_damaged += 1
+                continue
+            frame_key = (frame.sample_rate, frame.format.name, n_channels)
             if key is not None and (frame_key != key or fifo.samples >= _BATCH_S * key[0]):
                 yield from self._mixed(fifo, key)
             if frame_key != key:  # a fifo takes frames of one kind only

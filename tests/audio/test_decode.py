@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 
+import av
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -465,3 +466,36 @@ def test_suffixes_are_lower_case_and_hold_what_people_have():
 def test_decoding_does_without_torch():
     code = "import sys, auditor.audio.decode; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_more_than_eight_planar_channels_are_refused(tmp_path):
+    """In a process of its own: it used to end by a segmentation fault."""
+    tone = 0.3 * np.sin(2.0 * np.pi * 440.0 * np.arange(48_000) / 48_000)
+    path = tmp_path / "sixteen.opus"
+    with av.open(str(path), "w", format="ogg") as container:
+        stream = container.add_stream(
+            "libopus", rate=48_000, options={"mapping_family": "255", "b": "512000"}
+        )
+        stream.codec_context.layout = "hexadecagonal"
+        stream.codec_context.format = "flt"
+        stream.codec_context.open()
+        n = stream.codec_context.frame_size
+        for start in range(0, len(tone) - n, n):
+            part = np.repeat(tone[start : start + n, None], 16, axis=1).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(
+                part.reshape(1, -1), format="flt", layout="hexadecagonal"
+            )
+            frame.sample_rate, frame.pts = 48_000, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    code = (
+        "from auditor.audio.decode import load_waveform\n"
+        "from auditor.errors import AudioError\n"
+        "try:\n"
+        f"    load_waveform({str(path)!r})\n"
+        "except AudioError as error:\n"
+        "    print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.returncode == 0, (run.returncode, run.stderr)
+    assert "it has 16 channels; up to 8 can be read" in run.stdout
