@@ -256,7 +256,9 @@ def test_a_killed_node_changes_nothing(cluster, tmp_path, library, weights, expe
 @pytest.mark.parametrize("until", ["file 4", "pair 15"])
 def test_a_killed_driver_goes_on_where_it_was(cluster, tmp_path, library, weights, expected, until):
     command = [sys.executable, "-c", DRIVER, cluster.address, tmp_path, library, weights]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])
+    }
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as driver:
         for line in driver.stdout:
             if line.strip() == until:
