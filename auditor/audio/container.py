@@ -19,17 +19,13 @@ import stat
 
 import av
 
+from auditor.audio.formats import DEMUXER_OF_SUFFIX, DEMUXERS
 from auditor.errors import AudioError, show_path
 
 BinaryFile = io.FileIO | io.BytesIO
 
 """What FFmpeg is given to read from."""
 
-_FORMATS = (
-    "mp3,ogg,flac,mov,mp4,m4a,3gp,3g2,mj2,aac,wav,w64,aiff,caf,matroska,webm,asf,au,ape,wv,tta,"
-    "mpc,mpc8,ac3,gsm,g722"
-)
-_RAW_FORMATS = {".gsm": "gsm", ".g722": "g722"}
 _MAX_CHUNKS = 1000
 
 
@@ -89,9 +85,9 @@ def open_container(file: BinaryFile, suffix: str, name: str) -> av.container.Inp
         return av.open(
             file,
             "r",
-            format=_RAW_FORMATS.get(suffix),
+            format=DEMUXER_OF_SUFFIX.get(suffix),
             metadata_errors="replace",
-            container_options={"format_whitelist": _FORMATS, "protocol_whitelist": "none"},
+            container_options={"format_whitelist": DEMUXERS, "protocol_whitelist": "none"},
             buffer_size=1 << 16,
             io_open=_refuse_other_files,
         )

@@ -28,10 +28,10 @@ from auditor.audio.container import (
 )
 from auditor.audio.downmix import mix_channels, resample
 from auditor.audio.encode import encode, write_audio
+from auditor.audio.formats import HEADERLESS_CONTAINERS
 from auditor.errors import AudioError, show_path
 
 __all__ = [
-    "SUFFIXES",
     "AudioInfo",
     "AudioReader",
     "decode",
@@ -39,18 +39,6 @@ __all__ = [
     "load_waveform",
     "write_audio",
 ]
-
-# fmt: off
-SUFFIXES = frozenset({
-    ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".ape", ".au", ".caf", ".flac", ".g722", ".gsm",
-    ".m4a", ".m4b", ".mka", ".mp1", ".mp2", ".mp3", ".mp4", ".mpc", ".oga", ".ogg", ".opus",
-    ".snd", ".spx", ".tta", ".w64", ".wav", ".wave", ".webm", ".wma", ".wv",
-})
-# fmt: on
-"""Lower-case file extensions that are taken for audio when folders are walked."""
-
-_ESTIMATED_FORMATS = frozenset({"aac", "ac3", "gsm", "g722"})
-"""Containers without a header: the duration FFmpeg gives is only size divided by bit rate."""
 
 _MIN_RATE_HZ, _MAX_RATE_HZ = 2_000, 1_000_000
 _MAX_PLANES = 8
@@ -257,7 +245,7 @@ class AudioReader:
         name = container.format.name
         if name == "mp3":
             declared_s = mp3_s
-        elif name in _ESTIMATED_FORMATS:
+        elif name in HEADERLESS_CONTAINERS:
             declared_s = None
         if declared_s is not None:
             declared_s = declared_s * promise if declared_s > 0 else None

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from auditor.audio.container import open_audio_file
-from auditor.audio.decode import SUFFIXES
+from auditor.audio.formats import SUFFIXES
 from auditor.audio.object_store import exists, fetched, is_object, list_objects, look_up
 from auditor.errors import AudioError, UsageError, show_path
 from auditor.records import Skipped

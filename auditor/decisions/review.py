@@ -13,8 +13,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from auditor.audio.decode import SUFFIXES
 from auditor.audio.files import hash_file
+from auditor.audio.formats import SUFFIXES
 from auditor.audio.object_store import fetched, is_object
 from auditor.catalogue.catalogue import Catalogue
 from auditor.decisions.apply import Hashes, in_order

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from auditor.audio.formats import LOSSLESS_CODECS
 from auditor.records import Track
-
-LOSSLESS = ("flac", "alac", "wavpack", "ape", "tta", "shorten")
-"""FFmpeg's names of codecs that lose nothing, besides those that begin with ``pcm_``."""
 
 _DATE = re.compile(r"\s*(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?")
 _SAME_LENGTH_S = 1.0
@@ -80,7 +78,7 @@ def which_first(a: Track, b: Track) -> str:
 
 def is_lossless(track: Track) -> bool:
     """Say whether a track is coded without loss."""
-    return track.codec in LOSSLESS or track.codec.startswith("pcm_")
+    return track.codec in LOSSLESS_CODECS or track.codec.startswith("pcm_")
 
 
 def _date(text: str) -> tuple[int, ...]:

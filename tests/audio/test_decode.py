@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auditor.audio.decode import SUFFIXES, AudioReader, decode, encode, load_waveform, write_audio
+from auditor.audio.decode import AudioReader, decode, encode, load_waveform, write_audio
+from auditor.audio.formats import SUFFIXES
 from auditor.errors import AudioError
 
 RATE = 16_000
