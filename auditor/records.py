@@ -23,8 +23,8 @@ SCHEMA_VERSION = 2
 """Version of the JSON of scan, check and recommend results."""
 
 
-class Verdict(StrEnum):
-    """What is said of a pair (``auditor.scoring.verdict``), the strongest first."""
+class _Explained(StrEnum):
+    """Words of results, each with what it means in one sentence."""
 
     meaning: str
 
@@ -33,6 +33,10 @@ class Verdict(StrEnum):
         member = str.__new__(cls, value)
         member._value_, member.meaning = value, meaning
         return member
+
+
+class Verdict(_Explained):
+    """What is said of a pair (``auditor.scoring.verdict``), the strongest first."""
 
     IDENTICAL_FILE = "identical file", "Both files hold the same bytes: one file under two names."
     SAME_RECORDING = (
@@ -67,16 +71,8 @@ class Verdict(StrEnum):
         return self not in (Verdict.SOUNDS_ALIKE, Verdict.CLEAR)
 
 
-class DecisionKind(StrEnum):
+class DecisionKind(_Explained):
     """What people can decide of a pair."""
-
-    meaning: str
-
-    def __new__(cls, value: str, meaning: str) -> Self:
-        """Make a member of its name in results, and what it means in one sentence."""
-        member = str.__new__(cls, value)
-        member._value_, member.meaning = value, meaning
-        return member
 
     FALSE_ALARM = (
         "false-alarm",
