@@ -227,8 +227,8 @@ class MatchedRange:
     tempo : float
         Seconds of b that pass in one second of a; above 1 a is the faster one.
     score : float
-        Of the d-vectors (``auditor.evidence.alignment.ranges``), at most 1; of a range that the
-        spectra alone have found, what makes its match score.
+        Of the d-vectors (``auditor.evidence.alignment.ranges``), at most 1; 0 for a range that the
+        spectra alone found.
     pitch_semitones : float or None
         How much higher a is than b; None where it was not, or could not be, measured.
     repetition : float
@@ -237,6 +237,9 @@ class MatchedRange:
     correlation : float or None
         Of both spectra, moment by moment, at one tempo and pitch, at most 1; None where they were
         not compared.
+    match_score : float or None
+        What the range counts for, at most 1 (``auditor.evidence.match_score``); None until both
+        tracks' spectra were asked.
     """
 
     a_start_s: float
@@ -248,6 +251,7 @@ class MatchedRange:
     pitch_semitones: float | None
     repetition: float
     correlation: float | None = None
+    match_score: float | None = None
 
 
 @dataclass(frozen=True)

@@ -106,15 +106,12 @@ def stages(workspace: Workspace, query: Submission) -> dict[str, float]:
         own = examiner.prepare(query.dvectors, query.levels, LENGTH_S)
         found = [(name, examiner.evidence(own, examiner.track(name))) for name in sorted(names)]
         lap("alignment")
-        spectrum = TrackSpectrum.of(query.spectrum)
+        spectrum = TrackSpectrum(query.spectrum, LENGTH_S)
         for name, evidence in found:
-            confirm(
-                evidence,
-                spectrum,
-                TrackSpectrum.of(reader.spectrum(name)),
-                a_duration_s=LENGTH_S,
-                b_duration_s=reader.content(name).duration_s,
-            )
+            frames = reader.spectrum(name)
+            if frames is not None:
+                of_track = TrackSpectrum(frames, reader.content(name).duration_s)
+                confirm(evidence, spectrum, of_track)
         lap("spectra")
     return spent
 

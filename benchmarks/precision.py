@@ -86,10 +86,8 @@ def scores(examiner: Examiner, a: Heard, b: Heard) -> list[float]:
         sides = [examiner.prepare(x.dvectors[i], x.levels[i], x.duration_s) for x in (a, b)]
         evidence = confirm(
             examiner.evidence(*sides),
-            TrackSpectrum(a.spectrum),
-            TrackSpectrum(b.spectrum),
-            a_duration_s=a.duration_s,
-            b_duration_s=b.duration_s,
+            TrackSpectrum(a.spectrum, a.duration_s),
+            TrackSpectrum(b.spectrum, b.duration_s),
         )
         found.append(match_score(evidence))
     return found

@@ -10,10 +10,10 @@ The match score of a range is
 
     score + GAIN * max(0, correlation - CHANCE),
 
-at most 1; that of a range which the spectra alone have found is its lead where they agree beyond
-doubt for long enough, and LEAD_GAIN times its lead else.  That of a pair is the highest of its
-ranges.  Where there are no spectra it is the score of the d-vectors alone, so that their lack can
-hide a copy and never raise an alarm.
+at most 1.  A range that the spectra alone found carries its own (``MatchedRange.match_score``): its
+lead where they agree beyond doubt for long enough, else LEAD_GAIN times its lead.  The score of a
+pair is the highest of its ranges.  Without spectra it is the score of the d-vectors alone, so a
+missing spectrum can hide a copy and never raises an alarm.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ def range_score(found: MatchedRange) -> float:
     >>> range_score(MatchedRange(0.0, 9.0, 0.0, 9.0, 1.0, 0.3, 0.0, 0.0, correlation=0.75))
     0.6
     """
+    if found.match_score is not None:
+        return found.match_score
     beyond = max(0.0, (found.correlation or 0.0) - CHANCE)
     return min(1.0, found.score + GAIN * beyond)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 
 import numpy as np
 
 from auditor.evidence.alignment.aligner import Examiner
-from auditor.evidence.alignment.ranges import WitnessTrack
-from auditor.evidence.match_score import MIN_SCORE_TO_SHOW
+from auditor.evidence.alignment.ranges import WitnessTrack, gather_evidence
+from auditor.evidence.match_score import MIN_SCORE_TO_SHOW, range_score
 from auditor.evidence.spectra.confirm import confirm
 from auditor.evidence.spectra.lines import TrackSpectrum
 from auditor.records import Evidence, MatchedRange
@@ -54,7 +55,7 @@ class Side:
     def spectrum(self) -> TrackSpectrum | None:
         """Its spectrum; None where there is none."""
         frames = self._frames()
-        return None if frames is None else TrackSpectrum(frames)
+        return None if frames is None else TrackSpectrum(frames, self.duration_s)
 
 
 def compare_sides(
@@ -70,13 +71,19 @@ def compare_sides(
         Match score that a range needs to be kept.
     """
     if a.sha256 and a.sha256 == b.sha256:  # nothing to find out
-        whole = MatchedRange(0.0, a.duration_s, 0.0, a.duration_s, 1.0, 1.0, 0.0, 0.0, 1.0)
+        whole = MatchedRange(0.0, a.duration_s, 0.0, a.duration_s, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0)
         return Evidence(1.0, (whole,), 1.0, 1.0, 1.0, 1.0)
-    return confirm(
-        examiner.evidence(a.windows, b.windows),
-        a.spectrum,
-        b.spectrum,
-        a_duration_s=a.duration_s,
-        b_duration_s=b.duration_s,
-        shown_from=shown_from,
-    )
+    evidence = examiner.evidence(a.windows, b.windows)
+    if a.spectrum is not None and b.spectrum is not None:
+        evidence = confirm(evidence, a.spectrum, b.spectrum, shown_from=shown_from)
+    else:
+        shown = [found for found in evidence.ranges if range_score(found) >= shown_from]
+        evidence = gather_evidence(
+            evidence.score,
+            sorted(shown, key=lambda found: (-range_score(found), found.a_start_s)),
+            a_s=a.duration_s,
+            b_s=b.duration_s,
+            background=evidence.background,
+        )
+    ranges = [dataclasses.replace(r, match_score=range_score(r)) for r in evidence.ranges]
+    return dataclasses.replace(evidence, ranges=tuple(ranges))

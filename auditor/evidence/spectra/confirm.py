@@ -61,11 +61,9 @@ other is music that repeats."""
 
 def confirm(
     evidence: Evidence,
-    a: TrackSpectrum | None,
-    b: TrackSpectrum | None,
+    a: TrackSpectrum,
+    b: TrackSpectrum,
     *,
-    a_duration_s: float,
-    b_duration_s: float,
     shown_from: float = MIN_SCORE_TO_SHOW,
 ) -> Evidence:
     """Return evidence whose ranges were compared in the spectra, the doubtful ones left out.
@@ -74,10 +72,7 @@ def confirm(
     ----------
     evidence : Evidence
         Searched with a low ``min_score``, so that the spectra can speak for weak ranges.
-    a, b : TrackSpectrum or None
-        Without them, pitch and correlation stay unknown.
-    a_duration_s, b_duration_s : float
-        Lengths of the tracks, in seconds.
+    a, b : TrackSpectrum
     shown_from : float
         Match score that a range needs to be kept; those found in the spectra do not.
 
@@ -86,37 +81,32 @@ def confirm(
     Evidence
         Ranges by falling match score; shares and tempo are those of what is left.
     """
-    heard = list(evidence.ranges)
-    if a is None or b is None:
-        kept = [found for found in heard if range_score(found) >= shown_from]
-    else:
-        n_agreed = 0
-        for n in range(
-            min(len(heard), MAX_CONFIRMED) if evidence.score >= MIN_SCORE_TO_CONFIRM else 0
-        ):
-            if n >= PATIENCE and not n_agreed:
-                break
-            heard[n] = _heard(heard[n], a, b, a_duration_s, b_duration_s)
-            n_agreed += _correlation(heard[n]) > CHANCE
-        agreed = any_agrees(heard)
-        if not agreed or max(map(range_score, heard)) < _CLEAR:
-            heard = _with_leading(heard, a, b, a_duration_s, b_duration_s)
-            agreed = any_agrees(heard)
-        # Where they agree on one range, those that they contradict are of music that repeats.
-        kept = [
-            found
-            for found in heard
-            if range_score(found) >= shown_from
-            and not (agreed and found.correlation is not None and found.correlation < CHANCE)
-        ]
-        best = max(kept, key=_correlation, default=None)
-        if best is not None and _correlation(best) >= AGREED:
-            whole = best.a_end_s - best.a_start_s >= _WHOLE * a_duration_s
-            search = () if whole else further_ranges(best, a, b, a_duration_s, b_duration_s)
-            kept = _best_explained(kept, list(search))
+    ranges = list(evidence.ranges)
+    n_agreed = 0
+    n_to_measure = min(len(ranges), MAX_CONFIRMED)
+    for n in range(n_to_measure if evidence.score >= MIN_SCORE_TO_CONFIRM else 0):
+        if n >= PATIENCE and not n_agreed:
+            break
+        ranges[n] = _measured(ranges[n], a, b)
+        n_agreed += _correlation(ranges[n]) > CHANCE
+    agreed = any_agrees(ranges)
+    if not agreed or max(map(range_score, ranges)) < _CLEAR:
+        ranges = _with_leading(ranges, a, b)
+        agreed = any_agrees(ranges)
+    # Where they agree on one range, those that they contradict are of music that repeats.
+    kept = [
+        found
+        for found in ranges
+        if range_score(found) >= shown_from
+        and not (agreed and found.correlation is not None and found.correlation < CHANCE)
+    ]
+    best = max(kept, key=_correlation, default=None)
+    if best is not None and _correlation(best) >= AGREED:
+        whole = best.a_end_s - best.a_start_s >= _WHOLE * a.duration_s
+        kept = _best_explained(kept, [] if whole else list(further_ranges(best, a, b)))
     kept.sort(key=lambda found: (-range_score(found), found.a_start_s))
     return gather_evidence(
-        evidence.score, kept, a_s=a_duration_s, b_s=b_duration_s, background=evidence.background
+        evidence.score, kept, a_s=a.duration_s, b_s=b.duration_s, background=evidence.background
     )
 
 
@@ -124,13 +114,7 @@ def _correlation(found: MatchedRange) -> float:
     return found.correlation or 0.0
 
 
-def _heard(
-    found: MatchedRange,
-    a: TrackSpectrum,
-    b: TrackSpectrum,
-    a_duration_s: float,
-    b_duration_s: float,
-) -> MatchedRange:
+def _measured(found: MatchedRange, a: TrackSpectrum, b: TrackSpectrum) -> MatchedRange:
     """Return a range as the spectra measure it; once more where it became another one."""
     for _ in range(2):
         match = match_range(found, a.frames, b.frames)
@@ -138,9 +122,7 @@ def _heard(
             return found if found.correlation else dataclasses.replace(found, correlation=0.0)
         before = found
         half_s = 0.5 * (found.a_end_s - found.a_start_s)
-        found = trim_range(
-            measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
-        )
+        found = trim_range(measured_range(found, match, half_s, a, b), a.frames, b.frames)
         moved = abs(found.tempo / before.tempo - 1.0) > _OTHER_TEMPO
         if not moved or _correlation(found) < AGREED:
             break
@@ -148,23 +130,17 @@ def _heard(
 
 
 def _with_leading(
-    heard: list[MatchedRange],
-    a: TrackSpectrum,
-    b: TrackSpectrum,
-    a_duration_s: float,
-    b_duration_s: float,
+    ranges: list[MatchedRange], a: TrackSpectrum, b: TrackSpectrum
 ) -> list[MatchedRange]:
     """Return ranges with the one that leads in the spectra, in place of those it stands for."""
-    found = leading_range(heard, a, b, a_duration_s, b_duration_s)
+    found = leading_range(ranges, a, b)
     if found is None:
-        return heard
-    if any_agrees(heard) and range_score(found) <= max(map(range_score, heard)):
-        return heard
-    others = [other for other in heard if not _stands_for(found, other)]
-    replaced = [range_score(other) for other in heard if other not in others]
-    own = range_score(found)
-    score = max([own, *replaced])
-    return [dataclasses.replace(found, score=found.score + score - own), *others]
+        return ranges
+    if any_agrees(ranges) and range_score(found) <= max(map(range_score, ranges)):
+        return ranges
+    others = [other for other in ranges if not _stands_for(found, other)]
+    replaced = [range_score(other) for other in ranges if other not in others]
+    return [dataclasses.replace(found, match_score=max([range_score(found), *replaced])), *others]
 
 
 def _best_explained(kept: list[MatchedRange], further: list[MatchedRange]) -> list[MatchedRange]:
@@ -193,11 +169,10 @@ def _best_explained(kept: list[MatchedRange], further: list[MatchedRange]) -> li
             continue
         replaced = [r for r in left_out if _stands_for(found, r)]
         best = max(replaced, key=range_score, default=None)
-        own = range_score(found)
-        score = min(own, highest) if best is None else range_score(best)
-        repetition = found.repetition if best is None else best.repetition
         chosen[n] = dataclasses.replace(
-            found, score=found.score + score - own, repetition=repetition
+            found,
+            match_score=min(range_score(found), highest) if best is None else range_score(best),
+            repetition=found.repetition if best is None else best.repetition,
         )
     return chosen
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
@@ -85,15 +85,12 @@ class TrackSpectrum:
     ----------
     frames : numpy.ndarray
         (n_frames, n_bands) uint8 (``auditor.embedding.spectrogram``).
+    duration_s : float
+        Seconds of sound.
     """
 
-    def __init__(self, frames: np.ndarray) -> None:
-        self.frames = frames
-
-    @classmethod
-    def of(cls, frames: np.ndarray | None) -> Self | None:
-        """Return the spectrum of frames, None where there are none."""
-        return None if frames is None else cls(frames)
+    def __init__(self, frames: np.ndarray, duration_s: float) -> None:
+        self.frames, self.duration_s = frames, duration_s
 
     @functools.cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,6 @@ from auditor.evidence.match_score import (
     LEAD_S,
     MIN_SCORE_TO_CONFIRM,
     lead_score,
-    range_score,
 )
 from auditor.evidence.spectra.lines import (
     HOP,
@@ -102,8 +101,6 @@ def leading_range(
     heard: Sequence[MatchedRange],
     a: TrackSpectrum,
     b: TrackSpectrum,
-    a_duration_s: float,
-    b_duration_s: float,
 ) -> MatchedRange | None:
     """Return the range that leads in the spectra, None where none does.
 
@@ -112,8 +109,6 @@ def leading_range(
     heard : sequence of MatchedRange
         Those of the d-vectors, best first, as the spectra have measured them.
     a, b : TrackSpectrum
-    a_duration_s, b_duration_s : float
-        Lengths of the tracks, in seconds.
 
     Returns
     -------
@@ -146,17 +141,13 @@ def leading_range(
     match = match_range(found, a.frames, b.frames)
     if match is not None and abs(match.semitones - (found.pitch_semitones or 0.0)) <= _SAME_PITCH:
         half_s = 0.5 * (found.a_end_s - found.a_start_s)
-        found = measured_range(found, match, half_s, a_duration_s, b_duration_s)
+        found = measured_range(found, match, half_s, a, b)
     found = trim_range(found, a.frames, b.frames)
-    return dataclasses.replace(found, score=best - range_score(found))
+    return dataclasses.replace(found, match_score=best)
 
 
 def further_ranges(
-    known: MatchedRange,
-    a: TrackSpectrum,
-    b: TrackSpectrum,
-    a_duration_s: float,
-    b_duration_s: float,
+    known: MatchedRange, a: TrackSpectrum, b: TrackSpectrum
 ) -> Iterator[MatchedRange]:
     """Yield the ranges that the spectra alone tell, at the tempo and pitch of a known one."""
     if not can_agree(len(a.frames), len(b.frames)):
@@ -168,17 +159,15 @@ def further_ranges(
         if match is None or match.correlation < AGREED:
             continue
         half_s = 0.5 * (found.a_end_s - found.a_start_s) + HOP * SPECTRUM.frame_hop_s
-        yield trim_range(
-            measured_range(found, match, half_s, a_duration_s, b_duration_s), a.frames, b.frames
-        )
+        yield trim_range(measured_range(found, match, half_s, a, b), a.frames, b.frames)
 
 
 def measured_range(
     found: MatchedRange,
     match: PitchMatch,
     half_s: float,
-    a_duration_s: float,
-    b_duration_s: float,
+    a: TrackSpectrum,
+    b: TrackSpectrum,
 ) -> MatchedRange:
     """Return what was measured of a range, around its middle, ``half_s`` of a either way.
 
@@ -189,7 +178,7 @@ def measured_range(
     a_middle_s = found.a_start_s + old_half_s
     b_middle_s = found.b_start_s + found.tempo * old_half_s
     before_s = min(half_s, a_middle_s, b_middle_s / tempo)
-    after_s = min(half_s, a_duration_s - a_middle_s, max(b_duration_s - b_middle_s, 0.0) / tempo)
+    after_s = min(half_s, a.duration_s - a_middle_s, max(b.duration_s - b_middle_s, 0.0) / tempo)
     return dataclasses.replace(
         found,
         a_start_s=max(0.0, a_middle_s - before_s),

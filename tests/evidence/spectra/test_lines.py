@@ -132,8 +132,8 @@ def test_the_best_stretch_is_the_largest_sum_of_any():
 
 def test_levelled_at_another_tempo():
     spectrum = waveform_spectrum(tune(1, duration_s=20.0))
-    assert TrackSpectrum(spectrum).levelled().shape == spectrum.shape
-    faster = TrackSpectrum(spectrum).levelled(1.25)
+    assert TrackSpectrum(spectrum, 60.0).levelled().shape == spectrum.shape
+    faster = TrackSpectrum(spectrum, 60.0).levelled(1.25)
     assert len(faster) == pytest.approx(len(spectrum) / 1.25, abs=1)
-    np.testing.assert_allclose(faster[4], TrackSpectrum(spectrum).levelled()[5], atol=1e-5)
-    assert len(TrackSpectrum(spectrum[:0]).levelled(1.25)) == 0
+    np.testing.assert_allclose(faster[4], TrackSpectrum(spectrum, 60.0).levelled()[5], atol=1e-5)
+    assert len(TrackSpectrum(spectrum[:0], 0.0).levelled(1.25)) == 0
