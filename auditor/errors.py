@@ -20,16 +20,60 @@ class UsageError(AuditError):
     """Arguments that do not fit together, or a folder without audio."""
 
 
+SKIP_CODES = {
+    "changed": "The file changed while it was read.",
+    "crashed": "The decoder crashed on it.",
+    "denied": "Permission to read it is missing.",
+    "empty": "It has no bytes.",
+    "encrypted": "Its sound is encrypted.",
+    "io-error": "The disk, or the store, could not read it.",
+    "no-audio": "It has no sound: no audio stream, or none that decodes.",
+    "not-a-file": "It is a folder, a pipe or a device.",
+    "not-found": "It is not there, or no longer.",
+    "not-read": "Its format is not one that this tool reads.",
+    "silent": "It is silent, so it was compared with nothing.",
+    "too-large": "Decoding it takes more memory than a file may take.",
+    "too-short": "It is shorter than one window of the extractor.",
+    "too-slow": "Decoding it takes more processor time than a file may take.",
+    "unreadable": "It is damaged, or no audio at all.",
+}
+"""Why a file took no part, by a code that does not change from release to release."""
+
+RETRYABLE = frozenset({"changed", "crashed", "denied", "io-error", "not-found"})
+"""The codes of what may be gone when the same file is tried again."""
+
+
 class AudioError(AuditError):
-    """A file that cannot be decoded, or holds too little audio to embed."""
+    """A file that cannot be decoded, or holds too little audio to embed.
+
+    Parameters
+    ----------
+    message : str
+    code : str
+        One of ``SKIP_CODES``.
+    """
+
+    default_code = "unreadable"
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
 
 
 class TooShortError(AudioError):
     """Less audio than one window of the extractor; another extractor may take it."""
 
+    default_code = "too-short"
+
 
 class WorkerDiedError(AudioError):
     """A file whose worker process died; with more memory it may do."""
+
+    default_code = "crashed"
+
+
+AUDIO_ERRORS = {kind.__name__: kind for kind in (AudioError, TooShortError, WorkerDiedError)}
+"""By name: what a process that decodes may tell of."""
 
 
 class CatalogueError(AuditError):

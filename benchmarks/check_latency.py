@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.audio.decode import load_waveform
 from auditor.audio.files import find_audio
+from auditor.audio.isolated import load_waveform
 from auditor.catalogue.catalogue import Catalogue
 from auditor.embedding.embed import embed_waveform
 from auditor.embedding.spectrogram import waveform_spectrum

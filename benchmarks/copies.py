@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import load_waveform
 from auditor.audio.files import find_audio
+from auditor.audio.isolated import load_waveform
 from auditor.augment.alterations import ALTERATIONS
 from auditor.errors import AudioError
 

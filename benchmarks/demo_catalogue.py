@@ -20,8 +20,9 @@ from fetch_corpus import fetch_package
 from synthetic_music import synthesise_track, write_music
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import AudioReader, load_waveform, write_audio
+from auditor.audio.decode import AudioReader, write_audio
 from auditor.audio.files import find_audio
+from auditor.audio.isolated import load_waveform
 from auditor.augment.waveform import add_noise, change_speed, crop, equalise, gain, plant
 from auditor.errors import AudioError, UsageError, show_path
 

@@ -60,7 +60,7 @@ def embed(cache: Path, name: str, files: Iterable[tuple[int, Path]], extractor) 
     """Return the d-vectors and levels of files by their number, kept in the cache."""
     path = cache / f"{name}.npz"
     if not path.exists():
-        from auditor.audio.decode import load_waveform
+        from auditor.audio.isolated import load_waveform
         from auditor.embedding.embed import embed_waveform
         from auditor.errors import AudioError
 

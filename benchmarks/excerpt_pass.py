@@ -54,8 +54,8 @@ N_CANDIDATES = 10
 
 def stretches(folder: Path, cache: Path, extractor: Extractor) -> dict[str, np.ndarray]:
     """Return d-vectors, levels and spectra of 30 s stretches of real music, kept in the cache."""
-    from auditor.audio.decode import load_waveform
     from auditor.audio.files import find_audio
+    from auditor.audio.isolated import load_waveform
 
     if not cache.exists():
         n_frames = round(TRACK_S / SPECTRUM.frame_hop_s)

@@ -155,7 +155,7 @@ def embed_role(
     """
     import torch
 
-    from auditor.audio.decode import load_waveform
+    from auditor.audio.isolated import load_waveform
     from auditor.embedding.embed import embed_waveform
     from auditor.embedding.extractor import load_extractor
     from auditor.errors import AudioError

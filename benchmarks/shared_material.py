@@ -25,7 +25,7 @@ import numpy as np
 from aligned_score import AlignConfig, best_alignment
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import load_waveform
+from auditor.audio.isolated import load_waveform
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.embedding.embed import embed_waveform
 from auditor.embedding.extractor import Extractor, load_extractor

@@ -105,7 +105,7 @@ def embed_files(task: EmbedTask) -> int:
     """Embed the files that are not in the cache yet; return how many."""
     import torch
 
-    from auditor.audio.decode import load_waveform
+    from auditor.audio.isolated import load_waveform
     from auditor.embedding.embed import embed_waveform
     from auditor.embedding.extractor import load_extractor
 

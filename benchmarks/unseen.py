@@ -30,8 +30,8 @@ from verdicts import Catalogue
 from witness import SAME, Bench
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import load_waveform
 from auditor.audio.files import hash_file
+from auditor.audio.isolated import load_waveform
 from auditor.augment.waveform import (
     band_limit,
     change_speed,

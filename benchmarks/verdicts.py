@@ -45,8 +45,9 @@ from witness import (
 
 from auditor.api.run import MAX_FALSE_PAIRS
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import load_waveform, write_audio
+from auditor.audio.decode import write_audio
 from auditor.audio.files import hash_file
+from auditor.audio.isolated import load_waveform
 from auditor.audio.tags import read_tags
 from auditor.augment.alterations import ALTERATIONS
 from auditor.calibration.choose import RunThreshold, ThresholdOptions

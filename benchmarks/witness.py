@@ -33,8 +33,8 @@ import torch
 from copies import ORIGINAL, SEED, copies_folder, copy_name, corpus_paths, other_row
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import load_waveform
 from auditor.audio.files import hash_file
+from auditor.audio.isolated import load_waveform
 from auditor.augment.alterations import ALTERATIONS
 from auditor.augment.voices import speak
 from auditor.augment.waveform import plant

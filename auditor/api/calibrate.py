@@ -25,7 +25,7 @@ import numpy as np
 
 import auditor
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import load_waveform
+from auditor.audio.isolated import load_waveform
 from auditor.augment.alterations import ALTERATIONS
 from auditor.calibration.rates import count_rates
 from auditor.calibration.thresholds import AlterationRecall, Thresholds

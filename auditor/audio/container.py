@@ -22,11 +22,58 @@ import av
 from auditor.audio.formats import DEMUXER_OF_SUFFIX, DEMUXERS
 from auditor.errors import AudioError, show_path
 
-BinaryFile = io.FileIO | io.BytesIO
-
-"""What FFmpeg is given to read from."""
-
 _MAX_CHUNKS = 1000
+_MAX_HEADER = 1 << 24
+_MAX_PAGES = 1 << 20
+"""Ogg pages looked at for a change of streams: days of music."""
+
+_PROBE_BYTES = 5_000_000
+_PROBE_US = 5_000_000
+"""FFmpeg reads no more, and no more microseconds of sound, to find out what a file holds."""
+
+MAX_STREAMS = 64
+"""Streams of a file, pictures and subtitles too; with more it is refused."""
+
+
+class FilePart:
+    """A part of an open file, as a file of its own.
+
+    Parameters
+    ----------
+    file : io.FileIO or io.BytesIO
+        Closed by whoever opened it.
+    start, end : int
+        In bytes.
+    """
+
+    name = "audio"
+
+    def __init__(self, file: io.FileIO | io.BytesIO, start: int, end: int) -> None:
+        self._file, self._start, self._size = file, start, max(0, end - start)
+        self._at = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most so many bytes from where it stands, all that is left by default."""
+        left = max(0, self._size - self._at)
+        size = left if size < 0 else min(size, left)
+        self._file.seek(self._start + self._at)
+        data = self._file.read(size) or b""
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place; return it."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        """Return where it stands."""
+        return self._at
+
+
+BinaryFile = io.FileIO | io.BytesIO | FilePart
+"""What FFmpeg is given to read from."""
 
 
 def open_audio_file(path: str | bytes | os.PathLike[str]) -> io.FileIO:
@@ -43,23 +90,78 @@ def open_audio_file(path: str | bytes | os.PathLike[str]) -> io.FileIO:
         file = io.FileIO(os.open(path, flags))
     except FileNotFoundError:
         raise AudioError(
-            f"{name}: no such file; it vanished or never was. Check the path."
+            f"{name}: no such file. Check the path.",
+            code="not-found",
         ) from None
     except PermissionError:
-        raise AudioError(f"{name}: permission denied. Make it readable: chmod +r.") from None
+        raise AudioError(
+            f"{name}: permission denied. Make it readable: chmod +r.", code="denied"
+        ) from None
     except IsADirectoryError:
-        raise AudioError(f"{name}: is a folder. Give a file.") from None
+        raise AudioError(f"{name}: is a folder. Give a file.", code="not-a-file") from None
     except OSError as error:
-        raise AudioError(f"{name}: cannot be opened: {error.strerror}. Check the path.") from None
+        raise AudioError(
+            f"{name}: cannot be opened: {error.strerror}. Check the path.", code="io-error"
+        ) from None
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         file.close()
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise AudioError(f"{name}: is {kind}. Give a file.")
+        raise AudioError(f"{name}: is {kind}. Give a file.", code="not-a-file")
     if status.st_size == 0:
         file.close()
-        raise AudioError(f"{name}: is empty (0 bytes). Give an intact file.")
+        raise AudioError(f"{name}: is empty (0 bytes). Give an intact file.", code="empty")
     return file
+
+
+def music_parts(file: io.FileIO | io.BytesIO) -> list[FilePart]:
+    """Return where the music of a file lies: nearly always one part, behind any ID3v2 tags.
+
+    FFmpeg would read a whole tag into memory, and knows it in front of few formats only.  An Ogg
+    file whose streams change on the way (RFC 3533 calls it chained) has a part for each kind.
+    """
+    size = file.seek(0, os.SEEK_END)
+    start = 0
+    while True:
+        file.seek(start)
+        head = file.read(10) or b""
+        if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) >= 0x80:
+            break
+        length = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+        end = start + 10 + length + (10 if head[5] & 0x10 else 0)
+        if end >= size:
+            break
+        start = end
+    file.seek(start)
+    starts = _ogg_links(file, start, size) if file.read(4) == b"OggS" else [start]
+    file.seek(0)
+    return [FilePart(file, a, b) for a, b in zip(starts, [*starts[1:], size], strict=True)]
+
+
+def _ogg_links(file: io.FileIO | io.BytesIO, start: int, size: int) -> list[int]:
+    """Return where an Ogg file begins, and where other kinds of streams begin in it."""
+    links = [start]
+    kinds: list[bytes] = []  # of the streams that begin where the last link does
+    begun: list[bytes] = []
+    at = start
+    for _ in range(_MAX_PAGES):
+        file.seek(at)
+        page = file.read(27 + 255 + 16) or b""
+        if len(page) < 28 or page[:4] != b"OggS":
+            break
+        body = 27 + page[26]
+        if page[5] & 2:  # begins a stream
+            if not begun:
+                link = at
+            begun.append(page[body : body + 16])  # its codec, rate and channels
+        elif begun:
+            if kinds and begun != kinds:
+                links.append(link)
+            kinds, begun = begun, []
+        at += body + sum(page[27:body])
+        if at >= size:
+            break
+    return links
 
 
 def open_container(file: BinaryFile, suffix: str, name: str) -> av.container.InputContainer:
@@ -67,7 +169,7 @@ def open_container(file: BinaryFile, suffix: str, name: str) -> av.container.Inp
 
     Parameters
     ----------
-    file : io.FileIO or io.BytesIO
+    file : file
         Where the bytes come from.
     suffix : str
         Extension of the file, lower-case with its dot; raw formats are told by it.
@@ -87,16 +189,45 @@ def open_container(file: BinaryFile, suffix: str, name: str) -> av.container.Inp
             "r",
             format=DEMUXER_OF_SUFFIX.get(suffix),
             metadata_errors="replace",
-            container_options={"format_whitelist": DEMUXERS, "protocol_whitelist": "none"},
+            container_options={
+                "format_whitelist": DEMUXERS,
+                "protocol_whitelist": "none",
+                "max_streams": str(MAX_STREAMS),
+                "probesize": str(_PROBE_BYTES),
+                "analyzeduration": str(_PROBE_US),
+            },
             buffer_size=1 << 16,
             io_open=_refuse_other_files,
         )
     except (av.FFmpegError, OSError, ValueError) as error:
         if getattr(error, "errno", None) == errno.ENOMEM:
-            reason = "needs more memory than there is"
-        else:
-            reason = "is not audio that FFmpeg can read"
-        raise AudioError(f"{name}: {reason}. Give an intact audio file.") from None
+            raise AudioError(
+                f"{name}: has more than {MAX_STREAMS} streams, or its header takes more memory "
+                "than a file may take. Convert it to FLAC or MP3.",
+                code="too-large",
+            ) from None
+        raise AudioError(
+            f"{name}: is not audio that FFmpeg can read. Give an intact audio file."
+        ) from None
+
+
+def is_encrypted(part: FilePart) -> bool:
+    """Say whether the header of an MP4 file declares its sound encrypted (ISO/IEC 23001-7)."""
+    at, size = 0, part.seek(0, os.SEEK_END)
+    for _ in range(_MAX_CHUNKS):
+        part.seek(at)
+        head = part.read(16)
+        if len(head) < 8:
+            return False
+        length = int.from_bytes(head[:4], "big")
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        if head[4:8] == b"moov":
+            return b"enca" in part.read(min(length, size, _MAX_HEADER))
+        if length < 8:
+            return False
+        at += length
+    return False
 
 
 def _refuse_other_files(url: str, flags: int, options: dict[str, str]) -> object:

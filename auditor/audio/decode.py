@@ -7,6 +7,7 @@ skipped, and nothing that a header claims is ever allocated.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 from collections.abc import Iterator
@@ -19,14 +20,16 @@ import numpy as np
 
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.container import (
-    BinaryFile,
+    FilePart,
     ends_inside_ogg_page,
+    is_encrypted,
     mp3_declared_s,
+    music_parts,
     open_audio_file,
     open_container,
     wav_promise,
 )
-from auditor.audio.downmix import mix_channels, resample
+from auditor.audio.downmix import MEAN, Mix, Mixer, resample
 from auditor.audio.encode import encode, write_audio
 from auditor.audio.formats import HEADERLESS_CONTAINERS
 from auditor.errors import AudioError, show_path
@@ -36,13 +39,18 @@ __all__ = [
     "AudioReader",
     "decode",
     "encode",
-    "load_waveform",
     "write_audio",
 ]
 
 _MIN_RATE_HZ, _MAX_RATE_HZ = 2_000, 1_000_000
 _MAX_PLANES = 8
 """PyAV reads beyond the planes of a frame that has more, which ends the process."""
+
+_MAX_CHANNELS = 64
+"""FFmpeg's converter of samples knows no more."""
+
+_MAX_HEARD_STREAMS = 16
+"""Audio streams of a file that are decoded; what is in further ones counts as missing."""
 
 _BATCH_S = 1.0
 _MAX_READ_ERRORS = 16
@@ -65,6 +73,9 @@ class AudioInfo:
         Before conversion.
     bit_rate : int or None
         Bits per second, None if unknown.
+    parts_s : tuple of float
+        Where a file has several audio streams, or an Ogg file streams of several kinds one after
+        the other: seconds of each, in the order in which they are decoded.  Else empty.
     """
 
     declared_s: float | None
@@ -73,10 +84,14 @@ class AudioInfo:
     sample_rate_hz: int
     n_channels: int
     bit_rate: int | None
+    parts_s: tuple[float, ...] = ()
 
 
 class AudioReader:
-    """One audio file, decoded in blocks.
+    """One audio file, decoded in blocks, in this process.
+
+    ``auditor.audio.isolated.open_audio`` does the same where a decoder may crash.  All audio
+    streams are decoded, one after the other.
 
     Parameters
     ----------
@@ -86,6 +101,8 @@ class AudioReader:
         Rate of the blocks.
     block_s : float
         Length of a block, in seconds.
+    mix : Mix
+        How the channels become one.
 
     Attributes
     ----------
@@ -95,6 +112,9 @@ class AudioReader:
         Damaged packets skipped so far.
     duration_s : float
         Seconds decoded so far.
+    better_mix : Mix or None
+        After the last block: the mix by which the file should be decoded again, since this one
+        cancels or hides what it holds; None for nearly every file.
     truncated : bool
         After the last block: less was decoded than the header promises (by 0.5 s and 2 %, or by
         0.1 s where packets were damaged); or the last Ogg page is cut; or, in files that promise
@@ -119,6 +139,7 @@ class AudioReader:
         *,
         sample_rate_hz: int = SAMPLE_RATE_HZ,
         block_s: float = 10.0,
+        mix: Mix = MEAN,
     ) -> None:
         if block_s <= 0 or sample_rate_hz <= 0:
             raise ValueError(
@@ -127,28 +148,32 @@ class AudioReader:
         self.sample_rate_hz = sample_rate_hz
         self.n_bad_packets = 0
         self.truncated = False
+        self.better_mix: Mix | None = None
+        self._mixer = Mixer(mix)
         self._block_length = max(1, round(block_s * sample_rate_hz))
         self._n_samples = 0
         self._n_damaged = 0
         self._started = False
         self._container: av.container.InputContainer | None = None
         suffix = ""
-        self._file: BinaryFile
+        self._file: io.FileIO | io.BytesIO
         if isinstance(path, io.BytesIO):
             self._name, self._file = "audio in memory", path
         else:
             self._name, suffix = show_path(path), os.path.splitext(os.fsdecode(path))[1].lower()
             self._file = open_audio_file(path)
         try:
+            self._suffix = suffix
             try:
-                self._cut_short = ends_inside_ogg_page(self._file)
-                mp3_s, promise = mp3_declared_s(self._file), wav_promise(self._file)
+                self._parts = music_parts(self._file)
+                self._cut_short = ends_inside_ogg_page(self._parts[-1])
             except OSError as error:
                 raise AudioError(
-                    f"{self._name}: cannot be read: {error.strerror}. Check the disk."
+                    f"{self._name}: cannot be read: {error.strerror}. Check the disk.",
+                    code="io-error",
                 ) from None
-            self._container = open_container(self._file, suffix, self._name)
-            self._stream, self.info = self._inspect(self._container, mp3_s, promise)
+            self._streams = self._open(0)
+            self.info = self._inspect(self._streams[0], self._parts[0])
         except BaseException:
             self.close()
             raise
@@ -175,6 +200,12 @@ class AudioReader:
         """Seconds decoded so far."""
         return self._n_samples / self.sample_rate_hz
 
+    def better_channels(self) -> Mix | None:
+        """Return ``better_mix`` as far as the blocks so far tell, without a gain."""
+        better = self._mixer.better(stored_as_float=False)
+        found = Mix(better.channels) if better else MEAN
+        return None if found == MEAN else found
+
     def blocks(self) -> Iterator[np.ndarray]:
         """Decode the file once, from its start to its end.
 
@@ -195,7 +226,7 @@ class AudioReader:
         self._started = True
         pending: list[np.ndarray] = []
         n_pending = 0
-        for chunk in resample(self._batches(), self.sample_rate_hz):
+        for chunk in resample(self._all_batches(), self.sample_rate_hz):
             self._n_samples += len(chunk)
             pending.append(chunk)
             n_pending += len(chunk)
@@ -205,12 +236,18 @@ class AudioReader:
                 for start in range(0, n_whole, self._block_length):
                     yield joined[start : start + self._block_length].copy()
                 pending, n_pending = [joined[n_whole:].copy()], n_pending - n_whole
+        if self.n_bad_packets and is_encrypted(self._parts[0]):
+            raise AudioError(
+                f"{self._name}: is encrypted. Give a copy without protection.", code="encrypted"
+            )
         if self._n_samples == 0:
             raise AudioError(
                 f"{self._name}: holds no audio that can be decoded "
-                f"({self.n_bad_packets} damaged packets). Give an intact file."
+                f"({self.n_bad_packets} damaged packets). Give an intact file.",
+                code="no-audio",
             )
         self.truncated = self._is_truncated()
+        self.better_mix = self._mixer.better(stored_as_float=self.info.codec.startswith("pcm_f"))
         if n_pending:
             yield np.concatenate(pending)
 
@@ -223,46 +260,99 @@ class AudioReader:
         tolerance_s = max(_TRUNCATED_S, _TRUNCATED_SHARE * (self.info.declared_s or 0.0))
         return missing_s > (_DAMAGED_S if self._n_damaged else tolerance_s)
 
-    def _inspect(
-        self, container: av.container.InputContainer, mp3_s: float | None, promise: float
-    ) -> tuple[av.AudioStream, AudioInfo]:
-        if not container.streams.audio:
-            raise AudioError(f"{self._name}: has no audio stream. Give a file with sound.")
-        stream = container.streams.audio[0]
-        context = stream.codec_context
-        if context is None:
+    def _open(self, n: int) -> list[av.AudioStream]:
+        """Open a part of the file; return its audio streams that can be decoded."""
+        if self._container is not None:
+            self._container.close()
+        part = self._parts[n]
+        part.seek(0)
+        self._container = open_container(part, self._suffix, self._name)
+        found = self._container.streams.audio
+        if not found:
+            raise AudioError(
+                f"{self._name}: has no audio stream. Give a file with sound.", code="no-audio"
+            )
+        streams = [stream for stream in found if stream.codec_context is not None]
+        if not streams:
             raise AudioError(
                 f"{self._name}: its audio is in a format that cannot be decoded. "
-                "Convert it to FLAC or MP3."
+                "Convert it to FLAC or MP3.",
+                code="not-read",
             )
-        context.thread_count = 1
+        for stream in streams:
+            stream.codec_context.thread_count = 1
+        self._n_unheard = max(0, len(streams) - _MAX_HEARD_STREAMS)
+        return streams[:_MAX_HEARD_STREAMS]
+
+    def _inspect(self, stream: av.AudioStream, part: FilePart) -> AudioInfo:
+        container, context = self._container, stream.codec_context
+        assert container is not None
         self._check_rate(context.sample_rate)
-        declared_s: float | None = None
-        if stream.duration is not None and stream.time_base:
-            declared_s = float(stream.duration * stream.time_base)
-        elif container.duration is not None:
-            declared_s = container.duration / av.time_base
-        name = container.format.name
-        if name == "mp3":
-            declared_s = mp3_s
-        elif name in HEADERLESS_CONTAINERS:
-            declared_s = None
-        if declared_s is not None:
-            declared_s = declared_s * promise if declared_s > 0 else None
-        return stream, AudioInfo(
-            declared_s=declared_s,
+        return AudioInfo(
+            declared_s=self._declared_s(stream, part),
             codec=getattr(context.codec, "canonical_name", "") or context.name,
-            container=name,
+            container=container.format.name,
             sample_rate_hz=context.sample_rate,
             n_channels=context.layout.nb_channels,
             bit_rate=stream.bit_rate or container.bit_rate or None,
         )
+
+    def _declared_s(self, stream: av.AudioStream, part: FilePart) -> float | None:
+        """Return the length that a part of the file promises for a stream, None without one."""
+        container = self._container
+        assert container is not None
+        name = container.format.name
+        declared_s: float | None = None
+        if name == "mp3":
+            at = part.tell()
+            declared_s = mp3_declared_s(part)
+            part.seek(at)
+        elif name not in HEADERLESS_CONTAINERS:
+            if stream.duration is not None and stream.time_base:
+                declared_s = float(stream.duration * stream.time_base)
+            elif container.duration is not None:
+                declared_s = container.duration / av.time_base
+        if declared_s is None or declared_s <= 0:
+            return None
+        at = part.tell()
+        promise = wav_promise(part)
+        part.seek(at)
+        return declared_s * promise
 
     def _check_rate(self, rate_hz: int) -> None:
         if not _MIN_RATE_HZ <= rate_hz <= _MAX_RATE_HZ:
             raise AudioError(
                 f"{self._name}: its sample rate is {rate_hz} Hz; "
                 f"{_MIN_RATE_HZ} to {_MAX_RATE_HZ} Hz can be read. Give an intact file."
+            )
+
+    def _all_batches(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (rate, mono) of one stream after the other, of one part after the other."""
+        lengths_s: list[float] = []
+        declared_s: list[float | None] = []
+        for n, part in enumerate(self._parts):
+            for i in range(len(self._streams) if n == 0 else _MAX_HEARD_STREAMS):
+                if n or i:
+                    try:
+                        self._streams = self._open(n)
+                    except AudioError:
+                        self._n_damaged += 1
+                        break
+                if i >= len(self._streams):
+                    break
+                self._stream = self._streams[i]
+                declared_s.append(self._declared_s(self._stream, part))
+                length_s = 0.0
+                for rate_hz, mono in self._batches():
+                    length_s += len(mono) / rate_hz
+                    yield rate_hz, mono
+                lengths_s.append(length_s)
+                self._n_damaged += self._n_unheard if i == 0 else 0
+        if len(lengths_s) > 1:
+            promised = [s for s in declared_s if s is not None]
+            whole_s = sum(promised) if len(promised) == len(declared_s) else None
+            self.info = dataclasses.replace(
+                self.info, declared_s=whole_s, parts_s=tuple(round(s, 3) for s in lengths_s)
             )
 
     def _packets(self) -> Iterator[av.Packet[Any]]:
@@ -307,19 +397,22 @@ class AudioReader:
         """Yield (rate, mono) in batches of about a second, so that Python's share stays small."""
         key: tuple[int, str, int] | None = None
         fifo = av.AudioFifo()
+        packed: av.AudioResampler | None = None
+        declared_channels = self._stream.codec_context.layout.nb_channels
         for frame in self._frames():
             if frame.samples == 0:
                 continue
             n_channels = frame.layout.nb_channels
             if frame.format.is_planar and n_channels > _MAX_PLANES:
-                if self.info.n_channels > _MAX_PLANES:
-                    raise AudioError(
-                        f"{self._name}: it has {n_channels} channels; up to {_MAX_PLANES} can be "
-                        "read in this format. Mix it down to stereo first."
-                    )
-                self.n_bad_packets += 1  # what an encrypted stream decodes to
-                self._n_damaged += 1
-                continue
+                if n_channels != declared_channels or n_channels > _MAX_CHANNELS:
+                    self.n_bad_packets += 1  # what an encrypted stream decodes to
+                    self._n_damaged += 1
+                    continue
+                packed = packed or av.AudioResampler(format="flt")
+                frames = packed.resample(frame)
+                if not frames:
+                    continue
+                frame = frames[0]
             frame_key = (frame.sample_rate, frame.format.name, n_channels)
             if key is not None and (frame_key != key or fifo.samples >= _BATCH_S * key[0]):
                 yield from self._mixed(fifo, key)
@@ -344,74 +437,7 @@ class AudioReader:
             self.n_bad_packets += 1
             self._n_damaged += 1
             return
-        yield key[0], mix_channels(samples, key[1], key[2])
-
-
-def load_waveform(
-    path: str | bytes | os.PathLike[str],
-    *,
-    start_s: float = 0.0,
-    duration_s: float | None = None,
-    max_s: float = 7200.0,
-    sample_rate_hz: int = SAMPLE_RATE_HZ,
-) -> np.ndarray:
-    """Decode a file, or a part of it, into memory.
-
-    Parameters
-    ----------
-    path : str, bytes or os.PathLike
-        File to read.
-    start_s : float
-        Seconds to leave out at the start; decoded and dropped, so the position is exact.
-    duration_s : float, optional
-        Seconds to return at most; everything if None.
-    max_s : float
-        The result never holds more than this many seconds.
-    sample_rate_hz : int
-        Rate of the result.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n,) float32 mono; shorter than ``duration_s`` where the file ends.
-
-    Raises
-    ------
-    AudioError
-        If the file cannot be read, ends before ``start_s``, or is longer than ``max_s``.
-    ValueError
-        If ``start_s`` is negative or ``duration_s`` not positive.
-    """
-    if start_s < 0 or (duration_s is not None and duration_s <= 0):
-        raise ValueError(
-            f"start_s is {start_s}, duration_s {duration_s}; "
-            "they must be at least 0 and above 0 respectively"
-        )
-    start = round(start_s * sample_rate_hz)
-    limit = round(max_s * sample_rate_hz)
-    wanted = limit + 1 if duration_s is None else round(duration_s * sample_rate_hz)
-    parts: list[np.ndarray] = []
-    position = n_taken = 0
-    with AudioReader(path, sample_rate_hz=sample_rate_hz) as reader:
-        for block in reader.blocks():
-            part = block[max(0, start - position) :][: wanted - n_taken]
-            position += len(block)
-            if len(part):
-                parts.append(part)
-                n_taken += len(part)
-            if n_taken >= wanted:
-                break
-    if n_taken > limit:
-        raise AudioError(
-            f"{show_path(path)}: is longer than {max_s:g} s, the most that is read at once. "
-            "Give a shorter excerpt."
-        )
-    if not parts:
-        raise AudioError(
-            f"{show_path(path)}: holds {position / sample_rate_hz:.1f} s of audio; an excerpt from "
-            f"{start_s:g} s was asked for. Give an earlier start."
-        )
-    return np.concatenate(parts)
+        yield key[0], self._mixer.mix(samples, key[1], key[2], key[0])
 
 
 def decode(data: bytes, *, sample_rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:

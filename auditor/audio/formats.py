@@ -4,24 +4,60 @@ from __future__ import annotations
 
 # fmt: off
 SUFFIXES = frozenset({
-    ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".ape", ".au", ".caf", ".flac", ".g722", ".gsm",
-    ".m4a", ".m4b", ".mka", ".mp1", ".mp2", ".mp3", ".mp4", ".mpc", ".oga", ".ogg", ".opus",
-    ".snd", ".spx", ".tta", ".w64", ".wav", ".wave", ".webm", ".wma", ".wv",
+    ".3g2", ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf",
+    ".dff", ".dsf", ".dts", ".dtshd", ".eac3", ".ec3", ".flac", ".flv", ".g722", ".gsm", ".m2ts",
+    ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mlp", ".mov", ".mp1", ".mp2", ".mp3", ".mp4", ".mpc",
+    ".mts", ".oga", ".ogg", ".ogv", ".oma", ".opus", ".shn", ".snd", ".spx", ".tak", ".thd", ".tta",
+    ".voc", ".w64", ".wav", ".wave", ".webm", ".wma", ".wmv", ".wv",
 })
 # fmt: on
 """Lower-case file extensions that are taken for audio when folders are walked."""
 
+_ENCRYPTED = "is encrypted by its shop"
+_NOTES = "holds notes, not sound: render it first"
+_RARE = "is in a format that is not read: convert it to FLAC or MP3"
+
+NOT_READ = {
+    ".aa": _ENCRYPTED,
+    ".aax": _ENCRYPTED,
+    ".aaxc": _ENCRYPTED,
+    ".m4p": _ENCRYPTED,
+    ".it": _NOTES,
+    ".kar": _NOTES,
+    ".mid": _NOTES,
+    ".midi": _NOTES,
+    ".mod": _NOTES,
+    ".s3m": _NOTES,
+    ".sid": _NOTES,
+    ".xm": _NOTES,
+    ".adx": _RARE,
+    ".at3": _RARE,
+    ".la": _RARE,
+    ".m3u8": "is a play list: give the files that it names",
+    ".ofr": _RARE,
+    ".ra": _RARE,
+    ".ram": _RARE,
+    ".rm": _RARE,
+    ".vqf": _RARE,
+}
+"""Extensions of music that is not read, and why: such files are named, not passed over."""
+
 DEMUXERS = (
     "mp3,ogg,flac,mov,mp4,m4a,3gp,3g2,mj2,aac,wav,w64,aiff,caf,matroska,webm,asf,au,ape,wv,tta,"
-    "mpc,mpc8,ac3,gsm,g722"
+    "mpc,mpc8,ac3,eac3,dts,dtshd,mlp,truehd,amr,avi,flv,mpegts,mpeg,dsf,iff,tak,shn,voc,oma,gsm,"
+    "g722"
 )
 """FFmpeg's demuxers that a file is tried with, whatever its name."""
 
 DEMUXER_OF_SUFFIX = {".gsm": "gsm", ".g722": "g722"}
 """Formats that only their suffix tells: their content has no mark."""
 
-HEADERLESS_CONTAINERS = frozenset({"aac", "ac3", "gsm", "g722"})
-"""Containers without a header: the duration FFmpeg gives is only size divided by bit rate."""
+HEADERLESS_CONTAINERS = frozenset(
+    {"aac", "ac3", "amr", "dts", "eac3", "gsm", "g722", "mlp", "mpegts", "shn", "truehd"}
+)
+"""Containers without a header: the duration FFmpeg gives is only a guess from their bit rate."""
 
-LOSSLESS_CODECS = ("flac", "alac", "wavpack", "ape", "tta", "shorten")
+LOSSLESS_CODECS = (
+    "flac", "alac", "wavpack", "ape", "tta", "shorten", "tak", "mlp", "truehd", "dsd",
+)  # fmt: skip
 """Codecs that lose nothing; those that begin with ``pcm_`` do not either."""

@@ -6,13 +6,13 @@ never an exception.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
-
-import mutagen
 
 from auditor.records import clean_text
 
@@ -38,6 +38,27 @@ _KEYS = {
         "Copyright",
     ),
 }
+
+
+_MAX_READ = 32 << 20
+"""Bytes that are read of a file for its tags, pictures among them."""
+
+
+class _Budgeted(io.FileIO):
+    """A file of which only so much is read."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._left = _MAX_READ
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read what is asked for, unless it is too much in all."""
+        if size is None or size < 0:
+            size = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        self._left -= size
+        if self._left < 0:
+            raise OSError(errno.EFBIG, "the tags are too large to be read")
+        return super().read(size) or b""
 
 
 @dataclass(frozen=True)
@@ -71,9 +92,12 @@ def read_tags(path: str | os.PathLike[str] | bytes) -> Tags:
     Tags
         Empty if mutagen does not know the file, or fails on it.
     """
+    import mutagen  # most processes read no tags
+
     tags = None
-    with suppress(Exception):  # a parser of strangers' bytes: any failure means no tags
-        tags = getattr(mutagen.File(os.fsdecode(path)), "tags", None)
+    with suppress(Exception), _Budgeted(os.fsdecode(path)) as file:
+        # A parser of strangers' bytes: any failure means no tags.
+        tags = getattr(mutagen.File(file), "tags", None)
     if tags is None:
         return Tags()
     return Tags(**{field: _first(tags, keys) for field, keys in _KEYS.items()})

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import AudioInfo, AudioReader
+from auditor.audio.decode import AudioInfo
+from auditor.audio.isolated import IsolatedReader, hear
 from auditor.embedding.config import ExtractorConfig, FeatureConfig
 from auditor.embedding.extractor import Extractor
 from auditor.embedding.frames import (
@@ -147,16 +148,26 @@ def embed_file(
     ValueError
         If no extractor is given.
     """
+    return hear(path, lambda reader: _embed(reader, show_path(path), extractors))
+
+
+def _embed(reader: IsolatedReader, name: str, extractors: Sequence[Extractor]) -> EmbeddedFile:
     seconds = dict.fromkeys(STAGES, 0.0)
-    heard = SpectrumStream()
-    with AudioReader(path) as reader:
-        blocks = _timed(reader.blocks(), seconds, "decode")
-        embeddings = _embed_blocks(_listened(blocks, heard, seconds), extractors, seconds)
-        info, duration_s, truncated = reader.info, reader.duration_s, reader.truncated
+    stream = SpectrumStream()
+    blocks = _timed(reader.blocks(), seconds, "decode")
+    embeddings = _embed_blocks(_with_spectrum(blocks, stream, seconds), extractors, seconds)
     if not embeddings:
-        raise too_short(show_path(path), duration_s, extractors)
+        raise too_short(name, reader.duration_s, extractors)
     silent = not any(e.embedding.any() for e in embeddings.values())
-    return EmbeddedFile(info, duration_s, truncated, silent, embeddings, seconds, heard.spectrum())
+    return EmbeddedFile(
+        reader.info,
+        reader.duration_s,
+        reader.truncated,
+        silent,
+        embeddings,
+        seconds,
+        stream.spectrum(),
+    )
 
 
 def decode_file(
@@ -174,21 +185,27 @@ def decode_file(
     AudioError
         If the file cannot be decoded.
     """
-    seconds = dict.fromkeys(STAGES, 0.0)
-    heard, bands = SpectrumStream(), LogBands(features)
-    parts = [np.zeros((0, features.n_bands), np.float32)]
-    with AudioReader(path) as reader:
-        blocks = _timed(reader.blocks(), seconds, "decode")
-        listened = _listened(blocks, heard, seconds)
-        for frames in _timed(stream_frames(listened, bands), seconds, "features"):
+
+    def listen(reader: IsolatedReader) -> DecodedFile | None:
+        seconds = dict.fromkeys(STAGES, 0.0)
+        stream, bands = SpectrumStream(), LogBands(features)
+        parts = [np.zeros((0, features.n_bands), np.float32)]
+        blocks = _with_spectrum(_timed(reader.blocks(), seconds, "decode"), stream, seconds)
+        for frames in _timed(stream_frames(blocks, bands), seconds, "features"):
             parts.append(frames.numpy())
             if reader.duration_s > max_s:
                 return None
-        info, duration_s, truncated = reader.info, reader.duration_s, reader.truncated
-    seconds["features"] -= seconds["decode"] + seconds["spectrum"]
-    return DecodedFile(
-        info, duration_s, truncated, np.concatenate(parts), seconds, heard.spectrum()
-    )
+        seconds["features"] -= seconds["decode"] + seconds["spectrum"]
+        return DecodedFile(
+            reader.info,
+            reader.duration_s,
+            reader.truncated,
+            np.concatenate(parts),
+            seconds,
+            stream.spectrum(),
+        )
+
+    return hear(path, listen)
 
 
 def embed_waveform(
@@ -305,12 +322,12 @@ def pool_dvectors(dvectors: np.ndarray, levels: np.ndarray) -> TrackEmbedding:
     )
 
 
-def _listened(
-    blocks: Iterable[np.ndarray], heard: SpectrumStream, seconds: dict[str, float]
+def _with_spectrum(
+    blocks: Iterable[np.ndarray], stream: SpectrumStream, seconds: dict[str, float]
 ) -> Iterator[np.ndarray]:
     for block in blocks:
         started = time.perf_counter()
-        heard.feed(block)
+        stream.feed(block)
         seconds["spectrum"] += time.perf_counter() - started
         yield block
 

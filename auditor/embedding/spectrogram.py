@@ -13,7 +13,7 @@ import os
 
 import numpy as np
 
-from auditor.audio.decode import AudioReader
+from auditor.audio.isolated import IsolatedReader, hear
 from auditor.embedding.config import SPECTRUM
 from auditor.embedding.frames import FrameStream, LogBands
 
@@ -54,11 +54,14 @@ def file_spectrum(path: str | bytes | os.PathLike[str]) -> np.ndarray:
     AudioError
         If it cannot be decoded.
     """
-    stream = SpectrumStream()
-    with AudioReader(path) as reader:
+
+    def listen(reader: IsolatedReader) -> np.ndarray:
+        stream = SpectrumStream()
         for block in reader.blocks():
             stream.feed(block)
-    return stream.spectrum()
+        return stream.spectrum()
+
+    return hear(path, listen)
 
 
 def pack_frames(frames: np.ndarray) -> np.ndarray:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from auditor.audio.files import FoundFile, hash_file, look_at, real_path
+from auditor.audio.isolated import read_tags
 from auditor.audio.object_store import fetched
-from auditor.audio.tags import Tags, read_tags
+from auditor.audio.tags import Tags
 from auditor.catalogue.catalogue import FileStamp
 from auditor.embedding.embed import EmbeddedFile, embed_file
 from auditor.embedding.extractor import Extractor

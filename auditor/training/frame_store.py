@@ -123,7 +123,7 @@ def _is_whole(path: Path, n_bands: int) -> bool:
 def _store_one(task: tuple[Path, Path, FeatureConfig]) -> StoredFrames:
     import torch
 
-    from auditor.audio.decode import AudioReader
+    from auditor.audio.isolated import hear
     from auditor.embedding.frames import LogBands, stream_frames
 
     source, directory, features = task
@@ -133,10 +133,12 @@ def _store_one(task: tuple[Path, Path, FeatureConfig]) -> StoredFrames:
         path = directory / f"{sha256[:24]}-{layout}.npy"
         if _is_whole(path, features.n_bands):
             return StoredFrames(source, sha256, path)
-        with AudioReader(source) as reader:
-            frames = [
+        frames = hear(
+            source,
+            lambda reader: [
                 f.to(torch.float16) for f in stream_frames(reader.blocks(), LogBands(features))
-            ]
+            ],
+        )
         if not frames:
             return StoredFrames(source, sha256, Path(), "too short for one frame")
     except (AudioError, OSError) as error:

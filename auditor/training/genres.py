@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.audio.fma_tags import FmaMetadata, track_id_from_path
-from auditor.audio.tags import read_tags
+from auditor.audio.isolated import read_tags
 from auditor.errors import UsageError, show_path
 
 GENRE_SOURCES = ("tag", "fma", "fma-leaf", "parent", "top", "list")

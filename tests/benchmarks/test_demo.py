@@ -13,7 +13,8 @@ import pytest
 from demo_catalogue import PLANTS, Plant, get_music, plant_copies
 from synthetic_music import synthesise_track, write_music
 
-from auditor.audio.decode import AudioReader, load_waveform
+from auditor.audio.decode import AudioReader
+from auditor.audio.isolated import load_waveform
 from auditor.errors import UsageError
 from auditor.records import CheckResult, Pair, Provenance, ScanResult, ThresholdUse, Track
 

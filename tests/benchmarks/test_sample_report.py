@@ -32,7 +32,8 @@ from sample_report import LIBRARY, PAGE, compare, run_audit
 
 import auditor
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import AudioReader, load_waveform
+from auditor.audio.decode import AudioReader
+from auditor.audio.isolated import load_waveform
 from auditor.audio.tags import Tags, read_tags
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.embedding.extractor import find_weights

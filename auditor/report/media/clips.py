@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from auditor.audio.decode import AudioReader
 from auditor.audio.encode import encode
+from auditor.audio.isolated import IsolatedReader, hear
 from auditor.records import MatchedRange
 from auditor.report.media.model import MAX_PEAK
 
@@ -107,26 +107,30 @@ def listen(
     OSError
         If reading it fails midway.
     """
-    n_samples = round(duration_s * CLIP_RATE_HZ)
+    return hear(
+        path,
+        lambda reader: _listen(reader, round(duration_s * CLIP_RATE_HZ), spans),
+        sample_rate_hz=CLIP_RATE_HZ,
+    )
+
+
+def _listen(reader: IsolatedReader, n_samples: int, spans: Collection[Span]) -> Heard:
     highest = np.zeros(N_PEAKS, dtype=np.float32)
     parts: dict[Span, list[np.ndarray]] = {span: [] for span in sorted(spans)}
     clips: dict[Span, tuple[int, str]] = {}
     last = max([n_samples, *(start + n for start, n in spans)])
     position = 0
-    with AudioReader(path, sample_rate_hz=CLIP_RATE_HZ) as reader:
-        for block in reader.blocks():
-            _raise_peaks(
-                highest, np.abs(block[: max(0, n_samples - position)]), position, n_samples
-            )
-            for start, n in list(parts):
-                part = block[max(0, start - position) : max(0, start + n - position)]
-                if len(part):
-                    parts[start, n].append(part.copy())
-                if start + n <= position + len(block):
-                    clips.update(_encoded((start, n), parts.pop((start, n))))
-            position += len(block)
-            if position >= last:
-                break
+    for block in reader.blocks():
+        _raise_peaks(highest, np.abs(block[: max(0, n_samples - position)]), position, n_samples)
+        for start, n in list(parts):
+            part = block[max(0, start - position) : max(0, start + n - position)]
+            if len(part):
+                parts[start, n].append(part.copy())
+            if start + n <= position + len(block):
+                clips.update(_encoded((start, n), parts.pop((start, n))))
+        position += len(block)
+        if position >= last:
+            break
     for span, cut_short in parts.items():
         clips.update(_encoded(span, cut_short))
     peaks = np.rint(np.clip(highest, 0.0, 1.0) * MAX_PEAK).astype(int).tolist()

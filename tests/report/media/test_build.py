@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import decode, load_waveform
+from auditor.audio.decode import decode
 from auditor.audio.encode import write_audio
+from auditor.audio.isolated import load_waveform
 from auditor.errors import CatalogueError
 from auditor.records import (
     CheckResult,

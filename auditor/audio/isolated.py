@@ -1,0 +1,457 @@
+"""Decoding where a decoder may die: each file is decoded in a process that does nothing else.
+
+FFmpeg reads strangers' bytes in C.  A file that crashes it, or that takes more memory or time than
+sound is worth, ends a small process (``auditor.audio.decoder_process``), and the file is named and
+left out.  One process serves one file after the other, so its start is paid once; while it decodes
+a block, the caller works on the one before.
+
+The process answers with JSON and samples, never with objects: what a decoder that was taken over
+sends is data, too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import AudioInfo
+from auditor.audio.downmix import MEAN, Mix
+from auditor.audio.tags import Tags
+from auditor.errors import (
+    AUDIO_ERRORS,
+    AudioError,
+    AuditError,
+    UsageError,
+    WorkerDiedError,
+    show_path,
+)
+
+T = TypeVar("T")
+
+HEADER = struct.Struct("<cI")
+"""Kind and length of a message: R request, N next, S stop; I info, B block, E end, X error."""
+
+AHEAD = 4
+"""Blocks that are decoded before the first of them is taken."""
+
+MAX_MESSAGE = 1 << 28
+
+_MAX_IDLE = 2
+_MAX_FILES = 500
+"""A process is replaced after so many: what libraries leak stays small."""
+
+_START = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
+    "from auditor.audio.decoder_process import serve; serve()"
+)
+
+
+class Decoder:
+    """A process that decodes, one file at a time."""
+
+    def __init__(self) -> None:
+        path = [entry for entry in sys.path if isinstance(entry, str)]
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, json.dumps(path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,  # FFmpeg and PyAV complain there of files
+            )
+        except OSError as error:
+            raise AuditError(
+                f"no process to decode audio can be started: {error.strerror}. Free some memory or "
+                "raise the limit on processes."
+            ) from None
+        self.n_files = 0
+        self.usable = True
+
+    def send(self, kind: bytes, data: bytes = b"") -> None:
+        """Send a message; a process that died is noticed when its answer is read."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(HEADER.pack(kind, len(data)) + data)
+            self._process.stdin.flush()
+
+    def receive(self, name: str) -> tuple[bytes, memoryview]:
+        """Return the kind and the content of the next message.
+
+        Raises
+        ------
+        WorkerDiedError
+            If the process has died; ``name`` is the file's.
+        """
+        kind, length = HEADER.unpack(self._read(HEADER.size, name))
+        if length > MAX_MESSAGE:
+            raise self._died(name)
+        return kind, self._read(length, name)
+
+    def _read(self, n_bytes: int, name: str) -> memoryview:
+        assert self._process.stdout is not None
+        data = memoryview(bytearray(n_bytes))
+        n_read = 0
+        while n_read < n_bytes:
+            n = self._process.stdout.readinto(data[n_read:])  # type: ignore[attr-defined]
+            if not n:
+                raise self._died(name)
+            n_read += n
+        return data
+
+    def _died(self, name: str) -> AudioError:
+        self.usable = False
+        try:
+            code = self._process.wait(timeout=5.0)
+        except subprocess.TimeoutExpired:  # it sends nonsense
+            self.close()
+            code = self._process.returncode
+        if self.n_files == 0 and code > 0:
+            return WorkerDiedError(
+                f"{name}: the process that decodes audio does not start (exit code {code}). Check "
+                "the installation: python -c 'import av'"
+            )
+        if code == -getattr(signal, "SIGXCPU", 0):
+            return AudioError(
+                f"{name}: decoding it took much longer than its sound is worth and was stopped. "
+                "Convert it to FLAC or MP3.",
+                code="too-slow",
+            )
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return WorkerDiedError(
+            f"{name}: the decoder crashed ({how}). Check the file, and whether there is enough "
+            "memory."
+        )
+
+    def close(self) -> None:
+        """End the process."""
+        self.usable = False
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):
+                pipe.close()
+        self._process.wait()
+
+
+_idle: list[Decoder] = []
+_lock = threading.Lock()
+
+
+def warm_up() -> None:
+    """Start a decoder that the next file will find ready; return at once."""
+    _put_back(_take())
+
+
+def _take() -> Decoder:
+    with _lock:
+        return _idle.pop() if _idle else Decoder()
+
+
+def _put_back(decoder: Decoder) -> None:
+    with _lock:
+        if decoder.usable and decoder.n_files < _MAX_FILES and len(_idle) < _MAX_IDLE:
+            _idle.append(decoder)
+            return
+    decoder.close()
+
+
+def _close_all() -> None:
+    with _lock:
+        while _idle:
+            _idle.pop().close()
+
+
+def _forget() -> None:
+    """In a forked process: the decoders are the parent's."""
+    global _lock
+    _lock = threading.Lock()
+    _idle.clear()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+class IsolatedReader:
+    """An ``auditor.audio.decode.AudioReader`` whose work is done in another process.
+
+    Parameters
+    ----------
+    path : str, bytes or os.PathLike
+    sample_rate_hz, block_s, mix
+        See ``AudioReader``; so are the attributes.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be opened or is no audio.
+    WorkerDiedError
+        If the decoder crashed, here or in ``blocks``.
+    """
+
+    def __init__(
+        self,
+        path: str | bytes | os.PathLike[str],
+        *,
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
+        block_s: float = 10.0,
+        mix: Mix = MEAN,
+    ) -> None:
+        if block_s <= 0 or sample_rate_hz <= 0:
+            raise ValueError(
+                f"block_s is {block_s}, sample_rate_hz {sample_rate_hz}; both must be above 0"
+            )
+        self.sample_rate_hz = sample_rate_hz
+        self.n_bad_packets, self.truncated = 0, False
+        self.better_mix: Mix | None = None
+        self._n_samples, self._started, self._done = 0, False, False
+        self._name, self._absolute = show_path(path), show_path(_absolute(path))
+        self._decoder = _take()
+        self._ask(
+            {
+                "do": "decode",
+                "path": _absolute(path).hex(),
+                "sample_rate_hz": sample_rate_hz,
+                "block_s": block_s,
+                "mix": dataclasses.asdict(mix),
+            }
+        )
+        try:
+            kind, data = self._decoder.receive(self._name)
+            if kind != b"I":
+                self._done = True
+                raise self._error(data)
+            self.info = _info(json.loads(bytes(data)))
+        except BaseException:
+            self.close()
+            raise
+
+    def _ask(self, request: dict[str, Any]) -> None:
+        self._decoder.send(b"R", json.dumps(request).encode())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the process go on with another file; the counts stay readable."""
+        decoder, self._decoder = getattr(self, "_decoder", None), None  # type: ignore[assignment]
+        if decoder is None:
+            return
+        if decoder.usable and not self._done:
+            decoder.send(b"S")
+            try:
+                kind = b""
+                while kind not in (b"E", b"X"):
+                    kind, data = decoder.receive(self._name)
+                if kind == b"E":
+                    self._take_end(data)
+            except AudioError:  # it died of what nobody waits for any more
+                pass
+            except BaseException:
+                decoder.close()
+                raise
+        decoder.n_files += 1
+        _put_back(decoder)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds decoded so far."""
+        return self._n_samples / self.sample_rate_hz
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yield what ``AudioReader.blocks`` does, and raise the same."""
+        if self._started:
+            raise ValueError("blocks() was called twice; open the file again")
+        self._started = True
+        while not self._done:
+            decoder = self._decoder
+            if decoder is None:
+                raise ValueError("the reader is closed")
+            kind, data = decoder.receive(self._name)
+            if kind == b"B":
+                decoder.send(b"N")
+                block = np.frombuffer(data, np.float32)
+                self._n_samples += len(block)
+                yield block
+                continue
+            self._done = True
+            if kind != b"E":
+                raise self._error(data)
+            self._take_end(data)
+
+    def _error(self, data: memoryview) -> Exception:
+        """Return the error that the decoder told of, with the path as it was given."""
+        told = json.loads(bytes(data))
+        message = told["message"]
+        if message.startswith(self._absolute):
+            message = self._name + message.removeprefix(self._absolute)
+        kind = AUDIO_ERRORS.get(told["kind"])
+        if kind is not None:
+            return kind(message, code=told["code"])
+        if told["kind"] == "UsageError":
+            return UsageError(message)
+        return RuntimeError(f"in the process that decodes audio: {message}")
+
+    def _take_end(self, data: memoryview) -> None:
+        end = json.loads(bytes(data))
+        self.n_bad_packets, self.truncated = end["n_bad_packets"], end["truncated"]
+        self.info = _info(end["info"])
+        self.better_mix = Mix(**end["better_mix"]) if end["better_mix"] else None
+
+
+def _info(data: dict[str, Any]) -> AudioInfo:
+    return AudioInfo(**{**data, "parts_s": tuple(data["parts_s"])})
+
+
+def _absolute(path: str | bytes | os.PathLike[str]) -> bytes:
+    """Return a path that means the same in a process whose working directory is another."""
+    return os.path.abspath(os.fsencode(path))
+
+
+def open_audio(
+    path: str | bytes | os.PathLike[str],
+    *,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    block_s: float = 10.0,
+    mix: Mix = MEAN,
+) -> IsolatedReader:
+    """Open a file to decode it in another process; see ``IsolatedReader``."""
+    return IsolatedReader(path, sample_rate_hz=sample_rate_hz, block_s=block_s, mix=mix)
+
+
+def hear(
+    path: str | bytes | os.PathLike[str],
+    listen: Callable[[IsolatedReader], T],
+    *,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+) -> T:
+    """Open a file and listen to it; once more with another mix where the first hides what it holds.
+
+    Parameters
+    ----------
+    path : path
+    listen : callable
+        Takes a reader and draws its blocks, or the first of them; what it returns last counts.
+    sample_rate_hz : int
+        Rate of the blocks.
+    """
+    with open_audio(path, sample_rate_hz=sample_rate_hz) as reader:
+        heard = listen(reader)
+    if reader.better_mix is None:
+        return heard
+    with open_audio(path, sample_rate_hz=sample_rate_hz, mix=reader.better_mix) as reader:
+        return listen(reader)
+
+
+def load_waveform(
+    path: str | bytes | os.PathLike[str],
+    *,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    max_s: float = 7200.0,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+) -> np.ndarray:
+    """Decode a file, or a part of it, into memory.
+
+    Parameters
+    ----------
+    path : str, bytes or os.PathLike
+        File to read.
+    start_s : float
+        Seconds to leave out at the start; decoded and dropped, so the position is exact.
+    duration_s : float, optional
+        Seconds to return at most; everything if None.
+    max_s : float
+        The result never holds more than this many seconds.
+    sample_rate_hz : int
+        Rate of the result.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n,) float32 mono; shorter than ``duration_s`` where the file ends.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be read, ends before ``start_s``, or is longer than ``max_s``.
+    ValueError
+        If ``start_s`` is negative or ``duration_s`` not positive.
+    """
+    if start_s < 0 or (duration_s is not None and duration_s <= 0):
+        raise ValueError(
+            f"start_s is {start_s}, duration_s {duration_s}; "
+            "they must be at least 0 and above 0 respectively"
+        )
+    start = round(start_s * sample_rate_hz)
+    limit = round(max_s * sample_rate_hz)
+    wanted = limit + 1 if duration_s is None else round(duration_s * sample_rate_hz)
+
+    def listen(reader: IsolatedReader) -> tuple[list[np.ndarray], int, int]:
+        parts: list[np.ndarray] = []
+        position = n_taken = 0
+        for block in reader.blocks():
+            part = block[max(0, start - position) :][: wanted - n_taken]
+            position += len(block)
+            if len(part):
+                parts.append(part)
+                n_taken += len(part)
+            if n_taken >= wanted:
+                break
+        return parts, n_taken, position
+
+    parts, n_taken, position = hear(path, listen, sample_rate_hz=sample_rate_hz)
+    if n_taken > limit:
+        raise AudioError(
+            f"{show_path(path)}: is longer than {max_s:g} s, the most that is read at once. "
+            "Give a shorter excerpt."
+        )
+    if not parts:
+        raise AudioError(
+            f"{show_path(path)}: holds {position / sample_rate_hz:.1f} s of audio; an excerpt from "
+            f"{start_s:g} s was asked for. Give an earlier start."
+        )
+    return np.concatenate(parts)
+
+
+def read_tags(path: str | bytes | os.PathLike[str]) -> Tags:
+    """Return what ``auditor.audio.tags.read_tags`` does, read in another process.
+
+    A file whose tags crash their reader has none.
+    """
+    decoder = _take()
+    try:
+        request = {"do": "tags", "path": _absolute(path).hex()}
+        decoder.send(b"R", json.dumps(request).encode())
+        kind, data = decoder.receive(show_path(path))
+        return Tags(**json.loads(bytes(data))) if kind == b"E" else Tags()
+    except AudioError:
+        return Tags()
+    except BaseException:
+        decoder.close()
+        raise
+    finally:
+        decoder.n_files += 1
+        _put_back(decoder)
