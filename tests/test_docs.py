@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import auditor
+
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted(
     [
@@ -79,3 +81,27 @@ def test_what_the_api_page_names_exists():
     for name in names:
         module, _, attribute = name.rpartition(".")
         assert hasattr(__import__(module, fromlist=[attribute]), attribute), name
+
+
+def missing_from(page: str, names: list[str]) -> list[str]:
+    """Return the names of ``auditor`` that a page does not document or show as ``auditor.NAME``."""
+    documented = re.findall(r"^::: ([\w.]+)$", page, re.MULTILINE)
+    missing = []
+    for name in names:
+        value = getattr(auditor, name)
+        home = f"{getattr(value, '__module__', 'auditor')}.{name}"
+        if home not in documented and f"`auditor.{name}`" not in page:
+            missing.append(name)
+    return missing
+
+
+def test_the_api_page_covers_every_name_of_auditor():
+    text = (REPOSITORY / "docs/api.md").read_text(encoding="utf-8")
+    assert missing_from(text, auditor.__all__) == []
+
+
+def test_a_name_that_the_api_page_lacks_is_found():
+    page = (
+        "::: auditor.api.scan.scan\n\n`auditor.__version__`, `check`, ::: auditor.records.to_json\n"
+    )
+    assert missing_from(page, ["scan", "__version__", "check", "to_json"]) == ["check", "to_json"]
