@@ -105,3 +105,14 @@ def test_a_name_that_the_api_page_lacks_is_found():
         "::: auditor.api.scan.scan\n\n`auditor.__version__`, `check`, ::: auditor.records.to_json\n"
     )
     assert missing_from(page, ["scan", "__version__", "check", "to_json"]) == ["check", "to_json"]
+
+
+DATED = ("CHANGELOG.md", "benchmarks/RESULTS.md")
+"""Pages that say what was there on a date."""
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in DATED])
+def test_files_that_a_page_names_exist(name):
+    text = (REPOSITORY / name).read_text(encoding="utf-8")
+    named = re.findall(r"`((?:auditor|benchmarks|docs|tests)/[\w./-]+\.\w+)`", text)
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
