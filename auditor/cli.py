@@ -41,8 +41,8 @@ EXIT_BROKEN_PIPE = 141
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _KEPT = {
     "train": "the last checkpoint is kept",
-    "review": "every decision so far is kept",
-    "decide": "what was decided so far is kept",
+    "review": "decisions so far are kept",
+    "decide": "decisions so far are kept",
 }
 
 
@@ -61,11 +61,11 @@ class AuditGroup(TyperGroup):
             sys.stdout.flush()
             return result
         except typer.Abort:
-            _say("stopped; nothing was changed. Answer y, or give --yes")
+            _say("cancelled; nothing was changed. Answer y, or give --yes")
             raise typer.Exit(EXIT_ERROR) from None
         except KeyboardInterrupt:
-            kept = _KEPT.get(ctx.invoked_subcommand, "what was embedded so far is kept")
-            _say(f"stopped; {kept}, run the same command to go on")
+            kept = _KEPT.get(ctx.invoked_subcommand, "embeddings so far are kept")
+            _say(f"stopped; {kept}. Run the same command to continue")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:
             _discard_stdout()
@@ -89,7 +89,8 @@ def explain(error: Exception) -> str:
     >>> explain(AuditError("no track has the id 'x'. Run: audit catalogue list"))
     "no track has the id 'x'. Run: audit catalogue list"
     >>> explain(ZeroDivisionError("division by zero"))
-    'ZeroDivisionError: division by zero. This is a bug; run it again with --debug and report it.'
+    'ZeroDivisionError: division by zero. This is a bug: run the command again with --debug and \
+report it.'
     """
     message = " ".join(show_path(str(error)).split())
     if isinstance(error, AuditError):
@@ -97,15 +98,19 @@ def explain(error: Exception) -> str:
     full = isinstance(error, OSError) and error.errno in _FULL
     if full or (isinstance(error, sqlite3.OperationalError) and "full" in message):
         return (
-            "the disk is full; what was stored so far is kept. Free some space, then run it again."
+            "the disk is full; everything stored so far is kept. Free some space and run the "
+            "command again."
         )
     if isinstance(error, OSError) and error.strerror:
         where = f"{show_path(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        return f"{where}{error.strerror}. Fix this and run it again, or with --debug to see where."
+        return (
+            f"{where}{error.strerror}. Fix this and run the command again; --debug shows where it "
+            "failed."
+        )
     if isinstance(error, MemoryError):
-        return "there is not enough memory. Close other programs, or scan fewer tracks at once."
+        return "out of memory. Close other programs, or scan fewer tracks at once."
     name = type(error).__name__
-    return f"{name}: {message}. This is a bug; run it again with --debug and report it."
+    return f"{name}: {message}. This is a bug: run the command again with --debug and report it."
 
 
 def _say(message: str) -> None:
@@ -123,13 +128,13 @@ app = typer.Typer(
     cls=AuditGroup,
     name="audit",
     help=(
-        "Tells, with evidence and a stated error rate, whether a piece of music is too similar to"
-        " another one."
+        "Finds copies in a music collection, shows where and how they match, and states how "
+        "often it is wrong."
     ),
     epilog=(
         "\b\nExamples:\n"
-        "  audit scan music/                      every similar pair of a collection\n"
-        "  audit check new.mp3                    is this too similar to what I have?\n"
+        "  audit scan music/                      every matching pair in a collection\n"
+        "  audit check new.mp3                    does it match a track in the catalogue?\n"
         "  audit recommend music/one.mp3 --top 5  what sounds most like it?\n"
     ),
     no_args_is_help=True,

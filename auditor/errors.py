@@ -13,7 +13,7 @@ import unicodedata
 
 
 class AuditError(Exception):
-    """A mistake the user can mend; the message says how."""
+    """A mistake the user can fix; the message says how."""
 
 
 class UsageError(AuditError):

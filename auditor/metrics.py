@@ -168,7 +168,7 @@ def wilson_interval(n_hits: int, n: int, *, z: float = 1.959964) -> tuple[float,
     (0.0, 0.037)
     """
     if n <= 0 or not 0 <= n_hits <= n:
-        raise ValueError(f"{n_hits} of {n} is no proportion")
+        raise ValueError(f"{n_hits} of {n} is not a proportion")
     p = n_hits / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)

@@ -62,7 +62,7 @@ class Verdict(_Explained):
     )
     CLEAR = (
         "clear",
-        "Nothing that was compared points to shared material. A copy may still be missed.",
+        "No sign of shared material was found. A copy may still have been missed.",
     )
 
     @property
@@ -397,13 +397,13 @@ class Skipped:
 class ThresholdUse:
     """The threshold a result was made with, and what is known of its error rate.
 
-    ``far`` is per pair, with its 95 % interval; all three are None for a threshold given by hand
+    ``far`` is per pair, with its 95 % interval; all three are None for a ``--threshold``
     outside the calibrated range.  ``expected_false_pairs`` is ``far`` times ``n_comparisons``, the
     pairs that could raise one (all of them, also where an index proposes only some).  With 95 %
     their number lies in ``expected_low`` to ``expected_high``, which takes in how uncertain the
     rate is and that chance decides (Poisson).  ``n_one_source`` of the pairs are of one artist,
     album or folder, where those were counted apart.  ``budget`` is the expected number of
-    false pairs that was asked for, None where the threshold was chosen otherwise.  ``n_counted`` is
+    false pairs that was requested, None where the threshold was chosen otherwise.  ``n_counted`` is
     the number of unrelated pairs whose scores were counted: a rate below one in so many is read off
     a fitted tail.
     """

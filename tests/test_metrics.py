@@ -147,5 +147,5 @@ def test_no_query_has_no_hit_rate():
 
 @pytest.mark.parametrize(("n_hits", "n"), [(0, 0), (-1, 2), (3, 2)])
 def test_what_is_no_proportion(n_hits, n):
-    with pytest.raises(ValueError, match=f"{n_hits} of {n} is no proportion"):
+    with pytest.raises(ValueError, match=f"{n_hits} of {n} is not a proportion"):
         wilson_interval(n_hits, n)

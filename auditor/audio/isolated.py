@@ -431,7 +431,7 @@ def load_waveform(
     if not parts:
         raise AudioError(
             f"{show_path(path)}: holds {position / sample_rate_hz:.1f} s of audio; an excerpt from "
-            f"{start_s:g} s was asked for. Give an earlier start."
+            f"{start_s:g} s was requested. Give an earlier start."
         )
     return np.concatenate(parts)
 

@@ -245,8 +245,8 @@ def _open_store(url: bytes) -> tuple[AbstractFileSystem, str]:
         )
     if scheme in _NO_STORES:
         raise UsageError(
-            f"{scheme}:// is no object store. Give a folder or a file by its path, or a URL such "
-            "as s3://BUCKET/NAME."
+            f"{scheme}:// is not an object store. Give a folder or a file by its path, or a URL "
+            "such as s3://BUCKET/NAME."
         )
     try:
         from fsspec import get_filesystem_class
@@ -260,8 +260,8 @@ def _open_store(url: bytes) -> tuple[AbstractFileSystem, str]:
         ) from None
     except ValueError:
         raise UsageError(
-            f"{scheme}:// is no object store that fsspec knows. Give a folder or a file by its "
-            "path, or a URL such as s3://BUCKET/NAME."
+            f"{scheme}:// is not an object store that fsspec knows. Give a folder or a file by "
+            "its path, or a URL such as s3://BUCKET/NAME."
         ) from None
     with _asking(url):
         files = kind(use_listings_cache=False)

@@ -166,16 +166,16 @@ class RunThreshold:
         self, options: ThresholdOptions, n_comparisons: int | None, n_one_source: int
     ) -> ThresholdUse:
         notes = [
-            f"{show_path(path)} is damaged or cannot be read, and was ignored."
+            f"{show_path(path)} was ignored: it is damaged or cannot be read."
             for path in self._damaged
         ]
         thresholds, path = self.calibration, self._path
         if thresholds is None or path is None:
             assert options.threshold is not None
-            notes.insert(0, "No error rate: nothing is calibrated.")
+            notes.insert(0, "The error rate is unknown: no calibration exists.")
             return ThresholdUse(
                 options.threshold,
-                "given by hand",
+                "the --threshold option",
                 note=" ".join(notes),
                 n_comparisons=n_comparisons,
             )
@@ -183,7 +183,7 @@ class RunThreshold:
         source = f"{path.name} ({thresholds.data})"
         chosen, said = thresholds.threshold, ""
         if options.threshold is not None:
-            chosen, source = options.threshold, f"given by hand; rates from {source}"
+            chosen, source = options.threshold, f"the --threshold option; rates from {source}"
         elif options.far is not None:
             chosen = thresholds.threshold_at(options.far, one_source=share)
         elif options.max_false is not None:
@@ -192,11 +192,15 @@ class RunThreshold:
             )
         rate, low, high = thresholds.far_at(chosen, one_source=share)
         if options.far is not None and high > options.far:
-            said = f"A rate of {options.far:g} was asked for; it may be up to {rounded_up(high)}."
+            said = (
+                f"The requested rate is {options.far:g}; the actual rate may be up to "
+                f"{rounded_up(high)}."
+            )
         if thresholds.weights_id != self._weights_id:
             notes.append(
-                "The rates were counted with float32 arithmetic, this run is of bfloat16 "
-                "(docs/calibration.md has the difference). For rates of its own: audit calibrate"
+                "The rates were measured in float32, but this run uses bfloat16 "
+                "(docs/calibration.md shows the difference). To measure them in bfloat16, run: "
+                "audit calibrate"
             )
         tables = [thresholds.rates]
         if thresholds.one_source is not None and share:
@@ -307,15 +311,15 @@ def _check_one_of(threshold: float | None, far: float | None, max_false: float |
     given = {"--threshold": threshold, "--far": far, "a budget of false pairs": max_false}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
-        raise ThresholdError(f"{' and '.join(names)} exclude each other. Give one of them.")
+        raise ThresholdError(f"{' and '.join(names)} cannot be combined. Give one of them.")
     if threshold is not None and not -1.0 <= threshold <= 1.0:
         raise ThresholdError(f"--threshold is {threshold}; a cosine lies in [-1, 1].")
     if far is not None and not 0.0 < far <= 1.0:
         raise ThresholdError(f"--far is {far}; a rate lies in (0, 1].")
     if max_false is not None and not (max_false > 0.0 and math.isfinite(max_false)):
         raise ThresholdError(
-            f"the budget is {max_false:g} false pairs; no threshold but one above every score "
-            "keeps to 0. Give a small number above 0, such as 0.01."
+            f"the budget is {max_false:g} false pairs; no usable threshold guarantees 0. Give a "
+            "small number above 0, such as 0.01."
         )
 
 
@@ -328,8 +332,8 @@ def _within_budget(
     note = ""
     if far > LOOSEST_FAR:
         note = (
-            f"{asked} would allow a rate of {min(far, 1.0):.2g} per pair; "
-            f"no budget sets a threshold of more than {LOOSEST_FAR:g}."
+            f"{asked} allows a rate of {min(far, 1.0):.2g} per pair; the highest rate that a "
+            f"budget sets is {LOOSEST_FAR:g}."
         )
         far = LOOSEST_FAR
     try:
@@ -341,14 +345,14 @@ def _within_budget(
         expected = rounded_up(rates[2] * n_comparisons)
         lowest = rounded_up(thresholds.lowest_counted(one_source=one_source))
         return min(highest.threshold, HIGHEST_THRESHOLD), (
-            f"{asked} needs a rate of {far:.2g}; {show_path(path.name)} has no tail and counted "
-            f"only down to {lowest}. Its highest threshold is used, and up to {expected} false "
-            "pairs must be expected. Run: audit calibrate"
+            f"{asked} needs a rate of {far:.2g}; {show_path(path.name)} has no fitted tail and "
+            f"its lowest rate is {lowest}. Its highest threshold is used; expect up to {expected} "
+            "false pairs. Run: audit calibrate"
         )
     if chosen > HIGHEST_THRESHOLD:
         note = (
-            f"{asked} cannot be met by the score: at {HIGHEST_THRESHOLD}, the highest threshold "
-            "that still finds a recording in another file, more are expected."
+            f"{asked} cannot be met: {HIGHEST_THRESHOLD} is the highest threshold that still "
+            "finds the same recording in another file, and more false pairs are expected there."
         )
     return min(chosen, HIGHEST_THRESHOLD), note
 
@@ -357,27 +361,30 @@ def _range_note(rates: RateTable, chosen: float, rate: float) -> str:
     """Return what must be said of a threshold outside the calibrated range, or of a poor fit."""
     points, tail = rates.operating_points, rates.tail
     if chosen < points[0].threshold:
-        return "Below every calibrated threshold: the rate is at least this."
+        return "The threshold is below every calibrated one: the rate is at least this."
     if tail is None:
         if chosen > points[-1].threshold:
-            return "Above every score counted in calibration: only the upper bound is known."
+            return (
+                "The threshold is above every calibration score: only the upper bound of the "
+                "rate is known."
+            )
         return ""
     if chosen <= tail.threshold:
         return ""
     if chosen >= tail.end_point:
-        ends = f"{tail.end_point:.4f}, where the fitted tail ends"
-        return f"Above {ends}: only the upper bound is known."
+        ends = f"the end of the fitted tail ({tail.end_point:.4f})"
+        return f"The threshold is above {ends}: only the upper bound of the rate is known."
     if tail.p_value < MIN_P_VALUE:
         return (
-            f"The fitted tail agrees poorly with the counted scores (p = {tail.p_value:g}): "
-            "treat this rate as approximate, or calibrate on more music."
+            f"The tail fits the calibration scores poorly (p = {tail.p_value:g}): treat this rate "
+            "as approximate, or calibrate on more music."
         )
     if rate * rates.n_nonmatching_pairs < 1e-3:
         below = math.floor(-math.log10(rate * rates.n_nonmatching_pairs))
         return (
-            f"The rate lies {below} powers of ten below what the calibration's "
-            f"{rates.n_nonmatching_pairs:,} pairs can count: it rests on the fitted tail "
-            "alone. Calibrate on more music for a more reliable rate."
+            f"The rate is {below} orders of magnitude below what the calibration's "
+            f"{rates.n_nonmatching_pairs:,} pairs can measure, so it is purely extrapolated. "
+            "Calibrate on more music for a more reliable rate."
         )
     return ""
 
@@ -418,6 +425,6 @@ def music_note(
         return ""
     return (
         f"{100 * share:.0f} % of the pairs score {level:.2f} or more, against "
-        f"{100 * LOOSEST_FAR:.0f} % in the calibration: this music is more alike than that behind "
-        "the stated rates, so expect more false positives. Run: audit calibrate on it."
+        f"{100 * LOOSEST_FAR:.0f} % in the calibration: these tracks are more alike than the "
+        "calibration music, so expect more false positives. Run: audit calibrate on it."
     )

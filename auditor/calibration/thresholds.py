@@ -183,9 +183,9 @@ class Thresholds:
             return found
         lowest = self.lowest_counted(one_source=one_source)
         raise ThresholdError(
-            f"a FAR of {far:g} was asked for; {self.n_nonmatching_pairs:,} pairs of {self.data} "
-            f"can show {rounded_up(lowest)} at the lowest. Give --far {rounded_up(lowest)}, "
-            "run audit calibrate on more music, or give --threshold."
+            f"a FAR of {far:g} is too low: with {self.n_nonmatching_pairs:,} pairs, {self.data} "
+            f"measures rates down to {rounded_up(lowest)}. Give --far {rounded_up(lowest)}, run "
+            "audit calibrate on more music, or give --threshold."
         )
 
     def _mixed_threshold(self, far: float, one_source: float) -> float | None:
@@ -250,21 +250,20 @@ def load_thresholds(path: str | os.PathLike[str]) -> Thresholds:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ThresholdError(
-                f"{show_path(path)} is larger than 4 MiB; a threshold file is not."
+                f"{show_path(path)} is larger than 4 MiB, the limit for a threshold file."
             )
         data = json.loads(path.read_bytes())
         if isinstance(data, dict) and data.get("format") in _WITHOUT_SCORER:
             raise ThresholdError(
-                f"{show_path(path)} is of an older version and does not name the scorer that its "
-                "rates were counted with. Run audit calibrate again, or remove the file to use the "
-                "shipped threshold."
+                f"{show_path(path)} comes from an older version and does not name its scorer. Run "
+                "audit calibrate again, or remove the file to use the default threshold."
             )
         return from_json(Thresholds, data, where="thresholds")
     except OSError as error:
         raise ThresholdError(f"{show_path(path)} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError) as error:
         raise ThresholdError(
-            f"{show_path(path)} is no threshold file: {error}. Run: audit calibrate"
+            f"{show_path(path)} is not a threshold file: {error}. Run: audit calibrate"
         ) from None
 
 

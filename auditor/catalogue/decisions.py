@@ -59,9 +59,11 @@ def make_decision(
     hashes = sorted((sha256_a.strip().lower(), sha256_b.strip().lower()))
     for sha256 in hashes:
         if not _SHA256.fullmatch(sha256):
-            raise ValueError(f"{sha256!r:.80} is no SHA-256; 64 hex digits are needed")
+            raise ValueError(f"{sha256!r:.80} is not a SHA-256; 64 hex digits are needed")
     if kind not in (*DecisionKind, UNDO):
-        raise ValueError(f"{kind!r:.40} is no decision; it is one of {', '.join(DecisionKind)}")
+        raise ValueError(
+            f"{kind!r:.40} is not a decision; it must be one of {', '.join(DecisionKind)}"
+        )
     note, by = _clean(note), " ".join(_clean(by).split())
     for name, text, limit in (("note", note, MAX_NOTE), ("name", by, MAX_BY)):
         if len(text) > limit:
@@ -90,7 +92,7 @@ def _utc(when: str) -> str:
             raise ValueError("far from now")
     except (ValueError, OverflowError):
         raise ValueError(
-            f"{when!r:.60} is no time; it is written like 2026-01-31T12:00:00Z"
+            f"{when!r:.60} is not a time; write it like 2026-01-31T12:00:00Z"
         ) from None
     return show_moment(moment)
 
@@ -195,7 +197,7 @@ def _from_row(row: tuple[object, ...]) -> Decision:
     *values, number = row
     try:
         if any(type(value) is not str for value in values):
-            raise ValueError("a value that is no text")
+            raise ValueError("a value that is not text")
         decision = Decision(*values)  # type: ignore[arg-type]
         _expect_clean(decision)
     except ValueError as error:

@@ -66,8 +66,8 @@ def spectrum_problems(connection: sqlite3.Connection, layout: str, n_bands: int)
             read_spectrum(connection, sha256, layout, n_bands)
         except CatalogueError:
             yield (
-                f"the spectrum of the content {sha256[:12]} is damaged; it is made anew of the "
-                "file where the next scan wants it. Run: audit scan"
+                f"the spectrum of the content {sha256[:12]} is damaged; the next scan that needs "
+                "it recomputes it. Run: audit scan"
             )
 
 

@@ -84,7 +84,7 @@ def decide(
     if not pair and (kind or undo or note or result):
         raise UsageError("--as, --note, --undo and --result are about one pair. Give the pair.")
     if kind and undo:
-        raise UsageError("--as and --undo exclude each other. Give one of them.")
+        raise UsageError("--as and --undo cannot be combined. Give one of them.")
     if note and not (kind or undo):
         raise UsageError("a --note needs a decision. Give --as, or --undo.")
     if import_file is not None:
@@ -157,7 +157,7 @@ def _decide(catalogue: Catalogue, hashes: Hashes, kind: str, *, note: str, by: s
     try:
         catalogue.decide(*hashes, kind, note=note, by=by)
     except ValueError as error:
-        raise UsageError(f"{error}. Nothing was stored; mend that and decide again.") from None
+        raise UsageError(f"{error}. Nothing was stored; fix this and decide again.") from None
     said = "no longer decided" if kind == UNDO else kind
     print(f"{name}  {said}  {name_tracks(catalogue, hashes)}")
 

@@ -119,8 +119,8 @@ ExcerptIndexOption = Annotated[
     ExcerptBackend | None,
     typer.Option(
         "--excerpt-index",
-        help="Build the excerpt index anew with this backend, and keep to it; faiss and usearch "
-        "are extras. Annoy unless told otherwise.",
+        help="Rebuild the excerpt index with this backend, and use it from then on; faiss and "
+        "usearch are optional extras. The default is annoy.",
         show_default=False,
     ),
 ]
@@ -338,7 +338,7 @@ def check_report_options(*, no_report: bool, output: Path | None, open_report: b
     """
     if no_report and (open_report or output is not None):
         other = "--open" if open_report else "--output"
-        raise UsageError(f"--no-report and {other} exclude each other. Give one of them.")
+        raise UsageError(f"--no-report and {other} cannot be combined. Give one of them.")
 
 
 def print_result(

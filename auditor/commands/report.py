@@ -53,7 +53,9 @@ def report(
 
     html = result.with_suffix(".html") if output is None else output
     if html.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"{show_path(html)} is no HTML file. Give one that ends in .html.")
+        raise UsageError(
+            f"{show_path(html)} is not an HTML file name. Give one that ends in .html."
+        )
     found, media = load_report(result)
     if media is not None and html.absolute().parent != result.absolute().parent:
         media = rebase_links(media, result.absolute().parent, html.absolute().parent)

@@ -78,8 +78,8 @@ def scan(
         list[str] | None,  # a Path would take a slash of s3:// away
         typer.Argument(
             metavar="DIR|URL",
-            help="Folders or files to take in first, or s3://BUCKET/NAME and the like; none to "
-            "scan the catalogue as it is.",
+            help="Folders, files or URLs such as s3://BUCKET/NAME to add first; by default the "
+            "catalogue is scanned as it is.",
             show_default=False,
         ),
     ] = None,

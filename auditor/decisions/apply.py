@@ -257,4 +257,4 @@ def _sha256_of(name: str, catalogue: Catalogue, results: Sequence[ScanResult | C
     try:
         return catalogue.track(name).sha256
     except CatalogueError as error:
-        raise UsageError(f"{show_path(name)} is no file, and {error}") from None
+        raise UsageError(f"{show_path(name)} is not a file, and {error}") from None

@@ -117,7 +117,7 @@ def read_csv(path: str | os.PathLike[str]) -> list[Decision]:
             found.append(_decision(cells, header, now))
         except ValueError as error:
             raise UsageError(
-                f"{shown}, line {line}: {error}. Nothing was imported; mend the line and import "
+                f"{shown}, line {line}: {error}. Nothing was imported; fix the line and import "
                 "the file again."
             ) from None
     if header is None:
@@ -136,7 +136,7 @@ def _read_text(path: str | os.PathLike[str], shown: str) -> str:
         raise UsageError(f"{shown} cannot be read: {error.strerror}. Give a CSV file.") from None
     if len(data) > MAX_FILE_BYTES:
         raise UsageError(
-            f"{shown} is larger than {MAX_FILE_BYTES >> 20} MiB; no file of decisions is. "
+            f"{shown} is larger than {MAX_FILE_BYTES >> 20} MiB, the limit for a decision file. "
             "Split the file."
         )
     try:

@@ -88,9 +88,11 @@ def load_result(path: str | os.PathLike[str]) -> ScanResult | CheckResult:
     shown = show_path(path)
     try:
         if not os.path.isfile(path):
-            raise ResultError(f"{shown} is no file. Give the JSON beside a report.")
+            raise ResultError(f"{shown} is not a file. Give the JSON beside a report.")
         if os.path.getsize(path) > MAX_RESULT_BYTES:
-            raise ResultError(f"{shown} is larger than 1 GiB; no result is. Give another file.")
+            raise ResultError(
+                f"{shown} is larger than 1 GiB, the limit for a result file. Give another file."
+            )
         with open(path, encoding="utf-8") as file:
             text = file.read()
     except OSError as error:

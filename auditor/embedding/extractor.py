@@ -317,7 +317,7 @@ def read_extractor(name_or_path: str | os.PathLike[str]) -> Extractor:
     shown = show_path(path)
     try:
         if path.stat().st_size > MAX_WEIGHTS_BYTES:
-            raise WeightsError(f"{shown} is larger than 1 GiB; extractor weights are a few MB.")
+            raise WeightsError(f"{shown} is larger than 1 GiB, the limit for extractor weights.")
         data = path.read_bytes()
         digest = hashlib.sha256(data).hexdigest()[:8]
         expected = _HASH_IN_NAME.search(path.name)

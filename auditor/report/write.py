@@ -101,9 +101,11 @@ def _read(path: Path, from_json: Callable[[str], T]) -> T:
     shown = show_path(path)
     try:
         if not path.is_file():
-            raise ResultError(f"{shown} is no file. Give the JSON beside a report.")
+            raise ResultError(f"{shown} is not a file. Give the JSON beside a report.")
         if path.stat().st_size > MAX_BYTES:
-            raise ResultError(f"{shown} is larger than 1 GiB; no result is. Give another file.")
+            raise ResultError(
+                f"{shown} is larger than 1 GiB, the limit for a result file. Give another file."
+            )
         return from_json(path.read_text("utf-8"))
     except OSError as error:
         raise ResultError(f"{shown} cannot be read: {error.strerror}.") from None

@@ -215,7 +215,7 @@ class CatalogueReader(TrackReader):
         except OSError as error:
             raise IndexFileError(
                 f"{show_path(folder)}: the excerpt index cannot be written: "
-                f"{error.strerror or error}. The catalogue is safe. Free some space or mend the "
+                f"{error.strerror or error}. The catalogue is safe. Free some space or fix the "
                 "permissions, then run: audit scan"
             ) from None
 

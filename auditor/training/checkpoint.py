@@ -162,14 +162,14 @@ def load_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
         tensors, header = unpack_tensors(path.read_bytes())
         if header["identity"] != identity:
             raise WeightsError(
-                f"{show_path(path)} belongs to a run with other settings. "
-                "Give the same ones to resume, or another --output to start anew."
+                f"{show_path(path)} belongs to a run with other settings. Give the same ones to "
+                "resume, or another --output to start over."
             )
         if header.get("data", data) != data:
             raise WeightsError(
                 f"{show_path(path)} belongs to a run on other music (SHA-256 "
-                f"{header['data'][:8]!r}, here {data[:8]!r}). "
-                "Give the same folders to resume, or another --output to start anew."
+                f"{header['data'][:8]!r}, here {data[:8]!r}). Give the same folders to resume, or "
+                "another --output to start over."
             )
         saved = json.loads(header["state"])
         part = {
@@ -195,7 +195,7 @@ def load_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(" .")  # torch's messages have several lines
         raise WeightsError(
-            f"{show_path(path)} is damaged: {reason}. Delete it to start the run anew."
+            f"{show_path(path)} is damaged: {reason}. Delete it to restart the run."
         ) from None
 
 

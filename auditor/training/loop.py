@@ -174,7 +174,7 @@ def train_extractor(
     if start is not None:
         if start.config != config:
             raise UsageError(
-                f"{start.name}-{start.weights_id} has another shape than the network to be trained."
+                f"{start.name}-{start.weights_id} does not have the shape of the network to train."
             )
         train = dataclasses.replace(train, start=start.weights_id)
     require_batches(tracks.pool, train, n_batches=1, purpose="train on")

@@ -36,7 +36,7 @@ def test_choose_by_rate_and_by_hand(tmp_path):
     save_thresholds(make(), tmp_path / "a.json")
     assert choose_threshold(WEIGHTS, [tmp_path], far=0.1).threshold == 0.5
     by_hand = choose_threshold(WEIGHTS, [tmp_path], threshold=0.6)
-    assert by_hand.source == "given by hand; rates from a.json (tunes)"
+    assert by_hand.source == "the --threshold option; rates from a.json (tunes)"
     assert 0.01 < by_hand.far < 0.1
     above = choose_threshold(WEIGHTS, [tmp_path], threshold=0.95)
     assert (above.far, above.far_high) == (0.0, 0.004)

@@ -94,11 +94,11 @@ def test_decisions_outlive_the_track_and_need_none(catalogue):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sha256_a": "xyz"}, "'xyz' is no SHA-256; 64 hex digits are needed"),
-        ({"kind": "fine"}, "'fine' is no decision; it is one of false-alarm, licensed"),
+        ({"sha256_a": "xyz"}, "'xyz' is not a SHA-256; 64 hex digits are needed"),
+        ({"kind": "fine"}, "'fine' is not a decision; it must be one of false-alarm, licensed"),
         ({"note": "x" * (MAX_NOTE + 1)}, "the note has 2,001 characters; 2,000 are kept"),
         ({"by": "x" * 201}, "the name has 201 characters; 200 are kept"),
-        ({"when": "yesterday"}, "'yesterday' is no time; it is written like 2026-"),
+        ({"when": "yesterday"}, "'yesterday' is not a time; write it like 2026-"),
         ({"when": "2026-01-01T00:00:00"}, "is no time"),
         ({"when": "9999-12-31T23:59:59-12:00"}, "is no time"),
     ],
@@ -131,7 +131,7 @@ def test_a_damaged_row_is_named(catalogue):
         catalogue.decisions()
     assert "decision 1 of the catalogue is damaged" in catalogue.verify()[0]
     catalogue._connection.execute("UPDATE decisions SET kind = X'00'")
-    with pytest.raises(CatalogueError, match="decision 1 .* a value that is no text"):
+    with pytest.raises(CatalogueError, match="decision 1 .* a value that is not text"):
         catalogue.decisions()
 
 
@@ -341,8 +341,8 @@ def test_a_pair_is_named_in_many_ways(tmp_path, catalogue):
         (["b", "c", "d"], "'b c d' names no pair. Give a pair id, or two tracks"),
         (["b"], "'b' names no pair. Give a pair id"),
         ([A[:7]], "names no pair"),
-        (["b", "x"], "x is no file, and no track has the id 'x'"),
-        (["b", "/nowhere/x.mp3"], "/nowhere/x.mp3 is no file, and no track"),
+        (["b", "x"], "x is not a file, and no track has the id 'x'"),
+        (["b", "/nowhere/x.mp3"], "/nowhere/x.mp3 is not a file, and no track"),
         (["b", "."], ". cannot be read: Is a directory"),
         (["b", "/dev/null"], "/dev/null: "),
     ],

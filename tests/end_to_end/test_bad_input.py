@@ -417,7 +417,7 @@ def test_a_damaged_threshold_file(tmp_path, run, scanned, weights):
     file = calibrate_by_hand(tmp_path / "ws", weights.stem[-8:])
     good = file.read_text()
     file.write_text(good[:-20])
-    with pytest.raises(ThresholdError, match=r"small\.json is no threshold file: .* calibrate"):
+    with pytest.raises(ThresholdError, match=r"small\.json is not a threshold file: .* calibrate"):
         run(scanned, options=Options())
     file.write_text(good)
     assert_whole(run(scanned, options=Options()))

@@ -621,7 +621,7 @@ def raising(error: BaseException):
         (PermissionError(13, "Permission denied", "/x"), 2, "audit: /x: Permission denied"),
         (ZeroDivisionError("by zero"), 2, "audit: ZeroDivisionError: by zero. This is a bug"),
         (MemoryError(), 2, "audit: there is not enough memory"),
-        (KeyboardInterrupt(), 130, "audit: stopped; what was embedded so far is kept"),
+        (KeyboardInterrupt(), 130, "audit: stopped; embeddings so far are kept"),
         (BrokenPipeError(32, "Broken pipe"), 141, ""),
     ],
 )
@@ -681,7 +681,7 @@ def test_an_interrupted_scan_ends_with_130_and_goes_on(tmp_path, weights, music)
         timeout=120,
     )
     assert done.returncode == 130, done.stderr
-    assert b"audit: stopped; what was embedded so far is kept" in done.stderr
+    assert b"audit: stopped; embeddings so far are kept" in done.stderr
     assert b"Traceback" not in done.stderr
     n_kept = len(ids_of(tmp_path / "ws"))
     assert 3 <= n_kept < 12

@@ -113,7 +113,7 @@ def test_data_of_the_script_holds_what_it_draws_and_plays():
     assert shared["ranges"][0][5:7] == ["1:12–1:21", "1:43–1:52"]
     assert (identical["verdict"], identical["said"]) == (
         "identical file",
-        "The two files are the same byte for byte, so there is nothing to compare.",
+        "The two files are identical, byte for byte.",
     )
     assert identical["coded"] == f"SHA-256 of both: {scan.tracks[4].sha256}."
     assert alike["below"]

@@ -49,7 +49,7 @@ HOSTILE = (
 PROVENANCE = Provenance(
     "0.1.0", "audit scan music", "2025-01-02T03:04:05Z", "song", "9f8e7d6c", ".audit"
 )
-SAME_BYTES = "The two files are the same byte for byte, so there is nothing to compare."
+SAME_BYTES = "The two files are identical, byte for byte."
 USE = ThresholdUse(0.87, "song-9f8e7d6c.json", 8e-7, 2e-7, 19e-7, 0.8)
 HISTOGRAM = {"edges": (0.0, 0.25, 0.5, 0.75, 1.0), "counts": (900.0, 90.0, 0.0, 10.0)}
 

@@ -16,7 +16,7 @@ from auditor.records import CheckResult, Detection, Pair, ScanResult, ThresholdU
 from auditor.report.text.general import show_count, show_number, show_score
 
 _MAX_ODDS = 1e9
-"""Rarer than one in so many is not told apart: no calibration comes near it."""
+"""Rates below one in this many are not resolved: no calibration comes near it."""
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -34,22 +34,21 @@ def score_meaning(far: float | None, n_counted: int | None = None) -> str:
     Examples
     --------
     >>> score_meaning(3.3e-4)
-    'unrelated pairs score this high 1 in 3,000 times'
+    '1 in 3,000 unrelated pairs score this high'
     >>> score_meaning(3.3e-7, 4365)
-    'unrelated pairs score this high less than once in 4,365 times, which is as far as was counted \
-(a curve fitted to their scores says 1 in 3 million)'
+    'fewer than 1 in 4,365 unrelated pairs score this high (extrapolated: 1 in 3 million)'
     >>> score_meaning(None)
-    'how often unrelated pairs score this high was not measured'
+    'how many unrelated pairs score this high was not measured'
     """
     if far is None:
-        return "how often unrelated pairs score this high was not measured"
+        return "how many unrelated pairs score this high was not measured"
     if not n_counted or far * n_counted >= 1.0:
         if far == 0.0:
             return "no unrelated pair is expected to score this high"
-        return f"unrelated pairs score this high {show_odds(far)} times"
+        return f"{show_odds(far)} unrelated pairs score this high"
     return (
-        f"unrelated pairs score this high less than once in {n_counted:,} times, which is as far "
-        f"as was counted (a curve fitted to their scores says {show_odds(far) if far else 'never'})"
+        f"fewer than 1 in {n_counted:,} unrelated pairs score this high (extrapolated: "
+        f"{show_odds(far) if far else 'none'})"
     )
 
 
@@ -59,14 +58,14 @@ def pair_meaning(pair: Pair, n_counted: int | None = None) -> str:
     Examples
     --------
     >>> pair_meaning(Pair("x", "y", 1.0, identical_file=True))
-    'that of one file and itself'
+    'identical files'
     >>> pair_meaning(Pair("x", "y", -0.02, flagged=False, far=0.9, verdict="sounds alike"))
-    'below 0, so nothing lines up'
+    'below 0: no aligned passage'
     """
     if pair.identical_file:
-        return "that of one file and itself"
+        return "identical files"
     if pair.verdict and pair.score < 0.0:
-        return "below 0, so nothing lines up"
+        return "below 0: no aligned passage"
     return score_meaning(pair.far, n_counted)
 
 
@@ -211,7 +210,7 @@ def chance_words(use: ThresholdUse, n_flagged: int) -> str:
     >>> chance_words(ThresholdUse(0.3, "x", expected_false_pairs=0.27), 6)
     'Most likely none of the 6 flagged pairs is there by chance (probability that one is: 24 %).'
     >>> chance_words(ThresholdUse(0.3, "x", expected_false_pairs=2.4), 6)
-    'So about 2 of the 6 flagged pairs may be there by chance.'
+    'About 2 of the 6 flagged pairs may be chance matches.'
     """
     expected = use.expected_false_pairs
     if expected is None or not n_flagged:
@@ -225,8 +224,8 @@ def chance_words(use: ThresholdUse, n_flagged: int) -> str:
         return f"Most likely {none} there by chance (probability that {one} is: {percent} %)."
     n_false = max(1, round(expected))
     if n_false >= n_flagged:
-        return "So every flagged pair may be there by chance."
-    return f"So about {n_false:,} of the {n_flagged:,} flagged pairs may be there by chance."
+        return "Every flagged pair may be a chance match."
+    return f"About {n_false:,} of the {n_flagged:,} flagged pairs may be chance matches."
 
 
 def error_line(result: ScanResult | CheckResult) -> str:
@@ -282,9 +281,9 @@ def counted_note(use: ThresholdUse) -> str:
     if not use.n_counted:
         return ""
     return (
-        f"The rates were counted on {use.n_counted:,} unrelated pairs, so down to "
-        f"{show_odds(1.0 / use.n_counted)}; rarer ones are estimates, read off a curve fitted to "
-        "the highest of those scores. Below 1 in a billion they are not told apart."
+        f"Rates down to {show_odds(1.0 / use.n_counted)} were counted on {use.n_counted:,} "
+        "unrelated pairs; lower rates are extrapolated from a curve fitted to the highest of "
+        "those scores. Rates below 1 in a billion are not resolved."
     ) + _source_note(use)
 
 
@@ -292,9 +291,9 @@ def _source_note(use: ThresholdUse) -> str:
     if use.n_one_source is None:
         return ""
     return (
-        f" {show_count(use.n_one_source, 'pair')} of this run share their artist, or where tags "
-        "name none their album or folder; such tracks are more alike than others, and the higher "
-        "rate of such pairs is in the figures above."
+        f" {show_count(use.n_one_source, 'pair')} in this run come from the same artist (or, "
+        "without artist tags, the same album or folder). Such tracks are more alike than others; "
+        "the figures above include their higher rate."
     )
 
 

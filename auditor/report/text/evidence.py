@@ -14,10 +14,7 @@ from auditor.report.text.general import show_duration
 from auditor.scoring.originals import is_lossless
 from auditor.scoring.verdict import RULES, is_denied, is_loop
 
-UNHEARD_MEANING = (
-    "The score reaches the threshold, and no aligned passage was found: the tracks sound alike to "
-    "the extractor, and nobody knows yet where."
-)
+UNHEARD_MEANING = "The score reaches the threshold, but no aligned passage was found."
 """What it means that a pair has no verdict."""
 
 FACTS = (
@@ -34,12 +31,13 @@ FACTS = (
 """Names of what ``evidence_facts`` returns."""
 
 FACT_NOTES: Mapping[str, str] = {
-    "Loops in the range": "loops and drones match in many places, and prove little",
+    "Loops in the range": "loops and drones match in many places, so they prove little",
     "Embedding similarity": (
-        "how alike both tracks sound as a whole, at most 1; it only proposes pairs to compare: "
-        "music of one style may reach 0.9, a track with a short excerpt of the other may not"
+        "how alike the two tracks sound overall, at most 1; used only to select pairs to "
+        "compare: two tracks in the same style may reach 0.9, a track with a short excerpt of "
+        "the other may not"
     ),
-    "Spectral correlation": "of the best range, moment by moment; near 1 for one recording",
+    "Spectral correlation": "of the best range, frame by frame; near 1 for the same recording",
 }
 """What the less telling ones of ``FACTS`` mean."""
 
@@ -85,21 +83,21 @@ of A and 90 % of B.'
     verdict = verdict_name(pair)
     ranges = pair.evidence.ranges if pair.evidence else ()
     if verdict == "identical file":
-        return "The two files are the same byte for byte, so there is nothing to compare."
+        return "The two files are identical, byte for byte."
     if verdict == "sounds alike":
         if matches_by_loop(pair):
-            return "What matches is a loop or a drone, which proves nothing."
+            return "Only a loop or a drone matches, which proves nothing."
         if is_denied_pair(pair):
             return "The aligned passages sound similar, but their spectra do not match."
         if ranges:
             return "Alike in overall sound; the aligned passages score below the threshold."
         return "Alike in overall sound only: there are no aligned passages."
     if verdict == "clear":
-        return "Nothing that was compared points to shared material."
+        return "No sign of shared material was found."
     if verdict == "below the threshold":
         return "The score does not reach the threshold."
     if not ranges:
-        return "The score reaches the threshold; where the two are alike is not known."
+        return "The score reaches the threshold; no aligned passage is known."
     best, n_more = ranges[0], len(ranges) - 1
     said = f"{show_times(best.a_start_s, best.a_end_s)} of A matches "
     said += f"{show_times(best.b_start_s, best.b_end_s)} of B"
@@ -131,7 +129,7 @@ def _shares(pair: Pair) -> str:
     shares.sort(key=lambda side: -round(side[1], 2))
     together = "Together that" if len(pair.evidence.ranges) > 1 else "That"
     if shares[1][1] >= _WHOLE:
-        return f"{together} is the whole of both."
+        return f"{together} covers all of both tracks."
     parts = [
         f"the whole of {side}" if share >= _WHOLE else f"{100.0 * share:.0f} % of {side}"
         for side, share in shares

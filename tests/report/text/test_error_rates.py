@@ -48,7 +48,7 @@ def test_odds_never_sound_rarer_than_they_are_by_more_than_rounding(rate):
 
 
 def test_a_score_without_a_counted_rate():
-    assert score_meaning(None, 4365) == "how often unrelated pairs score this high was not measured"
+    assert score_meaning(None, 4365) == "how many unrelated pairs score this high was not measured"
     assert score_meaning(0.0) == "no unrelated pair is expected to score this high"
 
 
@@ -73,7 +73,7 @@ def test_a_rate_of_a_threshold_says_that_it_was_not_counted():
 
 def test_a_negative_match_score_says_that_nothing_lines_up():
     alike = Pair("a", "b", -0.01, flagged=False, far=0.9, verdict="sounds alike")
-    assert pair_meaning(alike, 4365) == "below 0, so nothing lines up"
+    assert pair_meaning(alike, 4365) == "below 0: no aligned passage"
     cosine = dataclasses.replace(alike, verdict="")
     assert pair_meaning(cosine) == "unrelated pairs score this high 90 in 100 times"
 
@@ -99,7 +99,7 @@ def test_a_negative_match_score_says_that_nothing_lines_up():
             "Most likely none of the 6 flagged pairs is there by chance (probability that one",
         ),
         (0.7, 6, "So about 1 of the 6 flagged pairs may be there by chance."),
-        (8.2, 6, "So every flagged pair may be there by chance."),
+        (8.2, 6, "Every flagged pair may be a chance match."),
     ],
 )
 def test_what_expected_false_pairs_mean_for_those_flagged(expected, n_flagged, said):

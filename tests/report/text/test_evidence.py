@@ -23,7 +23,7 @@ from auditor.report.text.evidence import (
 )
 
 SHARES = " That is 43 % of A and 7 % of B."
-SAME_BYTES = "The two files are the same byte for byte, so there is nothing to compare."
+SAME_BYTES = "The two files are identical, byte for byte."
 RANGE = MatchedRange(72.0, 81.0, 103.0, 112.0, 1.0, 0.8, 0.0, 0.1)
 LOOP = dataclasses.replace(RANGE, repetition=0.42)
 
@@ -83,7 +83,7 @@ def test_every_verdict_has_a_meaning_of_one_sentence_and_none_says_infringes():
         ),
         (
             pair("sounds alike", evidence=Evidence(0.8, (LOOP,), 0.43, 0.07, 1.0, 0.75)),
-            "What matches is a loop or a drone, which proves nothing.",
+            "Only a loop or a drone matches, which proves nothing.",
         ),
         (
             pair(
@@ -92,10 +92,10 @@ def test_every_verdict_has_a_meaning_of_one_sentence_and_none_says_infringes():
             ),
             "The aligned passages sound similar, but their spectra do not match.",
         ),
-        (pair("clear"), "Nothing that was compared points to shared material."),
+        (pair("clear"), "No sign of shared material was found."),
         (
             pair("", evidence=None),
-            "The score reaches the threshold; where the two are alike is not known.",
+            "The score reaches the threshold; no aligned passage is known.",
         ),
         (pair("", evidence=None, flagged=False), "The score does not reach the threshold."),
         (pair("", evidence=None, identical_file=True), SAME_BYTES),
@@ -109,7 +109,7 @@ def test_sentence_of_a_verdict(made, said):
     ("share_a", "share_b", "said"),
     [
         (0.39, 0.99, "That is the whole of B and 39 % of A."),
-        (0.98, 1.0, "That is the whole of both."),
+        (0.98, 1.0, "That covers all of both tracks."),
         (0.151, 0.152, "That is 15 % of A and 15 % of B."),
     ],
 )
