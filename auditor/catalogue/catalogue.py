@@ -654,7 +654,7 @@ class Catalogue:
         return stats
 
     def verify(self, *, hashes: bool = False) -> list[str]:
-        """Return what is wrong with the catalogue or the files it names; empty when all is well.
+        """Return the problems of the catalogue and its files; empty if there are none.
 
         Parameters
         ----------

@@ -45,7 +45,7 @@ Score = StrEnum("Score", dict(zip(SCORERS, SCORERS, strict=True)))  # type: igno
 
 
 class Alterations(StrEnum):
-    """Which altered copies are made."""
+    """Which altered copies to make."""
 
     QUICK = "quick"
     ALL = "all"
@@ -57,8 +57,8 @@ def calibrate(
         list[Path] | None,
         typer.Argument(
             metavar="DIR",
-            help="Music that shares no material, but for what --same lists; none to count on the "
-            "catalogue as it is.",
+            help="Music without shared material, except for the pairs listed in --same; by "
+            "default the catalogue as it is.",
             show_default=False,
         ),
     ] = None,
@@ -68,8 +68,8 @@ def calibrate(
             "--output",
             "-o",
             metavar="FILE",
-            help="The threshold file to write; by default one in the workspace, where scan and "
-            "check find it.",
+            help="Threshold file to write; by default one in the workspace, where scan and check "
+            "find it.",
         ),
     ] = None,
     same: Annotated[
@@ -77,20 +77,22 @@ def calibrate(
         typer.Option(
             "--same",
             metavar="FILE",
-            help="TSV with a header and pairs of paths that share material, left out of the count.",
+            help="TSV file with a header and pairs of paths that share material; these pairs are "
+            "not counted.",
         ),
     ] = None,
     from_decisions: Annotated[
         bool,
         typer.Option(
             "--from-decisions",
-            help="Count what was decided: confirmed pairs as copies, false alarms as unrelated.",
+            help="Use your decisions: count confirmed pairs as copies and false alarms as "
+            "unrelated.",
         ),
     ] = False,
     far: Annotated[
         float,
         typer.Option(
-            "--far", min=1e-9, max=1.0, help="False alarm rate per pair of the default threshold."
+            "--far", min=1e-9, max=1.0, help="False alarm rate per pair at the default threshold."
         ),
     ] = 1e-4,
     copies: Annotated[
@@ -98,19 +100,20 @@ def calibrate(
         typer.Option(
             "--copies",
             min=0,
-            help="Tracks of which altered copies are made; 0 for error rates only.",
+            help="Number of tracks to make altered copies of; 0 for error rates only.",
         ),
     ] = 40,
     alterations: Annotated[
         Alterations,
-        typer.Option("--alterations", help="Make 8 kinds of altered copies, or all 37 of them."),
+        typer.Option("--alterations", help="Make 8 kinds of altered copies, or all 37."),
     ] = Alterations.QUICK,
     score: Annotated[
         Score | None,
         typer.Option(
             "--score",
-            help="What to calibrate: the match score, by which pairs are flagged, or the cosine of "
-            "the embeddings, by which they sound alike; by default what flags them.",
+            help="Score to calibrate: the match score, which flags pairs, or the embedding "
+            "cosine, which measures how alike they sound; by default the one that flags "
+            "pairs.",
         ),
     ] = None,
     plots: Annotated[
@@ -118,9 +121,9 @@ def calibrate(
         typer.Option("--plots", help="Also write an HTML page with charts beside the file."),
     ] = False,
     data: Annotated[
-        str, typer.Option("--data", metavar="NAME", help="What to call the music in the file.")
+        str, typer.Option("--data", metavar="NAME", help="Name of the music in the file.")
     ] = "",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of everything chance decides.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     workspace: WorkspaceOption = None,
     extractor: ExtractorOption = DEFAULT_EXTRACTOR,
     precision: PrecisionOption = Precision.FLOAT32,
@@ -132,8 +135,8 @@ def calibrate(
 ) -> None:
     """Measure error rates and write a threshold.
 
-    Takes the music into the catalogue, counts how often unrelated tracks reach a score, fits the
-    tail of rates too small to count, and prints where the threshold file is.
+    Adds the music to the catalogue, counts how often unrelated tracks reach a score, fits a tail
+    for rates too low to count, and prints the path of the threshold file.
     """
     from auditor.api import calibrate as api
     from auditor.augment.alterations import ALTERATIONS

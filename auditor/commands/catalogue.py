@@ -32,7 +32,7 @@ VERIFY_EXAMPLES = """\b
 Example:
   audit catalogue verify --hashes
 
-Exit code: 0 all is well, 1 problems were found, 2 error.
+Exit code: 0 no problems, 1 problems found, 2 error.
 """
 
 EXIT_PROBLEMS = 1
@@ -52,7 +52,7 @@ def list_tracks(
     form: ListFormatOption = ListFormat.TABLE,
     debug: DebugOption = False,
 ) -> None:
-    """List the tracks: id, duration, artist and title, and what is odd about them."""
+    """List the tracks: id, duration, artist, title and problems."""
     with _open(workspace) as catalogue:
         tracks = catalogue.tracks()
     if form is ListFormat.JSON:
@@ -79,7 +79,7 @@ def show_track(
     form: ListFormatOption = ListFormat.TABLE,
     debug: DebugOption = False,
 ) -> None:
-    """Show all that is known of one track."""
+    """Show everything known about one track."""
     with _open(workspace) as catalogue:
         facts = _as_dict(catalogue.track(track_id))
     if form is ListFormat.JSON:
@@ -118,13 +118,13 @@ def remove_tracks(
 @app.command("verify", epilog=VERIFY_EXAMPLES)
 def verify(
     hashes: Annotated[
-        bool, typer.Option("--hashes", help="Also read every audio file and compare its content.")
+        bool, typer.Option("--hashes", help="Also read every audio file and compare its hash.")
     ] = False,
     workspace: WorkspaceOption = None,
     form: ListFormatOption = ListFormat.TABLE,
     debug: DebugOption = False,
 ) -> None:
-    """Look for damage in the catalogue and its index, and for files that changed or are gone."""
+    """Look for damage in the catalogue and its index, and for changed or missing files."""
     with _open(workspace) as catalogue:
         problems = catalogue.verify(hashes=hashes)
         if not problems:
@@ -139,7 +139,7 @@ def verify(
 
         for problem in problems:
             print(show_text(problem))
-        said = show_count(len(problems), "problem") if problems else "all is well"
+        said = show_count(len(problems), "problem") if problems else "no problems found"
         print(said, file=sys.stderr)
     if problems:
         raise typer.Exit(EXIT_PROBLEMS)
@@ -151,7 +151,7 @@ def stats(
     form: ListFormatOption = ListFormat.TABLE,
     debug: DebugOption = False,
 ) -> None:
-    """Count tracks, hours and windows, and measure the recall of the index."""
+    """Count tracks, hours and windows, and measure the index recall."""
     with _open(workspace) as catalogue:
         facts = catalogue.stats()
         facts["index"] = _indexes(catalogue, measure=True)
@@ -165,12 +165,12 @@ def stats(
     for entry in indexes:
         where = f"index of weights {entry['weights_id']}"
         if entry["index_recall"] is None:
-            print(f"{where}: {entry['problem'] or 'none yet; audit scan builds it'}")
+            print(f"{where}: {entry['problem'] or 'not built yet; audit scan builds it'}")
         else:
             print(
                 f"{where}: recall {entry['index_recall']:.4f} of the {N_NEIGHBOURS} nearest, "
                 f"{entry['n_tracks']:,} tracks of {entry['n_dims']} dimensions, "
-                f"{entry['n_overlay']:,} of them not in it yet, {entry['n_bytes']:,} bytes"
+                f"{entry['n_overlay']:,} of them not indexed yet, {entry['n_bytes']:,} bytes"
             )
 
 

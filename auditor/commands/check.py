@@ -71,12 +71,12 @@ def check(
         list[str],  # a Path would take a slash of s3:// away
         typer.Argument(
             metavar="FILE|DIR|URL",
-            help="Submissions: files, or folders of them, or s3://BUCKET/NAME and the like.",
+            help="Submissions: files, folders, or URLs such as s3://BUCKET/NAME.",
             show_default=False,
         ),
     ],
     add: Annotated[
-        bool, typer.Option("--add", help="Take the submissions into the catalogue afterwards.")
+        bool, typer.Option("--add", help="Add the submissions to the catalogue afterwards.")
     ] = False,
     workspace: WorkspaceOption = None,
     extractor: ExtractorOption = DEFAULT_EXTRACTOR,
@@ -104,8 +104,8 @@ def check(
 ) -> None:
     """Compare submissions with the catalogue.
 
-    Says for each file which tracks of the catalogue it is too similar to. The catalogue stays as
-    it is unless --add is given.
+    Lists the catalogue tracks that each file matches. The catalogue does not change unless you give
+    --add.
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)
     options = make_options(

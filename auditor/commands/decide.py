@@ -22,7 +22,7 @@ Examples:
   audit decide 5e9ae866 --as licensed --note "contract of 3 May"
   audit decide mjq2hx5a b3wz7kqd --as false-alarm
   audit decide new.mp3 mjq2hx5a --as confirmed --by Ana
-  audit decide 5e9ae866                          what was decided so far
+  audit decide 5e9ae866                          show the decisions so far
   audit decide 5e9ae866 --undo
   audit decide --export decisions.csv
   audit decide --import decisions.csv
@@ -39,8 +39,8 @@ def decide(
         list[str] | None,
         typer.Argument(
             metavar="PAIR",
-            help="A pair id of the last scan or check (of another one: with --result), or two "
-            "tracks: ids, files or SHA-256.",
+            help="A pair id from the last scan or check (or from --result), or two tracks: ids, "
+            "files or SHA-256 hashes.",
             show_default=False,
         ),
     ] = None,
@@ -49,20 +49,18 @@ def decide(
     ] = None,
     note: Annotated[str, typer.Option("--note", metavar="TEXT", help="Why.")] = "",
     by: ByOption = "",
-    undo: Annotated[
-        bool, typer.Option("--undo", help="Take back what was decided of the pair.")
-    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Undo the decision on the pair.")] = False,
     result: Annotated[
         Path | None,
         typer.Option(
             "--result",
             metavar="FILE.json",
-            help="Look pair ids up in this scan or check, not in the last ones.",
+            help="Look up pair ids in this scan or check instead of the last ones.",
         ),
     ] = None,
     import_file: Annotated[
         Path | None,
-        typer.Option("--import", metavar="FILE.csv", help="Take in decisions from a file."),
+        typer.Option("--import", metavar="FILE.csv", help="Import decisions from a file."),
     ] = None,
     export_file: Annotated[
         Path | None,
@@ -75,8 +73,8 @@ def decide(
 ) -> None:
     """Decide a pair, for this and all later scans.
 
-    A pair that is a false alarm, licensed, of the same owner or a cover is no longer flagged;
-    confirmed keeps it flagged. Without --as, shows what was decided of the pair.
+    Pairs decided as false-alarm, licensed, same-owner or cover are no longer flagged; confirmed
+    pairs stay flagged. Without --as, shows the decisions on the pair so far.
     """
     asked = [bool(pair), import_file is not None, export_file is not None]
     if sum(asked) != 1:

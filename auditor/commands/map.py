@@ -54,12 +54,15 @@ def map_tracks(
         Colour | None,
         typer.Option(
             "--colour",
-            help="What to colour by at first; the page can change it. By default the first of "
-            "these that tells tracks apart.",
+            help="Initial colouring, which the page can change. By default the first of these "
+            "that differs between tracks.",
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, max=MAX_SEED, help="Another seed gives another map.")
+        int,
+        typer.Option(
+            "--seed", min=0, max=MAX_SEED, help="Random seed; each seed gives a different map."
+        ),
     ] = 0,
     output: Annotated[
         Path | None,
@@ -67,7 +70,7 @@ def map_tracks(
             "--output",
             "-o",
             metavar="DIR|FILE.html",
-            help="Where the page goes; a new file in reports/ by default.",
+            help="Where to write the page; by default a new file in reports/.",
         ),
     ] = None,
     open_page: Annotated[
@@ -78,8 +81,8 @@ def map_tracks(
 ) -> None:
     """Draw a map of the catalogue: tracks that sound alike lie close together.
 
-    One page to move about in, to search and to listen to, coloured by genre, artist, album, cluster
-    or licence, with the flagged pairs of the last scan joined by lines. Places are by t-SNE.
+    Writes one page that you can pan, zoom, search and listen to, coloured by genre, artist, album,
+    cluster or licence. Lines join the flagged pairs of the last scan. Positions come from t-SNE.
     """
     if output is not None and output.suffix.lower() == ".json":
         raise UsageError(

@@ -112,7 +112,7 @@ ExtractorOption = Annotated[
     typer.Option(
         "--extractor",
         metavar="NAME|FILE",
-        help="A pretrained extractor, or a weights file that audit train wrote.",
+        help="A pretrained extractor, or a weights file written by audit train.",
     ),
 ]
 ExcerptIndexOption = Annotated[
@@ -131,7 +131,7 @@ JobsOption = Annotated[
         "-j",
         min=1,
         metavar="N",
-        help="Processes that decode, embed and compare; by default one for each core.",
+        help="Processes that decode, embed and compare; by default one per core.",
         show_default=False,
     ),
 ]
@@ -139,15 +139,16 @@ PrecisionOption = Annotated[
     Precision,
     typer.Option(
         "--precision",
-        help="Arithmetic of the extractor. bfloat16 is quicker on processors that have it; "
-        "what it embeds is kept apart from what float32 does.",
+        help="Arithmetic of the extractor. bfloat16 is faster on processors that support it; its "
+        "embeddings are stored separately from float32 ones.",
     ),
 ]
 DeviceOption = Annotated[
-    Device, typer.Option("--device", help="Where the extractor works; auto takes a GPU if any.")
+    Device,
+    typer.Option("--device", help="Where the extractor runs; auto uses a GPU if there is one."),
 ]
 BatchOption = Annotated[
-    int, typer.Option("--batch", min=1, metavar="N", help="Windows that a GPU embeds at once.")
+    int, typer.Option("--batch", min=1, metavar="N", help="Windows per GPU batch.")
 ]
 GPU_BATCH = 512
 """The same as ``workers.GPU_BATCH``, which cannot be imported without torch."""
@@ -163,7 +164,7 @@ FmaOption = Annotated[
 ThresholdOption = Annotated[
     float | None,
     typer.Option(
-        "--threshold", min=-1.0, max=1.0, help="Flag pairs of this score or more, up to 1."
+        "--threshold", min=-1.0, max=1.0, help="Flag pairs that score this high or higher, up to 1."
     ),
 ]
 FarOption = Annotated[
@@ -172,7 +173,7 @@ FarOption = Annotated[
         "--far",
         min=0.0,
         max=1.0,
-        help="Take the calibrated threshold of this false alarm rate per pair, such as 1e-3.",
+        help="Use the calibrated threshold for this false alarm rate per pair, such as 1e-3.",
     ),
 ]
 MaxFalsePairsOption = Annotated[
@@ -181,8 +182,8 @@ MaxFalsePairsOption = Annotated[
         "--max-false-pairs",
         metavar="N",
         min=0.0,
-        help="Take the threshold at which the whole scan is expected to raise N false pairs; "
-        "1 by default.",
+        help="Use the threshold at which the whole scan is expected to raise N false pairs; 1 by "
+        "default.",
     ),
 ]
 MaxFalseAlarmsOption = Annotated[
@@ -191,27 +192,30 @@ MaxFalseAlarmsOption = Annotated[
         "--max-false-alarms",
         metavar="N",
         min=0.0,
-        help="Take the threshold at which the whole check is expected to raise N false alarms; "
+        help="Use the threshold at which the whole check is expected to raise N false alarms; "
         "0.01 by default.",
     ),
 ]
 ThresholdFileOption = Annotated[
     Path | None,
-    typer.Option("--threshold-file", metavar="FILE", help="Calibration to use, a JSON file."),
+    typer.Option("--threshold-file", metavar="FILE", help="Calibration to use (a JSON file)."),
 ]
 SearchOption = Annotated[
     Search,
-    typer.Option("--search", help="Compare all pairs, or only those the Annoy index proposes."),
+    typer.Option(
+        "--search", help="Compare all pairs, or only those that the Annoy index proposes."
+    ),
 ]
 SameOwnerOption = Annotated[
     list[OwnerTag] | None,
     typer.Option(
         "--same-owner",
-        help="Set pairs aside whose tag is the same: two tracks of one owner. Repeat it for more.",
+        help="Set pairs aside when both tracks have the same value of this tag, and so the same "
+        "owner; repeatable.",
     ),
 ]
 ShowDecidedOption = Annotated[
-    bool, typer.Option("--show-decided", help="Also list the pairs that decisions set aside.")
+    bool, typer.Option("--show-decided", help="Also list the pairs set aside by decisions.")
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="What to print on stdout.")]
 ListFormatOption = Annotated[ListFormat, typer.Option("--format", help="What to print on stdout.")]
@@ -221,13 +225,13 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="DIR|FILE.html",
-        help="Where the report goes; a new file in reports/ by default.",
+        help="Where to write the report; by default a new file in reports/.",
     ),
 ]
-NoReportOption = Annotated[bool, typer.Option("--no-report", help="Write no report.")]
+NoReportOption = Annotated[bool, typer.Option("--no-report", help="Do not write a report.")]
 OpenOption = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
 NoAudioOption = Annotated[
-    bool, typer.Option("--no-audio", help="Put no clips of the tracks into the report.")
+    bool, typer.Option("--no-audio", help="Leave audio clips out of the report.")
 ]
 ReportSizeOption = Annotated[
     float,
@@ -235,22 +239,22 @@ ReportSizeOption = Annotated[
         "--max-report-size",
         min=0.0,
         metavar="MB",
-        help="Size that clips and pictures may add to the report.",
+        help="Maximum size of the clips and pictures in the report.",
     ),
 ]
 MAX_REPORT_MB = 25.0
 ExitZeroOption = Annotated[
-    bool, typer.Option("--exit-zero", help="End with 0 even if something is flagged.")
+    bool, typer.Option("--exit-zero", help="Exit with 0 even if something is flagged.")
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print results and errors, no progress.")
+    bool, typer.Option("--quiet", "-q", help="Print results and errors only, no progress.")
 ]
 VerboseOption = Annotated[
     bool,
     typer.Option(
         "--verbose",
         "-v",
-        help="Also say how the threshold was chosen, and what share of copies it finds.",
+        help="Also show how the threshold was chosen and what share of copies it finds.",
     ),
 ]
 DebugOption = Annotated[

@@ -47,24 +47,27 @@ def recommend(
         str,
         typer.Argument(
             metavar="ID|FILE",
-            help="Track to start from: an id of the catalogue, or a file.",
+            help="Track to start from: a catalogue id or a file.",
             show_default=False,
         ),
     ] = "",
     like: Annotated[
         list[str] | None,
-        typer.Option("--like", metavar="ID", help="A favourite; repeat it for more."),
+        typer.Option("--like", metavar="ID", help="A track you like; repeatable."),
     ] = None,
     dislike: Annotated[
         list[str] | None,
-        typer.Option("--dislike", metavar="ID", help="The opposite; repeat it for more."),
+        typer.Option("--dislike", metavar="ID", help="A track you dislike; repeatable."),
     ] = None,
     farthest: Annotated[
-        bool, typer.Option("--farthest", help="The least alike tracks instead of the most.")
+        bool,
+        typer.Option(
+            "--farthest", help="List the least similar tracks instead of the most similar."
+        ),
     ] = False,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many tracks.")] = 10,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of tracks.")] = 10,
     copies: Annotated[
-        bool, typer.Option("--copies", help="Also tracks flagged as copies of the ones given.")
+        bool, typer.Option("--copies", help="Include tracks flagged as copies of the given ones.")
     ] = False,
     workspace: WorkspaceOption = None,
     extractor: ExtractorOption = DEFAULT_EXTRACTOR,
@@ -72,11 +75,15 @@ def recommend(
     form: FormatOption = Format.TABLE,
     html: Annotated[
         bool,
-        typer.Option("--html", help="Also write a page to listen to, a new file in reports/."),
+        typer.Option(
+            "--html", help="Also write an HTML page with players, a new file in reports/."
+        ),
     ] = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR|FILE.html", help="Also write it, there."),
+        typer.Option(
+            "--output", "-o", metavar="DIR|FILE.html", help="Also write the page, to this place."
+        ),
     ] = None,
     open_report: OpenOption = False,
     quiet: QuietOption = False,
@@ -84,8 +91,8 @@ def recommend(
 ) -> None:
     """Recommend tracks of the catalogue that sound alike.
 
-    Starts from one track, or from a profile of liked and disliked ones. A track never recommends
-    itself, nor its copies unless --copies is given.
+    Starts from one track, or from a profile of liked and disliked tracks. The track itself is never
+    recommended; its copies only with --copies.
     """
     from auditor.api import recommend as api
 

@@ -23,7 +23,9 @@ def report(
     result: Annotated[
         Path,
         typer.Argument(
-            metavar="RESULT.json", help="What scan, check or recommend wrote.", show_default=False
+            metavar="RESULT.json",
+            help="The JSON file written by scan, check or recommend.",
+            show_default=False,
         ),
     ],
     output: Annotated[
@@ -32,16 +34,16 @@ def report(
             "--output",
             "-o",
             metavar="FILE.html",
-            help="Where the report goes; beside the JSON by default.",
+            help="Where to write the report; by default beside the JSON.",
         ),
     ] = None,
     open_report: OpenOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Render a report again from its JSON, the same bytes for the same result and version.
+    """Render a report again from its JSON, byte for byte the same for one version.
 
-    Waveforms, clips and matrices come from RESULT.media.json beside it, if that is there. A CSV of
+    Waveforms, clips and matrices come from RESULT.media.json beside it, if that file exists. A CSV of
     the result is written beside the report.
     """
     import sys

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  audit review                       the pairs of the last scan, else of the last check
-  audit review reports/check.json    those of a check
+  audit review                       the pairs of the last scan or check
+  audit review reports/check.json    the pairs of one check
   audit review --play --by Ana
 """
 
@@ -51,25 +51,25 @@ def review(
         Path | None,
         typer.Argument(
             metavar="RESULT.json",
-            help="A scan or check, the JSON beside its report; by default the last scan, else the "
-            "last check.",
+            help="The JSON of a scan or check, beside its report; by default that of the last "
+            "scan, or of the last check if there is no scan.",
             show_default=False,
         ),
     ] = None,
     play: Annotated[
-        bool, typer.Option("--play", help="Play the first track of each pair at once.")
+        bool, typer.Option("--play", help="Play the first track of each pair automatically.")
     ] = False,
     open_files: Annotated[
-        bool, typer.Option("--open", help="Open both files of each pair at once.")
+        bool, typer.Option("--open", help="Open both files of each pair automatically.")
     ] = False,
     by: ByOption = "",
     workspace: WorkspaceOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Decide the flagged pairs that are undecided.
+    """Decide the flagged pairs that have no decision yet.
 
-    Shows one pair after another and takes a key for each; every decision is stored at once. Without
-    a terminal, keys are read as lines from stdin.
+    Shows the pairs one by one and reads a key for each; every decision is stored immediately.
+    Without a terminal, keys are read as lines from stdin.
     """
     from rich.console import Console
 

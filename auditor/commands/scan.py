@@ -93,8 +93,8 @@ def scan(
         str | None,
         typer.Option(
             metavar="auto|ADDRESS",
-            help="Work on a Ray cluster: the one at HOST:PORT, or, with auto, the one that this "
-            "machine belongs to, else one of all its cores.",
+            help="Run on a Ray cluster: the one at HOST:PORT; with auto, the one this machine "
+            "belongs to, or a local one on all its cores.",
             show_default=False,
         ),
     ] = None,
@@ -102,8 +102,8 @@ def scan(
         str | None,
         typer.Option(
             metavar="URL",
-            help="What all nodes of the cluster write to: a shared folder, or s3://BUCKET/NAME and "
-            "the like; by default the folder cluster of the workspace.",
+            help="Storage shared by all nodes of the cluster: a folder, or a URL such as "
+            "s3://BUCKET/NAME; by default the folder cluster in the workspace.",
             show_default=False,
         ),
     ] = None,
@@ -127,9 +127,9 @@ def scan(
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Find every pair of similar tracks in a collection.
+    """Find every pair of matching tracks in a collection.
 
-    Takes new and changed audio files into the catalogue, compares all tracks with each other, and
+    Adds new and changed audio files to the catalogue, compares all tracks with each other, and
     reports the pairs at or above the threshold.
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)

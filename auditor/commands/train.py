@@ -31,7 +31,7 @@ Examples:
   audit train music/ --classes genre --genres genres.tsv
   audit scan music/ --extractor runs/track/track-0a1b2c3d.safetensors
 
-A run that was stopped goes on from its last checkpoint when the same command is given again.
+To resume a stopped run from its last checkpoint, give the same command again.
 """
 
 FRAMES = "frames"
@@ -74,31 +74,38 @@ def train(
     ],
     classes: Annotated[
         Classes,
-        typer.Option("--classes", help="What to tell apart: tracks, genres, or short excerpts."),
+        typer.Option(
+            "--classes",
+            help="What the network learns to distinguish: tracks, genres, or short excerpts.",
+        ),
     ] = Classes.TRACK,
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="Runs go to a folder below this one."),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for the runs; each gets a subfolder."
+        ),
     ] = Path("runs"),
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the run and its weights; the classes by default."),
+        typer.Option(
+            "--name", help="Name of the run and its weights; by default the value of --classes."
+        ),
     ] = None,
     validation: Annotated[
         list[Path] | None,
         typer.Option(
             "--validation",
             metavar="DIR",
-            help="Music to validate on, repeat for more; a tenth of the training music by default.",
+            help="Music to validate on, repeatable; by default a tenth of the training music.",
         ),
     ] = None,
     genre_from: Annotated[
         GenreFrom | None,
         typer.Option(
             "--genre-from",
-            help="Genres are the files' tags, FMA's top-level or deepest ones, the folder of a "
-            "file, the top folder, or those of --genres; by default list or fma if its option is "
-            "given, else tag.",
+            help="Where genres come from: the files' tags, FMA's top-level or deepest genres, the "
+            "parent folder, the top folder, or the --genres list. By default list with "
+            "--genres, fma with --fma, else tag.",
         ),
     ] = None,
     fma: Annotated[
@@ -110,7 +117,7 @@ def train(
         typer.Option(
             "--genres",
             metavar="FILE",
-            help="TSV with a header, starts of paths below the folders, and their genres.",
+            help="TSV file with a header: path prefixes relative to the folders, and their genres.",
         ),
     ] = None,
     same: Annotated[
@@ -118,7 +125,8 @@ def train(
         typer.Option(
             "--same",
             metavar="FILE",
-            help="TSV with a header and pairs of paths that share material, never told apart.",
+            help="TSV file with a header and pairs of paths that share material; these are never "
+            "trained as different classes.",
         ),
     ] = None,
     start_from: Annotated[
@@ -126,40 +134,40 @@ def train(
         typer.Option(
             "--start-from",
             metavar="WEIGHTS",
-            help="Train this extractor further: a pretrained one's name or a weights file.",
+            help="Continue from this extractor: the name of a pretrained one or a weights file.",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Batches in all.")] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Total number of batches.")
+    ] = None,
     batch_classes: Annotated[
-        int | None, typer.Option("--batch-classes", min=2, max=4096, help="Classes in a batch.")
+        int | None, typer.Option("--batch-classes", min=2, max=4096, help="Classes per batch.")
     ] = None,
     batch_utterances: Annotated[
         int | None,
-        typer.Option("--batch-utterances", min=2, max=256, help="Windows of a class in a batch."),
+        typer.Option("--batch-utterances", min=2, max=256, help="Windows per class and batch."),
     ] = None,
     evaluate_every: Annotated[
         int | None, typer.Option("--evaluate-every", min=1, help="Steps between validations.")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Of everything chance decides.")
-    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.")] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, help="Processes that decode the music.")
     ] = 1,
     precision: Annotated[
-        Precision, typer.Option("--precision", help="Arithmetic inside the network.")
+        Precision, typer.Option("--precision", help="Arithmetic of the network.")
     ] = Precision.BFLOAT16,
     architecture: Annotated[
         Architecture,
-        typer.Option("--architecture", help="A small network, or the larger one of the paper."),
+        typer.Option("--architecture", help="A small network, or the larger one from the paper."),
     ] = Architecture.SMALL,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Train an extractor on folders of music.
 
-    Prints one line for each validation, and at the end the weights file, which every other command
-    takes with --extractor. The loss curve is in curve.csv beside it.
+    Prints one line per validation, and finally the path of the weights file, which the other
+    commands accept as --extractor. The loss curve is in curve.csv beside it.
     """
     run = name or classes.value
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", run):

@@ -44,7 +44,7 @@ HEARD_WINDOW = 3
 """Files for each worker whose frames may wait for the GPU, some 7 MB for four minutes."""
 
 GPU_BATCH = 512
-"""Windows that a GPU embeds at once."""
+"""Windows per GPU batch."""
 
 
 def make_embedder(

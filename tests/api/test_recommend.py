@@ -241,7 +241,7 @@ def test_without_a_threshold_it_says_that_copies_stay(tmp_path, library, weights
         )
         calibrate_by_hand(opened.directory, opened.weights_id, threshold=0.9)
         (opened.directory / "thresholds" / "broken.json").write_text("{")
-        with pytest.raises(ThresholdError, match=r"broken\.json is no threshold file"):
+        with pytest.raises(ThresholdError, match=r"broken\.json is not a threshold file"):
             recommend(opened, Query(of=ids["a.wav"]))
 
 

@@ -239,8 +239,8 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(url):
     ("url", "said"),
     [
         ("file:///music", "file:// is not an object store. Give a folder or a file by its path"),
-        ("https://host/a.mp3?sig=x", "https:// is no object store"),
-        ("nosuch://music", "nosuch:// is no object store that fsspec knows"),
+        ("https://host/a.mp3?sig=x", "https:// is not an object store"),
+        ("nosuch://music", "nosuch:// is not an object store that fsspec knows"),
         ("memory://", "memory:// names no bucket"),
     ],
 )

@@ -40,7 +40,7 @@ def test_choose_by_rate_and_by_hand(tmp_path):
     assert 0.01 < by_hand.far < 0.1
     above = choose_threshold(WEIGHTS, [tmp_path], threshold=0.95)
     assert (above.far, above.far_high) == (0.0, 0.004)
-    assert "only the upper bound is known" in above.note
+    assert "only the upper bound of the rate is known" in above.note
     below = choose_threshold(WEIGHTS, [tmp_path], threshold=0.3)
     assert below.far_high == 1.0
     assert "at least this" in below.note
@@ -50,7 +50,7 @@ def test_choose_by_rate_tells_where_the_interval_reaches_above_it(tmp_path):
     save_thresholds(make(), tmp_path / "a.json")
     use = choose_threshold(WEIGHTS, [tmp_path], far=0.001)
     assert (use.threshold, use.far, use.far_high) == (0.9, 0.0, 0.004)
-    assert use.note == "A rate of 0.001 was asked for; it may be up to 0.004."
+    assert use.note == "The requested rate is 0.001; the actual rate may be up to 0.004."
     assert choose_threshold(WEIGHTS, [tmp_path], far=0.05).note == ""
 
 
@@ -58,13 +58,13 @@ def test_a_damaged_file_does_not_stop_a_threshold_by_hand(tmp_path):
     own, shipped = tmp_path / "own", tmp_path / "shipped"
     own.mkdir()
     (own / "bad.json").write_text("{")
-    with pytest.raises(ThresholdError, match="bad.json is no threshold file"):
+    with pytest.raises(ThresholdError, match="bad.json is not a threshold file"):
         choose_threshold(WEIGHTS, [own])
-    with pytest.raises(ThresholdError, match="bad.json is no threshold file"):
+    with pytest.raises(ThresholdError, match="bad.json is not a threshold file"):
         choose_threshold(WEIGHTS, [own], far=0.1)
     use = choose_threshold(WEIGHTS, [own, shipped], threshold=0.7)
     assert (use.threshold, use.far) == (0.7, None)
-    assert "nothing is calibrated" in use.note
+    assert "no calibration exists" in use.note
     assert "bad.json is damaged or cannot be read" in use.note
     save_thresholds(make(), shipped / "a.json")
     use = choose_threshold(WEIGHTS, [own, shipped], threshold=0.7)
@@ -75,7 +75,7 @@ def test_a_damaged_file_does_not_stop_a_threshold_by_hand(tmp_path):
 def test_choose_by_hand_without_a_calibration_states_no_rate(tmp_path):
     use = choose_threshold(WEIGHTS, [tmp_path], threshold=0.9)
     assert (use.threshold, use.far, use.far_low, use.far_high) == (0.9, None, None, None)
-    assert "nothing is calibrated" in use.note
+    assert "no calibration exists" in use.note
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,12 @@ def test_choose_by_hand_without_a_calibration_states_no_rate(tmp_path):
     [
         ({}, "no threshold is calibrated for weights 0a1b2c3d. Run: audit calibrate"),
         ({"far": 0.01}, "no threshold is calibrated"),
-        ({"threshold": 0.9, "far": 0.01}, "--threshold and --far exclude each other"),
-        ({"far": 0.01, "max_false": 1.0}, "--far and a budget of false pairs exclude each other"),
-        ({"max_false": 0.0, "n_comparisons": 9}, "the budget is 0 false pairs; no threshold"),
+        ({"threshold": 0.9, "far": 0.01}, "--threshold and --far cannot be combined"),
+        ({"far": 0.01, "max_false": 1.0}, "--far and a budget of false pairs cannot be combined"),
+        (
+            {"max_false": 0.0, "n_comparisons": 9},
+            "the budget is 0 false pairs; no usable threshold",
+        ),
         ({"max_false": float("nan"), "n_comparisons": 9}, "the budget is nan"),
         ({"max_false": 1.0, "n_comparisons": 9}, "no threshold is calibrated"),
         ({"threshold": 1.1}, "--threshold is 1.1; a cosine"),
@@ -151,8 +154,8 @@ def test_a_large_budget_for_a_small_run_does_not_flag_the_unrelated(tailed):
     assert (use.threshold, use.far) == (0.7, 0.01)
     assert use.expected_false_pairs == pytest.approx(0.21)
     assert use.note == (
-        "A budget of 1 expected false pairs among 21 comparisons would allow a rate of 0.048 per "
-        "pair; no budget sets a threshold of more than 0.01."
+        "A budget of 1 expected false pairs among 21 comparisons allows a rate of 0.048 per "
+        "pair; the highest rate that a budget sets is 0.01."
     )
     none = choose_threshold(WEIGHTS, [tailed], max_false=1.0, n_comparisons=0)
     assert (none.threshold, none.expected_false_pairs) == (0.7, 0.0)
@@ -162,8 +165,10 @@ def test_far_below_the_counted_range_the_note_says_what_the_rate_rests_on(tailed
     counted = choose_threshold(WEIGHTS, [tailed], max_false=1.0, n_comparisons=17_700 * 900)
     assert counted.note == ""
     use = choose_threshold(WEIGHTS, [tailed], max_false=1.0, n_comparisons=17_700 * 20_000)
-    assert "4 powers of ten below what the calibration's 17,700 pairs can count" in use.note
-    assert "rests on the fitted tail alone" in use.note
+    assert (
+        "4 orders of magnitude below what the calibration's 17,700 pairs can measure"
+    ) in use.note
+    assert "is purely extrapolated" in use.note
 
 
 def test_a_budget_beyond_every_score_is_told_and_not_raised(tmp_path):
@@ -174,7 +179,7 @@ def test_a_budget_beyond_every_score_is_told_and_not_raised(tmp_path):
     use = choose_threshold(WEIGHTS, [tmp_path], max_false=1e-9, n_comparisons=10**6)
     assert use.threshold == HIGHEST_THRESHOLD
     assert use.expected_false_pairs > 1e-9
-    assert "cannot be met by the score: at 0.9999" in use.note
+    assert "cannot be met: 0.9999 is the highest threshold" in use.note
 
 
 def test_a_budget_without_a_tail_takes_the_highest_threshold_and_says_so(tmp_path):
@@ -183,8 +188,8 @@ def test_a_budget_without_a_tail_takes_the_highest_threshold_and_says_so(tmp_pat
     assert (use.threshold, use.expected_false_pairs, use.expected_high) == (0.9, 0.0, 4124)
     assert use.note == (
         "A budget of 1 expected false pairs among 1,000,000 comparisons needs a rate of 1e-06; "
-        "old.json has no tail and counted only down to 0.00057. Its highest threshold is used, "
-        "and up to 4000 false pairs must be expected. Run: audit calibrate"
+        "old.json has no fitted tail and its lowest rate is 0.00057. Its highest threshold is "
+        "used; expect up to 4000 false pairs. Run: audit calibrate"
     )
     within = choose_threshold(WEIGHTS, [tmp_path], max_false=1.0, n_comparisons=1000)
     assert (within.threshold, within.note) == (0.9, "")
@@ -200,7 +205,7 @@ def test_expected_numbers_are_told_of_every_way_to_choose(tailed):
 def test_above_the_tail_and_with_a_poor_fit_the_note_says_so(tmp_path, tailed):
     above = choose_threshold(WEIGHTS, [tailed], threshold=0.99)
     assert above.far == 0.0
-    assert "Above 0.9800, where the fitted tail ends" in above.note
+    assert "above the end of the fitted tail (0.9800)" in above.note
     poor = type(TAIL)(0.7, 177, 17700, -0.25, 0.07, 1.0, 0.02, TAIL.bootstrap)
     save_thresholds(make_tailed(tail=poor), tmp_path / "a.json")
     use = choose_threshold(WEIGHTS, [tmp_path], max_false=1.0, n_comparisons=10_000)

@@ -77,14 +77,14 @@ def test_far_beyond_the_points_is_bounded_not_extrapolated():
 
 def test_threshold_at_refuses_a_rate_that_was_not_counted():
     cut = make(operating_points=POINTS[:2])
-    message = r"1e-06 was asked for; 1,770 pairs of tunes can show 0\.01 at the lowest"
+    message = r"1e-06 is too low: with 1,770 pairs, tunes measures rates down to 0\.01"
     with pytest.raises(ThresholdError, match=message):
         cut.threshold_at(1e-6)
 
 
 def test_threshold_at_refuses_a_rate_below_one_pair_in_all():
     message = (
-        r"1,770 pairs of tunes can show 0\.00057 at the lowest\. Give --far 0\.00057, "
+        r"with 1,770 pairs, tunes measures rates down to 0\.00057\. Give --far 0\.00057, "
         r"run audit calibrate on more music, or give --threshold\."
     )
     for far in (1e-6, 0.99 / 1770):
@@ -105,7 +105,7 @@ def test_the_lowest_rate_that_is_named_can_be_asked_for(n):
 
 def test_threshold_at_never_gives_a_threshold_that_no_score_reaches():
     above = (*POINTS[:2], OperatingPoint(1.0 + 1e-7, 0.0, 0.0, 0.004))
-    with pytest.raises(ThresholdError, match=r"can show 0\.01 at the lowest"):
+    with pytest.raises(ThresholdError, match=r"rates down to 0\.01"):
         make(operating_points=above).threshold_at(1e-6)
 
 
@@ -146,9 +146,11 @@ def test_a_file_that_does_not_name_its_scorer_is_refused_with_what_to_type(tmp_p
     data = {key: value for key, value in to_json(make()).items() if key != "scorer"}
     path = tmp_path / "old.json"
     path.write_text(json.dumps({**data, "score": "match", "format": f"audit-threshold/{n}"}))
-    with pytest.raises(ThresholdError, match=r"old\.json is of an older .* Run audit calibrate"):
+    with pytest.raises(
+        ThresholdError, match=r"old\.json comes from an older .* Run audit calibrate"
+    ):
         load_thresholds(path)
-    with pytest.raises(ThresholdError, match=r"remove the file to use the shipped threshold"):
+    with pytest.raises(ThresholdError, match=r"remove the file to use the default threshold"):
         find_thresholds(WEIGHTS, [tmp_path], scorer="match/1")
 
 
@@ -229,7 +231,7 @@ def test_a_wrong_field_is_refused_by_name(tmp_path, change, message):
     path.write_text(json.dumps({**to_json(make()), **change}))
     with pytest.raises(ThresholdError, match=message) as caught:
         load_thresholds(path)
-    assert "t.json is no threshold file" in str(caught.value)
+    assert "t.json is not a threshold file" in str(caught.value)
     assert "Run: audit calibrate" in str(caught.value)
 
 
@@ -239,7 +241,7 @@ def test_a_wrong_field_is_refused_by_name(tmp_path, change, message):
 def test_what_is_no_threshold_file_is_refused(tmp_path, data):
     path = tmp_path / "t.json"
     path.write_bytes(data)
-    with pytest.raises(ThresholdError, match="is no threshold file"):
+    with pytest.raises(ThresholdError, match="is not a threshold file"):
         load_thresholds(path)
 
 
@@ -306,7 +308,7 @@ def test_more_pairs_of_one_source_need_a_higher_threshold():
 
 def test_a_mixture_that_was_not_counted_so_far_down_is_refused():
     counted = dataclasses.replace(CLOSE, tail=None)
-    with pytest.raises(ThresholdError, match=r"a FAR of 1e-05 was asked for.*can show 0\.0"):
+    with pytest.raises(ThresholdError, match=r"a FAR of 1e-05 is too low.*rates down to 0\.0"):
         make_tailed(one_source=counted).threshold_at(1e-5, one_source=0.5)
 
 

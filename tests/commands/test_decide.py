@@ -113,12 +113,12 @@ def test_a_pair_of_a_check_is_found_by_its_result(workspace, tmp_path):
         ([], "give a pair, --import FILE.csv or --export FILE.csv"),
         (["a", "b", "--export", "x.csv"], "give a pair, --import"),
         (["--export", "x.csv", "--undo"], "are about one pair. Give the pair"),
-        (["a", "b", "--as", "cover", "--undo"], "--as and --undo exclude each other"),
+        (["a", "b", "--as", "cover", "--undo"], "--as and --undo cannot be combined"),
         (["a", "b", "--note", "x"], "a --note needs a decision"),
         (["a", "b", "--as", "fine"], "fine"),
         (["a", "b", "--as", "cover", "--note", "x" * 2001], "Nothing was stored"),
         (["--import", "nowhere.csv"], "nowhere.csv cannot be read: No such file"),
-        (["a", "b", "--result", "nowhere.json"], "nowhere.json is no file"),
+        (["a", "b", "--result", "nowhere.json"], "nowhere.json is not a file"),
     ],
 )
 def test_wrong_use(workspace, arguments, message):
@@ -176,7 +176,7 @@ def test_a_bad_line_imports_nothing(workspace):
     Path("d.csv").write_text(f"kind,sha256_a,sha256_b\n{good}\nmaybe,{A},{B}\n")
     done = invoke("decide", "--import", "d.csv", "-w", workspace)
     assert done.exit_code == 2
-    assert "d.csv, line 3: 'maybe' is no decision" in done.stderr
+    assert "d.csv, line 3: 'maybe' is not a decision" in done.stderr
     assert kinds(workspace) == []
 
 

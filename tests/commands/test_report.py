@@ -57,7 +57,7 @@ def test_links_lead_to_the_same_files_from_another_folder(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "is no file. Give the JSON beside a report"),
+        (None, "is not a file. Give the JSON beside a report"),
         ("{", "r.json: the result is not JSON"),
         ('{"kind": "map"}', "r.json: the result has kind 'map'"),
     ],
@@ -91,7 +91,7 @@ def test_the_json_is_never_overwritten_by_its_report(tmp_path):
     before = json_path.read_bytes()
     done = report(json_path, "-o", json_path)
     assert done.exit_code == 2
-    assert "is no HTML file. Give one that ends in .html" in done.stderr
+    assert "is not an HTML file name. Give one that ends in .html" in done.stderr
     assert json_path.read_bytes() == before
 
 

@@ -141,7 +141,7 @@ def test_hostile_tags_are_text(workspace, tmp_path):
     [
         ("{}", "the result has kind None"),
         ("x", "is not JSON"),
-        (None, "is no file. Give the JSON"),
+        (None, "is not a file. Give the JSON"),
         (b"\xff", "is not UTF-8"),
     ],
 )

@@ -99,8 +99,8 @@ def test_decisions_outlive_the_track_and_need_none(catalogue):
         ({"note": "x" * (MAX_NOTE + 1)}, "the note has 2,001 characters; 2,000 are kept"),
         ({"by": "x" * 201}, "the name has 201 characters; 200 are kept"),
         ({"when": "yesterday"}, "'yesterday' is not a time; write it like 2026-"),
-        ({"when": "2026-01-01T00:00:00"}, "is no time"),
-        ({"when": "9999-12-31T23:59:59-12:00"}, "is no time"),
+        ({"when": "2026-01-01T00:00:00"}, "is not a time"),
+        ({"when": "9999-12-31T23:59:59-12:00"}, "is not a time"),
     ],
 )
 def test_what_cannot_be_stored_is_refused(change, message):
@@ -431,12 +431,12 @@ def test_files_of_spreadsheets_and_pages_are_read(tmp_path):
         ("", "d.csv is empty; a header with kind, sha256_a, sha256_b is needed"),
         ("a,b\n", "line 1: the column kind is missing"),
         (f"{HEADER},note\n", "line 1: there are two columns note"),
-        (f"{HEADER}\n{row()}\n{row(kind='fals')}\n", "line 3: 'fals' is no decision"),
+        (f"{HEADER}\n{row()}\n{row(kind='fals')}\n", "line 3: 'fals' is not a decision"),
         (
             f"{HEADER}\n{row(note=chr(34) + 'x' + chr(10) + 'y' + chr(34))}\n{row(sha256_a='1')}",
-            "line 4: '1' is no SHA-256",
+            "line 4: '1' is not a SHA-256",
         ),
-        (f"{HEADER}\n{row(when='soon')}", "line 2: 'soon' is no time"),
+        (f"{HEADER}\n{row(when='soon')}", "line 2: 'soon' is not a time"),
         (f"{HEADER}\n{row(when='2999-01-01T00:00:00Z')}", "line 2: its time, 2999.* has not come"),
         (f"{HEADER}\n{row()},more", "line 2: 10 cells under a header of 9"),
         (f"{HEADER}\n{row(note='x' * 2001)}", "line 2: the note has 2,001 characters"),

@@ -40,7 +40,7 @@ def data_of(html: str) -> dict:
 def test_headline_threshold_and_meanings_are_in_words():
     text = Page(render_html(make_scan())).text
     assert "3 matching pairs among 8,000 tracks; expected false pairs 0.8" in text
-    assert "the threshold, 0.6200; unrelated pairs score this high 1 in 1.2 million times." in text
+    assert "the threshold, 0.6200; 1 in 1.2 million unrelated pairs score this high." in text
     assert "Shared excerpt One or more passages of one track occur in the other" in text
     assert "High score" not in text
     assert "mp3 at 64 kbit/s 99 % 96.4–99.7 % 198 of 200" in text

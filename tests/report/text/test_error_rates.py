@@ -53,7 +53,7 @@ def test_a_score_without_a_counted_rate():
 
 
 def test_a_rate_below_what_was_counted_is_said_to_be_an_estimate():
-    assert score_meaning(1 / 4365, 4365) == "unrelated pairs score this high 1 in 4,400 times"
+    assert score_meaning(1 / 4365, 4365) == "1 in 4,400 unrelated pairs score this high"
     counted = "score this high less than once in 4,365 times, which is as far as was counted"
     for far, fitted in ((2e-4, "1 in 5,000"), (1e-12, "less than 1 in a billion"), (0.0, "never")):
         said = f"unrelated pairs {counted} (a curve fitted to their scores says {fitted})"
@@ -75,7 +75,7 @@ def test_a_negative_match_score_says_that_nothing_lines_up():
     alike = Pair("a", "b", -0.01, flagged=False, far=0.9, verdict="sounds alike")
     assert pair_meaning(alike, 4365) == "below 0: no aligned passage"
     cosine = dataclasses.replace(alike, verdict="")
-    assert pair_meaning(cosine) == "unrelated pairs score this high 90 in 100 times"
+    assert pair_meaning(cosine) == "90 in 100 unrelated pairs score this high"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_negative_match_score_says_that_nothing_lines_up():
             6,
             "Most likely none of the 6 flagged pairs is there by chance (probability that one",
         ),
-        (0.7, 6, "So about 1 of the 6 flagged pairs may be there by chance."),
+        (0.7, 6, "About 1 of the 6 flagged pairs may be chance matches."),
         (8.2, 6, "Every flagged pair may be a chance match."),
     ],
 )

@@ -184,7 +184,7 @@ def test_the_fact_about_loops_agrees_with_a_verdict_by_a_loop():
         evidence = Evidence(0.8, (LOOP,), 0.43, 0.07, 1.0, background)
         made = pair("sounds alike", evidence=evidence)
         assert evidence_facts(made)[loops] == said
-        assert verdict_sentence(made).startswith("What matches is a loop") == (background > 0.7)
+        assert verdict_sentence(made).startswith("Only a loop") == (background > 0.7)
 
 
 def test_best_range_is_plain_ascii_for_a_terminal():
