@@ -218,7 +218,7 @@ class TrackEmbedding:
 
 @dataclass(frozen=True)
 class MatchedRange:
-    """A stretch of one track that is heard in another, from when to when.
+    """A passage of one track that matches a passage of another, with start and end.
 
     Attributes
     ----------
@@ -232,7 +232,7 @@ class MatchedRange:
     pitch_semitones : float or None
         How much higher a is than b; None where it was not, or could not be, measured.
     repetition : float
-        0 where every moment of the range is heard once in either track, near 1 for loops and
+        0 where every moment of the range occurs once in each track, near 1 for loops and
         drones.
     correlation : float or None
         Of both spectra, moment by moment, at one tempo and pitch, at most 1; None where they were
@@ -256,12 +256,12 @@ class MatchedRange:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the second witness says of a pair.
+    """Result of aligning the two tracks of a pair.
 
     Attributes
     ----------
     score : float
-        Of the best stretch, whether or not it is good enough to be one of the ranges; -1 if none.
+        Of the best passage, whether or not it is good enough to be one of the ranges; -1 if none.
     ranges : tuple of MatchedRange
         Best first.
     share_a, share_b : float
@@ -303,13 +303,13 @@ class Pair:
     licences_differ : bool
         The score reaches the threshold, and both licences are known and are not the same.
     similarity : float or None
-        Cosine of the two embeddings; None where it was not asked for.
+        Cosine of the two embeddings; None where it was not requested.
     far : float or None
         How often unrelated tracks score as high, per pair; None where nobody counted.
     verdict : str
         One of ``VERDICTS``; empty where no aligned passage was found.
     evidence : Evidence or None
-        What the second witness says; None where it was not heard.
+        Result of the alignment; None where the pair was not aligned.
     decision_by, decision_when : str
         Who decided and when, as in ``Decision``; empty where a rule did, or nobody said who.
     """
@@ -333,7 +333,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Decision:
-    """What somebody decided of two recordings, told apart by content and not by id or path.
+    """A decision on two recordings, identified by content and not by id or path.
 
     Attributes
     ----------

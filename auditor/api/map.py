@@ -124,7 +124,7 @@ def make_atlas(
     path_of = {track_id: path for path, (track_id, _, _) in workspace.catalogue.stamps().items()}
     n_silent = sum(track.silent and not track.missing for track in by_id.values())
     if n_silent:
-        notes = (*notes, f"Silent tracks left out, without a place: {n_silent:,}.")
+        notes = (*notes, f"Silent tracks left out of the map: {n_silent:,}.")
     return Atlas(
         tracks=tracks,
         paths=tuple(path_of[track_id] for track_id in ids),
@@ -275,7 +275,7 @@ def _flagged_pairs(
 ) -> tuple[tuple[tuple[int, int, Pair], ...], tuple[str, ...]]:
     """Return the pairs that still stand, with their rows, and what was left out."""
     if scan is None:
-        note = "The workspace keeps no scan of this version, so no pair is joined. Run: audit scan"
+        note = "The workspace holds no scan by this version, so no pairs are drawn. Run: audit scan"
         return (), (note,)
     row_of = {(track.id, track.sha256): row for row, track in enumerate(tracks)}
     sha256 = {track.id: track.sha256 for track in scan.tracks}
@@ -296,17 +296,15 @@ def _flagged_pairs(
     notes = []
     if n_gone:
         notes.append(
-            f"Flagged pairs of the last scan that are not joined, since a file has left the "
-            f"catalogue or has changed: {n_gone:,}. Run: audit scan"
+            "Flagged pairs of the last scan not drawn because a file was removed or has changed: "
+            f"{n_gone:,}. Run: audit scan"
         )
     if n_decided:
-        notes.append(
-            f"Flagged pairs of the last scan that a decision has set aside: {n_decided:,}."
-        )
+        notes.append(f"Flagged pairs of the last scan set aside by decisions: {n_decided:,}.")
     if scan.provenance.weights_id != workspace.weights_id:
         notes.append(
-            f"The places are by {workspace.extractor.name} ({workspace.weights_id}), the flagged "
-            f"pairs by {scan.provenance.extractor} ({scan.provenance.weights_id})."
+            f"The positions come from {workspace.extractor.name} ({workspace.weights_id}), the "
+            f"flagged pairs from {scan.provenance.extractor} ({scan.provenance.weights_id})."
         )
     return tuple(found), tuple(notes)
 

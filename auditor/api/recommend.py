@@ -82,7 +82,7 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     """
     started = time.monotonic()
     if not query.of and not query.like and not query.dislike:
-        raise UsageError("nothing was asked. Give an ID or a file, --like ID, or --dislike ID.")
+        raise UsageError("no track was given. Give an ID or a file, --like ID, or --dislike ID.")
     if query.top < 1:
         raise UsageError(f"--top is {query.top}; it must be at least 1.")
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
@@ -99,7 +99,7 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
                 if track.missing
                 else "is not embedded"
             )
-            raise CatalogueError(f"{track_id} {why}: there is nothing to compare. Give another id.")
+            raise CatalogueError(f"{track_id} {why}, so it cannot be compared. Give another id.")
         return embeddings[row_of[track_id]]
 
     liked: dict[str, np.ndarray] = {track_id: vector(track_id) for track_id in query.like}
@@ -121,14 +121,14 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     target, notes = _target(list(liked.values()), list(disliked.values()))
     if query.farthest:
         target = -target
-        notes = (*notes, "Farthest first: the scores are those of the query itself.")
+        notes = (*notes, "Farthest first; the scores are similarities to the query.")
     left_out = np.zeros(len(ids), dtype=bool)
     left_out[[row_of[track_id] for track_id in own if track_id in row_of]] = True
     if not query.copies:
         queries = np.stack([*liked.values(), *disliked.values()])
         copies = _copies(workspace, embeddings, queries)
         if copies is None:
-            notes = (*notes, "No threshold is calibrated: copies of the query are not left out.")
+            notes = (*notes, "No threshold is calibrated, so copies of the query are not left out.")
         else:
             left_out[copies] = True
     kept = np.flatnonzero(~left_out)
@@ -202,7 +202,7 @@ def _target(
     if len(liked) > 1:
         notes.append(f"The profile is the normalised mean of {len(liked)} tracks.")
     if disliked:
-        notes.append("Disliked tracks count by the negation of their mean.")
+        notes.append("The mean of the disliked tracks is subtracted.")
     return _unit(np.sum(parts, axis=0)), tuple(notes)
 
 

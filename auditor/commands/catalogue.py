@@ -194,8 +194,8 @@ def _missing(catalogue: Catalogue) -> list[str]:
     except CatalogueError:  # a row that cannot be read is a problem that verify has named
         return []
     return [
-        f"track {track.id}: {track.path} is missing: the file that was scanned is no longer there. "
-        f"Put it back and run: audit scan DIR, or run: audit catalogue remove {track.id}"
+        f"track {track.id}: {track.path} is missing: the scanned file no longer exists. Put it "
+        f"back and run: audit scan DIR, or run: audit catalogue remove {track.id}"
         for track in missing
     ]
 

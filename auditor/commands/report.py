@@ -43,8 +43,8 @@ def report(
 ) -> None:
     """Render a report again from its JSON, byte for byte the same for one version.
 
-    Waveforms, clips and matrices come from RESULT.media.json beside it, if that file exists. A CSV of
-    the result is written beside the report.
+    Waveforms, clips and matrices come from RESULT.media.json beside it, if that file exists. A CSV
+    of the result is written beside the report.
     """
     import sys
 

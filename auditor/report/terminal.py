@@ -50,7 +50,7 @@ N_ROWS_SHOWN = 100
 """Rows that ``print_table`` shows unless told otherwise; the report and the CSV hold them all."""
 
 N_PATHS_SHOWN = 10
-"""Tracks not wholly compared that ``print_table`` names, unless it is to show every row."""
+"""Tracks not fully compared that ``print_table`` names, unless it is to show every row."""
 
 
 def print_table(
@@ -86,12 +86,14 @@ def print_table(
     else:
         rows, aside = _pair_rows(result), _pair_rows(result, set_aside=True)
     _print_line(console, headline(result))
+    if not verbose and not isinstance(result, RecommendResult):
+        _print_line(console, "-v shows how the threshold was chosen")
     console.print()
     if isinstance(result, CheckResult):
         _print_verdicts(result, console, n_rows)
     _print_rows(result, rows, console, n_rows)
     if aside and show_decided:
-        _print_line(console, "Decided, and not flagged any more:")
+        _print_line(console, "Set aside by decisions:")
         _print_rows(result, aside, console, n_rows)
     for line in _last_lines(result, verbose=verbose):
         _print_line(console, line)
@@ -218,7 +220,7 @@ def _last_lines(result: Result, *, verbose: bool) -> list[str]:
         budget = f"; budget: {show_budget(use)}" if use.budget is not None else ""
         lines += [
             f"{show_search(result)}{budget}",
-            f"threshold: {use.source}; false alarm rate {false_alarm_rate(use)}",
+            f"threshold from {use.source}; false alarm rate {false_alarm_rate(use)}",
             *filter(None, (detection_line(result.detection), lowest_note(use))),
         ]
     if result.skipped:

@@ -31,7 +31,7 @@ def suggest_original(tracks: Sequence[Track]) -> tuple[str, str]:
     dated = sorted((date, track.id) for track in tracks if (date := _date(track.date)))
     if dated and (len(dated) == 1 or _is_earlier(dated[0][0], dated[1][0])):
         if len(dated) == 1 < len(tracks):
-            return dated[0][1], "the only one with a release date"
+            return dated[0][1], "the only track with a release date"
         others = "" if len(dated) == len(tracks) else ", of those with a date"
         return dated[0][1], f"earliest release date{others}"
     longest_s = max(track.duration_s for track in tracks)
@@ -40,7 +40,7 @@ def suggest_original(tracks: Sequence[Track]) -> tuple[str, str]:
         return long[0].id, "longest"
     best = max(long, key=_quality)
     if all(_quality(track) < _quality(best) for track in long if track is not best):
-        return best.id, "best coding of the longest ones"
+        return best.id, "best encoding among the longest"
     first = min((t for t in long if _quality(t) == _quality(best)), key=lambda t: t.id)
     return first.id, NOTHING_TELLS
 
@@ -63,17 +63,17 @@ def which_first(a: Track, b: Track) -> str:
     >>> which_first(new, old)
     'B came first and A would be the copy, if the release dates are right: A 2024-02-11, B 2019.'
     >>> which_first(bare, old)
-    'Which one came first is not known: A has no release date.'
+    'It is not known which came first: A has no release date.'
     """
     dates = f"A {a.date}, B {b.date}"
     if (first := first_released(a, b)) is not None:
         said = "A came first and B" if first is a else "B came first and A"
         return f"{said} would be the copy, if the release dates are right: {dates}."
     undated = [side for side, track in (("A", a), ("B", b)) if not _date(track.date)]
-    why = f"the release dates do not tell ({dates})"
+    why = f"the release dates do not decide it ({dates})"
     if undated:
         why = f"{' and '.join(undated)} {'have' if len(undated) > 1 else 'has'} no release date"
-    return f"Which one came first is not known: {why}."
+    return f"It is not known which came first: {why}."
 
 
 def is_lossless(track: Track) -> bool:

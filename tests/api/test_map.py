@@ -182,7 +182,7 @@ def test_pairs_that_no_longer_stand_are_not_joined(workspace):
     assert [(a, b) for a, b, _ in atlas.pairs] == [(0, 1)]
     assert atlas.notes[0].startswith("Flagged pairs of the last scan that are not joined")
     assert atlas.notes[0].endswith(": 1. Run: audit scan")
-    assert atlas.notes[1] == "Flagged pairs of the last scan that a decision has set aside: 1."
+    assert atlas.notes[1] == "Flagged pairs of the last scan set aside by decisions: 1."
 
 
 def test_a_changed_file_is_not_joined_by_what_it_was(workspace):
@@ -199,7 +199,7 @@ def test_a_changed_file_is_not_joined_by_what_it_was(workspace):
 
 
 def test_without_a_scan_and_with_another_extractor_the_notes_say_so(workspace):
-    assert "keeps no scan" in make_atlas(workspace).notes[0]
+    assert "holds no scan" in make_atlas(workspace).notes[0]
     keep_scan(workspace)
     other = replace(workspace, extractor=SimpleNamespace(name="y", weights_id=WEIGHTS))
     scan = make_scan(tuple(workspace.catalogue.tracks()), ())

@@ -237,7 +237,7 @@ def test_without_a_threshold_it_says_that_copies_stay(tmp_path, library, weights
         result = recommend(opened, Query(of=ids["a.wav"]))
         assert names(result)[0] == "a-same.wav"
         assert result.notes == (
-            "No threshold is calibrated: copies of the query are not left out.",
+            "No threshold is calibrated, so copies of the query are not left out.",
         )
         calibrate_by_hand(opened.directory, opened.weights_id, threshold=0.9)
         (opened.directory / "thresholds" / "broken.json").write_text("{")
@@ -257,7 +257,7 @@ def test_when_all_are_copies(tmp_path, weights):
 
 
 def test_what_cannot_be_asked(workspace, ids, tmp_path):
-    with pytest.raises(UsageError, match=r"nothing was asked\. Give an ID or a file"):
+    with pytest.raises(UsageError, match=r"no track was given\. Give an ID or a file"):
         recommend(workspace, Query())
     with pytest.raises(CatalogueError, match="no track has the id 'nosuch'"):
         recommend(workspace, Query(of="nosuch"))

@@ -65,11 +65,11 @@ def test_a_damaged_file_does_not_stop_a_threshold_by_hand(tmp_path):
     use = choose_threshold(WEIGHTS, [own, shipped], threshold=0.7)
     assert (use.threshold, use.far) == (0.7, None)
     assert "no calibration exists" in use.note
-    assert "bad.json is damaged or cannot be read" in use.note
+    assert "bad.json was ignored: it is damaged or cannot be read" in use.note
     save_thresholds(make(), shipped / "a.json")
     use = choose_threshold(WEIGHTS, [own, shipped], threshold=0.7)
     assert (use.threshold, use.far) == (0.7, 0.01)
-    assert "bad.json is damaged or cannot be read" in use.note
+    assert "bad.json was ignored: it is damaged or cannot be read" in use.note
 
 
 def test_choose_by_hand_without_a_calibration_states_no_rate(tmp_path):
@@ -209,7 +209,7 @@ def test_above_the_tail_and_with_a_poor_fit_the_note_says_so(tmp_path, tailed):
     poor = type(TAIL)(0.7, 177, 17700, -0.25, 0.07, 1.0, 0.02, TAIL.bootstrap)
     save_thresholds(make_tailed(tail=poor), tmp_path / "a.json")
     use = choose_threshold(WEIGHTS, [tmp_path], max_false=1.0, n_comparisons=10_000)
-    assert "agrees poorly with the counted scores (p = 0.02)" in use.note
+    assert "fits the calibration scores poorly (p = 0.02)" in use.note
 
 
 def test_a_named_file_must_be_of_this_scorer(tmp_path):

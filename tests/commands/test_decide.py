@@ -218,7 +218,7 @@ def test_the_table_lists_decided_pairs_apart():
     assert "decided: confirmed" in text
     assert "1 pair set aside: 1 licensed; --show-decided lists them" in text
     text = printed(decided_scan(), show_decided=True)
-    assert "Decided, and not flagged any more:" in text
+    assert "Set aside by decisions:" in text
     assert "a <b> / [red]note" in text
     assert text.index("33333333") < text.index("22222222")
     assert "2 matching pairs" in headline(decided_scan())
@@ -257,7 +257,7 @@ def test_a_check_lists_decided_pairs_apart():
     assert "by contract" not in printed(result)
     assert "by contract" in printed(result, show_decided=True)
     html = render_html(result)
-    first, _, apart = html.partition("Decided before, and not flagged any more: 1")
+    first, _, apart = html.partition("Set aside by earlier decisions: 1")
     assert "Below the threshold" in first
     assert "11111111" not in first
     assert "by contract" in apart

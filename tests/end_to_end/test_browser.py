@@ -374,7 +374,7 @@ def test_a_decision_can_be_taken_back(open_page, report, tmp_path):
         open_case(page, place)
         if place == 1:
             page.keyboard.press("c")
-        page.get_by_role("button", name="Take back").click()
+        page.get_by_role("button", name="Undo").click()
         assert "Not decided yet" in page.locator("#case").inner_text()
         page.keyboard.press("Escape")
     with page.expect_download() as download:

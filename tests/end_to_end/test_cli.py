@@ -296,7 +296,7 @@ def test_recommend_prints_a_table_and_writes_a_report_only_when_asked(tmp_path, 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [([], "nothing was asked"), (["nothing"], "no track has the id 'nothing'")],
+    [([], "no track was given"), (["nothing"], "no track has the id 'nothing'")],
 )
 def test_recommend_refuses_with_2(weights, scanned, arguments, message):
     result = invoke("recommend", *arguments, "-w", scanned, "--extractor", weights)
@@ -379,7 +379,7 @@ def test_catalogue_verify_names_files_that_a_scan_found_gone(tmp_path, weights, 
     (folder / "tune1.wav").unlink()
     scan = invoke(*command)
     assert scan.exit_code in (0, 1), scan.output
-    assert "1 track not wholly compared: 1 missing\n" in scan.stdout
+    assert "1 track not fully compared: 1 missing\n" in scan.stdout
     assert "tune1.wav: missing\n" in scan.stdout
     verified = invoke("catalogue", "verify", "-w", workspace)
     assert verified.exit_code == 1

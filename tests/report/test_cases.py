@@ -65,7 +65,7 @@ def test_the_dossier_holds_sound_pictures_and_links():
     assert links == [f"music/{i}.mp3" for i in range(6)]
     assert "1 matrix was left out." in page.text
     assert len(page.all("polygon")) == 4
-    said = "Which one came first is not known: A and B have no release date. Suggested original"
+    said = "It is not known which came first: A and B have no release date. Suggested original"
     assert f"{said}: track A (earliest release date)." in page.text
 
 
@@ -147,21 +147,21 @@ def test_pairs_that_are_not_flagged_say_why_they_are_listed():
     pairs = (*scan.pairs[:3], dataclasses.replace(scan.pairs[3], similarity=0.8712))
     text = Page(render_html(dataclasses.replace(scan, pairs=pairs))).text
     section = text[text.index("Not flagged 1 pair only sounds") :]
-    assert "which is no finding" in section
-    assert "are unusually similar (here 0.87 or more; whatever their score)." in section
+    assert "which is not a match" in section
+    assert "are unusually similar (0.87 or more here, regardless of score)." in section
     weak = dataclasses.replace(pairs[3], evidence=scan.pairs[0].evidence)
     text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], weak)))).text
-    assert "here 0.87 or more; whatever their score)." in text
+    assert "0.87 or more here, regardless of score)." in text
     repeated = make_evidence(make_range(0.0, 12.0, repetition=0.9))
     loop = dataclasses.replace(pairs[3], evidence=dataclasses.replace(repeated, background=0.9))
     text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], loop)))).text
-    assert "They are listed because all that matches is a loop or a drone." in text
+    assert "They are listed because only a loop or a drone matches." in text
     unlike = make_evidence(make_range(0.0, 12.0, correlation=0.0))
     denied = dataclasses.replace(pairs[3], evidence=dataclasses.replace(unlike, background=0.6))
     text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], denied)))).text
-    assert "They are listed because the spectra agree nowhere on what lines up." in text
+    assert "They are listed because the spectra of the aligned passages do not match." in text
     both = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], denied, loop)))).text
-    assert "1 denied by the spectra, 1 a loop or a drone." in both
+    assert "1 with spectra that do not match, 1 a loop or a drone." in both
     assert "Not flagged" not in Page(render_html(make_scan(pairs=pairs[:3]))).text
 
 
@@ -192,13 +192,13 @@ def test_a_cluster_names_its_original_or_none():
     assert "3 matching pairs in 1 cluster among 8,000 tracks" in text
     assert "Clusters 1 " in text
     assert "Suggested original: Ana Ruiz – Title 3 (longest)" in text
-    assert f"Suggested original: another track of the cluster, {ids[3]} (longest)." in text
+    assert f"Suggested original: another track in the cluster, {ids[3]} (longest)." in text
     assert "Suggested original: track B (longest)." in text
     bare = Cluster(ids, 0.95)
     assert "Suggested original:" not in Page(render_html(make_scan(clusters=(bare,)))).text
     equal = Cluster(ids, 0.95, ids[0], NOTHING_TELLS)
     text = Page(render_html(make_scan(clusters=(equal,)))).text
-    assert "Which of them came first is not known." in text
+    assert "It is not known which track came first." in text
     assert "Suggested original:" not in text
     alone = Page(render_html(scan)).text
     assert "Clusters 3" not in alone
@@ -213,11 +213,11 @@ def test_a_case_says_which_track_was_first_by_its_date_or_that_nobody_knows():
     equal = dataclasses.replace(scan.clusters[0], original_why=NOTHING_TELLS)
     result = make_scan(tracks=(*dated, *scan.tracks[4:]), clusters=(equal, *scan.clusters[1:]))
     hostile, shared, *_ = data_of(render_html(result))["pairs"]
-    assert hostile["origin"] == "Which one came first is not known: B has no release date."
+    assert hostile["origin"] == "It is not known which came first: B has no release date."
     said = "B came first and A would be the copy, if the release dates are right: A 2018, B 2011."
     assert shared["origin"] == said
     check = data_of(render_html(make_check("shared excerpt", "clear")))["pairs"]
-    assert [pair.get("origin", "")[:24] for pair in check] == ["Which one came first is ", ""]
+    assert [pair.get("origin", "")[:24] for pair in check] == ["It is not known which ca", ""]
 
 
 def test_many_clusters_are_said_and_not_all_listed():
@@ -247,14 +247,14 @@ def test_a_clear_check_is_certified_with_what_names_it_later():
         "Made by audit 0.1.0, extractor excerpt, weights 0a1b2c3d",
     ):
         assert words in certificate
-    assert "How likely a copy is found" not in text[limits:]
+    assert "How likely a copy is to be found" not in text[limits:]
 
 
 def test_a_certificate_names_the_json_beside_it(tmp_path):
     check = make_check("clear")
     html, json_path = write_report(check, tmp_path / "r.html")
     named = hashlib.sha256(json_path.read_bytes()).hexdigest()
-    assert f"SHA-256 of the JSON beside {named}" in Page(html.read_text("utf-8")).text
+    assert f"SHA-256 of the JSON file {named}" in Page(html.read_text("utf-8")).text
 
 
 def test_a_certificate_comes_after_the_submissions_where_one_of_them_matches():
@@ -294,9 +294,9 @@ def test_a_certificate_says_that_a_part_was_compared_and_that_nothing_was_measur
     check = make_check("clear")
     cut = dataclasses.replace(check.submissions[0], truncated=True)
     text = Page(render_html(dataclasses.replace(check, submissions=(cut,), detection=()))).text
-    assert "would have been found was not measured at this threshold" in text
+    assert "The detection rate was not measured at this threshold" in text
     assert "truncated: the file is cut short" in text
-    assert "Not, or not wholly, compared 1 submission" in text
+    assert "Not compared, or in part 1 submission" in text
 
 
 def test_the_dossier_of_a_check_holds_what_is_flagged_or_decided():

@@ -268,13 +268,13 @@ def test_every_truncated_track_counts() -> None:
     scan = make_scan()  # lists 4 of 8,000 tracks, and among them every truncated one
     cut = tuple(dataclasses.replace(track, truncated=True) for track in scan.tracks[:3])
     text = Page(render_html(dataclasses.replace(scan, tracks=cut + scan.tracks[3:]))).text
-    assert "Not wholly compared 3 3 truncated" in text
+    assert "Not fully compared 3 3 truncated" in text
     assert " listed" not in text
-    assert "Not wholly compared 1 1 silent" in Page(render_html(make_check())).text
+    assert "Not fully compared 1 1 silent" in Page(render_html(make_check())).text
 
 
 def test_scan_lists_the_tracks_that_were_not_wholly_compared() -> None:
-    heading = "Tracks not compared, or not wholly"
+    heading = "Tracks not compared or compared in part"
     assert heading not in Page(render_html(make_scan())).text
     odd = (
         make_track("cut", truncated=True),
@@ -284,9 +284,9 @@ def test_scan_lists_the_tracks_that_were_not_wholly_compared() -> None:
     scan = make_scan()
     html = render_html(dataclasses.replace(scan, tracks=scan.tracks + odd))
     text = Page(html).text
-    section = text[text.index("flagged pair says nothing") : text.index("Skipped files")]
+    section = text[text.index("it may still be a copy") : text.index("Skipped files")]
     assert heading in text
-    assert "Title gone gone · 3:42 · mp3 · CC0 1.0 music/gone.mp3 missing: the file" in section
+    assert "Title gone gone · 3:42 · mp3 · CC0 1.0 music/gone.mp3 missing: the scanned" in section
     assert "<b>Hush</b> hush · 3:42 · mp3 · CC0 1.0 music/hush.mp3 silent: no window" in section
     assert "Title cut cut · 3:42 · mp3 · CC0 1.0 music/cut.mp3 truncated: the file" in section
     assert section.index("Title gone") < section.index("Hush") < section.index("Title cut")
@@ -298,7 +298,7 @@ def test_a_scan_says_that_silent_and_missing_tracks_are_not_among_those_it_count
     odd = (make_track("hush", silent=True), make_track("gone", missing=True, silent=True))
     scan = make_scan()
     text = Page(render_html(dataclasses.replace(scan, tracks=scan.tracks + odd))).text
-    assert "Tracks 8,000 besides 2 silent or missing Pairs compared" in text
+    assert "Tracks 8,000 plus 2 silent or missing Pairs compared" in text
 
 
 def test_many_tracks_not_wholly_compared_unfold() -> None:

@@ -111,7 +111,9 @@ def test_table_fits_80_columns_and_ends_with_counts_threshold_and_false_pairs() 
     long = make_track("c", title="A title without end " * 20)
     text = printed(make_scan(make_track("a"), long, pairs=(Pair("a", "c", 0.9),)))
     assert max(map(len, text.splitlines())) <= 80
-    assert text.startswith("1 matching pair among 8,000 tracks\n\n Score  Track A")
+    assert text.startswith(
+        "1 matching pair among 8,000 tracks\n-v shows how the threshold was chosen\n\n Score"
+    )
     last = " ".join(text[text.index("1,000,000 pairs") :].split())
     assert last == (
         "1,000,000 pairs compared, threshold 0.8700; "
@@ -124,10 +126,11 @@ def test_the_choice_of_the_threshold_is_told_when_asked_for() -> None:
     text = " ".join(printed(SCAN, verbose=True).split())
     assert text.endswith(
         "expected false positives: 0.8 (95 % interval 0.2–1.9) exact search "
-        "threshold: song-9f8e7d6c.json; "
+        "threshold from song-9f8e7d6c.json; "
         "false alarm rate 8 × 10⁻⁷ per pair (95 % interval 2 × 10⁻⁷–1.9 × 10⁻⁶) 1 file skipped"
     )
     assert "exact search" not in printed(SCAN)
+    assert "-v shows how the threshold was chosen" not in text
 
 
 def test_table_says_the_budget_and_of_how_many_pairs_an_index_proposed_some() -> None:
@@ -140,7 +143,7 @@ def test_table_says_the_budget_and_of_how_many_pairs_an_index_proposed_some() ->
         "1,000,000 of 31,996,000 pairs compared, threshold 0.8700; "
         "expected false positives: 0.8 (95 % interval 0.1–3.5)"
     ) in text
-    assert "budget: 0.5 false pairs threshold:" in text
+    assert "budget: 0.5 false pairs threshold from" in text
 
 
 def test_table_shows_markup_controls_and_direction_marks_as_text() -> None:
@@ -278,19 +281,19 @@ def test_table_names_the_tracks_that_were_not_wholly_compared() -> None:
     )
     text = printed(make_scan(make_track("a"), *odd))
     counts, *paths = text.splitlines()[-4:]
-    assert counts == "3 tracks not wholly compared: 1 missing, 1 silent, 1 truncated"
+    assert counts == "3 tracks not fully compared: 1 missing, 1 silent, 1 truncated"
     assert paths == [
         f"  music/{'deep/' * 30}gone.mp3: missing",
         "  music/hush.mp3: silent",
         "  music/cut.mp3: truncated",
     ]
-    assert "not wholly compared" not in printed(SCAN)
+    assert "not fully compared" not in printed(SCAN)
 
 
 def test_table_names_at_most_10_of_them_unless_it_shows_everything() -> None:
     scan = make_scan(*(make_track(f"t{i:02}", missing=True) for i in range(12)))
     text = printed(scan)
-    assert "12 tracks not wholly compared: 12 missing\n" in text
+    assert "12 tracks not fully compared: 12 missing\n" in text
     assert text.count(".mp3: missing\n") == 10
     assert text.endswith("… and 2 more, see the report.\n")
     assert printed(scan, n_rows=None).count(".mp3: missing\n") == 12
@@ -308,8 +311,10 @@ def test_check_table_says_which_submissions_were_not_wholly_compared() -> None:
     assert f"Artist – Title s: flagged: 1 track {part}" in text
     assert f"Artist – Title n: nothing {part}" in text
     assert text.endswith(
-        "3 submissions not wholly compared: 1 silent, 2 truncated\n"
-        "  music/q.mp3: silent\n  music/s.mp3: truncated\n  music/n.mp3: truncated\n"
+        "3 submissions not fully compared: 1 silent, 2 truncated\n"
+        "  music/q.mp3: silent\n"
+        "  music/s.mp3: truncated\n"
+        "  music/n.mp3: truncated\n"
     )
 
 

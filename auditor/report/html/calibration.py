@@ -166,7 +166,7 @@ def _histograms(nonmatching: np.ndarray, one_source: np.ndarray, copies: np.ndar
             curves.append(Curve(_path(steps, x, y), kind, label))
     return Plot(
         "Scores of unrelated tracks and of copies",
-        "Share of the pairs of either kind in each of 60 bins; the axis is logarithmic.",
+        "Share of the pairs of each kind in 60 bins, on a logarithmic scale.",
         "score",
         "share",
         tuple(curves),
@@ -233,7 +233,7 @@ def _trade_off(
     here = (max(far, lowest), float((copies < thresholds.threshold).mean()))
     return Plot(
         "Missed copies against false alarms",
-        f"All copies of the table below together, and {kind}; the dot is the default threshold.",
+        f"All copies in the table below, and {kind}; the dot marks the default threshold.",
         "FAR per pair",
         "missed",
         (Curve(_path(points, x, y), "line marked"), Curve(_dots([here], x, y, 4.0), "dots marked")),

@@ -80,7 +80,7 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
         "cases": cases,
         "cases_data": cases_data(result, rows, cases, shelf) if rows else None,
         **dossier_view(rows, cases, shelf),
-        "side_names": ("A, the submission", "B, of the catalogue"),
+        "side_names": ("A (submission)", "B (catalogue)"),
         "certified": [_certified(track) for track in clear],
         "all_clear": 0 < len(clear) == len(submissions),
         "found": found[:1].upper() + found[1:],
@@ -125,9 +125,9 @@ def _certificate(result: CheckResult) -> Mapping[str, str]:
         "False alarm rate": false_alarm_rate(use),
         "Expected false alarms": false_pairs(use, result.n_pairs_compared),
         "Files not examined": f"{n_skipped:,}{', listed below' if n_skipped else ''}",
-        "Not, or not wholly, compared": show_count(n_gaps, "submission"),
+        "Not compared, or in part": show_count(n_gaps, "submission"),
         "Made by": f"audit {made.version}, extractor {made.extractor}, weights {made.weights_id}",
-        "SHA-256 of the JSON beside": hashlib.sha256(content).hexdigest(),
+        "SHA-256 of the JSON file": hashlib.sha256(content).hexdigest(),
     }
 
 
@@ -136,4 +136,4 @@ def _comparisons(result: CheckResult) -> str:
     if n_comparisons is None or n_comparisons == result.n_pairs_compared:
         return show_count(result.n_pairs_compared, "pair")
     pairs = show_count(n_comparisons, "pair")
-    return f"{pairs}, {result.n_pairs_compared:,} of them alike enough to be looked at closely"
+    return f"{pairs}, {result.n_pairs_compared:,} of them similar enough for detailed comparison"

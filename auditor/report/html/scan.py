@@ -122,7 +122,7 @@ def _suggested(row: Row, cluster: Cluster) -> str:
     """Return the suggested original of a cluster, where it tells more than the dates of a pair."""
     _, a, b = row
     first, why = cluster.original, cluster.original_why
-    side = {a.id: "track A", b.id: "track B"}.get(first, f"another track of the cluster, {first}")
+    side = {a.id: "track A", b.id: "track B"}.get(first, f"another track in the cluster, {first}")
     if not first or why == NOTHING_TELLS or (first in (a.id, b.id) and first_released(a, b)):
         return ""
     return f"Suggested original: {side}{f' ({why})' if why else ''}."
@@ -135,13 +135,13 @@ def _why_alike(pairs: Sequence[Pair]) -> str:
     least = min((p.similarity for p in alone if p.similarity is not None), default=None)
     if least is not None:
         why.append(
-            "their embeddings, which sum up how a whole track sounds, are unusually similar "
-            f"(here {least:.2f} or more; whatever their score)"
+            "their embeddings, which summarise how a whole track sounds, are unusually similar "
+            f"({least:.2f} or more here, regardless of score)"
         )
     if any(map(matches_by_loop, pairs)):
-        why.append("all that matches is a loop or a drone")
+        why.append("only a loop or a drone matches")
     if any(map(is_denied_pair, pairs)):
-        why.append("the spectra agree nowhere on what lines up")
+        why.append("the spectra of the aligned passages do not match")
     return f"They are listed because {', or because '.join(why)}." if why else ""
 
 
@@ -151,7 +151,7 @@ def _reaching(result: ScanResult) -> str:
     kinds = [("flagged", sum(pair.flagged for pair in high))]
     kinds.append(("set aside by a decision", sum(is_set_aside(pair) for pair in high)))
     left = [pair for pair in high if not pair.flagged and not is_set_aside(pair)]
-    kinds.append(("denied by the spectra", sum(map(is_denied_pair, left))))
+    kinds.append(("with spectra that do not match", sum(map(is_denied_pair, left))))
     kinds.append(("a loop or a drone", len(high) - sum(n for _, n in kinds)))
     counts = ", ".join(f"{n:,} {what}" for what, n in kinds if n)
     return f"{show_count(len(high), 'pair')} at or above the threshold: {counts}." if high else ""

@@ -123,7 +123,7 @@ def _tiles(result: ScanResult | CheckResult) -> tuple[Tile, ...]:
         gaps = _gaps(result.submissions, "of the submissions")
         return (submissions, flagged, tracks, compared, skipped, gaps)
     n_left_out = sum(track.silent or track.missing for track in result.tracks)
-    besides = f"besides {n_left_out:,} silent or missing" if n_left_out else ""
+    besides = f"plus {n_left_out:,} silent or missing" if n_left_out else ""
     tiles = [dataclasses.replace(tracks, note=besides), compared, flagged]
     if has_larger_cluster(result):
         tiles.append(Tile("Clusters", f"{len(result.clusters):,}"))
@@ -134,7 +134,7 @@ def _gaps(tracks: Sequence[Track], otherwise: str = "") -> Tile:
     """Return how many tracks were not compared, or not wholly, and why."""
     odd = not_wholly_compared(tracks)
     why = count_not_wholly_compared(odd, "track").partition(": ")[2]
-    return Tile("Not wholly compared", f"{len(odd):,}", why or otherwise)
+    return Tile("Not fully compared", f"{len(odd):,}", why or otherwise)
 
 
 def _examined(result: ScanResult | CheckResult) -> str:
@@ -143,7 +143,7 @@ def _examined(result: ScanResult | CheckResult) -> str:
     if n_comparisons is None or n_comparisons == result.n_pairs_compared:
         return ""
     n_compared = result.n_pairs_compared
-    return f"{n_compared:,} of them were alike enough to be compared from moment to moment"
+    return f"{n_compared:,} of them were similar enough for detailed comparison"
 
 
 def _provenance(result: Result) -> list[tuple[str, str]]:

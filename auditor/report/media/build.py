@@ -43,9 +43,9 @@ MAX_RANGES = 3
 """Ranges of a pair that get clips, the best first."""
 
 NO_AUDIO = "No clips: the report was made with --no-audio."
-NO_RANGE = "No clips: no stretch of one track was matched with one of the other."
-BEYOND = f"No clips: the first {MAX_PAIRS} pairs of a report get them."
-SOME_RANGES = f"The first {MAX_RANGES} ranges have clips."
+NO_RANGE = "No clips: no passage of one track matches the other."
+BEYOND = f"No clips: only the first {MAX_PAIRS} pairs of a report have them."
+SOME_RANGES = f"Only the first {MAX_RANGES} ranges have clips."
 
 _PEAKS_BYTES = N_PEAKS * len("100, ")
 _CLIPS, _MATRICES, _WAVEFORMS, _WINDOWS = "clips", "matrices", "waveforms", "windows"
@@ -247,10 +247,10 @@ def _lacking(pair: Pair, clips: Sequence[Clip], unread: Collection[str], max_byt
         return NO_RANGE
     sides = [side for side, track in (("A", pair.a), ("B", pair.b)) if track in unread]
     if sides:
-        gone = "the file was not found, or its sound could not be read"
-        return f"No clips, or not all, of {' and '.join(sides)}: {gone}."
+        gone = "the file was not found or could not be decoded"
+        return f"Some or all clips of {' and '.join(sides)} are missing: {gone}."
     if len(clips) < 2 * len(_ranges(pair)):
-        what = "Not every range has clips" if clips else "No clips"
+        what = "Some ranges have no clips" if clips else "No clips"
         return f"{what}: {_limit(max_bytes)}."
     return SOME_RANGES if len(pair.evidence.ranges) > MAX_RANGES else ""
 
@@ -296,12 +296,12 @@ def _notes(left_out: Mapping[str, int], max_bytes: int, n_unread: int, n_beyond:
     """Return what was left out and why, a line each."""
     limit = _limit(max_bytes)
     lines = (
-        (n_unread, "file", "is", "are", "missing, damaged or cut: no clips or waveform"),
+        (n_unread, "file", "is", "are", "missing, damaged or truncated: no clips or waveform"),
         (left_out[_CLIPS], "pair", "has", "have", f"no clips: {limit}"),
         (left_out[_WAVEFORMS], "track", "has", "have", f"no waveform: {limit}"),
         (left_out[_MATRICES], "pair", "has", "have", f"no similarity matrix: {limit}"),
         (left_out[_WINDOWS], "pair", "has", "have", "no similarity matrix: d-vectors are missing"),
-        (n_beyond, "further pair", "has", "have", f"no clips: {MAX_PAIRS} pairs get them"),
+        (n_beyond, "further pair", "has", "have", f"no clips: the limit is {MAX_PAIRS} pairs"),
     )
     return [
         f"{n:,} {noun if n == 1 else noun + 's'} {one if n == 1 else many} {what}"

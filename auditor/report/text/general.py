@@ -91,10 +91,7 @@ def comparison_gaps(track: Track) -> str:
     'silent: no window is loud enough, so it was neither compared nor counted'
     """
     if track.missing:
-        return (
-            "missing: the file that was scanned is no longer there, so it was neither compared nor "
-            "counted"
-        )
+        return "missing: the scanned file no longer exists, so it was neither compared nor counted"
     if track.silent:
         return "silent: no window is loud enough, so it was neither compared nor counted"
     if track.truncated:
@@ -115,7 +112,7 @@ def count_not_wholly_compared(tracks: Sequence[Track], noun: str) -> str:
     badges = [badge for track in tracks for badge in track_badges(track)]
     names = ("missing", "silent", "truncated")
     counts = [f"{badges.count(name):,} {name}" for name in names if name in badges]
-    return f"{show_count(len(tracks), noun)} not wholly compared: {', '.join(counts)}"
+    return f"{show_count(len(tracks), noun)} not fully compared: {', '.join(counts)}"
 
 
 def cluster_name(number: int) -> str:

@@ -197,11 +197,11 @@ def test_files_that_cannot_be_read_are_counted_and_left_out(planted, tmp_path, w
     names = ("gone", "junk", "absent", "short")
     pairs = [pair("a", name, matched(5.0, 5.0, 4.0), matched(9.0, 9.0, 4.0)) for name in names]
     media = media_of(scan([*TRACKS, *map(track, names)], *pairs), paths, tmp_path)
-    assert media.notes == ("4 files are missing, damaged or cut: no clips or waveform",)
+    assert media.notes == ("4 files are missing, damaged or truncated: no clips or waveform",)
     sides = {of.b: "".join(clip.side for clip in of.clips) for of in media.pairs}
     assert sides == {"gone": "aa", "junk": "aa", "absent": "aa", "short": "aba"}
     assert {of.lacking for of in media.pairs} == {
-        "No clips, or not all, of B: the file was not found, or its sound could not be read."
+        "Some or all clips of B are missing: the file was not found or could not be decoded."
     }
     assert media.by_pair()["a", "short"].clips[1].end_s == pytest.approx(7.0, abs=0.01)
     assert [t.id for t in media.tracks if t.peaks] == ["a", "short"]
@@ -288,7 +288,7 @@ def test_only_so_many_pairs_get_media(tmp_path):
     media = media_of(scan(TRACKS, *pairs), {}, tmp_path, dvectors=lambda _: one)
     assert sum(bool(of_pair.matrix) for of_pair in media.pairs) == MAX_PAIRS
     assert [of_pair.lacking for of_pair in media.pairs[MAX_PAIRS:]] == [BEYOND] * 7
-    assert f"7 further pairs have no clips: {MAX_PAIRS} pairs get them" in media.notes
+    assert f"7 further pairs have no clips: the limit is {MAX_PAIRS} pairs" in media.notes
 
 
 def test_sound_and_matrices_can_be_left_out(planted, tmp_path):

@@ -54,12 +54,11 @@ def test_a_score_without_a_counted_rate():
 
 def test_a_rate_below_what_was_counted_is_said_to_be_an_estimate():
     assert score_meaning(1 / 4365, 4365) == "1 in 4,400 unrelated pairs score this high"
-    counted = "score this high less than once in 4,365 times, which is as far as was counted"
-    for far, fitted in ((2e-4, "1 in 5,000"), (1e-12, "less than 1 in a billion"), (0.0, "never")):
-        said = f"unrelated pairs {counted} (a curve fitted to their scores says {fitted})"
+    for far, fitted in ((2e-4, "1 in 5,000"), (1e-12, "less than 1 in a billion"), (0.0, "none")):
+        said = f"fewer than 1 in 4,365 unrelated pairs score this high (extrapolated: {fitted})"
         assert score_meaning(far, 4365) == said
     said = counted_note(ThresholdUse(0.9, "x", n_counted=4365))
-    assert "4,365 unrelated pairs, so down to 1 in 4,400; rarer ones are estimates" in said
+    assert "Rates down to 1 in 4,400 were counted on 4,365 unrelated pairs; lower rates are" in said
     assert counted_note(ThresholdUse(0.9, "x")) == ""
 
 

@@ -100,9 +100,9 @@ const showDecisionBar = () => {
   bar.hidden = decisions.size() === 0;
   put(bar, "count", `${count(decisions.size(), "decision")} made in this page.`);
   put(bar, "where", decisions.isKept()
-    ? "Kept in this browser."
-    : "This browser keeps nothing for this page: export before you close it.");
-  const who = names[0].value.trim() ? "" : "Enter your name, or nobody will know who decided. ";
+    ? "Stored in this browser."
+    : "This browser does not store decisions for this page: export them before you close it.");
+  const who = names[0].value.trim() ? "" : "Enter your name to record who decided. ";
   for (const hint of document.querySelectorAll('[data-f="where-to"]')) {
     hint.textContent =
       `${who}Export your decisions and send the file to whoever gave you this report.`;

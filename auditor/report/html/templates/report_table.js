@@ -5,7 +5,7 @@ const badgesOf = (pair) => {
   const said = (pair.badges || []).filter((name) => !here || !name.startsWith("decided: "));
   const isPlain = (name) => name === "not flagged" || name === "below the threshold";
   const badges = said.map((name) => make("span", isPlain(name) ? "badge neutral" : "badge", name));
-  if (here) badges.push(make("span", "badge here", kind ? `decided here: ${kindName(kind)}` : "decision taken back here"));
+  if (here) badges.push(make("span", "badge here", kind ? `decided here: ${kindName(kind)}` : "decision undone here"));
   if (pair.cluster) badges.push(make("span", "badge plain-badge", `cluster ${pair.cluster}`));
   return badges;
 };
