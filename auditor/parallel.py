@@ -158,8 +158,9 @@ class LocalTiles:
                 yield waiting.popleft().result()
         except BrokenProcessPool:
             raise AuditError(
-                "a worker process was killed, as when memory runs out. What was embedded is safe. "
-                f"Run the command again with fewer workers than --jobs {self._jobs}. A script of "
+                "a worker process was killed, probably for lack of memory. Embeddings so far are "
+                f"kept. Run the command again with fewer workers than --jobs {self._jobs}. A "
+                "script of "
                 'your own that works with several jobs needs: if __name__ == "__main__":'
             ) from None
         finally:

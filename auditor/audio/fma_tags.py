@@ -182,7 +182,7 @@ def _load_tracks(file: Path) -> dict[int, tuple[str, ...]]:
                 raise _malformed(file, reader, f"{row[0]!r:.40} in place of a track number")
             track_id = int(row[0])
             if track_id in rows:
-                raise _malformed(file, reader, f"track {track_id} stands there a second time")
+                raise _malformed(file, reader, f"track {track_id} appears twice")
             row.append("")
             cells = tuple([row[place] for place in places])
             for i in lists:

@@ -78,9 +78,9 @@ def decide(
     """
     asked = [bool(pair), import_file is not None, export_file is not None]
     if sum(asked) != 1:
-        raise UsageError("give a pair, --import FILE.csv or --export FILE.csv, and one of them.")
+        raise UsageError("give exactly one of a pair, --import FILE.csv and --export FILE.csv.")
     if not pair and (kind or undo or note or result):
-        raise UsageError("--as, --note, --undo and --result are about one pair. Give the pair.")
+        raise UsageError("--as, --note, --undo and --result need a pair. Give the pair.")
     if kind and undo:
         raise UsageError("--as and --undo cannot be combined. Give one of them.")
     if note and not (kind or undo):
@@ -151,7 +151,7 @@ def _decide(catalogue: Catalogue, hashes: Hashes, kind: str, *, note: str, by: s
 
     name = pair_id(*hashes)
     if kind == UNDO and hashes not in standing(catalogue.decisions(hashes)):
-        raise UsageError(f"nothing is decided of pair {name}. Run: audit decide {name} --as KIND")
+        raise UsageError(f"pair {name} has no decision. Run: audit decide {name} --as KIND")
     try:
         catalogue.decide(*hashes, kind, note=note, by=by)
     except ValueError as error:
@@ -171,7 +171,7 @@ def _show_history(catalogue: Catalogue, hashes: Hashes) -> None:
         words = (made.when[:19] + "Z", made.kind, made.by, " / ".join(made.note.splitlines()))
         print("  " + show_text("  ".join(word for word in words if word)))
     if not history:
-        print(f"nothing is decided. Run: audit decide {name} --as KIND", file=sys.stderr)
+        print(f"there is no decision yet. Run: audit decide {name} --as KIND", file=sys.stderr)
 
 
 def _import(file: Path, workspace: Path | None) -> None:
@@ -188,13 +188,13 @@ def _import(file: Path, workspace: Path | None) -> None:
         for d in made
         if d.sha256_a not in known or d.sha256_b not in known
     }
-    said = f"{show_count(n_new, 'decision')} imported, {len(made) - n_new:,} known already"
+    said = f"{show_count(n_new, 'decision')} imported, {len(made) - n_new:,} already known"
     print(said, file=sys.stderr)
     if strange:
         some = ", ".join(list(strange)[:5]) + (", …" if len(strange) > 5 else "")
         print(
-            f"{show_count(len(strange), 'pair')} with a track that is not in the catalogue, kept "
-            f"for when it comes: {some}",
+            f"{show_count(len(strange), 'pair')} with a track that is not in the catalogue, "
+            f"stored until it is added: {some}",
             file=sys.stderr,
         )
 

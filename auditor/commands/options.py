@@ -374,7 +374,7 @@ def keep_for_decisions(directory: Path, result: ScanResult | CheckResult) -> Non
         keep_last(directory, result)
     except OSError as error:
         print(
-            f"audit: this {result.kind} could not be kept for audit review and audit decide: "
+            f"audit: this {result.kind} could not be stored for audit review and audit decide: "
             f"{error.strerror or error}. Give audit review the JSON beside the report, or audit "
             "decide with --result.",
             file=sys.stderr,

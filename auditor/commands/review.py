@@ -80,8 +80,8 @@ def review(
     results = results_of(workspace, result)
     if not results:
         raise UsageError(
-            "no scan or check is kept in this workspace. Run: audit scan, or give the JSON beside "
-            "a report."
+            "no scan or check is stored in this workspace. Run: audit scan, or give the JSON "
+            "beside a report."
         )
     with open_catalogue(workspace, write=True) as catalogue:
         left = undecided(cases(results[0]), standing(catalogue.decisions()))
@@ -187,7 +187,7 @@ class Session:
             elif key == "x":
                 self._open(case)
             elif key == "u":
-                self._say("nothing was decided yet")
+                self._say("there is no decision yet")
             elif key not in KEYS:
                 for line in HELP:
                     self._say(line)
@@ -207,7 +207,7 @@ class Session:
 
         case = self._decided.pop()
         self._catalogue.decide(*case.hashes, UNDO, by=self._by)
-        self._say(f"took back the decision of {case.pair.pair_id or 'the pair before'}")
+        self._say(f"undid the decision on {case.pair.pair_id or 'the previous pair'}")
         return case
 
     def _is_decided(self, case: Case) -> bool:
@@ -227,9 +227,9 @@ class Session:
 
         path = find_file(self._catalogue, track) or self._copy(track)
         if not path:
-            self._say(f"{track.path} is not there any more, or is not what was compared")
+            self._say(f"{track.path} is missing or has changed since it was compared")
         elif not how(path):
-            self._say(f"no program was found that opens {path}")
+            self._say(f"no program found to open {path}")
 
     def _copy(self, track: Track) -> str:
         """Return a copy of a track in an object store, kept until the review ends."""

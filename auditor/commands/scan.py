@@ -206,7 +206,7 @@ def scan(
     if result.n_tracks == 0:
         raise UsageError(
             f"nothing was compared: none of the {len(result.skipped) + len(result.tracks)} files "
-            "holds sound that can be embedded. Give folders of music."
+            "contains usable sound. Give folders of music."
         )
     if not exit_zero and any(pair.flagged for pair in result.pairs):
         raise typer.Exit(EXIT_FLAGGED)

@@ -196,7 +196,8 @@ def find_pair(
         named = named[0].split()
     if len(named) != 2:
         raise UsageError(
-            f"{' '.join(words)!r:.200} names no pair. Give a pair id, or two tracks by id or path."
+            f"{' '.join(words)!r:.200} does not name a pair. Give a pair id, or two tracks by id "
+            "or path."
         )
     if named[0] == named[1]:
         raise UsageError(f"{named[0]} was given twice. A pair is two tracks; give both.")

@@ -240,6 +240,6 @@ def shard_name(shard: Shard, weights_id: str) -> str:
 def _died(found: FoundFile) -> WorkerDiedError:
     n = MAX_RETRIES + 1
     return WorkerDiedError(
-        f"{show_path(found.path)}: {n} workers died of it. Check the file, "
-        "and whether the nodes have enough memory."
+        f"{show_path(found.path)}: {n} workers died on it. Check the file and the memory of the "
+        "nodes."
     )

@@ -170,8 +170,8 @@ def _lost(reference: ObjectRef | None) -> Exception | None:
         if isinstance(error.cause, AuditError):
             raise error.cause from None
         raise AuditError(
-            f"a node of the cluster failed: {first_line(error.cause)}. Every node needs this "
-            "version of auditor with auditor[cluster], and the shared storage."
+            f"a cluster node failed: {first_line(error.cause)}. Every node needs this version of "
+            "auditor with auditor[cluster], and the shared storage."
         ) from error
     except (
         exceptions.WorkerCrashedError,
@@ -181,7 +181,7 @@ def _lost(reference: ObjectRef | None) -> Exception | None:
         return error
     except exceptions.RayError as error:
         raise AuditError(
-            f"the cluster was lost: {first_line(error)}. What is done is kept: run the command "
+            f"the cluster was lost: {first_line(error)}. Finished work is kept: run the command "
             "again when the cluster is up."
         ) from error
     return None

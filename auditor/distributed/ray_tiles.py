@@ -64,7 +64,7 @@ class RayTiles:
         for (name, part), lost in in_order(submit, tasks):
             if lost is not None:
                 raise AuditError(
-                    f"{MAX_RETRIES + 1} workers died of one tile: {lost}. What is done is kept: "
+                    f"{MAX_RETRIES + 1} workers died of one tile: {lost}. Finished work is kept: "
                     "give the nodes more memory or fewer cores, and run the command again."
                 )
             result = read_tile(work, ledger, name)

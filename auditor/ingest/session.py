@@ -357,7 +357,7 @@ def fma_row(fma: FmaMetadata | None, path: bytes) -> FmaTrack | None:
 def failure_reason(path: bytes, error: Exception) -> str:
     """Return why a file was skipped, without its path, which is shown beside it."""
     if isinstance(error, FileNotFoundError):
-        return "vanished while the folder was scanned"
+        return "disappeared during the scan"
     if isinstance(error, OSError):
         return f"cannot be read: {error.strerror}"
     shown = show_path(path)

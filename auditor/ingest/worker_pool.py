@@ -144,8 +144,8 @@ class Crew:
         code = dead.process.exitcode
         how = signal.Signals(-code).name if code and code < 0 else f"exit code {code}"
         error = WorkerDiedError(
-            f"{show_path(found.path)}: the process that decoded it died twice ({how}). "
-            "Check the file, and whether there is enough memory."
+            f"{show_path(found.path)}: the decoding process died twice ({how}). Check the file "
+            "and the available memory."
         )
         self._made[position] = PreparedFile(found, error=error)
 

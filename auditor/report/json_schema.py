@@ -122,7 +122,7 @@ def _type(hint: Any, defs: dict[str, Any], where: str) -> dict[str, Any]:
         return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items)}
     if origin is dict and args[0] is str:
         return {"type": "object", "additionalProperties": _type(args[1], defs, where)}
-    raise TypeError(f"{where} is a {hint}, which no schema is made of")
+    raise TypeError(f"{where} is a {hint}, which has no schema")
 
 
 def field_descriptions(cls: type) -> dict[str, str]:

@@ -129,8 +129,8 @@ def read_genre_list(path: str | os.PathLike[str]) -> dict[str, str]:
             )
         if start.lstrip("/") in listed:
             raise UsageError(
-                f"{show_path(path)}, line {number}: {show_path(start)} stands there a second time. "
-                "Keep one of the two lines."
+                f"{show_path(path)}, line {number}: {show_path(start)} appears twice. Keep one of "
+                "the two lines."
             )
         listed[start.lstrip("/")] = genre
     return listed

@@ -180,7 +180,7 @@ def test_pairs_that_no_longer_stand_are_not_joined(workspace):
     )
     atlas = make_atlas(workspace)
     assert [(a, b) for a, b, _ in atlas.pairs] == [(0, 1)]
-    assert atlas.notes[0].startswith("Flagged pairs of the last scan that are not joined")
+    assert atlas.notes[0].startswith("Flagged pairs of the last scan not drawn")
     assert atlas.notes[0].endswith(": 1. Run: audit scan")
     assert atlas.notes[1] == "Flagged pairs of the last scan set aside by decisions: 1."
 
@@ -205,7 +205,7 @@ def test_without_a_scan_and_with_another_extractor_the_notes_say_so(workspace):
     scan = make_scan(tuple(workspace.catalogue.tracks()), ())
     made = replace(scan.provenance, weights_id="ffffffff")
     keep_last(workspace.directory, replace(scan, provenance=made))
-    assert "flagged pairs by x (ffffffff)" in make_atlas(other).notes[0]
+    assert "flagged pairs from x (ffffffff)" in make_atlas(other).notes[0]
 
 
 def test_silent_and_missing_tracks_have_no_place(workspace):
@@ -222,7 +222,7 @@ def test_silent_and_missing_tracks_have_no_place(workspace):
     keep_scan(workspace)
     atlas = make_atlas(workspace)
     assert not {"t07", "hush"} & {track.id for track in atlas.tracks}
-    assert atlas.notes == ("Silent tracks left out, without a place: 1.",)
+    assert atlas.notes == ("Silent tracks left out of the map: 1.",)
 
 
 def test_an_empty_catalogue_is_refused(tmp_path):

@@ -144,7 +144,7 @@ def test_every_text_field_fits_a_track():
         (",track,artist\n,title,name\ntrack_id,,\n1,a\n", "line 4: 2 cells in place of 3"),
         (",track,artist\n,title,name\ntrack_id,,\nx,a,b\n", "line 4: 'x' in place of a track num"),
         (",track,artist\n,title,name\ntrack_id,,\n١,a,b\n", "in place of a track number"),
-        (",track,artist\n,title,name\ntrack_id,,\n1,a,b\n1,a,b\n", "line 5: track 1 stands there"),
+        (",track,artist\n,title,name\ntrack_id,,\n1,a,b\n1,a,b\n", "line 5: track 1 appears twice"),
         (',track,artist\n,title,name\ntrack_id,,\n1,"a\n\nb', "line 6: unexpected end of data"),
         (',track,artist\n,title,name\ntrack_id,,\n1,"a"b,c\n', "line 4: ',' expected after"),
         (",track,artist\n,title,name\ntrack_id,,\n1,a," + "b" * 5_000_000, "line 4: field larger"),

@@ -81,7 +81,7 @@ def test_a_pair_is_decided_shown_and_undone(workspace):
     assert undone.stdout.startswith(f"{name}  no longer decided")
     again = invoke("decide", name, "--undo", "-w", workspace)
     assert again.exit_code == 2
-    assert f"nothing is decided of pair {name}. Run: audit decide" in again.stderr
+    assert f"pair {name} has no decision. Run: audit decide" in again.stderr
     assert kinds(workspace) == ["licensed", "undo"]
 
 
@@ -110,9 +110,9 @@ def test_a_pair_of_a_check_is_found_by_its_result(workspace, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give a pair, --import FILE.csv or --export FILE.csv"),
-        (["a", "b", "--export", "x.csv"], "give a pair, --import"),
-        (["--export", "x.csv", "--undo"], "are about one pair. Give the pair"),
+        ([], "give exactly one of a pair, --import FILE.csv"),
+        (["a", "b", "--export", "x.csv"], "give exactly one of a pair, --import"),
+        (["--export", "x.csv", "--undo"], "need a pair. Give the pair"),
         (["a", "b", "--as", "cover", "--undo"], "--as and --undo cannot be combined"),
         (["a", "b", "--note", "x"], "a --note needs a decision"),
         (["a", "b", "--as", "fine"], "fine"),
@@ -145,11 +145,11 @@ def test_export_and_import_are_each_other_undone(workspace, tmp_path):
     assert "5 decisions: d.csv" in invoke("decide", "--export", "d.csv", "-w", workspace).stderr
     other = make_workspace(tmp_path / "other", make_track("a"), make_track("b"))
     done = invoke("decide", "--import", "d.csv", "-w", other)
-    assert "5 decisions imported, 0 known already" in done.stderr
-    assert "1 pair with a track that is not in the catalogue, kept" in done.stderr
+    assert "5 decisions imported, 0 already known" in done.stderr
+    assert "1 pair with a track that is not in the catalogue, stored" in done.stderr
     assert pair_id(A, sha("gone")) in done.stderr
     again = invoke("decide", "--import", "d.csv", "-w", other)
-    assert "0 decisions imported, 5 known already" in again.stderr
+    assert "0 decisions imported, 5 already known" in again.stderr
     assert invoke("decide", "--export", "e.csv", "-w", other).exit_code == 0
     assert read_csv("e.csv") == read_csv("d.csv")
     printed = invoke("decide", "--export", "-", "-w", other).stdout
@@ -366,7 +366,7 @@ def test_a_check_that_cannot_be_kept_says_so_and_goes_on(tmp_path, weights, musi
     (tmp_path / "ws" / "last-check.json").mkdir()
     done = invoke("check", music / "new.mp3", *given, "--no-report", "-q")
     assert done.exit_code == 1
-    said = "this check could not be kept for audit review and audit decide: Is a directory"
+    said = "this check could not be stored for audit review and audit decide: Is a directory"
     assert said in done.stderr
 
 
@@ -375,5 +375,5 @@ def test_a_scan_that_cannot_be_kept_says_so_and_goes_on(tmp_path, weights, music
     (tmp_path / "ws" / "last-scan.json").mkdir(parents=True)
     done = invoke("scan", music / "lib", *given, "--no-report", "-q")
     assert done.exit_code == 1
-    said = "this scan could not be kept for audit review and audit decide: Is a directory"
+    said = "this scan could not be stored for audit review and audit decide: Is a directory"
     assert said in done.stderr

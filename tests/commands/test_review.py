@@ -88,8 +88,8 @@ def test_skip_quit_and_the_end_of_input(workspace):
 
 def test_undo_goes_back_to_the_pair(workspace):
     done = review(workspace, "u\nf\ns\nu\no\nq\n")
-    assert "nothing was decided yet" in done.stdout
-    assert "took back the decision" in done.stdout
+    assert "there is no decision yet" in done.stdout
+    assert "undid the decision" in done.stdout
     assert [kind for _, kind, *_ in decisions(workspace)] == ["false-alarm", "undo", "same-owner"]
     assert "1 decided, 1 skipped, 2 left" in done.stdout
 
@@ -180,7 +180,7 @@ def test_without_a_last_scan(tmp_path, monkeypatch):
     assert last_scan(folder) is None
     done = review(folder, "")
     assert done.exit_code == 2
-    assert "no scan or check is kept in this workspace. Run: audit scan" in done.stderr
+    assert "no scan or check is stored in this workspace. Run: audit scan" in done.stderr
     (folder / LAST_SCAN).write_text("{}")
     assert last_scan(folder) is None
 
@@ -252,8 +252,8 @@ def test_keys_play_and_open(tmp_path, workspace, programs):
     os.unlink(programs / "xdg-open")
     os.unlink(programs / "afplay")
     done = review(workspace, "1\ns\n2\nq\n", "--play", "--open")
-    assert done.stdout.count("no program was found that opens") == 6
-    assert "/music/c.mp3 is not there any more, or is not what was compared" in done.stdout
+    assert done.stdout.count("no program found to open") == 6
+    assert "/music/c.mp3 is missing or has changed since it was compared" in done.stdout
 
 
 def test_what_plays_is_ended(programs):

@@ -338,9 +338,9 @@ def test_a_pair_is_named_in_many_ways(tmp_path, catalogue):
     ("words", "message"),
     [
         (["b", "b"], "b was given twice"),
-        (["b", "c", "d"], "'b c d' names no pair. Give a pair id, or two tracks"),
-        (["b"], "'b' names no pair. Give a pair id"),
-        ([A[:7]], "names no pair"),
+        (["b", "c", "d"], "'b c d' does not name a pair. Give a pair id, or two tracks"),
+        (["b"], "'b' does not name a pair. Give a pair id"),
+        ([A[:7]], "does not name a pair"),
         (["b", "x"], "x is not a file, and no track has the id 'x'"),
         (["b", "/nowhere/x.mp3"], "/nowhere/x.mp3 is not a file, and no track"),
         (["b", "."], ". cannot be read: Is a directory"),

@@ -171,9 +171,7 @@ def test_files_that_vanish_during_the_scan(run, music):
 
     result = run(music, on_event=delete)
     assert_whole(result)
-    assert reasons(result) == dict.fromkeys(
-        ("b.wav", "c.mp3"), "vanished while the folder was scanned"
-    )
+    assert reasons(result) == dict.fromkeys(("b.wav", "c.mp3"), "disappeared during the scan")
     assert run(music).skipped == (), "what is gone is not named for ever"
 
 

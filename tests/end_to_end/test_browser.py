@@ -325,13 +325,13 @@ def test_decisions_stay_are_exported_and_imported(open_page, report, tmp_path):
     arguments = ["decide", "--import", str(file), "-w", str(workspace)]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert "2 decisions imported, 0 known already" in done.stderr
+    assert "2 decisions imported, 0 already known" in done.stderr
     with open_workspace_file(workspace) as catalogue:
         made = {d.kind: d for d in catalogue.decisions()}
     assert set(made) == {"licensed", "false-alarm"}
     assert made["licensed"].note == '=1+1, "quoted"\nsecond line 😀'
     assert made["licensed"].by == "Ana"
-    assert "0 decisions imported, 2 known already" in CliRunner().invoke(app, arguments).stderr
+    assert "0 decisions imported, 2 already known" in CliRunner().invoke(app, arguments).stderr
 
 
 def test_who_decided_and_when_is_told(open_page, report):

@@ -112,7 +112,7 @@ def test_a_file_that_kills_its_worker_twice_is_named_and_skipped(music, extracto
     died = made.pop(3)
     assert isinstance(died.error, AudioError)
     assert str(died.error).startswith(
-        f"{os.fsdecode(files[3].path)}: the process that decoded it died twice (exit code 3)."
+        f"{os.fsdecode(files[3].path)}: the decoding process died twice (exit code 3)."
     )
     assert_same(made, alone[:3] + alone[4:])
 

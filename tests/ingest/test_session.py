@@ -459,7 +459,7 @@ def test_hash_file(tmp_path):
         (AudioError("/m/x.mp3: is empty. Give another."), "is empty. Give another."),
         (AudioError("x.mp3: is empty."), "is empty."),
         (AudioError("other: is empty."), "other: is empty."),
-        (FileNotFoundError(2, "No such file"), "vanished while the folder was scanned"),
+        (FileNotFoundError(2, "No such file"), "disappeared during the scan"),
         (PermissionError(13, "Permission denied"), "cannot be read: Permission denied"),
     ],
 )

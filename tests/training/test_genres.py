@@ -177,7 +177,7 @@ def test_read_genre_list(tmp_path):
     [
         ("path\tgenre\na/\n", r"genres\.tsv, line 2: the start of a path and a genre are needed"),
         ("path\tgenre\na/\tx\n/\ty\n", "line 3: the start of a path and a genre are needed"),
-        ("path\tgenre\na/\tx\n\na/\ty\n", "line 4: a/ stands there a second time. Keep one"),
+        ("path\tgenre\na/\tx\n\na/\ty\n", "line 4: a/ appears twice. Keep one"),
     ],
 )
 def test_a_list_that_cannot_be_used(tmp_path, content, message):
