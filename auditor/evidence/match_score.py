@@ -11,7 +11,7 @@ The match score of a range is
     score + GAIN * max(0, correlation - CHANCE),
 
 at most 1.  A range that the spectra alone found carries its own (``MatchedRange.match_score``): its
-lead where they agree beyond doubt for long enough, else LEAD_GAIN times its lead.  The score of a
+margin where they agree beyond doubt for long enough, else MARGIN_GAIN times it.  The score of a
 pair is the highest of its ranges.  Without spectra it is the score of the d-vectors alone, so a
 missing spectrum can hide a copy and never raises an alarm.
 """
@@ -26,11 +26,11 @@ GAIN, CHANCE = 0.5, 0.15
 AGREED = 0.5
 """Correlation from which spectra agree beyond doubt."""
 
-LEAD_GAIN = 0.5
-"""Score for each unit of a lead where spectra agree less than that; chosen so that strangers reach
+MARGIN_GAIN = 0.5
+"""Score per unit of a margin where spectra agree less than that; chosen so that strangers reach
 a score as seldom by it as by d-vectors."""
 
-LEAD_S = 6.0
+MIN_CERTAIN_S = 6.0
 """A line that is shorter tells little, however well it agrees: single notes agree too."""
 
 MIN_SCORE_TO_CONFIRM = 0.15
@@ -65,19 +65,19 @@ def range_score(found: MatchedRange) -> float:
     return min(1.0, found.score + GAIN * beyond)
 
 
-def lead_score(lead: float, *, sure: bool) -> float:
+def margin_score(margin: float, *, sure: bool) -> float:
     """Return the match score of a range that the spectra alone have found, at most 1.
 
     Parameters
     ----------
-    lead : float
+    margin : float
         See ``auditor.evidence.spectra.lines.LeadingLine``.
     sure : bool
-        Whether its line agrees by ``AGREED``, for ``LEAD_S``.
+        Whether its line agrees by ``AGREED``, for ``MIN_CERTAIN_S``.
 
     Examples
     --------
-    >>> lead_score(0.8, sure=True), lead_score(0.8, sure=False)
+    >>> margin_score(0.8, sure=True), margin_score(0.8, sure=False)
     (0.8, 0.4)
     """
-    return min(1.0, lead if sure else LEAD_GAIN * lead)
+    return min(1.0, margin if sure else MARGIN_GAIN * margin)

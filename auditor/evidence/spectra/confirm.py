@@ -8,7 +8,7 @@ took for another repetition.  It changes which ranges are shown, never the match
 Where no range agrees beyond doubt, the spectra are asked for one that the d-vectors missed
 (``auditor.evidence.spectra.range_search``): under loud noise, below another track, in music of few
 sounds, at another speed.  This one counts by how much it leads, and repeats nothing, for what
-repeats does not lead.  A range that agrees although its d-vectors say little counts by its lead
+repeats does not lead.  A range that agrees although its d-vectors say little counts by its margin
 too.
 """
 

@@ -6,7 +6,7 @@ up, so that music at the level of a noise, or below a louder piece, is found alt
 block of it tells.
 
 ``leading_line`` asks whether there is a line that no other explains.  Music that repeats agrees
-with itself, and beats with beats, at many distances; the **lead** of a line is by how much more it
+with itself, and beats with beats, at many distances; the **margin** of a line is how much more it
 agrees than the best line elsewhere, over the same blocks.
 """
 
@@ -66,7 +66,7 @@ class LeadingLine(NamedTuple):
         What to add for the frames of b.
     correlation : float
         Mean of its blocks.
-    lead : float
+    margin : float
         By how much its blocks agree beyond the best line elsewhere, at least beyond what strangers
         do, times their number, less what may be chance.
     """
@@ -75,7 +75,7 @@ class LeadingLine(NamedTuple):
     last: int
     offset: int
     correlation: float
-    lead: float
+    margin: float
 
 
 class TrackSpectrum:
@@ -95,11 +95,11 @@ class TrackSpectrum:
     @functools.cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         local = local_frames(self.frames.astype(np.float32), SPECTRUM)
-        outline = local.mean(axis=0) if len(local) else np.zeros(SPECTRUM.n_bands, np.float32)
-        return local - outline, outline
+        mean = local.mean(axis=0) if len(local) else np.zeros(SPECTRUM.n_bands, np.float32)
+        return local - mean, mean
 
     @property
-    def outline(self) -> np.ndarray:
+    def mean_spectrum(self) -> np.ndarray:
         """The mean over time, (n_bands,) dB: what levelling takes off."""
         return self._parts[1]
 
@@ -195,9 +195,9 @@ def leading_line(a: np.ndarray, b: np.ndarray) -> LeadingLine | None:
     correlation = float(means[at])
     means[max(0, at - _SHORT) : at + _SHORT + 1] = 0.0
     n_counted = max(0.0, end - begin - _DOUBT * (1.0 - correlation))
-    lead = n_counted * (correlation - max(_CHANCE, float(means.max())))
+    margin = n_counted * (correlation - max(_CHANCE, float(means.max())))
     first, last, offset = int(starts[begin]), int(starts[end - 1]) + _SHORT, at - int(starts[-1])
-    return LeadingLine(first * _JOINED, last * _JOINED, offset * _JOINED, correlation, lead)
+    return LeadingLine(first * _JOINED, last * _JOINED, offset * _JOINED, correlation, margin)
 
 
 def _joined(frames: np.ndarray) -> np.ndarray:

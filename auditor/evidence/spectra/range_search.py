@@ -17,9 +17,9 @@ import numpy as np
 from auditor.embedding.config import SPECTRUM
 from auditor.evidence.match_score import (
     AGREED,
-    LEAD_S,
+    MIN_CERTAIN_S,
     MIN_SCORE_TO_CONFIRM,
-    lead_score,
+    margin_score,
 )
 from auditor.evidence.spectra.lines import (
     HOP,
@@ -42,7 +42,7 @@ MAX_SEMITONES = 6.0
 """Larger shifts are not looked for: speeds of 0.71 to 1.41."""
 
 ALIKE = 0.8
-"""Correlation from which two outlines are of one piece."""
+"""Correlation from which two mean spectra belong to one piece."""
 
 
 def mean_spectrum_shift(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -61,8 +61,8 @@ def mean_spectrum_shift(a: np.ndarray, b: np.ndarray) -> float | None:
 
     Examples
     --------
-    >>> outline = np.random.default_rng(0).normal(size=SPECTRUM.n_bands)
-    >>> round(mean_spectrum_shift(np.roll(outline, 8), outline), 1)
+    >>> spectrum = np.random.default_rng(0).normal(size=SPECTRUM.n_bands)
+    >>> round(mean_spectrum_shift(np.roll(spectrum, 8), spectrum), 1)
     4.0
     """
     reach = round(MAX_SEMITONES * SPECTRUM.bands_per_octave / 12.0)
@@ -113,7 +113,7 @@ def leading_range(
     Returns
     -------
     MatchedRange or None
-        Its match score is what ``lead_score`` makes of its lead.
+        Its match score is what ``margin_score`` makes of its margin.
     """
     if not can_lead(len(a.frames), len(b.frames)):
         return None
@@ -131,7 +131,7 @@ def leading_range(
         agrees = line.correlation >= AGREED
         if fit in guessed and not (agrees and length_s >= _GUESS_S):
             continue
-        score = lead_score(line.lead, sure=agrees and length_s >= LEAD_S)
+        score = margin_score(line.margin, sure=agrees and length_s >= MIN_CERTAIN_S)
         if score > best:
             best = score
             fit = dataclasses.replace(fit, correlation=line.correlation)
@@ -198,7 +198,7 @@ def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) 
     sure of what the spectra deny, as in music of few sounds, every tempo is tried.
     """
     fits = []
-    semitones = mean_spectrum_shift(a.outline, b.outline)
+    semitones = mean_spectrum_shift(a.mean_spectrum, b.mean_spectrum)
     if semitones is not None:
         fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
     if heard and heard[0].score >= _PUZZLING and not any_agrees(heard):

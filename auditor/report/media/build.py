@@ -1,8 +1,8 @@
-"""What is heard and seen of a result's pairs: clips, waveforms, similarity matrices and links.
+"""Media of a result's pairs: clips, waveforms, similarity matrices and links.
 
 The same result and the same files give the same media.  Reports show them
 (``auditor.report.media.model``); a limit in bytes is spent on the pairs in order, so that those
-worth hearing first are heard.
+worth hearing first get clips.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from auditor.report.media.clips import (
     CLIP_MIME,
     CLIP_RATE_HZ,
     N_PEAKS,
-    Heard,
+    DecodedTrack,
     Span,
     clip_bytes,
     clip_spans,
@@ -128,24 +128,26 @@ def make_media(
     durations_s = {track.id: track.duration_s for track in tracks}
     wanted = _wanted_spans(chosen, max_bytes) if audio else {}
     budget = _Budget(max_bytes)
-    heard: dict[str, Heard] = {}
+    decoded: dict[str, DecodedTrack] = {}
     unread: set[str] = set()
     pairs: list[PairMedia] = []
     for n_done, pair in enumerate(chosen, 1):
         for track in dict.fromkeys((pair.a, pair.b)):
-            if track in heard:
+            if track in decoded:
                 continue
             duration_s, spans = durations_s.get(track, 0.0), wanted.get(track, set())
             if not budget.take(_PEAKS_BYTES):
                 duration_s = 0.0
                 budget.left_out[_WAVEFORMS] += 1
-            heard[track] = _listen(paths.get(track), duration_s, spans)
-            if (duration_s > 0.0 and not heard[track].peaks) or spans - heard[track].clips.keys():
+            decoded[track] = _listen(paths.get(track), duration_s, spans)
+            if (duration_s > 0.0 and not decoded[track].peaks) or spans - decoded[
+                track
+            ].clips.keys():
                 unread.add(track)
         media = PairMedia(pair.a, pair.b)
         if matrices and dvectors is not None and not pair.identical_file:
             media = _with_matrix(media, pair, dvectors, hop_s, window_s, budget)
-        clips = _clips(pair, heard, wanted, budget) if audio else ()
+        clips = _clips(pair, decoded, wanted, budget) if audio else ()
         lacking = _lacking(pair, clips, unread, max_bytes) if audio else NO_AUDIO
         pairs.append(replace(media, clips=clips, lacking=lacking))
         if on_pair is not None:
@@ -153,7 +155,7 @@ def make_media(
     pairs += [PairMedia(pair.a, pair.b, lacking=BEYOND) for pair in worth[MAX_PAIRS:]]
     ends = dict.fromkeys(end for pair in (*chosen, *result.pairs) for end in (pair.a, pair.b))
     shown = [
-        TrackMedia(track, heard.get(track, Heard()).peaks, _link(paths.get(track), folder))
+        TrackMedia(track, decoded.get(track, DecodedTrack()).peaks, _link(paths.get(track), folder))
         for track in ends
     ]
     return Media(
@@ -209,19 +211,22 @@ def _wanted_spans(pairs: Sequence[Pair], max_bytes: int) -> dict[str, set[Span]]
     return wanted
 
 
-def _listen(path: bytes | None, duration_s: float, spans: Collection[Span]) -> Heard:
-    """Return what is heard of a file or object; nothing if it cannot be read."""
+def _listen(path: bytes | None, duration_s: float, spans: Collection[Span]) -> DecodedTrack:
+    """Return what is decoded from a file or object; nothing if it cannot be read."""
     if path is None or not (duration_s > 0.0 or spans):
-        return Heard()
+        return DecodedTrack()
     try:
         with fetched(path) as there:
             return listen(there, duration_s=duration_s, spans=spans)
     except (AuditError, OSError):
-        return Heard()
+        return DecodedTrack()
 
 
 def _clips(
-    pair: Pair, heard: Mapping[str, Heard], wanted: Mapping[str, set[Span]], budget: _Budget
+    pair: Pair,
+    decoded: Mapping[str, DecodedTrack],
+    wanted: Mapping[str, set[Span]],
+    budget: _Budget,
 ) -> tuple[Clip, ...]:
     """Return the clips of a pair; none any more once a pair had to go without."""
     clips: list[Clip] = []
@@ -230,9 +235,9 @@ def _clips(
         planned = not budget.left_out[_CLIPS]
         for side, track, span in zip("ab", (pair.a, pair.b), clip_spans(matched), strict=True):
             planned &= span in wanted.get(track, ())
-            if span in heard[track].clips:
-                n_heard, encoded = heard[track].clips[span]
-                start_s, end_s = span[0] / CLIP_RATE_HZ, (span[0] + n_heard) / CLIP_RATE_HZ
+            if span in decoded[track].clips:
+                n_decoded, encoded = decoded[track].clips[span]
+                start_s, end_s = span[0] / CLIP_RATE_HZ, (span[0] + n_decoded) / CLIP_RATE_HZ
                 of_range.append(Clip(place, side, start_s, end_s, CLIP_MIME, encoded))
         if not (planned and budget.take(sum(len(clip.audio) for clip in of_range))):
             budget.left_out[_CLIPS] += not clips

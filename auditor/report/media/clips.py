@@ -40,7 +40,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Heard:
+class DecodedTrack:
     """What one pass over a track gave.
 
     Attributes
@@ -88,7 +88,7 @@ def clip_bytes(spans: Collection[Span]) -> float:
 
 def listen(
     path: str | bytes | os.PathLike[str], *, duration_s: float, spans: Collection[Span]
-) -> Heard:
+) -> DecodedTrack:
     """Decode a track up to the end of what is wanted of it.
 
     Parameters
@@ -134,7 +134,7 @@ def _listen(reader: IsolatedReader, n_samples: int, spans: Collection[Span]) -> 
     for span, cut_short in parts.items():
         clips.update(_encoded(span, cut_short))
     peaks = np.rint(np.clip(highest, 0.0, 1.0) * MAX_PEAK).astype(int).tolist()
-    return Heard(tuple(peaks) if n_samples else (), clips)
+    return DecodedTrack(tuple(peaks) if n_samples else (), clips)
 
 
 def _raise_peaks(highest: np.ndarray, levels: np.ndarray, position: int, n_samples: int) -> None:

@@ -1,4 +1,4 @@
-"""Lines in the spectra: what leads, and what repetition and chance do not make."""
+"""Lines in the spectra: what margins, and what repetition and chance do not make."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def test_a_stretch_is_found_where_no_block_of_it_tells():
     assert found.offset == 200
     assert (found.first, found.last) == pytest.approx((0, 400), abs=2 * N_BLOCK)
     assert found.correlation == pytest.approx(9.0 / np.hypot(9.0, 30.0), abs=0.03)
-    assert found.lead > 2.0
+    assert found.margin > 2.0
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_strangers_have_no_lead_worth_the_name(seed):
     found = leading_line(music(400, seed=seed), music(700, seed=seed + 50))
-    assert found is None or found.lead < 0.2
+    assert found is None or found.margin < 0.2
 
 
 @pytest.mark.parametrize("n", [350, 800])
 def test_the_tracks_may_be_exchanged(n):
     original, copy = music(800), drowned(np.roll(music(800), -50, axis=0))[:n]
     one, other = leading_line(copy, original), leading_line(original, copy)
-    assert one.lead == other.lead
+    assert one.margin == other.margin
     assert (other.first, other.last) == (one.first + one.offset, one.last + one.offset)
     assert other.offset == -one.offset
 
@@ -52,18 +52,18 @@ def test_what_repeats_does_not_lead():
     loop = np.tile(music(50), (16, 1))
     found = leading_line(loop, loop.copy())
     assert found.correlation == pytest.approx(1.0)
-    assert found.lead == pytest.approx(0.0, abs=1e-3)
+    assert found.margin == pytest.approx(0.0, abs=1e-3)
     twice = np.concatenate([music(400), music(400)])  # a verse that comes again in the original
     once = leading_line(music(400), twice)
-    assert once.lead == pytest.approx(0.0, abs=1e-3)
+    assert once.margin == pytest.approx(0.0, abs=1e-3)
 
 
 def test_a_line_leads_by_what_others_lack_and_chance_counts_less_on_long_ones():
     original = music(900)
-    leads = [leading_line(original[:n], original).lead for n in (100, 200, 400)]
+    margins = [leading_line(original[:n], original).margin for n in (100, 200, 400)]
     # 5, 10 and 20 blocks that agree wholly, where strangers reach a tenth
-    assert leads == pytest.approx([5 * 0.9, 10 * 0.9, 20 * 0.9], rel=0.06)
-    weak = [leading_line(drowned(original[:n]), original).lead for n in (200, 840)]
+    assert margins == pytest.approx([5 * 0.9, 10 * 0.9, 20 * 0.9], rel=0.06)
+    weak = [leading_line(drowned(original[:n]), original).margin for n in (200, 840)]
     assert weak[1] > 4.5 * weak[0]
 
 

@@ -15,7 +15,7 @@ from auditor.evidence.spectra.range_search import MAX_SEMITONES, mean_spectrum_s
 
 
 def outline(waveform: np.ndarray) -> np.ndarray:
-    return TrackSpectrum(waveform_spectrum(waveform), len(waveform) / SAMPLE_RATE_HZ).outline
+    return TrackSpectrum(waveform_spectrum(waveform), len(waveform) / SAMPLE_RATE_HZ).mean_spectrum
 
 
 @pytest.mark.parametrize("ratio", [0.75, 0.9, 1.06, 1.25])
@@ -40,4 +40,4 @@ def test_other_outlines_and_silence_tell_nothing():
     assert mean_spectrum_shift(one, other) is None
     assert mean_spectrum_shift(one, np.zeros(SPECTRUM.n_bands)) is None
     assert mean_spectrum_shift(np.roll(one, round(2 * MAX_SEMITONES) + 5), one) is None
-    assert len(TrackSpectrum(np.zeros((0, SPECTRUM.n_bands), np.uint8), 0.0).outline) == len(one)
+    assert len(TrackSpectrum(np.zeros((0, SPECTRUM.n_bands), np.uint8), 0.0).mean_spectrum) == len(one)
