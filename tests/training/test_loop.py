@@ -154,7 +154,9 @@ def test_a_run_starts_from_the_weights_it_is_given(whole, train, tiny_config, tm
     assert further.summary["train"]["start"] == start.weights_id
     assert fresh.summary["train"]["start"] == ""
     other = dataclasses.replace(tiny_config, n_dims=tiny_config.n_dims + 8)
-    with pytest.raises(UsageError, match=f"{start.weights_id} has another shape than the network"):
+    with pytest.raises(
+        UsageError, match=f"{start.weights_id} does not have the shape of the network"
+    ):
         train(tmp_path / "other", config=other, start=start)
 
 

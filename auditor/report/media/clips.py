@@ -114,7 +114,7 @@ def listen(
     )
 
 
-def _listen(reader: IsolatedReader, n_samples: int, spans: Collection[Span]) -> Heard:
+def _listen(reader: IsolatedReader, n_samples: int, spans: Collection[Span]) -> DecodedTrack:
     highest = np.zeros(N_PEAKS, dtype=np.float32)
     parts: dict[Span, list[np.ndarray]] = {span: [] for span in sorted(spans)}
     clips: dict[Span, tuple[int, str]] = {}
