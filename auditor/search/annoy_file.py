@@ -26,6 +26,7 @@ import numpy as np
 
 import auditor
 from auditor.errors import IndexFileError, show_path
+from auditor.search.annoy_nodes import check_nodes
 from auditor.search.vectors import check_unit_rows
 from auditor.serialisation import atomic_write, from_json, partial_file, put_in_place
 
@@ -269,11 +270,12 @@ def _load_base(folder: Path, sidecar: Sidecar, verify: bool) -> annoy.AnnoyIndex
             raise OSError(f"it has {size:,} bytes of {sidecar.ann_size:,}")
         if (verify or size <= VERIFY_BYTES) and _sha256(path) != sidecar.ann_sha256:
             raise OSError("its SHA-256 is not the one in the sidecar")
+        check_nodes(path, sidecar.n_dims, sidecar.n_trees)
         _load(base, path)
         if base.get_n_items() != sidecar.n_items:
             raise OSError(f"it has {base.get_n_items():,} items of {sidecar.n_items:,}")
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise IndexFileError(f"{show_path(path)} is damaged: {reason}. {REMEDY}") from None
     return base
 

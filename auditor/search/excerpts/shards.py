@@ -3,8 +3,9 @@
 A shard holds some windows of some tracks: what the backend (Annoy) built (``.ann``), the tracks and
 the window of each row as arrays (``.rows``), and a JSON sidecar that says what it is.  The sidecar
 carries sizes and hashes of the other two and is named by its own hash, so damage is found before
-Annoy, which checks nothing, sees anything.  It is renamed into place last: a build that is killed
-leaves nothing that looks like a shard.
+Annoy, which checks nothing, sees anything; what a forged sidecar could hide, ``annoy_nodes`` finds.
+The sidecar is renamed into place last: a build that is killed leaves nothing that looks like a
+shard.
 
 ``.rows`` holds, little-endian: axes (n_dims, n_axes) float32; windows (n_items,) int32; of each
 track its version, uint32, and rows, uint32; and the ids, ``id_bytes`` each, in ascending order.
@@ -283,6 +284,8 @@ def _read_rows(path: Path, sidecar: Sidecar) -> _Rows:
     ids = np.frombuffer(data, f"S{sidecar.id_bytes}", n_tracks, offset=ends[3])
     if len(windows) and not 0 <= windows.min() <= windows.max() < MAX_WINDOWS:
         raise ValueError(f"{path.name} names the windows {windows.min()} to {windows.max()}")
+    if not np.isfinite(axes).all():
+        raise ValueError(f"{path.name} holds numbers that are not finite")
     if n_rows.sum() != sidecar.n_items:
         raise ValueError(f"{path.name} has {n_rows.sum():,} rows of {sidecar.n_items:,}")
     return _Rows(axes, windows, TrackVersions(ids, versions), n_rows)

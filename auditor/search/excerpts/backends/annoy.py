@@ -19,6 +19,7 @@ import annoy
 import numpy as np
 
 from auditor.search.annoy_file import _utf8_name
+from auditor.search.annoy_nodes import check_nodes
 
 MIN_SEARCH_K = 1000
 """Nodes that Annoy looks at for one window unless told otherwise."""
@@ -76,7 +77,7 @@ class Backend(Protocol):
         """Build, and write the file; the same rows give the same bytes."""
 
     def load(self, path: Path) -> int:
-        """Map a file that is known to be whole; return its rows."""
+        """Map a file; return its rows, or raise ValueError where it shows that it is damaged."""
 
     def search(
         self, vectors: np.ndarray, top: int, search_k: int
@@ -107,7 +108,8 @@ class AnnoyBackend:
         self._annoy.unload()
 
     def load(self, path: Path) -> int:
-        """Map a file that is known to be whole; return its rows."""
+        """Map a file, its nodes checked; return its rows."""
+        check_nodes(path, self._annoy.f, self._config.n_trees)
         with _utf8_name(path.parent) as folder:
             self._annoy.load(str(folder / path.name))
         return self._annoy.get_n_items()
