@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -147,7 +147,7 @@ class _Walk:
             raise ValueError(f"it has {self._n_roots:,} roots of {self._n_trees:,}")
 
 
-def _refuse(at: np.ndarray, wrong: np.ndarray, what: str) -> None:
+def _refuse(at: np.ndarray, wrong: Any, what: str) -> None:
     if wrong.any():
         raise ValueError(f"its node {at[wrong.argmax()]:,} has {what}")
 
