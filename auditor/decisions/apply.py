@@ -100,7 +100,8 @@ def apply_decisions(
         Oldest first.
     same_owner : collection of str
         Of ``OWNER_TAGS``; a flagged, undecided pair with one of these tags known and equal, but
-        for case and white space, counts as decided ``same-owner``.
+        for case and white space, counts as decided ``same-owner``.  An album counts only with the
+        same artist, and what names nobody ("Unknown Artist") counts as unknown.
 
     Raises
     ------
@@ -139,10 +140,15 @@ def check_owner_tags(tags: Collection[str]) -> None:
 
 def _shared_owner(a: Track, b: Track, tags: Collection[str]) -> str:
     for tag in OWNER_TAGS:
-        value = name_of_tag(getattr(a, tag)) if tag in tags else ""
-        if value and value == name_of_tag(getattr(b, tag)):
+        needed = ("album", "artist") if tag == "album" else (tag,)  # many have "Greatest Hits"
+        if tag in tags and all(_names_alike(a, b, name) for name in needed):
             return tag
     return ""
+
+
+def _names_alike(a: Track, b: Track, tag: str) -> bool:
+    value = name_of_tag(getattr(a, tag))
+    return value != "" and value == name_of_tag(getattr(b, tag))
 
 
 def _licences_differ(a: Track, b: Track) -> bool:

@@ -237,8 +237,8 @@ def test_a_decision_never_flags_what_is_below_the_threshold():
 @pytest.mark.parametrize("tag", OWNER_TAGS)
 def test_a_shared_tag_sets_a_pair_aside_only_when_asked(tag):
     tracks = {
-        "a": make_track("a", **{tag: "The  Band"}),
-        "b": make_track("b", **{tag: "the band "}),
+        "a": make_track("a", **{"artist": "One", tag: "The  Band"}),
+        "b": make_track("b", **{"artist": "one", tag: "the band "}),
         "c": make_track("c", **{tag: ""}),
         "d": make_track("d", **{tag: ""}),
     }
@@ -252,6 +252,31 @@ def test_a_shared_tag_sets_a_pair_aside_only_when_asked(tag):
     assert all(pair.flagged for pair in apply_decisions(pairs, tracks, []))
     (confirmed,) = apply_decisions(pairs[:1], tracks, [decided(A, B, "confirmed")], [tag])
     assert (confirmed.flagged, confirmed.decision) == (True, "confirmed")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "owned"),
+    [
+        (("Ann", "Greatest Hits"), ("Ben", "Greatest Hits"), False),
+        (("Ann", "Greatest Hits"), ("ann", "greatest  hits"), True),
+        (("Ann", "Unknown Album"), ("Ann", "Unknown Album"), False),
+        (("[unknown]", "Hits"), ("[unknown]", "Hits"), False),
+        (("", "Hits"), ("", "Hits"), False),
+        (("Ann", "Hits"), ("Ann", "Misses"), False),
+    ],
+)
+def test_an_album_is_that_of_its_artist(one, other, owned):
+    tags = {"a": one, "b": other}
+    tracks = {n: make_track(n, artist=artist, album=album) for n, (artist, album) in tags.items()}
+    (pair,) = apply_decisions([Pair("a", "b", 0.9)], tracks, [], ["album"])
+    assert pair.flagged is not owned
+    assert pair.decision_note == ("same album: Greatest Hits" if owned else "")
+
+
+@pytest.mark.parametrize("name", ["[unknown]", "<unknown>", "Unbekannter Interpret", "未知艺人"])
+def test_a_placeholder_owns_nothing(name):
+    tracks = {n: make_track(n, artist=name) for n in "ab"}
+    assert apply_decisions([Pair("a", "b", 0.9)], tracks, [], ["artist"])[0].flagged
 
 
 def test_nobody_owns_a_sampler():
