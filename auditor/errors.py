@@ -8,7 +8,9 @@ shape, a negative count) are ``ValueError`` instead.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import unicodedata
 
 
@@ -140,3 +142,23 @@ def show_text(text: str) -> str:
         else c
         for c in text
     )
+
+
+_ACTING = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e0fff]"
+)
+
+
+def escape_json(text: str) -> str:
+    r"""Return JSON of the same meaning in which no sign acts on the terminal that shows it.
+
+    ``json.dumps`` escapes the controls of ASCII only; those beyond, and what reverses the direction
+    of writing or is invisible, are escaped here.
+
+    Examples
+    --------
+    >>> escape_json('["a\u202eb", "\x9b2J"]')
+    '["a\\u202eb", "\\u009b2J"]'
+    """
+    return _ACTING.sub(lambda found: json.dumps(found[0])[1:-1], text)

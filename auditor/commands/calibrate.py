@@ -185,13 +185,13 @@ def calibrate(
             written.with_suffix(".html"),
             one_source=made.one_source,
         )
+    for a, b, correlation in made.confirmed:
+        print(
+            f"set aside: {show_path(a)} and {show_path(b)} share material, their spectra "
+            f"correlate by {correlation:.2f}",
+            file=sys.stderr,
+        )
     if not quiet:
-        for a, b, correlation in made.confirmed:
-            print(
-                f"set aside: {show_path(a)} and {show_path(b)} share material, their spectra "
-                f"correlate by {correlation:.2f}",
-                file=sys.stderr,
-            )
         for line in _said(made.thresholds):
             print(line, file=sys.stderr)
         if plots:

@@ -61,11 +61,12 @@ def list_tracks(
     from auditor.errors import show_text
     from auditor.report.text.general import show_duration, track_badges
 
-    width = max((len(track.id) for track in tracks), default=0)
-    for track in tracks:
+    ids = [show_text(track.id) for track in tracks]
+    width = max(map(len, ids), default=0)
+    for track, track_id in zip(tracks, ids, strict=True):
         odd = f"  [{', '.join(track_badges(track))}]" if track_badges(track) else ""
         duration = show_duration(track.duration_s)
-        print(f"{track.id:<{width}}  {duration:>8}  {show_text(track.label)}{odd}")
+        print(f"{track_id:<{width}}  {duration:>8}  {show_text(track.label)}{odd}")
     if not tracks:
         print("the catalogue is empty. Run: audit scan DIR", file=sys.stderr)
 
@@ -107,7 +108,7 @@ def remove_tracks(
         tracks = [catalogue.track(track_id) for track_id in dict.fromkeys(ids)]
     if not yes:
         for track in tracks:
-            print(f"{track.id}  {show_text(track.label)}", file=sys.stderr)
+            print(f"{show_text(track.id)}  {show_text(track.label)}", file=sys.stderr)
         typer.confirm(f"Remove {show_count(len(tracks), 'track')}?", abort=True, err=True)
     folder = workspace_directory(workspace)
     with lock_workspace(folder), Catalogue.open(_file(folder)) as catalogue:
@@ -158,14 +159,17 @@ def stats(
     if form is ListFormat.JSON:
         _print_json(facts)
         return
+    from auditor.errors import show_text
+
     indexes = facts.pop("index")
     facts["hours"] = f"{facts['hours']:.2f}"
     facts["n_bytes"] = f"{facts['n_bytes']:,}"
     _print_facts(facts)
     for entry in indexes:
-        where = f"index of weights {entry['weights_id']}"
+        where = f"index of weights {show_text(entry['weights_id'])}"
         if entry["index_recall"] is None:
-            print(f"{where}: {entry['problem'] or 'not built yet; audit scan builds it'}")
+            problem = show_text(entry["problem"])
+            print(f"{where}: {problem or 'not built yet; audit scan builds it'}")
         else:
             print(
                 f"{where}: recall {entry['index_recall']:.4f} of the {N_NEIGHBOURS} nearest, "
@@ -272,4 +276,6 @@ def _print_facts(facts: dict[str, Any]) -> None:
 def _print_json(data: Any) -> None:
     import json
 
-    print(json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1))
+    from auditor.errors import escape_json
+
+    print(escape_json(json.dumps(data, ensure_ascii=False, allow_nan=False, indent=1)))

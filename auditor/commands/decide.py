@@ -133,7 +133,7 @@ def name_tracks(catalogue: Catalogue, hashes: Hashes) -> str:
     for sha256 in hashes:
         ids = [track_id for track_id, _ in catalogue.ids_by_sha256(sha256)]
         label = show_text(catalogue.track(ids[0]).label) if ids else f"{sha256[:12]}…"
-        names.append(f"{label} ({', '.join(ids) or 'not in the catalogue'})")
+        names.append(f"{label} ({show_text(', '.join(ids)) or 'not in the catalogue'})")
     return " | ".join(names)
 
 

@@ -21,7 +21,7 @@ from auditor.commands.options import (
     report_path,
 )
 from auditor.embedding.config import DEFAULT_EXTRACTOR
-from auditor.errors import UsageError, show_path
+from auditor.errors import UsageError, show_path, show_text
 
 EXAMPLES = """\b
 Examples:
@@ -111,9 +111,8 @@ def map_tracks(
         f"map of {len(atlas.tracks):,} tracks, {len(atlas.pairs):,} flagged pairs: "
         f"{show_path(path)} ({n_bytes / 1e6:.1f} MB)"
     )
-    if not quiet:
-        for note in atlas.notes:
-            print(f"note: {note}", file=sys.stderr)
+    for note in atlas.notes:
+        print(f"note: {show_text(note)}", file=sys.stderr)
     if open_page:
         import webbrowser
 

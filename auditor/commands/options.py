@@ -247,7 +247,8 @@ ExitZeroOption = Annotated[
     bool, typer.Option("--exit-zero", help="Exit with 0 even if something is flagged.")
 ]
 QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print results and errors only, no progress.")
+    bool,
+    typer.Option("--quiet", "-q", help="Print results, skipped files and errors, no progress."),
 ]
 VerboseOption = Annotated[
     bool,
@@ -350,9 +351,10 @@ def print_result(
 ) -> None:
     """Print a result on stdout."""
     if form is Format.JSON:
+        from auditor.errors import escape_json
         from auditor.records import to_json
 
-        print(to_json(result))
+        print(escape_json(to_json(result)))
     elif form is Format.CSV:
         from auditor.report.terminal import to_csv
 

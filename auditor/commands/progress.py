@@ -32,7 +32,7 @@ class Progress:
     Parameters
     ----------
     quiet : bool
-        Say nothing at all.
+        Say no progress; which files were skipped, and why, is said all the same.
     noun : str
         What is counted.
     console : rich.console.Console, optional
@@ -79,7 +79,7 @@ class Progress:
     def __call__(self, event: IngestEvent) -> None:
         """Take note of one file."""
         self.outcomes[event.outcome] += 1
-        if event.outcome == "skipped" and not self._quiet:
+        if event.outcome == "skipped":
             self._print(f"skipped {show_path(event.path)}: {show_path(event.reason)}")
         self.advance(event.n_done, event.n_total, audio_s=event.audio_s)
 

@@ -247,7 +247,7 @@ def train(
         if not quiet:
             print(describe_row(row, schedule), file=sys.stderr, flush=True)
 
-    if schedule.precision == "bfloat16" and not has_bfloat16_training() and not quiet:
+    if schedule.precision == "bfloat16" and not has_bfloat16_training():
         print("This processor cannot train in bfloat16; float32 is used.", file=sys.stderr)
     weights = train_extractor(
         tracks,
@@ -293,10 +293,10 @@ def _gather(roots: list[Path], gathering: dict[str, Any], quiet: bool) -> Traini
 
     with Progress(quiet=quiet) as progress:
         gathered = gather_training_set(roots, progress=progress.advance, **gathering)
+    for skipped in gathered.skipped:
+        path, reason = show_path(skipped.path), show_path(skipped.reason)
+        print(f"skipped {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)
     if not quiet:
-        for skipped in gathered.skipped:
-            path, reason = show_path(skipped.path), show_path(skipped.reason)
-            print(f"skipped {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)
         line = f"{len(gathered.tracks.frames):,} tracks, {gathered.n_hours:.2f} hours"
         if "genres" in gathering:
             counts = count_genres(gathered.tracks)

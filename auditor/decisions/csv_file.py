@@ -4,9 +4,10 @@ One row per decision, oldest first, those taken back included; the columns are `
 which a file to be read needs ``REQUIRED``.  A file comes from strangers: its size is bounded, every
 row is checked before any is stored, and an error names its line.
 
-A text cell that a spreadsheet would take for a formula is led by an apostrophe (OWASP, "CSV
-injection"), and so is one that such an apostrophe could be mistaken in; reading takes it off again,
-so that every text comes back as it was.
+A text that a spreadsheet would take for a formula is led by an apostrophe (OWASP, "CSV injection"):
+at its start, and after any sign inside it that separates cells in another country's spreadsheet.
+So is one that such an apostrophe could be mistaken in; reading takes it off again, so that every
+text comes back as it was.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ REQUIRED = ("kind", "sha256_a", "sha256_b")
 MAX_FILE_BYTES = 64 << 20
 MAX_ROWS = 500_000
 
-_LED = re.compile(r"'?[=+\-@\t\r\n]|''")
-_TAKEN_OFF = re.compile(r"'[=+\-@\t\r\n']")
+_FORMULA = r"[ '\"\u00a0\u200b\u3000\ufeff]*[=+\-@＝＋－＠]"
+_LED = rf"(?:^(?=[ '\"\u00a0\u200b\u3000\ufeff]*[\t\r\n]|'')|(?:^|(?<=[;|\t\r\n]))(?={_FORMULA}))"
+_LEAD = re.compile(_LED)
+_LEADING = re.compile(_LED.replace("(?=", "'(?="))
 _AHEAD = datetime.timedelta(days=1)
 
 
@@ -68,18 +71,18 @@ def to_csv(
 
 
 def lead_formula(text: str) -> str:
-    """Return a text cell that no spreadsheet takes for a formula.
+    """Return a text cell in which no spreadsheet finds a formula, wherever it separates cells.
 
     Examples
     --------
-    >>> lead_formula("=1+1"), lead_formula("'tis"), lead_formula("'=x")
-    ("'=1+1", "'tis", "''=x")
+    >>> lead_formula("=1+1"), lead_formula("'tis"), lead_formula("'=x"), lead_formula("a;  =1")
+    ("'=1+1", "'tis", "''=x", "a;'  =1")
     """
-    return f"'{text}" if _LED.match(text) else text
+    return _LEAD.sub("'", text)
 
 
 def _take_off(cell: str) -> str:
-    return cell[1:] if _TAKEN_OFF.match(cell) else cell
+    return _LEADING.sub("", cell)
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[Decision]:

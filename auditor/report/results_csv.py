@@ -1,7 +1,7 @@
 """Results as CSV, for spreadsheets and scripts: a row for each pair, or each recommended track.
 
-Tags come from strangers: a text cell that a spreadsheet would take for a formula is led by an
-apostrophe (OWASP, "CSV injection").
+Tags come from strangers: a text that a spreadsheet would take for a formula is led by an apostrophe
+(OWASP, "CSV injection"), and signs that act on a terminal are escaped.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import csv
 import dataclasses
 import io
 
+from auditor.decisions.csv_file import lead_formula
+from auditor.errors import show_text
 from auditor.records import Pair, RecommendResult, Result, Track, pairs_with_tracks
 from auditor.report.text.evidence import verdict_sentence
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _TRACK_FIELDS = tuple(field.name for field in dataclasses.fields(Track))
 _EVIDENCE_FIELDS = (
     *("verdict", "far", "similarity", "witness_score", "n_ranges", "share_a", "share_b"),
@@ -37,8 +38,8 @@ _PAIR_FIELDS = (
 def to_csv(result: Result) -> str:
     """Return a result as CSV (RFC 4180): one row per pair, or per recommended track.
 
-    Text cells that begin with ``=``, ``+``, ``-``, ``@``, a tab or a line break get a leading
-    apostrophe; numbers are left alone.  Genres are joined by `` / ``.
+    What could begin a formula in a text cell gets a leading apostrophe (``lead_formula``); numbers
+    are left alone.  Genres are joined by `` / ``.
 
     Raises
     ------
@@ -97,5 +98,9 @@ def _csv_cell(value: object) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     text = " / ".join(value) if isinstance(value, tuple) else str(value)
-    text = text.encode("utf-8", "backslashreplace").decode()  # lone surrogates cannot be written
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    text = (
+        "".join(c if c in "\t\r\n" else show_text(c) for c in text)
+        if not text.isprintable()
+        else text
+    )
+    return lead_formula(text)

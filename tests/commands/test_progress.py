@@ -118,12 +118,16 @@ def test_an_interrupted_run_says_how_far_it_came_and_gives_the_cursor_back():
     assert said.count("\x1b[?25l") == said.count("\x1b[?25h") > 0
 
 
-def test_quiet_says_nothing():
-    progress, _, stream = listening(quiet=True)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_quiet_hides_progress_and_no_skipped_file(terminal):
+    progress, clock, stream = listening(quiet=True, terminal=terminal)
     with progress:
-        progress(event("skipped", n_done=1, n_total=2, reason="no"))
-        progress(event(n_done=2, n_total=2))
-    assert stream.getvalue() == ""
+        for n in range(1, 40):
+            clock.now_s += 1.0
+            progress(event(n_done=n, n_total=41))
+        progress(event("skipped", n_done=40, n_total=41, path="/m/b\u202e.mp3", reason="no"))
+        progress(event(n_done=41, n_total=41))
+    assert stream.getvalue() == "skipped /m/b\\xe2\\x80\\xae.mp3: no\n"
 
 
 def test_no_event_no_word():

@@ -390,7 +390,7 @@ def test_a_pair_id_of_two_pairs_is_refused(catalogue, monkeypatch):
 
 TEXTS = st.one_of(
     st.text(max_size=20),
-    st.text(alphabet="=+-@'\t\n\r,;\"a ", max_size=12),
+    st.text(alphabet="=+-@＝'\t\n\r,;|\"a \u00a0", max_size=12),
 )
 MADE = st.builds(
     lambda x, y, kind, note, by, n: make_decision(
@@ -418,12 +418,29 @@ def test_csv_comes_back_exactly(tmp_path_factory, made, name):
 @settings(deadline=None)
 @given(TEXTS)
 def test_no_cell_is_a_formula(text):
-    assert not lead_formula(text).startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    led = lead_formula(text)
+    assert not led.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    assert not any(c.strip(' "').startswith(tuple("=+-@")) for c in re.split(r"[;|\t\r\n]", led))
 
 
 def test_notes_keep_their_apostrophes(tmp_path):
     file = tmp_path / "d.csv"
-    notes = ["'tis fine", "'=1", "=1", "''", "'", "-", "a\n=b", '"q", x; y']
+    notes = [
+        "a;  =1",
+        "a;=b",
+        "a;'=b",
+        "a; ' =b",
+        "' =1",
+        "'\t=",
+        "'tis fine",
+        "'=1",
+        "=1",
+        "''",
+        "'",
+        "-",
+        "a\n=b",
+        '"q", x; y',
+    ]
     made = [decided(A, B, "cover", note=note) for note in notes]
     write_csv(to_csv(made), file)
     assert [d.note for d in read_csv(file)] == notes

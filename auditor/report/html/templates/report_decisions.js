@@ -60,7 +60,8 @@ const decisions = (() => {
 
   // The same rules as auditor/decisions/csv_file.py: nothing that a spreadsheet takes for a formula.
   const cell = (text) => {
-    const led = /^('?[=+\-@\t\r\n]|'')/.test(text) ? `'${text}` : text;
+    const led = text
+      .replace(/^(?=[ '"\u00a0\u200b\u3000\ufeff]*[\t\r\n]|'')|(?:^|(?<=[;|\t\r\n]))(?=[ '"\u00a0\u200b\u3000\ufeff]*[=+\-@＝＋－＠])/g, "'");
     return /[",\r\n]/.test(led) ? `"${led.replaceAll('"', '""')}"` : led;
   };
   const toCsv = (by) => {
