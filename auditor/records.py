@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
 from auditor.errors import ResultError, show_text
-from auditor.serialisation import from_json
+from auditor.serialisation import from_json, parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -528,7 +528,7 @@ def result_from_json(text: str) -> Result:
         If the text is not JSON or does not follow the schema of this version.
     """
     try:
-        data: Any = json.loads(text)
+        data: Any = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise ResultError(
             f"the result is not JSON: {error}. Give a file that audit wrote."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import json
 import math
 import os
 import secrets
@@ -32,6 +33,42 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
 def to_json(config: Any) -> dict[str, Any]:
     """Return a dataclass as plain JSON types."""
     return dataclasses.asdict(config)
+
+
+MAX_JSON_BYTES = 2 << 30
+"""Memory that the values of a JSON text may take."""
+
+_FREE_BYTES, _TIMES_ITS_SIZE = 64 << 20, 12
+_OBJECT_BYTES, _LIST_BYTES, _VALUE_BYTES = 184, 64, 64
+"""What CPython takes for an object, a list, and another value of either."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON text of a stranger says, as ``json.loads`` does, in bounded memory.
+
+    A text of nothing but ``{}`` takes thirty times its size.  The memory of the values is estimated
+    from the signs of the text before they are made: 64 MB and twelve times the size of the text are
+    allowed, and ``MAX_JSON_BYTES`` at most.  What audit writes takes two to eight times its size.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, is nested too deeply, or would take more memory.
+    """
+    objects, lists, values = (b"{", b"[", b",") if isinstance(text, bytes) else ("{", "[", ",")
+    expected = (
+        text.count(objects) * _OBJECT_BYTES  # type: ignore[arg-type]
+        + text.count(lists) * _LIST_BYTES  # type: ignore[arg-type]
+        + text.count(values) * _VALUE_BYTES  # type: ignore[arg-type]
+    )
+    if expected > min(MAX_JSON_BYTES, _FREE_BYTES + _TIMES_ITS_SIZE * len(text)):
+        raise ValueError(
+            f"its {len(text):,} characters hold values that take some {expected / 1e6:,.0f} MB"
+        )
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def from_json(cls: type[T], data: object, *, where: str = "config") -> T:
@@ -95,6 +132,23 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     elif isinstance(hint, type) and type(value) is hint:
         return value
     raise ValueError(f"{where} is {value!r:.60}; {getattr(hint, '__name__', hint)} was expected")
+
+
+def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
+    """Return the content of a file that a stranger may have written.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it has more than ``max_bytes``.
+    """
+    with open(path, "rb") as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(f"it has more than {max_bytes:,} bytes")
+    return data
 
 
 PARTIAL_SUFFIX = ".audit-part"

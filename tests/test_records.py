@@ -118,6 +118,11 @@ def test_what_is_no_result_is_refused(text, message):
         result_from_json(text)
 
 
+def test_a_result_of_objects_only_is_refused_before_it_fills_the_memory():
+    with pytest.raises(ResultError, match="not JSON: its 30,000,002 characters hold values"):
+        result_from_json(f"[{'{},' * 10_000_000}]")
+
+
 def test_label_of_a_track():
     assert TRACK.label == "Nächte"
     assert dataclasses.replace(TRACK, artist="Wir").label == "Wir – Nächte"

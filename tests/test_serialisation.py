@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,15 @@ from hypothesis import strategies as st
 
 from auditor import serialisation
 from auditor.embedding.config import PAPER, ExtractorConfig, FeatureConfig
-from auditor.serialisation import PARTIAL_SUFFIX, atomic_write, from_json, partial_file, to_json
+from auditor.serialisation import (
+    PARTIAL_SUFFIX,
+    atomic_write,
+    from_json,
+    parse_json,
+    partial_file,
+    read_bytes,
+    to_json,
+)
 from auditor.training.config import TrainConfig
 
 
@@ -187,6 +196,50 @@ def test_extractor_config_ranges(values, message):
 def test_train_config_ranges(values, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**values)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[{'{},' * 10_000_000}{{}}]",
+        f"[{'[],' * 10_000_000}[]]",
+        f"[{'1e9,' * 30_000_000}1]",
+        f'{{"x":{"[" * 30_000_000}',
+        f"[{','.join(['[{}]'] * 5_000_000)}]".encode(),
+    ],
+    ids=["objects", "lists", "numbers", "brackets", "bytes"],
+)
+def test_json_that_would_take_many_times_its_size_is_refused_before_it_is_made(text):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"its [0-9,]+ characters hold values that take some "):
+            parse_json(text)
+        assert tracemalloc.get_traced_memory()[1] < 10_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_json_of_ordinary_density_is_read_whatever_its_size(monkeypatch):
+    monkeypatch.setattr(serialisation, "_FREE_BYTES", 0)
+    pair = {"a": "mjq2hx5a", "score": 0.98765, "flagged": True, "ranges": [{"start_s": 1.25}] * 3}
+    for indent in (1, None):
+        text = json.dumps([pair] * 5_000, indent=indent)
+        assert parse_json(text) == parse_json(text.encode()) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000, "", "{", b"\xff"]
+)
+def test_json_that_is_none_is_a_value_error(text):
+    with pytest.raises(ValueError, match=r"."):
+        parse_json(text)
+
+
+def test_no_more_is_read_than_allowed(tmp_path):
+    (tmp_path / "x").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "x", 5) == b"12345"
+    with pytest.raises(ValueError, match="it has more than 4 bytes"):
+        read_bytes(tmp_path / "x", 4)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):

@@ -23,7 +23,7 @@ from auditor.embedding.config import float32_weights_id
 from auditor.errors import ThresholdError, show_path
 from auditor.metrics import wilson_interval
 from auditor.records import Detection
-from auditor.serialisation import atomic_write, from_json, to_json
+from auditor.serialisation import atomic_write, from_json, parse_json, to_json
 
 FORMAT = "audit-threshold/5"
 """The only one that is read: earlier ones do not name the scorer that they were counted with."""
@@ -252,7 +252,7 @@ def load_thresholds(path: str | os.PathLike[str]) -> Thresholds:
             raise ThresholdError(
                 f"{show_path(path)} is larger than 4 MiB, the limit for a threshold file."
             )
-        data = json.loads(path.read_bytes())
+        data = parse_json(path.read_bytes())
         if isinstance(data, dict) and data.get("format") in _WITHOUT_SCORER:
             raise ThresholdError(
                 f"{show_path(path)} comes from an older version and does not name its scorer. Run "

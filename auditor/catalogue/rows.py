@@ -17,6 +17,7 @@ import numpy as np
 
 from auditor.errors import CatalogueError
 from auditor.records import Track, TrackEmbedding
+from auditor.serialisation import parse_json
 
 FIELDS = tuple(f.name for f in fields(Track))
 """Columns of a track, in the order of ``records.Track``."""
@@ -64,7 +65,7 @@ def track_from_row(row: tuple[Any, ...]) -> Track:
     values = dict(zip(FIELDS, row, strict=True))
     if not damaged:
         try:
-            genres = json.loads(values["genres"])
+            genres = parse_json(values["genres"])
         except (ValueError, RecursionError):
             genres = None
         if not isinstance(genres, list) or not all(isinstance(g, str) for g in genres):

@@ -21,7 +21,7 @@ from auditor.embedding.config import SPECTRUM
 from auditor.errors import AudioError, TooShortError, WorkerDiedError
 from auditor.ingest.prepare import Prepared, PreparedFile
 from auditor.records import TrackEmbedding
-from auditor.serialisation import from_json, to_json
+from auditor.serialisation import from_json, parse_json, to_json
 
 if TYPE_CHECKING:
     import pyarrow
@@ -139,10 +139,10 @@ def _made(row: dict[str, Any], weights_id: str) -> PreparedFile:
     if row["weights_id"] != weights_id:
         raise ValueError(f"it is of weights {row['weights_id']:.80}; {weights_id} was expected")
     if row["error"] is not None:
-        return PreparedFile(found, row["sha256"], error=_error(json.loads(row["error"])))
+        return PreparedFile(found, row["sha256"], error=_error(parse_json(row["error"])))
     if row["made"] is None:
         return PreparedFile(found, row["sha256"])
-    facts = json.loads(row["made"])
+    facts = parse_json(row["made"])
     embedding = np.frombuffer(row["embedding"], "<f4")
     embedded = EmbeddedFile(
         info=from_json(AudioInfo, facts["info"], where="info"),

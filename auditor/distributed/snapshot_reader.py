@@ -35,7 +35,7 @@ from auditor.errors import AuditError, CatalogueError, show_path
 from auditor.scoring.track_reader import Content, TrackReader
 from auditor.search.all_pairs import TILE_ROWS
 from auditor.search.excerpts.index import ExcerptIndex, ExcerptSource, read_shards
-from auditor.serialisation import from_json
+from auditor.serialisation import from_json, parse_json
 
 if TYPE_CHECKING:
     import pyarrow
@@ -238,7 +238,7 @@ def open_snapshot(storage: Storage) -> SnapshotReader:
     """
     data = storage.read(MANIFEST)
     try:
-        return SnapshotReader(storage, from_json(Manifest, json.loads(data or b""), where=MANIFEST))
+        return SnapshotReader(storage, from_json(Manifest, parse_json(data or b""), where=MANIFEST))
     except ValueError as error:
         raise AuditError(
             f"{storage.url}/{MANIFEST} cannot be used: {error}. Remove this folder, and run the "

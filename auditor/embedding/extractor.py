@@ -30,7 +30,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from auditor.embedding.config import DEFAULT_EXTRACTOR, PRECISIONS, ExtractorConfig
 from auditor.errors import WeightsError, show_path
-from auditor.serialisation import atomic_write, from_json, to_json
+from auditor.serialisation import atomic_write, from_json, parse_json, to_json
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Folder of the weights that ship with the package."""
@@ -216,7 +216,7 @@ def unpack_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]
         If it is none, or damaged.
     """
     tensors = load_tensors(data)  # checks the header before it is read again
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return tensors, header.get("__metadata__") or {}
 
 
@@ -332,8 +332,8 @@ def read_extractor(name_or_path: str | os.PathLike[str]) -> Extractor:
                 f"{shown} has format {header['format']!r:.60}; this version reads {FORMAT}. "
                 "Train it again or upgrade auditor."
             )
-        config = from_json(ExtractorConfig, json.loads(header["config"]))
-        summary = json.loads(header.get("summary", "{}"))
+        config = from_json(ExtractorConfig, parse_json(header["config"]))
+        summary = parse_json(header.get("summary", "{}"))
     except OSError as error:
         raise WeightsError(f"{shown} cannot be read: {error.strerror}.") from None
     except SafetensorError as error:

@@ -28,7 +28,14 @@ import auditor
 from auditor.errors import IndexFileError, show_path
 from auditor.search.annoy_nodes import check_nodes
 from auditor.search.vectors import check_unit_rows
-from auditor.serialisation import atomic_write, from_json, partial_file, put_in_place
+from auditor.serialisation import (
+    atomic_write,
+    from_json,
+    parse_json,
+    partial_file,
+    put_in_place,
+    read_bytes,
+)
 
 FORMAT_VERSION = 1
 """Version of the sidecar."""
@@ -38,6 +45,9 @@ METRIC: Final = "angular"
 
 VERIFY_BYTES = 200_000_000
 """Annoy files above this size are hashed on reading only when asked."""
+
+MAX_SIDECAR_BYTES = 1 << 30
+"""Of a sidecar; each track takes some twenty."""
 
 REMEDY = "Delete it and run the command again: the index is rebuilt from the catalogue"
 """How the message of every damaged or mixed index ends."""
@@ -239,7 +249,7 @@ def check_tracks(weights_id: str, ids: Sequence[str], embeddings: np.ndarray) ->
 
 def _read_sidecar(path: Path) -> Sidecar:
     try:
-        return from_json(Sidecar, json.loads(path.read_bytes()), where="sidecar")
+        return from_json(Sidecar, parse_json(read_bytes(path, MAX_SIDECAR_BYTES)), where="sidecar")
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:

@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 
 from auditor.embedding.extractor import Extractor, pack_tensors, unpack_tensors
 from auditor.errors import UsageError, WeightsError, show_path
-from auditor.serialisation import atomic_write
+from auditor.serialisation import atomic_write, parse_json
 from auditor.training.loss import GE2ELoss
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -171,7 +171,7 @@ def load_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
                 f"{header['data'][:8]!r}, here {data[:8]!r}). Give the same folders to resume, or "
                 "another --output to start over."
             )
-        saved = json.loads(header["state"])
+        saved = parse_json(header["state"])
         part = {
             kind: {
                 k.removeprefix(f"{kind}."): v

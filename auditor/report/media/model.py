@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from auditor.errors import ResultError
-from auditor.serialisation import from_json
+from auditor.serialisation import from_json, parse_json
 
 FORMAT = "audit-media/2"
 MAX_PEAK = 100
@@ -165,7 +165,7 @@ def media_from_json(text: str) -> Media:
         If the text is not JSON or does not follow the format.
     """
     try:
-        return from_json(Media, json.loads(text), where="media")
+        return from_json(Media, parse_json(text), where="media")
     except (ValueError, RecursionError) as error:
         raise ResultError(
             f"the media are not what audit wrote: {error}. Remove the file, and the report comes "

@@ -28,13 +28,23 @@ from auditor.catalogue.embedding_table import TrackVersions, encode_ids
 from auditor.errors import IndexFileError, show_path
 from auditor.search.annoy_file import _sha256
 from auditor.search.excerpts.backends.annoy import BACKENDS, Backend, ExcerptConfig
-from auditor.serialisation import atomic_write, from_json, partial_file, put_in_place
+from auditor.serialisation import (
+    atomic_write,
+    from_json,
+    parse_json,
+    partial_file,
+    put_in_place,
+    read_bytes,
+)
 
 FORMAT_VERSION = 2
 """Version of the layout; shards of another one are written again."""
 
 VERIFY_BYTES = 1 << 25
 """Files of the backend above this size are hashed on reading only when asked."""
+
+MAX_SIDECAR_BYTES = 1 << 16
+"""Of a sidecar; one has less than a thousand."""
 
 MAX_WINDOWS = 1 << 24
 """Windows of a track, five months of music; votes hold an array over them."""
@@ -245,10 +255,10 @@ def read_shard(path: Path, weights_id: str, n_dims: int, *, verify: bool = False
         If a file is missing or damaged, or the shard is of other weights or dimensions.
     """
     try:
-        text = path.read_bytes()
+        text = read_bytes(path, MAX_SIDECAR_BYTES)
         if path.stem != f"{weights_id}-{hashlib.sha256(text).hexdigest()[:16]}":
             raise ValueError("its SHA-256 is not the one in its name")
-        sidecar = from_json(Sidecar, json.loads(text), where="sidecar")
+        sidecar = from_json(Sidecar, parse_json(text), where="sidecar")
         if (sidecar.weights_id, sidecar.n_dims) != (weights_id, n_dims):
             raise ValueError(
                 f"it has {sidecar.n_dims} dimensions of weights {sidecar.weights_id}; {n_dims} of "
@@ -270,11 +280,11 @@ def read_shard(path: Path, weights_id: str, n_dims: int, *, verify: bool = False
 
 
 def _read_rows(path: Path, sidecar: Sidecar) -> _Rows:
+    if (size := path.stat().st_size) != sidecar.row_bytes:
+        raise ValueError(f"{path.name} has {size:,} bytes of {sidecar.row_bytes:,}")
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != sidecar.rows_sha256:
         raise ValueError(f"the SHA-256 of {path.name} is not the one in the sidecar")
-    if len(data) != sidecar.row_bytes:
-        raise ValueError(f"{path.name} has {len(data):,} bytes of {sidecar.row_bytes:,}")
     n_tracks, n_axes = sidecar.n_tracks, sidecar.n_dims * sidecar.n_axes
     ends = np.cumsum([n_axes, sidecar.n_items, n_tracks, n_tracks]) * 4
     axes = np.frombuffer(data, "<f4", n_axes).reshape(sidecar.n_dims, sidecar.n_axes)
@@ -320,7 +330,8 @@ def remove_old_shards(directory: Path) -> None:
 def _is_old(path: Path) -> bool:
     """Say whether a sidecar is of an older layout; one that cannot be read is not."""
     try:
-        return int(json.loads(path.read_bytes())["format_version"]) < FORMAT_VERSION
+        told = parse_json(read_bytes(path, MAX_SIDECAR_BYTES))
+        return int(told["format_version"]) < FORMAT_VERSION
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return False
 
