@@ -312,6 +312,9 @@ class Pair:
         Result of the alignment; None where the pair was not aligned.
     decision_by, decision_when : str
         Who decided and when, as in ``Decision``; empty where a rule did, or nobody said who.
+    n_files_a, n_files_b : int
+        Files of the same bytes as either track, with itself: this pair stands for those of all of
+        them.
     """
 
     a: str
@@ -329,6 +332,8 @@ class Pair:
     evidence: Evidence | None = None
     decision_by: str = ""
     decision_when: str = ""
+    n_files_a: int = 1
+    n_files_b: int = 1
 
 
 @dataclass(frozen=True)
@@ -368,6 +373,18 @@ class Cluster:
     highest_score: float
     original: str = ""
     original_why: str = ""
+
+
+@dataclass(frozen=True)
+class IdenticalFiles:
+    """Files of the same bytes: their SHA-256, and the ids of their tracks, sorted.
+
+    The first track stands for all in pairs; in a scan, a pair of it with another one of them says
+    that the files are identical and bears the decision on them.
+    """
+
+    sha256: str
+    tracks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -442,7 +459,8 @@ class ScanResult:
     """Every flagged pair of a catalogue.
 
     ``search`` is ``exact`` or ``annoy``; ``index_recall`` is the estimated share of true pairs that
-    the Annoy search proposes, None for the exact pass.
+    the Annoy search proposes, None for the exact pass.  ``identical`` holds every group of files of
+    the same bytes, the largest first; one track of each takes part in pairs.
     """
 
     tracks: tuple[Track, ...]
@@ -459,6 +477,7 @@ class ScanResult:
     kind: str = "scan"
     schema_version: int = SCHEMA_VERSION
     detection: tuple[Detection, ...] = ()
+    identical: tuple[IdenticalFiles, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -466,7 +485,8 @@ class CheckResult:
     """Submissions against a catalogue.
 
     ``pairs`` holds, for each submission, every flagged pair and its nearest unflagged one
-    (``flagged`` False), best first.
+    (``flagged`` False), best first.  ``identical`` holds the groups of files of the same bytes in
+    the catalogue whose track is in a pair.
     """
 
     submissions: tuple[Track, ...]
@@ -482,6 +502,7 @@ class CheckResult:
     kind: str = "check"
     schema_version: int = SCHEMA_VERSION
     detection: tuple[Detection, ...] = ()
+    identical: tuple[IdenticalFiles, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from auditor.api.run import MAX_FALSE_ALARMS, Options, open_threshold
 from auditor.audio.files import is_there
 from auditor.catalogue.catalogue import Catalogue
+from auditor.catalogue.embedding_table import TrackTable
 from auditor.decisions.apply import apply_decisions
 from auditor.ingest.prepare import Embedder, PreparedFiles, SerialEmbedder
 from auditor.ingest.session import OnEvent, ingest
 from auditor.ingest.submissions import Submission, embed_submissions, own_id
-from auditor.records import CheckResult, Track
+from auditor.records import CheckResult, Pair, Track
 from auditor.scoring.base import RunContext, Scored, open_scorer
+from auditor.scoring.identical import SameFiles, identical_files
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
 
@@ -83,10 +85,12 @@ def check(
     ]
     # As it is now: other processes went on while the submissions were decoded.
     table = workspace.catalogue.table(workspace.weights_id)
+    distinct, same = table.distinct(), table.same_files()
     own_rows = [table.tracks.row_of(s.own_id) for s in compared]
     n_tracks = len(table.tracks)
-    n_own = sum(row >= 0 for row in own_rows)
-    n_comparisons = len(compared) * n_tracks - n_own
+    alone = [dataclasses.replace(s, own_id=_own_alone(s.own_id, table)) for s in compared]
+    n_own = sum(bool(s.own_id) for s in alone)
+    n_comparisons = len(compared) * len(distinct.tracks) - n_own
     n_one_source = min(
         n_comparisons,
         sum(
@@ -99,13 +103,16 @@ def check(
     scored = Scored([], 0)
     if compared:
         run = RunContext(threshold, use, options.search)
-        scored = scorer.check(compared, table, known, run=run)
-    wanted = sorted({pair.b for pair in scored.pairs})
+        scored = scorer.check(alone, distinct, known, run=run)
+    own_ids = {s.track.id: s.own_id for s in compared}
+    found = [_without_itself(pair, own_ids[pair.a], same) for pair in scored.pairs]
+    firsts = {pair.b for pair in scored.pairs}
+    wanted = {pair.b for pair in found}.union(*(same.get(first, ()) for first in firsts))
     decisions = workspace.catalogue.decisions()
     result = CheckResult(
         submissions=tuple(s.track for s in submitted.items),
-        tracks=tuple(known[track_id] for track_id in wanted),
-        pairs=apply_decisions(scored.pairs, known, decisions, options.same_owner),
+        tracks=tuple(known[track_id] for track_id in sorted(wanted)),
+        pairs=apply_decisions(found, known, decisions, options.same_owner),
         skipped=submitted.skipped,
         n_tracks=n_tracks,
         n_pairs_compared=scored.n_compared,
@@ -114,6 +121,7 @@ def check(
         threshold=use,
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
+        identical=identical_files(same, known, firsts),
     )
     if add:
         here = [s for s in submitted.items if is_there(s.path)]
@@ -123,6 +131,22 @@ def check(
         )
         ingest(workspace, [s.path for s in here], embedder=prepared)
     return result
+
+
+def _own_alone(own_id: str, table: TrackTable) -> str:
+    """Return the id of a submission's own track if it alone has its content, else ""."""
+    row = table.tracks.row_of(own_id)
+    is_alone = row >= 0 and len(table.rows_of_content(table.hashes[row].decode())) == 1
+    return own_id if is_alone else ""
+
+
+def _without_itself(pair: Pair, own_id: str, same: SameFiles) -> Pair:
+    """Return a pair with how many files its track stands for, the submission itself left out."""
+    copies = same.get(pair.b)
+    if copies is None:
+        return pair
+    others = [track_id for track_id in copies if track_id != own_id]
+    return dataclasses.replace(pair, b=others[0], n_files_b=len(others))
 
 
 class _Tracks(dict[str, Track]):

@@ -18,6 +18,7 @@ from auditor.ingest.session import OnEvent, ingest
 from auditor.parallel import LocalTiles, Tiles
 from auditor.records import Cluster, Pair, ScanResult, Skipped, Track
 from auditor.scoring.base import OnPair, RunContext, open_scorer
+from auditor.scoring.identical import identical_files, identical_pairs, with_n_files
 from auditor.scoring.originals import suggest_original
 from auditor.search.exact import clusters, n_pairs
 from auditor.workspace import Workspace, make_provenance, require_tracks
@@ -64,7 +65,7 @@ def scan(
     ------
     AuditError
         If there is no audio, no threshold, or a damaged part of the workspace, or more than
-        ``pairs.MAX_PAIRS`` pairs are flagged.
+        ``pairs.MAX_PAIRS`` pairs of different files are flagged.
     """
     options = (options or Options()).with_budget(MAX_FALSE_PAIRS)
     started = time.monotonic()
@@ -72,25 +73,32 @@ def scan(
     threshold = open_threshold(workspace, scorer, options)
     metadata = load_fma(fma) if fma is not None else None
     ingested = ingest(workspace, roots, fma=metadata, embedder=embedder, on_event=on_event)
-    ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
+    table = workspace.catalogue.table(workspace.weights_id)
     if not roots:
-        require_tracks(workspace, len(ids))
+        require_tracks(workspace, len(table.tracks))
+    distinct = table.distinct()
+    ids, embeddings = distinct.tracks.names(), distinct.embeddings
+    same = table.same_files()
     tracks = {track.id: track for track in workspace.catalogue.tracks()}
     n_one_source = n_pairs_of_one_source(track_sources([tracks[track_id] for track_id in ids]))
     use = threshold.choose(n_pairs(len(ids)), n_one_source)
+    run = RunContext(threshold, use, options.search)
     scored = scorer.scan(
         ids,
         embeddings,
         tracks,
-        run=RunContext(threshold, use, options.search),
+        run=run,
         tiles=tiles or LocalTiles(),
         on_pair=on_pair,
     )
     use = threshold.with_music_note(use, scored.cosines, flagged_from=scored.similar_from)
-    pairs = apply_decisions(
-        scored.pairs, tracks, workspace.catalogue.decisions(), options.same_owner
-    )
+    found = [*scored.pairs, *identical_pairs(scorer, same, tracks, run)]
+    found = [with_n_files(pair, same) for pair in found]
+    found.sort(key=lambda pair: (-pair.score, pair.a, pair.b))
+    decisions = workspace.catalogue.decisions()
+    pairs = apply_decisions(found, tracks, decisions, options.same_owner)
     in_pairs = {track_id for pair in pairs for track_id in (pair.a, pair.b)}
+    in_pairs.update(*same.values())
     listed = [
         track
         for track in tracks.values()
@@ -99,9 +107,9 @@ def scan(
     return ScanResult(
         tracks=tuple(listed),
         pairs=pairs,
-        clusters=_clusters(ids, pairs, tracks),
+        clusters=_clusters(table.tracks.names(), pairs, tracks, same),
         skipped=_merge_skipped(ingested.skipped, workspace.catalogue.skipped()),
-        n_tracks=len(ids),
+        n_tracks=len(table.tracks),
         n_pairs_compared=scored.n_compared,
         search=options.search,
         index_recall=scored.recall,
@@ -109,17 +117,24 @@ def scan(
         threshold=use,
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
+        identical=identical_files(same, tracks),
     )
 
 
 def _clusters(
-    ids: list[str], pairs: Sequence[Pair], tracks: Mapping[str, Track]
+    ids: list[str],
+    pairs: Sequence[Pair],
+    tracks: Mapping[str, Track],
+    same: Mapping[str, tuple[str, ...]],
 ) -> tuple[Cluster, ...]:
     row_of = {track_id: row for row, track_id in enumerate(ids)}
     flagged = [pair for pair in pairs if pair.flagged]
+    links = [(pair.a, pair.b) for pair in flagged]
+    linked = {track_id for link in links for track_id in link}
+    links += [(a, b) for a, copies in same.items() if a in linked for b in copies[1:]]
     rows_a, rows_b = (
         np.array([row_of[track_id] for track_id in side], dtype=np.int64)
-        for side in ([pair.a for pair in flagged], [pair.b for pair in flagged])
+        for side in ([a for a, _ in links], [b for _, b in links])
     )
     groups = clusters(len(ids), rows_a, rows_b)
     number = {row: i for i, group in enumerate(groups) for row in group}

@@ -218,10 +218,16 @@ def real_path(path: str | bytes | os.PathLike[str]) -> bytes:
     return path if is_object(path) else os.path.realpath(path)
 
 
-def hash_file(path: str | bytes | os.PathLike[str]) -> str:
+def hash_file(path: str | bytes | os.PathLike[str], *, n_bytes: int | None = None) -> str:
     """Return the SHA-256 of a regular file or of an object, 64 hex digits.
 
     Nothing else is waited for.
+
+    Parameters
+    ----------
+    path : path
+    n_bytes : int, optional
+        Hash no more than so many from its start.
 
     Raises
     ------
@@ -241,4 +247,6 @@ def hash_file(path: str | bytes | os.PathLike[str]) -> str:
                 raise error.__context__ from None
             raise
         with file:
+            if n_bytes is not None:
+                return hashlib.sha256(file.read(n_bytes)).hexdigest()
             return hashlib.file_digest(file, "sha256").hexdigest()

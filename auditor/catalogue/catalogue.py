@@ -43,6 +43,7 @@ from auditor.catalogue.rows import (
     pack,
     track_from_row,
     track_row,
+    unpack,
     unpack_dvectors,
     valid_unicode,
 )
@@ -199,6 +200,35 @@ class Catalogue:
                 (weights_id,),
             )
             return {sha256 for size, sha256 in rows if size in sizes}
+
+    def content(self, sha256: str, weights_id: str) -> tuple[Track, TrackEmbedding] | None:
+        """Return a track of a content, the first by id, with its embedding; None if there is none.
+
+        A damaged one counts as none.
+        """
+        with self._read() as connection:
+            row = connection.execute(
+                f"SELECT {', '.join(FIELDS)} FROM tracks JOIN embeddings ON track_id = id"
+                " WHERE sha256 = ? AND weights_id = ? ORDER BY id LIMIT 1",
+                (sha256, weights_id),
+            ).fetchone()
+        if row is None:
+            return None
+        try:
+            track = track_from_row(row)
+            dvectors, levels = self.dvectors(track.id, weights_id)
+            with self._read() as connection:
+                n_dims, blob = connection.execute(
+                    "SELECT n_dims, embedding FROM embeddings"
+                    " WHERE track_id = ? AND weights_id = ?",
+                    (track.id, weights_id),
+                ).fetchone()
+            embedding = unpack(blob, "<f4", (n_dims,), track.id, "embedding")
+            made = TrackEmbedding(embedding, dvectors, levels)
+            pack(track, made)
+        except (CatalogueError, ValueError):
+            return None
+        return track, made
 
     def sha256_of(self, track_id: str) -> str:
         """Return the hash of a track's file, 64 hex digits; empty if no track has this id."""

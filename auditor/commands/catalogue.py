@@ -224,7 +224,8 @@ def _indexes(catalogue: Catalogue, *, measure: bool = False) -> list[dict[str, A
 
     entries = []
     for weights_id in sorted(catalogue.stats()["by_weights"]):
-        ids, embeddings = catalogue.embeddings(weights_id)
+        table = catalogue.table(weights_id).distinct()  # as a scan indexes them
+        ids, embeddings = table.tracks.names(), table.embeddings
         entry: dict[str, Any] = {
             "weights_id": weights_id,
             "n_tracks": len(ids),

@@ -128,7 +128,7 @@ class Progress:
 
     def _summary(self) -> str:
         seconds = max(self._recent[-1][0] - self._started, 1e-9)
-        known = ("embedded", "unchanged", "moved", "skipped")
+        known = ("embedded", "identical", "unchanged", "moved", "skipped")
         names = (*known, *sorted(set(self.outcomes) - set(known)))
         counts = [f"{self.outcomes[name]:,} {name}" for name in names if self.outcomes[name]]
         said = f"{', '.join(counts) or f'{self._n_done:,} {self._noun}'} in {show_seconds(seconds)}"

@@ -71,8 +71,7 @@ def compare_sides(
         Match score that a range needs to be kept.
     """
     if a.sha256 and a.sha256 == b.sha256:  # nothing to find out
-        whole = MatchedRange(0.0, a.duration_s, 0.0, a.duration_s, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0)
-        return Evidence(1.0, (whole,), 1.0, 1.0, 1.0, 1.0)
+        return whole_evidence(a.duration_s)
     evidence = examiner.evidence(a.windows, b.windows)
     if a.spectrum is not None and b.spectrum is not None:
         evidence = confirm(evidence, a.spectrum, b.spectrum, shown_from=shown_from)
@@ -87,3 +86,9 @@ def compare_sides(
         )
     ranges = [dataclasses.replace(r, match_score=range_score(r)) for r in evidence.ranges]
     return dataclasses.replace(evidence, ranges=tuple(ranges))
+
+
+def whole_evidence(duration_s: float) -> Evidence:
+    """Return the evidence of two files of the same bytes: one range from end to end."""
+    whole = MatchedRange(0.0, duration_s, 0.0, duration_s, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0)
+    return Evidence(1.0, (whole,), 1.0, 1.0, 1.0, 1.0)

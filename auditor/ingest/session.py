@@ -2,8 +2,9 @@
 
 Files are taken in sorted order and each is stored in one transaction, so a killed run resumes
 where it was and ends as an uninterrupted one.  A file whose size and time are unchanged is not
-opened; one whose content is known under a path that no longer holds it has moved and keeps its id;
-one whose content is new under a known path has been changed and keeps its id too, unless the old
+opened; one of the same bytes as another is not decoded, but takes what is stored of that; one whose
+content is known under a path that no longer holds it has moved and keeps its id; one whose content
+is new under a known path has been changed and keeps its id too, unless the old
 content lies elsewhere; a bad file is named, stored with its reason, and skipped.  An object is gone
 when it is not listed any more; of those below no URL of a run nothing is asked.
 """
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 
 from auditor.audio.files import FoundFile, Walk, find_audio, hash_file, look_at
 from auditor.audio.fma_tags import FmaMetadata, FmaTrack, track_id_from_path
-from auditor.audio.object_store import is_object
+from auditor.audio.object_store import fetched, is_object
+from auditor.audio.tags import read_tags
 from auditor.catalogue.catalogue import FileStamp
 from auditor.errors import AudioError, TooShortError, UsageError, WorkerDiedError, show_path
 from auditor.ingest.prepare import (
@@ -42,7 +44,8 @@ class IngestEvent:
     path : str
         Printable.
     outcome : str
-        ``embedded``, ``unchanged``, ``moved`` or ``skipped``.
+        ``embedded``, ``identical`` (it took what is stored of a file of the same bytes),
+        ``unchanged``, ``moved`` or ``skipped``.
     reason : str
         Why it was skipped.
     n_done, n_total : int
@@ -120,7 +123,7 @@ def ingest(
         )
     run = _Run(workspace, walk, fma)
     skipped = list(walk.unreadable)
-    counts = dict.fromkeys(("embedded", "unchanged", "moved", "skipped"), 0)
+    counts = dict.fromkeys(("embedded", "identical", "unchanged", "moved", "skipped"), 0)
     with contextlib.closing(run.prepare(embedder or SerialEmbedder([workspace.extractor]))) as made:
         for n_done, found in enumerate(walk.files, start=1):
             outcome, reason = run.take(found, next(made) if found in run.unknown else None)
@@ -159,10 +162,16 @@ class _Run:
         self.reasons = {s.path: s.reason for s in self.catalogue.skipped()}
         self.audio_s = 0.0
         self.seconds: dict[str, float] = {}
-        self.unknown = dict.fromkeys(found for found in walk.files if self._is_unknown(found))
+        unknown = [found for found in walk.files if self._is_unknown(found)]
+        self.copies = find_copies(unknown)
+        self.failed: dict[str, tuple[str, bool]] = {}
+        self.unknown = dict.fromkeys(found for found in unknown if found not in self.copies)
 
     def prepare(self, embedder: Embedder) -> Generator[PreparedFile]:
-        """Yield what became of each unknown file, in order; what has only moved is but hashed."""
+        """Yield what became of each unknown file, in order; what has only moved is but hashed.
+
+        Copies of a file before them are left out: they take what is stored of it.
+        """
         sizes = {found.size for found in self.unknown}
         known = self.catalogue.hashes(self.workspace.weights_id, sizes)
         return embedder.embed(self.unknown, known=known)
@@ -190,6 +199,8 @@ class _Run:
         if self.refused.get(found.path) == stamp:
             return "skipped", self.reasons.get(show_path(found.path), "skipped before")
         relocated = False
+        if found in self.copies:
+            made = PreparedFile(found, self.copies[found])
         try:
             made = made or prepare_file(found, [self.workspace.extractor])
             if made.error is not None and not made.sha256:
@@ -205,25 +216,24 @@ class _Run:
                     known = self.known.get(found.path)
                     return ("unchanged" if known and known[0] == track_id else "moved"), ""
             if made.prepared is None and made.error is None:  # known, and there all the same
+                if (failure := self.failed.get(sha256)) is not None:
+                    return self._refuse(found, relocated, *failure)
+                if self._take_stored(found, sha256, track_id):
+                    return "identical", ""
                 made = prepare_file(found, [self.workspace.extractor])
             if made.prepared is None:
                 assert made.error is not None  # a file that was decoded has either
                 raise made.error
             prepared = made.prepared
         except (AudioError, OSError) as error:
-            reason = failure_reason(found.path, error)
-            known = self.known.get(found.path)  # it may have another id by now
-            # What other extractors made of the same content stays good.
-            stored = known is not None and self.holders[known[0]] == found.path
-            if known is not None and stored and known[1] != stamp and not relocated:
-                self.catalogue.mark_missing([known[0]])
             # A permission or a disk may be mended without a trace in size and time, and what is too
             # short for one extractor may do for another: these are looked at again.  So is what
             # killed its worker, which may have been for want of memory.
             passing = isinstance(error, (OSError, TooShortError, WorkerDiedError))
-            examined = None if passing else stamp
-            self.catalogue.put_skipped(found.path, reason, examined)
-            return "skipped", reason
+            failure = failure_reason(found.path, error), passing
+            if made is not None and made.sha256 and not isinstance(error, OSError):
+                self.failed[made.sha256] = failure
+            return self._refuse(found, relocated, *failure)
         embedded = prepared.embedded
         track = describe(found, prepared, fma=self.fma, track_id=track_id)
         if self.holders.get(track_id, found.path) != found.path:
@@ -242,6 +252,45 @@ class _Run:
         for stage, seconds in spent.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         return "embedded", ""
+
+    def _refuse(
+        self, found: FoundFile, relocated: bool, reason: str, passing: bool
+    ) -> tuple[str, str]:
+        """Store why a file takes no part; return that as its outcome."""
+        stamp = FileStamp.of(found)
+        known = self.known.get(found.path)  # it may have another id by now
+        # What other extractors made of the same content stays good.
+        stored = known is not None and self.holders[known[0]] == found.path
+        if known is not None and stored and known[1] != stamp and not relocated:
+            self.catalogue.mark_missing([known[0]])
+        self.catalogue.put_skipped(found.path, reason, None if passing else stamp)
+        return "skipped", reason
+
+    def _take_stored(self, found: FoundFile, sha256: str, track_id: str) -> bool:
+        """Store a file with what is stored of its content; say whether there is such."""
+        weights_id, stamp = self.workspace.weights_id, FileStamp.of(found)
+        content = self.catalogue.content(sha256, weights_id)
+        if content is None:
+            return False
+        track, embedding = content
+        if FileStamp.of(look_at(found.path)) != stamp:
+            raise AudioError(f"{show_path(found.path)}: changed while it was read. Scan again.")
+        track = dataclasses.replace(
+            track, id=track_id, path=show_path(found.path), size=found.size, missing=False
+        )
+        row = fma_row(self.fma, found.path)
+        if row is not None:
+            track = _with_fma(track, row)
+        elif track.source != "file":
+            with fetched(found.path, size=found.size) as path:
+                tags = dataclasses.asdict(read_tags(path))
+            track = dataclasses.replace(track, **tags)
+        if self.holders.get(track_id, found.path) != found.path:
+            self.catalogue.mark_missing([track_id])  # its file is gone, which is not noted yet
+        embeddings = {weights_id: embedding}
+        self.catalogue.put(track, path_bytes=found.path, stamp=stamp, embeddings=embeddings)
+        self.holders[track_id] = found.path
+        return True
 
     def _identify(self, found: FoundFile, sha256: str, wanted_id: str) -> tuple[str, bool]:
         """Return the id of a file, and whether that track has only moved or been touched."""
@@ -340,6 +389,36 @@ class _Run:
         if not is_object(path):
             return exists(path)
         return path in self.listed if self.walk.has_listed(path) else None
+
+
+HEAD_BYTES = 1 << 16
+"""Of files of one size, read before the whole: most differ there."""
+
+
+def find_copies(files: Sequence[FoundFile]) -> dict[FoundFile, str]:
+    """Return the files that hold the same bytes as one before them, with their SHA-256.
+
+    Only files of one size whose beginnings are equal are read.  Objects are left out, since reading
+    them is fetching them, and so is what cannot be read.
+    """
+    of_size: dict[int, list[FoundFile]] = {}
+    for found in files:
+        if not is_object(found.path):
+            of_size.setdefault(found.size, []).append(found)
+    copies: dict[FoundFile, str] = {}
+    for group in of_size.values():
+        of_head: dict[str, list[FoundFile]] = {}
+        for found in group if len(group) > 1 else ():
+            with contextlib.suppress(AudioError, OSError):
+                of_head.setdefault(hash_file(found.path, n_bytes=HEAD_BYTES), []).append(found)
+        seen: set[str] = set()
+        for found in (found for alike in of_head.values() if len(alike) > 1 for found in alike):
+            with contextlib.suppress(AudioError, OSError):
+                sha256 = hash_file(found.path)
+                if sha256 in seen:
+                    copies[found] = sha256
+                seen.add(sha256)
+    return copies
 
 
 def fma_id(fma: FmaMetadata | None, path: bytes) -> str:

@@ -35,6 +35,10 @@ _PAIR_FIELDS = (
 )
 
 
+_SAME_FIELDS = ("n_files_a", "n_files_b", "same")
+"""Very last: files of the same bytes, see ``Pair``, and the paths of those of an identical pair."""
+
+
 def to_csv(result: Result) -> str:
     """Return a result as CSV (RFC 4180): one row per pair, or per recommended track.
 
@@ -61,11 +65,21 @@ def to_csv(result: Result) -> str:
             writer.writerow([_csv_cell(cell) for cell in cells])
         return lines.getvalue()
     fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
-    writer.writerow(("score", "threshold", *_PAIR_FIELDS, *fields, *_EVIDENCE_FIELDS))
+    writer.writerow(
+        ("score", "threshold", *_PAIR_FIELDS, *fields, *_EVIDENCE_FIELDS, *_SAME_FIELDS)
+    )
+    paths = {track.id: track.path for track in result.tracks}
+    same = {
+        track_id: tuple(paths[other] for other in group.tracks if other in paths)
+        for group in result.identical
+        for track_id in group.tracks
+    }
     for pair, a, b in pairs_with_tracks(result):
         said = (getattr(pair, name) for name in _PAIR_FIELDS)
         of_tracks = (*_track_values(a), *_track_values(b))
-        cells = (pair.score, result.threshold.threshold, *said, *of_tracks, *_evidence_values(pair))
+        known = (pair.score, result.threshold.threshold, *said, *of_tracks, *_evidence_values(pair))
+        copies = same.get(pair.b, ()) if pair.identical_file else ()
+        cells = (*known, pair.n_files_a, pair.n_files_b, copies)
         writer.writerow([_csv_cell(cell) for cell in cells])
     return lines.getvalue()
 

@@ -33,7 +33,9 @@ from auditor.report.text.general import (
     count_not_wholly_compared,
     count_set_aside,
     headline,
+    identical_line,
     is_set_aside,
+    n_files_badge,
     not_wholly_compared,
     pair_marks,
     pair_state,
@@ -142,8 +144,9 @@ def _pair_rows(
         if pair.pair_id:
             score.append(f"\n{show_text(pair.pair_id)}", style="dim not bold")
         said = pair_marks(pair) + ((state,) if (state := pair_state(pair)) else ())
-        cell_b = _track_cell(b, said + track_badges(b), style)
-        cell_a = _track_cell(a, track_badges(a), style)
+        of_a, of_b = (n_files_badge(pair, n) for n in (pair.n_files_a, pair.n_files_b))
+        cell_b = _track_cell(b, said + track_badges(b) + of_b, style)
+        cell_a = _track_cell(a, track_badges(a) + of_a, style)
         if pair.verdict:
             cell_a.append(f"\n{pair.verdict}", style="bold" if pair.flagged else style)
         if heard := best_range(pair):
@@ -180,7 +183,7 @@ def _print_verdicts(result: CheckResult, console: Console, n_rows: int | None) -
     n_flagged = dict.fromkeys((track.id for track in result.submissions), 0)
     n_set_aside = dict(n_flagged)
     for pair in result.pairs:
-        n_flagged[pair.a] = n_flagged.get(pair.a, 0) + pair.flagged
+        n_flagged[pair.a] = n_flagged.get(pair.a, 0) + pair.flagged * pair.n_files_b
         n_set_aside[pair.a] = n_set_aside.get(pair.a, 0) + is_set_aside(pair)
     for track in result.submissions[:n_rows]:
         verdict = submission_verdict(track, n_flagged[track.id], n_set_aside[track.id])
@@ -223,6 +226,8 @@ def _last_lines(result: Result, *, verbose: bool) -> list[str]:
             f"threshold from {use.source}; false alarm rate {false_alarm_rate(use)}",
             *filter(None, (detection_line(result.detection), lowest_note(use))),
         ]
+    if isinstance(result, ScanResult):
+        lines += filter(None, (identical_line(result),))
     if result.skipped:
         lines.append(f"{show_count(len(result.skipped), 'file')} skipped")
     n_alike = sum(_only_alike(result, pair) for pair in result.pairs)

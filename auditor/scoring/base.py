@@ -128,7 +128,7 @@ class Scorer(Protocol):
         tiles: Tiles,
         on_pair: OnPair | None = None,
     ) -> Scored:
-        """Return the pairs of a catalogue; embeddings are (n, n_dims) float32."""
+        """Return the pairs of one track of each content; embeddings are (n, n_dims) float32."""
 
     def check(
         self,

@@ -1,13 +1,12 @@
-"""Which pairs of a catalogue are worth an examination: candidates by embedding, excerpt and bytes.
+"""Which pairs of a catalogue are worth an examination: candidates by embedding and by excerpt.
 
 Every track proposes the tracks nearest to it by embedding and those that the excerpt index votes
-for; files of the same bytes propose each other.  No score comes from here.
+for.  Files of the same bytes are one track here (``TrackTable.distinct``), or the copies of one
+file would fill the places of all others.  No score comes from here.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +14,6 @@ import numpy as np
 
 from auditor.parallel import Tiles, pack_arrays, ranges, unpack_arrays
 from auditor.scoring.track_reader import TrackReader
-from auditor.search.exact import MAX_PAIRS, too_many_pairs
 from auditor.search.excerpts.index import ExcerptSearch, excerpt_pairs
 
 TILE_TRACKS = 64
@@ -67,28 +65,6 @@ def voted_pairs(tiles: Tiles, reader: TrackReader, n: int, *, top: int) -> np.nd
     work = ExcerptTile(reader, ExcerptSearch(top=top))
     found = tiles.map(work, ranges(n, TILE_TRACKS))
     return np.concatenate([np.zeros((0, 2), np.int64), *found])
-
-
-def same_bytes(hashes: Sequence[str]) -> np.ndarray:
-    """Return the pairs of files of the same bytes, (n_pairs, 2) int64 rows, a < b.
-
-    Raises
-    ------
-    UsageError
-        If there are more than ``pairs.MAX_PAIRS``.
-
-    Examples
-    --------
-    >>> same_bytes(["aa", "bb", "aa"]).tolist()
-    [[0, 2]]
-    """
-    groups: dict[str, list[int]] = {}
-    for row, sha256 in enumerate(hashes):
-        groups.setdefault(sha256, []).append(row)
-    if sum(len(rows) * (len(rows) - 1) // 2 for rows in groups.values()) > MAX_PAIRS:
-        raise too_many_pairs(1.0, MAX_PAIRS)
-    found = [pair for rows in groups.values() for pair in itertools.combinations(rows, 2)]
-    return np.asarray(found, np.int64).reshape(-1, 2)
 
 
 def distinct_pairs(n: int, *proposed: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Pairs that the second witness decides on: candidates, evidence, spectra, the match score.
 
-Candidates are what either witness proposes: the tracks nearest by embedding, those that the excerpt
-index votes for (``auditor.search.excerpts.index``), and files of the same bytes.  Each is then
-examined exactly; no score comes from an index.
+Candidates are what either witness proposes: the tracks nearest by embedding and those that the
+excerpt index votes for (``auditor.search.excerpts.index``); in a check also the track of the same
+bytes.  Each is then examined exactly; no score comes from an index.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from auditor.ingest.submissions import Submission
 from auditor.parallel import Tiles
 from auditor.records import Evidence, Pair, Track, TrackEmbedding, Verdict
 from auditor.scoring.base import OnPair, RunContext, Scored, ScoredPair
-from auditor.scoring.candidates import distinct_pairs, same_bytes, voted_pairs, with_rows
+from auditor.scoring.candidates import distinct_pairs, voted_pairs, with_rows
 from auditor.scoring.examine import (
     Candidate,
     Examination,
@@ -62,7 +62,6 @@ def examine_catalogue(
     workspace: Workspace,
     ids: list[str],
     embeddings: np.ndarray,
-    tracks: Mapping[str, Track],
     *,
     limits: Limits,
     tiles: Tiles,
@@ -77,8 +76,7 @@ def examine_catalogue(
     workspace : Workspace
         Opened for writing.
     ids, embeddings : list of str, numpy.ndarray
-        Of the catalogue; (n, n_dims) float32.
-    tracks : mapping of id to Track
+        Of one track of each content; (n, n_dims) float32.
     limits : Limits
     tiles, reader : Tiles, TrackReader
         Where the work is done, and what it reads.
@@ -90,12 +88,11 @@ def examine_catalogue(
     Raises
     ------
     AuditError
-        If a part of the workspace is damaged, or there are too many copies of the same files.
+        If a part of the workspace is damaged.
     """
     n = len(ids)
     if n < 2:
         return Examination()
-    identical = same_bytes([tracks[track_id].sha256 for track_id in ids])
     top = min(N_NEAREST + 1, n)
     if search == "exact":
         near = nearest_rows(tiles, reader, n, top=top)
@@ -103,7 +100,7 @@ def examine_catalogue(
         hits = track_index(workspace, ids, embeddings).query(embeddings, top)
         near = np.array([[row for row, _ in found] for found in hits], np.int64)
     voted = voted_pairs(tiles, reader, n, top=N_EXCERPT)
-    rows = distinct_pairs(n, identical, with_rows(near), voted)
+    rows = distinct_pairs(n, with_rows(near), voted)
     similarities = exact_scores(embeddings, rows[:, 0], rows[:, 1], others=embeddings)
     if isinstance(reader, CatalogueReader):  # the processes of the tiles may not write
         reader.store_spectra(ids[row] for row in np.unique(rows).tolist())
@@ -240,7 +237,6 @@ class Scorer:
             self._workspace,
             ids,
             embeddings,
-            tracks,
             limits=Limits(similar_from, min(MIN_SCORE_TO_SHOW, run.use.threshold)),
             tiles=tiles,
             reader=reader,

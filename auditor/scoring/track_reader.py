@@ -170,9 +170,9 @@ class CatalogueReader(TrackReader):
         return open_catalogue_reader, (where, self.weights_id, self.hop_s, self.window_s)
 
     def tracks(self) -> tuple[Sequence[str], np.ndarray]:
-        """Return the ids, sorted, and their embeddings, (n, n_dims) float32."""
+        """Return sorted ids, one of each content, and their embeddings, (n, n_dims) float32."""
         if self._given is None:
-            table = self._table or self._catalogue.table(self.weights_id)
+            table = self._table or self._catalogue.table(self.weights_id).distinct()
             self._given = table.tracks.names(), table.embeddings
         return self._given
 

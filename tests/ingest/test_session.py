@@ -14,6 +14,7 @@ from small_audit import Log, ids_by_name, save_small_extractor, write_tune
 import auditor.ingest.prepare
 import auditor.ingest.session
 from auditor.audio.encode import write_audio
+from auditor.audio.files import find_audio
 from auditor.audio.fma_tags import FmaMetadata
 from auditor.embedding.config import ExtractorConfig
 from auditor.embedding.embed import STAGES
@@ -76,7 +77,7 @@ def missing(workspace) -> list[str]:
 def test_the_first_run_embeds_everything_and_says_where_the_time_went(workspace, music):
     events = []
     done = ingest(workspace, [music], on_event=events.append)
-    assert done.counts == {"embedded": 3, "unchanged": 0, "moved": 0, "skipped": 0}
+    assert done.counts == {"embedded": 3, "identical": 0, "unchanged": 0, "moved": 0, "skipped": 0}
     assert done.skipped == ()
     assert done.audio_s == pytest.approx(9.0, abs=0.01)
     assert set(done.seconds) == {*STAGES, "store"}
@@ -496,3 +497,56 @@ def test_a_folder_reached_by_a_link_is_the_same_folder(workspace, music, tmp_pat
     (tmp_path / "link").symlink_to(music, target_is_directory=True)
     assert run(workspace, music)[0].counts["embedded"] == 3
     assert run(workspace, tmp_path / "link")[0].counts["unchanged"] == 3
+
+
+def test_files_of_the_same_bytes_are_decoded_once(workspace, music, monkeypatch):
+    """Also what fails, and also a file that comes in a later run."""
+    decoded = []
+    embed = auditor.ingest.prepare.embed_file
+
+    def note(path, extractors):
+        decoded.append(os.path.basename(os.fsdecode(path)))
+        return embed(path, extractors)
+
+    monkeypatch.setattr(auditor.ingest.prepare, "embed_file", note)
+    for i in range(5):
+        shutil.copyfile(music / "two.wav", music / f"two-{i}.wav")
+        (music / f"bad-{i}.wav").write_bytes(b"RIFF no audio" * 99)
+    log = Log()
+    done = ingest(workspace, [music], on_event=log)
+    assert decoded == ["bad-0.wav", "one.wav", "three.wav", "two-0.wav"]
+    assert (done.counts["embedded"], done.counts["identical"], done.counts["skipped"]) == (3, 5, 5)
+    assert len({skipped.reason for skipped in done.skipped}) == 1
+    shutil.copyfile(music / "one.wav", music / "one-again.wav")
+    assert ingest(workspace, [music]).counts["identical"] == 1
+    assert len(decoded) == 4
+    ids = ids_by_name(workspace.catalogue)
+    stored = [
+        workspace.catalogue.dvectors(ids[f"two-{i}.wav"], workspace.weights_id)[0] for i in (0, 4)
+    ]
+    assert np.array_equal(*stored)
+    assert len({ids[name] for name in ids if name.startswith("two")}) == 6
+
+
+def test_a_copy_that_changes_before_its_turn_is_not_taken_for_one(workspace, music, monkeypatch):
+    shutil.copyfile(music / "one.wav", music / "zero.wav")
+    changed = []
+
+    def on_event(event):
+        if not changed:
+            changed.append(write_tune(music / "zero.wav", 9, duration_s=4.0))
+
+    done = ingest(workspace, [music], on_event=on_event)
+    (skipped,) = done.skipped
+    assert skipped.path.endswith("zero.wav")
+    assert "changed while it was read" in skipped.reason
+
+
+def test_other_bytes_of_one_size_and_one_beginning_are_no_copies(tmp_path):
+    size = auditor.ingest.session.HEAD_BYTES + 1
+    for name, last in (("a.wav", b"a"), ("b.wav", b"b"), ("c.wav", b"a"), ("d.wav", b"c")):
+        (tmp_path / name).write_bytes(b"x" * (size - 1) + last)
+    (tmp_path / "e.wav").write_bytes(b"y" * size)
+    copies = auditor.ingest.session.find_copies(find_audio([tmp_path]).files)
+    assert [os.path.basename(found.path) for found in copies] == [b"c.wav"]
+    assert set(copies.values()) == {hash_file(tmp_path / "a.wav")}

@@ -20,6 +20,7 @@ from auditor.errors import AuditError, ResultError
 from auditor.records import (
     CheckResult,
     Cluster,
+    IdenticalFiles,
     Pair,
     Provenance,
     Recommended,
@@ -378,6 +379,16 @@ def test_large_cluster_and_many_clusters_unfold() -> None:
     text = Page(render_html(dataclasses.replace(scan, clusters=(whole,)))).text
     assert "28 more" in text
     assert "8 more" in Page(render_html(scan)).text
+
+
+def test_identical_files_have_a_section() -> None:
+    assert "Identical files" not in Page(render_html(make_scan())).text
+    scan = make_scan(2)
+    ids = tuple(track.id for track in scan.tracks)
+    group = IdenticalFiles("ab" * 32, ids)
+    text = Page(render_html(dataclasses.replace(scan, identical=(group,)))).text
+    assert "4 files are identical to another one, in 1 group" in text
+    assert all(text.count(track.path) >= 1 for track in scan.tracks)
 
 
 def test_unlisted_track_is_named() -> None:

@@ -16,6 +16,7 @@ from auditor.records import (
     CheckResult,
     Cluster,
     Evidence,
+    IdenticalFiles,
     MatchedRange,
     Pair,
     Provenance,
@@ -404,3 +405,23 @@ def test_badges_name_the_side() -> None:
         "B missing",
         "below the threshold",
     )
+
+
+def test_identical_files_are_counted_and_listed_apart() -> None:
+    tracks = tuple(make_track(name) for name in ("a", "a-2", "a-3", "b"))
+    scan = ScanResult(
+        tracks,
+        (
+            Pair("a", "a-2", 1.0, identical_file=True, n_files_a=3, n_files_b=3),
+            Pair("a", "b", 0.9, n_files_a=3),
+        ),
+        *((), (), 4, 1, "exact", None, {}, USE, PROVENANCE),
+        identical=(IdenticalFiles("ab" * 32, ("a", "a-2", "a-3")),),
+    )
+    said = printed(scan)
+    assert "3 files are identical to another one, in 1 group; one of each" in " ".join(said.split())
+    assert said.count("3 identical files") == 2
+    rows = list(csv.DictReader(io.StringIO(to_csv(scan))))
+    assert rows[0]["same"] == "music/a.mp3 / music/a-2.mp3 / music/a-3.mp3"
+    assert [(row["n_files_a"], row["n_files_b"]) for row in rows] == [("3", "3"), ("3", "1")]
+    assert rows[1]["same"] == ""

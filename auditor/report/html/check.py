@@ -91,7 +91,9 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
 def _submission(track: Track, found: Sequence[tuple[Row, CaseView]]) -> SubmissionView:
     cases = [case for row, case in found if not is_set_aside(row[0])]
     set_aside = [case for row, case in found if is_set_aside(row[0])]
-    n_flagged = sum(case.flagged for case in cases)
+    n_flagged = sum(
+        pair.n_files_b for (pair, _, _), case in found if case in cases and case.flagged
+    )
     return SubmissionView(
         track=track_view(track),
         verdict=submission_verdict(track, n_flagged, len(set_aside)),

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.records import Cluster, Pair, ScanResult, Track, find_track, pairs_with_tracks
+from auditor.records import (
+    Cluster,
+    IdenticalFiles,
+    Pair,
+    ScanResult,
+    Track,
+    find_track,
+    pairs_with_tracks,
+)
 from auditor.report.html import histogram as chart
 from auditor.report.html.case_json import cases_data
 from auditor.report.html.cases import (
@@ -25,6 +33,7 @@ from auditor.report.text.general import (
     cluster_name,
     comparison_gaps,
     count_set_aside,
+    identical_line,
     is_set_aside,
     not_wholly_compared,
     show_count,
@@ -83,6 +92,9 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
     filled = chart.bins(result.histogram)
     threshold = result.threshold.threshold
     return {
+        "identical": [_identical(group, listed) for group in result.identical[:N_STATIC_CLUSTERS]],
+        "identical_line": identical_line(result),
+        "n_identical": len(result.identical),
         "cases": flagged[:N_STATIC_PAIRS],
         "n_cases": len(flagged),
         "set_aside": set_aside[:N_STATIC_PAIRS],
@@ -160,6 +172,12 @@ def _reaching(result: ScanResult) -> str:
 def _shared_cluster(pair: Pair, numbers: dict[str, int]) -> int:
     number = numbers.get(pair.a, 0)
     return number if number == numbers.get(pair.b, 0) else 0
+
+
+def _identical(group: IdenticalFiles, listed: dict[str, Track]) -> tuple[str, list[TrackView]]:
+    """Return how many files a group of identical ones holds, and their tracks."""
+    tracks = [track_view(find_track(listed, track_id)) for track_id in group.tracks]
+    return show_count(len(tracks), "file"), tracks
 
 
 def _cluster(name: str, cluster: Cluster, listed: dict[str, Track]) -> ClusterView:

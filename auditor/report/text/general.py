@@ -184,9 +184,41 @@ def show_decider(pair: Pair) -> str:
 
 
 def pair_marks(pair: Pair) -> tuple[str, ...]:
-    """Return what both tracks of a pair have or lack in common."""
-    known = (("licences differ", pair.licences_differ), ("identical file", pair.identical_file))
+    """Return what both tracks of a pair have or lack in common.
+
+    Examples
+    --------
+    >>> pair_marks(Pair("x", "y", 1.0, identical_file=True, n_files_a=640, n_files_b=640))
+    ('640 identical files',)
+    """
+    n_files = max(pair.n_files_a, pair.n_files_b)
+    same = "identical file" if n_files <= 2 else show_count(n_files, "identical file")
+    known = (("licences differ", pair.licences_differ), (same, pair.identical_file))
     return tuple(name for name, holds in known if holds)
+
+
+def n_files_badge(pair: Pair, n_files: int) -> tuple[str, ...]:
+    """Return that a track of a pair stands for several files, which its other marks do not say."""
+    said = pair.identical_file and pair.n_files_a > 1
+    return () if n_files < 2 or said else (show_count(n_files, "identical file"),)
+
+
+def identical_line(result: ScanResult | CheckResult) -> str:
+    """Return how many files hold the same bytes as another; empty if none does.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> groups = (SimpleNamespace(tracks=("a", "a-2", "a-3")), SimpleNamespace(tracks=("b", "b-2")))
+    >>> identical_line(SimpleNamespace(identical=groups))
+    '5 files are identical to another one, in 2 groups; one of each group was compared'
+    """
+    n_files = sum(len(group.tracks) for group in result.identical)
+    if not n_files:
+        return ""
+    groups = show_count(len(result.identical), "group")
+    said = f"{n_files:,} files are identical to another one, in {groups}"
+    return f"{said}; one of each group was compared"
 
 
 def pair_state(pair: Pair) -> str:
@@ -216,6 +248,8 @@ def pair_badges(pair: Pair, a: Track, b: Track, *, sides: tuple[str, str]) -> tu
     ('identical file', 'B truncated')
     """
     badges = [*pair_marks(pair), *_licence_gap(pair, a, b, sides)]
+    for side, n_files in zip(sides, (pair.n_files_a, pair.n_files_b), strict=True):
+        badges += [f"{side}: {badge}" for badge in n_files_badge(pair, n_files)]
     for badge in ("truncated", "silent", "missing"):
         named = [side for side, t in zip(sides, (a, b), strict=True) if badge in track_badges(t)]
         if named:

@@ -158,14 +158,14 @@ class ExcerptSource:
         weights_id: str,
         known: tuple[Sequence[str], np.ndarray] | None = None,
     ) -> ExcerptSource:
-        """Return the tracks of a catalogue that are present and not silent.
+        """Return the tracks of a catalogue that are present and not silent, one of each content.
 
         Parameters
         ----------
         catalogue : Catalogue
         weights_id : str
         known : tuple of ids and (n, n_dims) float32 embeddings, optional
-            What ``Catalogue.embeddings`` gave before, to go by the same tracks.
+            Tracks that were read before, to go by the same ones.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class ExcerptSource:
             return catalogue.dvectors(track_id, weights_id)
 
         if known is None:
-            return cls.of_table(weights_id, catalogue.table(weights_id), read)
+            return cls.of_table(weights_id, catalogue.table(weights_id).distinct(), read)
         ids, embeddings = known
         numbers = np.fromiter(map(zlib.crc32, embeddings), np.uint32, len(ids))
         versions = TrackVersions(encode_ids(list(ids)), numbers)
