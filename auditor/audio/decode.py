@@ -310,7 +310,7 @@ class AudioReader:
         elif name not in HEADERLESS_CONTAINERS:
             if stream.duration is not None and stream.time_base:
                 declared_s = float(stream.duration * stream.time_base)
-            elif container.duration is not None:
+            elif container.duration is not None and len(container.streams.audio) == 1:
                 declared_s = container.duration / av.time_base
         if declared_s is None or declared_s <= 0:
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +43,24 @@ _KEYS = {
 
 _MAX_READ = 32 << 20
 """Bytes that are read of a file for its tags, pictures among them."""
+
+
+_MAX_INFLATED = 1 << 20
+
+
+class _BoundedZlib:
+    """What mutagen uses of ``zlib``, with a limit on what is inflated."""
+
+    error = zlib.error
+
+    @staticmethod
+    def decompress(data: bytes) -> bytes:
+        """Inflate data that do not become too many."""
+        inflater = zlib.decompressobj()
+        inflated = inflater.decompress(data, _MAX_INFLATED)
+        if inflater.unconsumed_tail:
+            raise zlib.error("the frame inflates to more than a tag may hold")
+        return inflated
 
 
 class _Budgeted(io.FileIO):
@@ -93,7 +112,10 @@ def read_tags(path: str | os.PathLike[str] | bytes) -> Tags:
         Empty if mutagen does not know the file, or fails on it.
     """
     import mutagen  # most processes read no tags
+    import mutagen.id3._frames as id3_frames
 
+    # ID3 frames may be compressed, and mutagen inflates them whatever becomes of them.
+    setattr(id3_frames, "zlib", _BoundedZlib)  # noqa: B010
     tags = None
     with suppress(Exception), _Budgeted(os.fsdecode(path)) as file:
         # A parser of strangers' bytes: any failure means no tags.
