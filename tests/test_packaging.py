@@ -135,6 +135,33 @@ def test_metadata_names_the_version_the_python_and_the_command(wheel):
     assert "audit = auditor.cli:main" in entry_points
 
 
+FIXED_IN = {
+    "av": "16",  # FFmpeg 8
+    "filelock": "3.20.3",  # CVE-2025-68146, CVE-2026-22701
+    "jinja2": "3.1.6",  # CVE-2024-22195, -34064, -56201, -56326, CVE-2025-27516
+    "numpy": "1.22",  # CVE-2021-41495, CVE-2021-41496
+    "playwright": "1.56",  # CVE-2025-59288
+    "pyarrow": "23.0.1",  # CVE-2023-47248, CVE-2026-25087
+    "pytest": "9.0.3",  # CVE-2025-71176
+    "ray": "2.54",  # CVE-2025-1979, CVE-2025-62593, CVE-2026-27482
+    "scikit-learn": "1.5",  # CVE-2024-5206
+    "scipy": "1.10",  # CVE-2023-25399, CVE-2023-29824
+    "torch": "2.8",  # CVE-2024-5480, CVE-2025-32434, CVE-2025-2953, CVE-2025-3730
+}
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
+
+
+def test_no_release_with_a_known_hole_is_admitted():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [project["dependencies"], *project["optional-dependencies"].values()]
+    lowest = dict(re.split(r"(?:\[.*\])?>=", line) for lines in wanted for line in lines)
+    for name, fixed in FIXED_IN.items():
+        assert numbers(lowest[name]) >= numbers(fixed), name
+
+
 def test_every_dependency_is_pinned_once():
     pins = re.findall(r"^([\w-]+)==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

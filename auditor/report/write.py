@@ -6,6 +6,7 @@ A report is four files of one name: the page, the result as JSON and as CSV, and
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from auditor.serialisation import partial_file, put_in_place
 MAX_BYTES = 1 << 30
 """Size of a result or its media at most."""
 
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SUFFIXES = (".html", ".htm", ".json")
 T = TypeVar("T")
 
@@ -134,7 +137,12 @@ def write_files(contents: dict[Path, bytes]) -> None:
             for target, partial in written.items():
                 put_in_place(partial, target)
     except OSError as error:
+        reason, remedy = error.strerror or str(error), "Choose another place with --output."
+        if error.errno in _READ_ONLY:
+            reason = f"the folder {show_path(target.parent)} is read-only ({reason})"
+            remedy = "Make it writable, or choose another place with --output."
+        elif error.errno in _FULL:
+            remedy = "Free some space, or choose another place with --output."
         raise AuditError(
-            f"{show_path(target)}: the report could not be written: {error.strerror or error}. "
-            "Free some space or make the folder writable, or choose another place with --output."
+            f"{show_path(target)}: the report could not be written: {reason}. {remedy}"
         ) from error

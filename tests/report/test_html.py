@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import errno
 import hashlib
 import itertools
 import json
+import os
 import re
 import resource
 from pathlib import Path
@@ -464,6 +466,27 @@ def test_full_disk_leaves_the_old_report_and_no_remains(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.read_bytes() for path in paths] == before
     assert sorted(tmp_path.iterdir()) == sorted((*paths, tmp_path / "r.csv"))
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (
+            errno.EROFS,
+            "folder .* is read-only \\(Read-only file system\\). Make it writable, or",
+        ),
+        (errno.EACCES, "the folder .* is read-only \\(Permission denied\\). Make it writable, or"),
+        (errno.ENOSPC, "written: No space left on device. Free some space, or choose another"),
+        (errno.EIO, "written: Input/output error. Choose another place with --output"),
+    ],
+)
+def test_why_a_report_cannot_be_written_is_said(tmp_path, monkeypatch, number, message) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("auditor.serialisation.os.open", refused)
+    with pytest.raises(AuditError, match=message):
+        write_report(make_scan(1), tmp_path / "r.html")
 
 
 def test_folder_that_is_a_file(tmp_path: Path) -> None:
