@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from auditor.api.run import MAX_FALSE_ALARMS, Options, open_threshold
+from auditor.api.run import MAX_FALSE_ALARMS, Options, open_threshold, with_note
 from auditor.audio.files import is_there
 from auditor.catalogue.catalogue import Catalogue
 from auditor.catalogue.embedding_table import TrackTable
@@ -104,6 +104,7 @@ def check(
     if compared:
         run = RunContext(threshold, use, options.search)
         scored = scorer.check(alone, distinct, known, run=run)
+        use = with_note(use, scored.left_out)
     own_ids = {s.track.id: s.own_id for s in compared}
     found = [_without_itself(pair, own_ids[pair.a], same) for pair in scored.pairs]
     firsts = {pair.b for pair in scored.pairs}

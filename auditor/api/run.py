@@ -8,6 +8,7 @@ from pathlib import Path
 
 from auditor.calibration.choose import RunThreshold, ThresholdOptions
 from auditor.decisions.apply import check_owner_tags
+from auditor.records import ThresholdUse
 from auditor.scoring.base import Scorer
 from auditor.workspace import Workspace
 
@@ -72,3 +73,8 @@ def open_threshold(workspace: Workspace, scorer: Scorer, options: Options) -> Ru
     )
     threshold.choose(1)
     return threshold
+
+
+def with_note(use: ThresholdUse, note: str) -> ThresholdUse:
+    """Return a threshold's use with a further sentence in front of its note; as it is without."""
+    return dataclasses.replace(use, note=f"{note} {use.note}".strip()) if note else use

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold
+from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold, with_note
 from auditor.audio.fma_tags import load_fma
 from auditor.catalogue.sources import n_pairs_of_one_source, track_sources
 from auditor.decisions.apply import apply_decisions
@@ -64,8 +64,7 @@ def scan(
     Raises
     ------
     AuditError
-        If there is no audio, no threshold, or a damaged part of the workspace, or more than
-        ``pairs.MAX_PAIRS`` pairs of different files are flagged.
+        If there is no audio, no threshold, or a damaged part of the workspace.
     """
     options = (options or Options()).with_budget(MAX_FALSE_PAIRS)
     started = time.monotonic()
@@ -92,6 +91,7 @@ def scan(
         on_pair=on_pair,
     )
     use = threshold.with_music_note(use, scored.cosines, flagged_from=scored.similar_from)
+    use = with_note(use, scored.left_out)
     found = [*scored.pairs, *identical_pairs(scorer, same, tracks, run)]
     found = [with_n_files(pair, same) for pair in found]
     found.sort(key=lambda pair: (-pair.score, pair.a, pair.b))

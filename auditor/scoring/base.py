@@ -63,6 +63,8 @@ class Scored:
         The same of the cosines of all embeddings; empty where not all were computed.
     similar_from : float
         Cosine from which pairs are flagged or sound alike.
+    left_out : str
+        How many pairs are not among ``pairs`` although they reach the threshold, as a sentence.
     """
 
     pairs: list[Pair]
@@ -71,6 +73,7 @@ class Scored:
     histogram: dict[str, tuple[float, ...]] = field(default_factory=dict)
     cosines: dict[str, tuple[float, ...]] = field(default_factory=dict)
     similar_from: float = 1.0
+    left_out: str = ""
 
 
 @dataclass(frozen=True)

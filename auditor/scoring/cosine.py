@@ -24,11 +24,11 @@ from auditor.search.all_pairs import EmbeddingReader, similar_rows
 from auditor.search.annoy_index import TrackIndex
 from auditor.search.exact import (
     MAX_PAIRS,
+    PairHits,
     find_cross_pairs,
     n_pairs,
     named_histogram,
     nearest,
-    too_many_pairs,
 )
 from auditor.search.vectors import rounding_margin, row_scores
 from auditor.workspace import Workspace
@@ -131,6 +131,8 @@ class Similar:
         Estimated share of the true pairs that an index proposed; None for the exact search.
     histogram : dict
         ``edges`` and ``counts`` of all scores; empty where not all were computed.
+    left_out : str
+        How many pairs beyond ``MAX_PAIRS`` reach the threshold, as a sentence; empty if none does.
     """
 
     rows_a: np.ndarray
@@ -139,6 +141,7 @@ class Similar:
     n_compared: int
     recall: float | None = None
     histogram: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    left_out: str = ""
 
 
 def similar_pairs(
@@ -167,7 +170,7 @@ def similar_pairs(
     Raises
     ------
     AuditError
-        If more than ``pairs.MAX_PAIRS`` reach it, or the index cannot be used.
+        If the index cannot be used.
     """
     if len(ids) < 2:
         none = np.zeros(0, np.int64)
@@ -177,17 +180,19 @@ def similar_pairs(
         hits = similar_rows(tiles, reader, len(ids), threshold, max_pairs=MAX_PAIRS)
         histogram = named_histogram(hits.histogram)
         return Similar(
-            hits.rows_a, hits.rows_b, hits.scores, n_pairs(len(ids)), histogram=histogram
+            *(hits.rows_a, hits.rows_b, hits.scores, n_pairs(len(ids))),
+            histogram=histogram,
+            left_out=left_out_note(hits.n_left_out, len(hits.scores), threshold),
         )
     found = candidate_pairs(index, threshold=threshold, top=min(N_CANDIDATES, len(ids) - 1))
     kept = found.scores.astype(np.float64) >= threshold
-    if np.count_nonzero(kept) > MAX_PAIRS:
-        raise too_many_pairs(threshold, MAX_PAIRS)
-    order = np.lexsort((found.rows_b[kept], found.rows_a[kept], -found.scores[kept]))
+    n_left_out = max(0, int(np.count_nonzero(kept)) - MAX_PAIRS)
+    order = np.lexsort((found.rows_b[kept], found.rows_a[kept], -found.scores[kept]))[:MAX_PAIRS]
     rows_a, rows_b, scores = (
         values[kept][order] for values in (found.rows_a, found.rows_b, found.scores)
     )
-    return Similar(rows_a, rows_b, scores, len(found.scores), found.recall)
+    note = left_out_note(n_left_out, len(scores), threshold, at_least=True)
+    return Similar(rows_a, rows_b, scores, len(found.scores), found.recall, left_out=note)
 
 
 def similar_tracks(
@@ -213,6 +218,8 @@ def similar_tracks(
         reaching = find_cross_pairs(
             queries, embeddings, threshold, max_pairs=MAX_PAIRS, histogram=False
         )
+        if reaching.n_left_out:
+            return _best_of_all(queries, own_rows, embeddings, reaching, threshold)
         top = (
             int(np.bincount(reaching.rows_a, minlength=1).max()) + 2
         )  # itself, and the first below
@@ -244,6 +251,52 @@ def similar_tracks(
         n_compared,
         recall,
     )
+
+
+def _best_of_all(
+    queries: np.ndarray,
+    own_rows: list[int],
+    embeddings: np.ndarray,
+    reaching: PairHits,
+    threshold: float,
+) -> Similar:
+    """Return the best pairs of submissions where more reach the threshold than are held.
+
+    A submission that has none of them gets its nearest track, as ever.
+    """
+    own = np.asarray(own_rows, np.int64)
+    strange = reaching.rows_b != own[reaching.rows_a]
+    rows_a, rows_b, scores = (
+        column[strange] for column in (reaching.rows_a, reaching.rows_b, reaching.scores)
+    )
+    n_own = int(np.count_nonzero(own >= 0))
+    n_left_out = len(reaching.scores) + reaching.n_left_out - n_own - len(scores)
+    note = left_out_note(max(0, n_left_out), len(scores), threshold)
+    without = np.setdiff1d(np.arange(len(queries)), rows_a)
+    near, near_scores = nearest(queries[without], embeddings, min(2, len(embeddings)))
+    place = (near == own[without, None])[:, :1].astype(np.int64)  # itself may be the first
+    known = place[:, 0] < near.shape[1]
+    without, place = without[known], place[known]
+    rows_a = np.concatenate([rows_a, without])
+    rows_b = np.concatenate([rows_b, np.take_along_axis(near[known], place, 1)[:, 0]])
+    scores = np.concatenate([scores, np.take_along_axis(near_scores[known], place, 1)[:, 0]])
+    order = np.lexsort((rows_b, -scores, rows_a))
+    n_compared = len(queries) * len(embeddings) - n_own
+    return Similar(*(rows_a[order], rows_b[order], scores[order], n_compared), left_out=note)
+
+
+def left_out_note(n_left_out: int, n_kept: int, threshold: float, *, at_least: bool = False) -> str:
+    """Return how many pairs are not listed, as a sentence; empty if all are.
+
+    Examples
+    --------
+    >>> left_out_note(4449, 200_000, 0.5)
+    'The best 200,000 pairs are listed; 4,449 more score 0.5 or above.'
+    """
+    if n_left_out == 0:
+        return ""
+    more = f"{'at least ' if at_least else ''}{n_left_out:,}"
+    return f"The best {n_kept:,} pairs are listed; {more} more score {threshold:g} or above."
 
 
 class Scorer:
@@ -370,6 +423,7 @@ class Scorer:
             found.histogram,
             cosines=found.histogram,
             similar_from=run.use.threshold,
+            left_out=found.left_out,
         )
 
 

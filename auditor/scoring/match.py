@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from auditor.catalogue.embedding_table import TrackTable
-from auditor.errors import AuditError, IndexFileError, show_path
+from auditor.errors import IndexFileError, show_path
 from auditor.evidence.match_score import (
     LOWEST_THRESHOLD,
     MIN_SCORE_TO_CONFIRM,
@@ -39,7 +40,7 @@ from auditor.scoring.examine import (
 from auditor.scoring.track_reader import CatalogueReader, TrackReader, track_index
 from auditor.scoring.verdict import decide_verdict
 from auditor.search.all_pairs import nearest_rows, similar_rows
-from auditor.search.exact import named_histogram, nearest
+from auditor.search.exact import MAX_PAIRS, n_pairs, named_histogram, nearest
 from auditor.search.excerpts.index import ExcerptSearch
 from auditor.search.vectors import exact_scores
 from auditor.workspace import Workspace
@@ -250,6 +251,7 @@ class Scorer:
             histogram=found.histogram,
             cosines=_cosines(tiles, reader, len(ids)) if run.search == "exact" else {},
             similar_from=similar_from,
+            left_out=_identical_left_out([tracks[track_id].sha256 for track_id in ids]),
         )
 
     def check(
@@ -337,12 +339,20 @@ class Scorer:
         return CatalogueReader.of(self._workspace)
 
 
+def _identical_left_out(hashes: Sequence[str]) -> str:
+    """Return how many pairs of the same bytes were not compared, as a sentence; empty if none."""
+    n_all = sum(n_pairs(n) for n in Counter(hashes).values())
+    if n_all <= MAX_PAIRS:
+        return ""
+    return (
+        f"{n_all:,} pairs hold the same bytes; each such file is compared with the first one of "
+        "its group, not with all."
+    )
+
+
 def _cosines(tiles: Tiles, reader: TrackReader, n: int) -> dict[str, tuple[float, ...]]:
-    """Return the histogram of all cosines; none of a catalogue of too many copies."""
-    try:
-        return named_histogram(similar_rows(tiles, reader, n, 1.0).histogram)
-    except AuditError:
-        return {}
+    """Return the histogram of all cosines."""
+    return named_histogram(similar_rows(tiles, reader, n, 1.0).histogram)
 
 
 def _with_nearest(pairs: Sequence[Pair]) -> list[Pair]:

@@ -15,12 +15,12 @@ import numpy as np
 from auditor.parallel import Tiles, pack_arrays, ranges, unpack_arrays
 from auditor.search.exact import (
     MAX_PAIRS,
+    KeptPairs,
     PairHits,
     find_cross_pairs,
     find_pairs,
     histogram_edges,
     nearest,
-    too_many_pairs,
 )
 
 TILE_ROWS = 16_384
@@ -79,7 +79,7 @@ class PairsTile:
     reader : EmbeddingReader
     threshold : float
     max_pairs : int
-        Most pairs of a tile.
+        Most pairs of a tile, the best ones; the others are counted.
     """
 
     reader: EmbeddingReader
@@ -88,13 +88,7 @@ class PairsTile:
     shares_memory: ClassVar[bool] = True
 
     def __call__(self, part: Part) -> PairHits:
-        """Return the pairs of the first range with the second one, or within them if they are one.
-
-        Raises
-        ------
-        UsageError
-            If there are more than ``max_pairs``.
-        """
+        """Return the pairs of the first range with the second one, or within it if they are one."""
         start, end, first, last = part
         rows = self.reader.embeddings(start, end)
         if start == first:
@@ -108,18 +102,19 @@ class PairsTile:
             found.scores,
             found.histogram,
             found.n_compared,
+            found.n_left_out,
         )
 
     def pack(self, result: PairHits) -> bytes:
         """Return a result as bytes."""
         assert result.histogram is not None  # PairsTile counts it
         columns = result.rows_a, result.rows_b, result.scores, result.histogram
-        return pack_arrays(*columns, np.array(result.n_compared))
+        return pack_arrays(*columns, np.array([result.n_compared, result.n_left_out]))
 
     def unpack(self, data: bytes) -> PairHits:
         """Return the result of which ``pack`` made these bytes."""
-        rows_a, rows_b, scores, histogram, n_compared = unpack_arrays(data, 5)
-        return PairHits(rows_a, rows_b, scores, histogram, int(n_compared))
+        rows_a, rows_b, scores, histogram, counts = unpack_arrays(data, 5)
+        return PairHits(rows_a, rows_b, scores, histogram, *counts.tolist())
 
 
 def nearest_rows(tiles: Tiles, reader: EmbeddingReader, n: int, *, top: int) -> np.ndarray:
@@ -169,30 +164,17 @@ def similar_rows(
     threshold : float
         In [-1, 1].
     max_pairs : int
-        Most pairs to hold.
-
-    Raises
-    ------
-    UsageError
-        If there are more.
+        Most pairs to hold, the best ones; the others are counted.
     """
     blocks = ranges(n, TILE_ROWS)
     parts = [(*a, *b) for i, a in enumerate(blocks) for b in blocks[i:]]
-    rows_a, rows_b = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    scores = [np.zeros(0, np.float32)]
+    kept = KeptPairs(max_pairs)
     histogram = np.zeros(len(histogram_edges()) - 1, np.int64)
-    n_found = n_compared = 0
+    n_compared = 0
     for found in tiles.map(PairsTile(reader, threshold, max_pairs), parts):
-        rows_a.append(found.rows_a)
-        rows_b.append(found.rows_b)
-        scores.append(found.scores)
+        kept.add(found.rows_a, found.rows_b, found.scores)
+        kept.n_left_out += found.n_left_out
         if found.histogram is not None:
             histogram += found.histogram
         n_compared += found.n_compared
-        n_found += len(found.scores)
-        if n_found > max_pairs:
-            raise too_many_pairs(threshold, max_pairs)
-    a, b = np.concatenate(rows_a), np.concatenate(rows_b)
-    s: np.ndarray = np.concatenate(scores)
-    order = np.lexsort((b, a, np.negative(s)))
-    return PairHits(a[order], b[order], s[order], histogram, n_compared)
+    return PairHits(*kept.sort(), histogram, n_compared, kept.n_left_out)

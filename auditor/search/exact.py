@@ -16,7 +16,6 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from auditor.errors import UsageError
 from auditor.search.products import Float32Products, Products, map_blocks, quick_products
 from auditor.search.vectors import check_rows, check_unit_rows, exact_scores
 
@@ -140,6 +139,8 @@ class Tile:
         (N_BINS,) int64, of all compared pairs; None where it was not asked for.
     n_compared : int
         Pairs that were compared.
+    n_left_out : int
+        Further pairs that reach the threshold, of lower scores than those that were held.
     """
 
     rows_a: np.ndarray
@@ -165,8 +166,6 @@ class PairTiles:
         Of the exact score of a hit.
     block : int
         Rows and columns of a tile.
-    max_pairs : int
-        Most hits to hold.
     histogram : bool
         Count the scores; needs ``Float32Products``.
     """
@@ -177,7 +176,6 @@ class PairTiles:
     products: Products
     threshold: float
     block: int
-    max_pairs: int
     histogram: bool
 
     @property
@@ -200,11 +198,6 @@ class PairTiles:
             One of ``corners``.
         buffer : numpy.ndarray
             (size,) float32, overwritten.
-
-        Raises
-        ------
-        UsageError
-            If the tile surely holds more than ``max_pairs`` hits.
         """
         row, column = corner
         shape = min(self.block, len(self.left) - row), min(self.block, len(self.right) - column)
@@ -228,25 +221,46 @@ class PairTiles:
     def _near(self, product: np.ndarray) -> np.ndarray:
         """Return the places in (m,) products where there could be a hit."""
         margin = self.products.margin
-        low, sure = np.float32(self.threshold - margin), np.float32(self.threshold + margin)
+        low = np.float32(self.threshold - margin)
         if product.max() < low:
             return np.zeros(0, np.int64)
-        if np.count_nonzero(product >= sure) > self.max_pairs:
-            raise too_many_pairs(self.threshold, self.max_pairs)
         return np.flatnonzero(product >= low)
 
 
-def too_many_pairs(threshold: float, max_pairs: int) -> UsageError:
-    """Return the error of a threshold that more than ``max_pairs`` pairs reach."""
-    if threshold >= 1.0:
-        return UsageError(
-            f"more than {max_pairs:,} pairs score {threshold:g} or above: the catalogue holds "
-            "many copies of the same tracks. Remove some with: audit catalogue remove"
+class KeptPairs:
+    """The best pairs of those that come, and how many the others are; the order does not matter.
+
+    Parameters
+    ----------
+    max_pairs : int
+        Most pairs to keep: those of the highest score, equal ones by row a, then row b.
+
+    Attributes
+    ----------
+    n_left_out : int
+    """
+
+    def __init__(self, max_pairs: int) -> None:
+        self._max_pairs, self.n_left_out, self._n_held = max_pairs, 0, 0
+        self._parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
+
+    def add(self, rows_a: np.ndarray, rows_b: np.ndarray, scores: np.ndarray) -> None:
+        """Take pairs in, (n,) each."""
+        if len(scores):
+            self._parts.append((rows_a, rows_b, scores))
+            self._n_held += len(scores)
+            if self._n_held > 2 * self._max_pairs + BLOCK:
+                self.sort()
+
+    def sort(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return rows a, rows b and scores of those that are kept, the best first."""
+        rows_a, rows_b, scores = (
+            np.concatenate(columns) for columns in zip(*self._parts, strict=True)
         )
-    return UsageError(
-        f"more than {max_pairs:,} pairs score {threshold:g} or above: the threshold is too low to "
-        f"tell tracks apart. Give a higher one, for example --threshold {(threshold + 1) / 2:.2f}"
-    )
+        best = np.lexsort((rows_b, rows_a, -scores))[: self._max_pairs]
+        self.n_left_out += len(scores) - len(best)
+        self._parts, self._n_held = [(rows_a[best], rows_b[best], scores[best])], len(best)
+        return self._parts[0]
 
 
 def _bin_counts(scores: np.ndarray) -> np.ndarray:
@@ -296,6 +310,7 @@ class PairHits:
     scores: np.ndarray
     histogram: np.ndarray | None
     n_compared: int
+    n_left_out: int = 0
 
 
 def histogram_edges() -> np.ndarray:
@@ -355,7 +370,7 @@ def find_pairs(
     block : int
         Rows and columns of one block; it cannot change the hits.
     max_pairs : int
-        Most hits to hold.
+        Most hits to hold, the best ones; the others are counted.
     histogram : bool
         Count all scores too.  That takes float32 products; without it many pairs are compared in
         bfloat16 first, where the processor can (``pair_blocks``), for the same hits in less time.
@@ -370,8 +385,6 @@ def find_pairs(
 
     Raises
     ------
-    UsageError
-        If more than ``max_pairs`` pairs reach the threshold.
     ValueError
         If the embeddings are not finite float32 unit rows, or a number is out of range.
     """
@@ -522,28 +535,22 @@ def _search(
     products = (Float32Products if limits.histogram else quick_products)(left, right)
     tiles = PairTiles(
         *(left, right, within, products, threshold),
-        *(limits.block, limits.max_pairs, limits.histogram),
+        *(limits.block, limits.histogram),
     )
     n_total = n_pairs(len(left)) if within else len(left) * len(right)
-    n_found = n_compared = 0
+    n_compared = 0
+    kept = KeptPairs(limits.max_pairs)
     histogram = np.zeros(N_BINS, np.int64) if limits.histogram else None
-    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
     done = map_blocks(tiles.compare, tiles.corners(), size=tiles.size, jobs=limits.jobs)
     with closing(done):  # type: ignore[type-var]  # a generator
         for tile in done:
-            n_found += len(tile.scores)
-            if n_found > limits.max_pairs:
-                raise too_many_pairs(threshold, limits.max_pairs)
-            if len(tile.scores):
-                found.append((tile.rows_a, tile.rows_b, tile.scores))
+            kept.add(tile.rows_a, tile.rows_b, tile.scores)
             if histogram is not None and tile.counts is not None:
                 histogram += tile.counts
             n_compared += tile.n_compared
             if limits.progress is not None:
                 limits.progress(n_compared, n_total)
-    rows_a, rows_b, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.lexsort((rows_b, rows_a, -scores))
-    return PairHits(rows_a[order], rows_b[order], scores[order], histogram, n_compared)
+    return PairHits(*kept.sort(), histogram, n_compared, kept.n_left_out)
 
 
 def _check_same_dims(queries: np.ndarray, embeddings: np.ndarray) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from small_audit import (
 import auditor
 import auditor.ingest.prepare
 import auditor.ingest.session
+import auditor.scoring.candidates
 import auditor.scoring.cosine
 from auditor.api.check import check
 from auditor.api.run import Options, open_threshold
@@ -43,6 +45,7 @@ from auditor.workspace import open_workspace
 
 OPTIONS = Options(threshold=THRESHOLD)
 ANNOY = Options(threshold=THRESHOLD, search="annoy")
+ALL_FLAGGED = Options(threshold=-1.0)
 N_PAIRS = 15
 """Pairs of the library's seven audible tracks, two of which are one content."""
 
@@ -225,12 +228,72 @@ def test_scan_refuses_before_it_decodes(tmp_path, weights, library, monkeypatch)
 
 
 @pytest.mark.parametrize("how", [OPTIONS, ANNOY])
-def test_more_pairs_than_a_report_can_hold_are_refused(workspace, monkeypatch, how):
+def test_of_more_pairs_than_a_report_can_hold_the_best_are_listed(workspace, monkeypatch, how):
     embeddings = np.eye(1, 32, dtype=np.float32).repeat(40, 0)
     ids = [f"t{i:02}" for i in range(40)]
-    monkeypatch.setattr(auditor.scoring.cosine, "MAX_PAIRS", 700)
-    with pytest.raises(UsageError, match=r"more than 700 pairs score 0\.5 .* --threshold 0\.75"):
-        similar_pairs(workspace, ids, embeddings, threshold=0.5, search=how.search)
+    monkeypatch.setattr(auditor.scoring.cosine, "MAX_PAIRS", 70)
+    found = similar_pairs(workspace, ids, embeddings, threshold=0.5, search=how.search)
+    assert len(found.scores) == 70
+    order = list(zip(-found.scores, found.rows_a, found.rows_b, strict=True))
+    assert order == sorted(order)
+    more = "710" if how is OPTIONS else "at least [0-9]+"
+    assert re.fullmatch(
+        rf"The best 70 pairs are listed; {more} more score 0\.5 or above\.", found.left_out
+    )
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_check_lists_the_best_pairs_and_counts_the_others(workspace, monkeypatch, own):
+    rng = np.random.default_rng(0)
+    embeddings = np.abs(rng.normal(size=(50, 32))).astype(np.float32)
+    embeddings[3] = -embeddings[3]
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    ids = [f"t{i:02}" for i in range(50)]
+    rows = [5, 3, 9]
+
+    def run():
+        return auditor.scoring.cosine.similar_tracks(
+            workspace,
+            embeddings[rows],
+            rows if own else [-1] * 3,
+            ids,
+            embeddings,
+            threshold=0.2,
+            search="exact",
+        )
+
+    every = run()
+    reach = every.scores >= 0.2
+    order = np.lexsort((every.rows_b, every.rows_a, -every.scores))
+    wanted = order[reach[order]][:10]
+    monkeypatch.setattr(auditor.scoring.cosine, "MAX_PAIRS", 12 if own else 10)
+    best = run()
+    n_reach, held = int(reach.sum()), best.scores >= 0.2
+    said = re.fullmatch(
+        r"The best (\d+) pairs are listed; (\d+) more score 0\.2 or above\.", best.left_out
+    )
+    n_held, n_more = map(int, said.groups())
+    assert n_held + n_more == n_reach and best.n_compared == every.n_compared
+    pairs = set(zip(best.rows_a[held].tolist(), best.rows_b[held].tolist(), strict=True))
+    top = set(zip(every.rows_a[wanted].tolist(), every.rows_b[wanted].tolist(), strict=True))
+    assert pairs == top if not own else pairs <= top
+    assert set(best.rows_a.tolist()) == {0, 1, 2}, "each submission has its nearest track"
+    if own:
+        assert not np.any(best.rows_b == np.asarray(rows)[best.rows_a])
+
+
+def test_more_pairs_than_can_be_listed_are_reported_and_flagged(
+    tmp_path, weights, library, monkeypatch
+):
+    everything = run(tmp_path / "ws", weights, library, options=ALL_FLAGGED)
+    n = len(everything.pairs)
+    assert n > 2 and all(pair.flagged for pair in everything.pairs)
+    monkeypatch.setattr(auditor.scoring.cosine, "MAX_PAIRS", n - 2)
+    found = run(tmp_path / "ws", weights, options=ALL_FLAGGED)
+    assert [(p.a, p.b) for p in found.pairs] == [(p.a, p.b) for p in everything.pairs[: n - 2]]
+    assert found.threshold.note.startswith(
+        f"The best {n - 2} pairs are listed; 2 more score -1 or above."
+    )
 
 
 def similar_pairs(workspace, ids, embeddings, **how):

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auditor.errors import UsageError
 from auditor.search import exact as nearest_block
 from auditor.search import exact as pairs
 from auditor.search.products import Bfloat16Products, Float32Products
@@ -284,25 +283,25 @@ def test_progress_ends_at_the_number_of_pairs():
 
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("block", [7, 2048])
-def test_too_many_pairs_say_what_to_type(block, jobs):
+def test_of_too_many_pairs_the_best_are_held_and_the_others_counted(block, jobs):
     embeddings = np.repeat(unit_rows(1, 8, 6), 100, axis=0)
     n = pairs.n_pairs(100)
-    assert len(pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=n, jobs=jobs).scores) == n
-    with pytest.raises(UsageError, match=r"more than 4,949 pairs score 0.5 .* --threshold 0\.75$"):
-        pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=n - 1, jobs=jobs)
-    with pytest.raises(UsageError, match="more than 9 pairs"):
-        pairs.find_cross_pairs(embeddings[:2], embeddings, 0.5, max_pairs=9)
-    with pytest.raises(UsageError, match="many copies .* Remove some with: audit catalogue remove"):
-        pairs.find_pairs(np.eye(1, 8, dtype=np.float32).repeat(9, 0), 1.0, max_pairs=8)
+    every = pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=n, jobs=jobs)
+    assert (len(every.scores), every.n_left_out) == (n, 0)
+    for most in (n - 1, 1000, 7, 0):
+        best = pairs.find_pairs(embeddings, 0.5, block=block, max_pairs=most, jobs=jobs)
+        assert best.n_left_out == n - most and best.n_compared == every.n_compared
+        for name in ("rows_a", "rows_b", "scores"):
+            np.testing.assert_array_equal(getattr(best, name), getattr(every, name)[:most])
+    cross = pairs.find_cross_pairs(embeddings[:2], embeddings, 0.5, max_pairs=9)
+    assert (len(cross.scores), cross.n_left_out) == (9, 2 * len(embeddings) - 9)
 
 
 def test_a_scan_holds_no_more_pairs_than_a_report_can():
     embeddings = np.eye(1, 8, dtype=np.float32).repeat(640, 0)
-    assert pairs.n_pairs(640) > pairs.MAX_PAIRS
-    with pytest.raises(
-        UsageError, match=r"more than 200,000 pairs score 0\.5 .* --threshold 0\.75"
-    ):
-        pairs.find_pairs(embeddings, 0.5)
+    found = pairs.find_pairs(embeddings, 0.5)
+    assert len(found.scores) == pairs.MAX_PAIRS
+    assert found.n_left_out == pairs.n_pairs(640) - pairs.MAX_PAIRS
     assert len(pairs.find_pairs(embeddings[:600], 0.5).scores) == pairs.n_pairs(600)
 
 
