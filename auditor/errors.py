@@ -82,6 +82,20 @@ class CatalogueError(AuditError):
     """A catalogue that is damaged, of another schema, or lacks the track asked for."""
 
 
+class DamagedTrackError(CatalogueError):
+    """A row of one track that is not what was stored; a run goes on without that track.
+
+    Parameters
+    ----------
+    message : str
+    track_id : str
+    """
+
+    def __init__(self, message: str, track_id: str = "") -> None:
+        super().__init__(message)
+        self.track_id = track_id
+
+
 class WorkspaceLockedError(CatalogueError):
     """Another process is writing to the same workspace."""
 

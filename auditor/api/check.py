@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from auditor.api.run import MAX_FALSE_ALARMS, Options, open_threshold, with_note
+from auditor.api.scan import damaged_files
 from auditor.audio.files import is_there
 from auditor.catalogue.catalogue import Catalogue
 from auditor.catalogue.embedding_table import TrackTable
@@ -109,12 +110,13 @@ def check(
     found = [_without_itself(pair, own_ids[pair.a], same) for pair in scored.pairs]
     firsts = {pair.b for pair in scored.pairs}
     wanted = {pair.b for pair in found}.union(*(same.get(first, ()) for first in firsts))
+    rotten = dict(table.damaged) | scored.damaged
     decisions = workspace.catalogue.decisions()
     result = CheckResult(
         submissions=tuple(s.track for s in submitted.items),
         tracks=tuple(known[track_id] for track_id in sorted(wanted)),
         pairs=apply_decisions(found, known, decisions, options.same_owner),
-        skipped=submitted.skipped,
+        skipped=(*submitted.skipped, *damaged_files(workspace, rotten)),
         n_tracks=n_tracks,
         n_pairs_compared=scored.n_compared,
         search=options.search,

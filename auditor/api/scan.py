@@ -71,6 +71,7 @@ def scan(
     scorer = open_scorer(workspace)
     threshold = open_threshold(workspace, scorer, options)
     metadata = load_fma(fma) if fma is not None else None
+    damaged = workspace.catalogue.set_damaged_aside(workspace.weights_id)
     ingested = ingest(workspace, roots, fma=metadata, embedder=embedder, on_event=on_event)
     table = workspace.catalogue.table(workspace.weights_id)
     if not roots:
@@ -78,7 +79,9 @@ def scan(
     distinct = table.distinct()
     ids, embeddings = distinct.tracks.names(), distinct.embeddings
     same = table.same_files()
-    tracks = {track.id: track for track in workspace.catalogue.tracks()}
+    rotten: dict[str, str] = {}
+    tracks = {track.id: track for track in workspace.catalogue.tracks(damaged=rotten)}
+    rotten |= {i: damaged.get(i, problem) for i, problem in table.damaged if i not in rotten}
     n_one_source = n_pairs_of_one_source(track_sources([tracks[track_id] for track_id in ids]))
     use = threshold.choose(n_pairs(len(ids)), n_one_source)
     run = RunContext(threshold, use, options.search)
@@ -108,7 +111,11 @@ def scan(
         tracks=tuple(listed),
         pairs=pairs,
         clusters=_clusters(table.tracks.names(), pairs, tracks, same),
-        skipped=_merge_skipped(ingested.skipped, workspace.catalogue.skipped()),
+        skipped=_merge_skipped(
+            workspace.catalogue.skipped(),
+            damaged_files(workspace, rotten | scored.damaged),
+            ingested.skipped,
+        ),
         n_tracks=len(table.tracks),
         n_pairs_compared=scored.n_compared,
         search=options.search,
@@ -119,6 +126,14 @@ def scan(
         detection=threshold.detection(use),
         identical=identical_files(same, tracks),
     )
+
+
+def damaged_files(workspace: Workspace, damaged: Mapping[str, str]) -> list[Skipped]:
+    """Return the tracks that a run goes on without, as files that took no part."""
+    return [
+        Skipped(workspace.catalogue.shown_path(track_id), problem)
+        for track_id, problem in sorted(damaged.items())
+    ]
 
 
 def _clusters(

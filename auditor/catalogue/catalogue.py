@@ -22,6 +22,16 @@ from typing import Any, Self
 import numpy as np
 
 from auditor.audio.files import FoundFile
+from auditor.catalogue.checksums import (
+    SET_ASIDE,
+    SUMMED,
+    check_track,
+    checksum,
+    damaged_rows,
+    has_checksums,
+    seal_tracks,
+)
+from auditor.catalogue.checksums import damaged as damaged_track
 from auditor.catalogue.database import connect, transaction
 from auditor.catalogue.decisions import (
     add_decision,
@@ -57,17 +67,20 @@ from auditor.catalogue.spectrograms import (
 )
 from auditor.catalogue.verify import disk_problem, file_problems, row_problems
 from auditor.embedding.config import SPECTRUM, SPECTRUM_LAYOUT
-from auditor.errors import CatalogueError, show_path
+from auditor.errors import CatalogueError, DamagedTrackError, show_path
 from auditor.records import Decision, Skipped, Track, TrackEmbedding
 
-_COLUMNS = (*FIELDS, "path_bytes", "mtime_ns", "added_at")
+_COLUMNS = SUMMED
 _TAG_FIELDS = ("title", "artist", "album", "genre", "genres", "date", "licence", "source")
 _PRESENT = "path_bytes IS NOT NULL AND NOT missing"
 
 PUT_TRACK = f"""INSERT INTO tracks ({", ".join(_COLUMNS)})
     VALUES ({", ".join("?" * len(_COLUMNS))}) ON CONFLICT (id) DO UPDATE
-    SET {", ".join(f"{c} = excluded.{c}" for c in _COLUMNS if c not in ("id", "added_at"))}"""
-DISPLACE = "UPDATE tracks SET path_bytes = NULL, missing = 1 WHERE path_bytes = ? AND id <> ?"
+    SET {", ".join(f"{c} = excluded.{c}" for c in _COLUMNS if c not in ("id", "added_at"))},
+    crc = NULL"""
+DISPLACE = (
+    "UPDATE tracks SET path_bytes = NULL, missing = 1, crc = NULL WHERE path_bytes = ? AND id <> ?"
+)
 DVECTORS = """SELECT n_windows, n_dims, embedding, dvectors, levels, track_id, weights_id
     FROM embeddings LEFT JOIN dvectors USING (track_id, weights_id)"""
 # A longer id with the same letters is no neighbour: '-' to '.' spans "prefix-2", "prefix-3" ...
@@ -90,6 +103,14 @@ class FileStamp:
 
 Stamped = tuple[str, FileStamp, set[str]]
 """Id, stamp and the weights ids a track has embeddings of."""
+
+
+def _checked(row: tuple[Any, ...]) -> Track:
+    """Return the track of a row of ``FIELDS``, whose checksum is right if it has one."""
+    track = track_from_row(row[: len(FIELDS)])
+    if len(row) > len(FIELDS):
+        check_track(row)
+    return track
 
 
 class Catalogue:
@@ -150,8 +171,11 @@ class Catalogue:
     def _read(self) -> AbstractContextManager[sqlite3.Connection]:
         return self._transaction("BEGIN")
 
-    def _write(self) -> AbstractContextManager[sqlite3.Connection]:
-        return self._transaction("BEGIN IMMEDIATE")
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            yield connection
+            seal_tracks(connection)
 
     # Files, as the walk meets them.
 
@@ -165,9 +189,11 @@ class Catalogue:
 
     def _stamps(self, where: str, *values: object) -> dict[bytes, Stamped]:
         with self._read() as connection:
+            good = f" AND crc <> {SET_ASIDE}" if has_checksums(connection) else ""
             rows = connection.execute(
-                "SELECT path_bytes, id, size, mtime_ns, weights_id FROM tracks"
-                f" LEFT JOIN embeddings ON track_id = id {where}",
+                "SELECT path_bytes, id, size, mtime_ns, weights_id FROM tracks LEFT JOIN"
+                f" (SELECT track_id, weights_id FROM embeddings WHERE 1{good})"
+                f" ON track_id = id {where}",
                 values,
             )
             found: dict[bytes, Stamped] = {}
@@ -194,9 +220,10 @@ class Catalogue:
     def hashes(self, weights_id: str, sizes: Collection[int]) -> set[str]:
         """Return the hashes of the tracks of some sizes, in bytes, that have such embeddings."""
         with self._read() as connection:
+            good = f" AND embeddings.crc <> {SET_ASIDE}" if has_checksums(connection) else ""
             rows = connection.execute(
                 "SELECT DISTINCT size, sha256 FROM tracks JOIN embeddings ON track_id = id"
-                " WHERE weights_id = ?",
+                f" WHERE weights_id = ?{good}",
                 (weights_id,),
             )
             return {sha256 for size, sha256 in rows if size in sizes}
@@ -207,15 +234,16 @@ class Catalogue:
         A damaged one counts as none.
         """
         with self._read() as connection:
+            good = f" AND embeddings.crc <> {SET_ASIDE}" if has_checksums(connection) else ""
             row = connection.execute(
-                f"SELECT {', '.join(FIELDS)} FROM tracks JOIN embeddings ON track_id = id"
-                " WHERE sha256 = ? AND weights_id = ? ORDER BY id LIMIT 1",
+                "SELECT id FROM tracks JOIN embeddings ON track_id = id"
+                f" WHERE sha256 = ? AND weights_id = ?{good} ORDER BY id LIMIT 1",
                 (sha256, weights_id),
             ).fetchone()
         if row is None:
             return None
         try:
-            track = track_from_row(row)
+            track = self.track(row[0])
             dvectors, levels = self.dvectors(track.id, weights_id)
             with self._read() as connection:
                 n_dims, blob = connection.execute(
@@ -321,8 +349,11 @@ class Catalogue:
                     "DELETE FROM embeddings WHERE track_id = ? AND weights_id = ?", key
                 )
                 connection.execute(
-                    "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?)",
-                    (*key, n_windows, n_dims, embedding),
+                    "INSERT INTO embeddings VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        *(*key, n_windows, n_dims, embedding),
+                        *(checksum(n_windows, n_dims, embedding), checksum(dvectors, levels)),
+                    ),
                 )
                 connection.execute(
                     "INSERT INTO dvectors VALUES (?, ?, ?, ?)", (*key, dvectors, levels)
@@ -354,8 +385,8 @@ class Catalogue:
         with self._write() as connection:
             connection.execute(DISPLACE, (path_bytes, track_id))
             changed = connection.execute(
-                "UPDATE tracks SET path = ?, path_bytes = ?, size = ?, mtime_ns = ?, missing = 0"
-                " WHERE id = ?",
+                "UPDATE tracks SET path = ?, path_bytes = ?, size = ?, mtime_ns = ?, missing = 0,"
+                " crc = NULL WHERE id = ?",
                 (show_path(path_bytes), path_bytes, stamp.size, stamp.mtime_ns, track_id),
             )
             self._expect_one(changed, track_id)
@@ -379,7 +410,7 @@ class Catalogue:
                 return False
             connection.execute("PRAGMA defer_foreign_keys = ON")  # in this transaction
             ids = (new_id, track_id)
-            changed = connection.execute("UPDATE tracks SET id = ? WHERE id = ?", ids)
+            changed = connection.execute("UPDATE tracks SET id = ?, crc = NULL WHERE id = ?", ids)
             self._expect_one(changed, track_id)
             for table in ("embeddings", "dvectors"):
                 connection.execute(f"UPDATE {table} SET track_id = ? WHERE track_id = ?", ids)
@@ -402,7 +433,7 @@ class Catalogue:
         if rows := [(missing, track_id, missing) for track_id in ids]:
             with self._write() as connection:
                 connection.executemany(
-                    "UPDATE tracks SET missing = ? WHERE id = ? AND missing <> ?"
+                    "UPDATE tracks SET missing = ?, crc = NULL WHERE id = ? AND missing <> ?"
                     " AND path_bytes IS NOT NULL",
                     rows,
                 )
@@ -418,7 +449,8 @@ class Catalogue:
         row = dict(zip(FIELDS, track_row(track), strict=True))
         with self._write() as connection:
             changed = connection.execute(
-                f"UPDATE tracks SET {', '.join(f'{c} = ?' for c in _TAG_FIELDS)} WHERE id = ?",
+                f"UPDATE tracks SET {', '.join(f'{c} = ?' for c in _TAG_FIELDS)}, crc = NULL"
+                " WHERE id = ?",
                 (*(row[c] for c in _TAG_FIELDS), track.id),
             )
             self._expect_one(changed, track.id)
@@ -481,12 +513,55 @@ class Catalogue:
 
     # Reading.
 
-    def tracks(self, *, present_only: bool = False) -> list[Track]:
-        """Return the tracks sorted by id, without missing ones if ``present_only``."""
+    def tracks(
+        self, *, present_only: bool = False, damaged: dict[str, str] | None = None
+    ) -> list[Track]:
+        """Return the tracks sorted by id, without missing ones if ``present_only``.
+
+        Parameters
+        ----------
+        present_only : bool
+        damaged : dict, optional
+            Where given, damaged tracks are left out and what is wrong put here by their id.
+
+        Raises
+        ------
+        DamagedTrackError
+            If a row is damaged.
+        """
         where = f"WHERE {_PRESENT}" if present_only else ""
+        found = []
         with self._read() as connection:
-            rows = connection.execute(f"SELECT {', '.join(FIELDS)} FROM tracks {where} ORDER BY id")
-            return [track_from_row(row) for row in rows]
+            columns = self._track_columns(connection)
+            rows = connection.execute(f"SELECT {columns} FROM tracks {where} ORDER BY id")
+            for row in rows:
+                try:
+                    found.append(_checked(row))
+                except DamagedTrackError as error:
+                    if damaged is None:
+                        raise
+                    damaged[str(row[0])] = str(error)
+        return found
+
+    @staticmethod
+    def _track_columns(connection: sqlite3.Connection) -> str:
+        return ", ".join((*SUMMED, "crc") if has_checksums(connection) else FIELDS)
+
+    def set_damaged_aside(self, weights_id: str) -> dict[str, str]:
+        """Make sure that no embedding of a damaged track is used; return what is wrong by id.
+
+        Every row is read.  The embedding of such a track counts as none from then on, until its
+        file is scanned again.
+        """
+        with self._read() as connection:
+            found = dict(damaged_rows(connection, weights_id))
+        if found:
+            with self._write() as connection:
+                connection.executemany(
+                    "UPDATE embeddings SET crc = ? WHERE track_id = ? AND weights_id = ?",
+                    [(SET_ASIDE, track_id, weights_id) for track_id in found],
+                )
+        return found
 
     def n_of_source(self, track: Track) -> int:
         """Return how many tracks have the artist of a track, or if it names none the album.
@@ -510,14 +585,22 @@ class Catalogue:
         ------
         CatalogueError
             If no track has this id; the message names ids that look alike.
+        DamagedTrackError
+            If its row is damaged.
         """
         with self._read() as connection:
             row = connection.execute(
-                f"SELECT {', '.join(FIELDS)} FROM tracks WHERE id = ?", (track_id,)
+                f"SELECT {self._track_columns(connection)} FROM tracks WHERE id = ?", (track_id,)
             ).fetchone()
             if row is None:
                 raise self._unknown(track_id)
-        return track_from_row(row)
+        return _checked(row)
+
+    def shown_path(self, track_id: str) -> str:
+        """Return the path of a track as text, its id where even that is damaged."""
+        with self._read() as connection:
+            row = connection.execute("SELECT path FROM tracks WHERE id = ?", (track_id,)).fetchone()
+        return row[0] if row and type(row[0]) is str else track_id
 
     def path_of(self, track_id: str) -> bytes:
         """Return the path of a track's file, for opening it.
@@ -559,6 +642,8 @@ class Catalogue:
             vector; names the track.
         """
         table = self.table(weights_id, present_only=present_only)
+        for track_id, problem in table.damaged:
+            raise DamagedTrackError(problem, track_id)
         return table.tracks.names(), table.embeddings
 
     def table(self, weights_id: str, *, present_only: bool = True) -> TrackTable:
@@ -578,7 +663,7 @@ class Catalogue:
             if revision and (mapped := map_table(folder, weights_id, revision)):
                 return mapped
             table = read_table(connection, weights_id, present_only=present_only)
-        if revision and self.writable and len(table.hashes) >= MIN_TRACKS:
+        if revision and self.writable and not table.damaged and len(table.hashes) >= MIN_TRACKS:
             save_table(folder, weights_id, revision, table)
         return table
 
@@ -609,6 +694,14 @@ class Catalogue:
                     f"track {track_id} has no d-vectors of weights {weights_id}. "
                     "Run audit scan DIR with that extractor."
                 )
+            if has_checksums(connection):
+                (crc,) = connection.execute(
+                    "SELECT dvectors_crc FROM embeddings WHERE track_id = ? AND weights_id = ?",
+                    (track_id, weights_id),
+                ).fetchone()
+                unpack_dvectors(row)  # says more than a checksum where a blob has another size
+                if checksum(*row[3:5]) != crc:
+                    raise damaged_track(track_id, "d-vectors")
         dvectors, levels = unpack_dvectors(row)
         return dvectors.astype(np.float16), levels.astype(np.float16)
 
@@ -696,6 +789,9 @@ class Catalogue:
             with self._read() as connection:
                 problems += file_problems(connection)
                 problems += row_problems(connection)
+                named = {problem.partition(":")[0].partition(",")[0] for problem in problems}
+                rotten = damaged_rows(connection)
+                problems += (why for track_id, why in rotten if f"track {track_id}" not in named)
                 problems += decision_problems(connection)
                 problems += spectrum_problems(connection, SPECTRUM_LAYOUT, SPECTRUM.n_bands)
                 files = connection.execute(

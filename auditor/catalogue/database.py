@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from auditor.catalogue import checksums
 from auditor.errors import CatalogueError, WorkspaceLockedError, show_path
 
 APPLICATION_ID = 0x41554454
@@ -82,12 +83,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX tracks_artist ON tracks (artist COLLATE NOCASE)",
         "CREATE INDEX tracks_album ON tracks (album COLLATE NOCASE)",
     ),
+    (
+        # CRC-32 of the rows (checksums), which _prepare fills in.
+        "ALTER TABLE tracks ADD COLUMN crc INTEGER",
+        "ALTER TABLE embeddings ADD COLUMN crc INTEGER",
+        "ALTER TABLE embeddings ADD COLUMN dvectors_crc INTEGER",
+        "CREATE INDEX tracks_unsealed ON tracks (id) WHERE crc IS NULL",
+    ),
 )
 """Statements that lead from schema version i to i + 1; a published entry is never edited."""
 
-READABLE_AS_THEY_ARE = (1, 2, 3, 4)
-"""Older schema versions that lack only tables, which count as empty, and indexes: read without a
-migration."""
+READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5)
+"""Older schema versions that lack only tables, which count as empty, checksums and indexes: read
+without a migration."""
 
 
 def connect(
@@ -240,6 +248,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool, abs
             for migration in MIGRATIONS[_pragma(connection, "user_version") :]:
                 for statement in migration:
                     connection.execute(statement)
+            if version < checksums.SINCE:
+                checksums.fill(connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 

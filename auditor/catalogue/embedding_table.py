@@ -4,7 +4,8 @@ A hundred thousand rows of SQLite take a fifth of a second to read; a check shou
 write to a large catalogue leaves its table beside it, in two files of NumPy's format::
 
     tables/<weights_id>-<revision>.embeddings.npy    (n, n_dims) float32
-    tables/<weights_id>-<revision>.tracks.npy        ids, versions, hashes of the files
+    tables/<weights_id>-<revision>.tracks.npy        ids, versions, hashes of the files, sums of
+                                                     the rows; after it the CRC-32 of all that
 
 The revision is a random number that the catalogue draws anew with every change to its tracks or
 embeddings (triggers), so a table of another state is never taken for this one.  Whether it is what
@@ -22,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from auditor.catalogue.checksums import checksum, damaged, has_checksums
 from auditor.catalogue.rows import NORM_TOLERANCE, remedy, unpack
 from auditor.errors import CatalogueError, show_path
 from auditor.serialisation import partial_file, put_in_place
@@ -112,7 +114,7 @@ def encode_ids(names: list[str]) -> np.ndarray:
 MIN_TRACKS = 5000
 """Smaller catalogues are read from SQLite: it takes hundredths of a second."""
 
-_ROWS = """SELECT track_id, n_dims, embedding, sha256 FROM embeddings
+_ROWS = """SELECT track_id, n_dims, embedding, sha256, {sums} FROM embeddings
     JOIN tracks ON tracks.id = track_id
     WHERE weights_id = ? AND NOT silent AND NOT (? AND missing) ORDER BY track_id"""
 
@@ -127,11 +129,14 @@ class TrackTable(NamedTuple):
         (n,) S64, SHA-256 of each file in hex.
     embeddings : numpy.ndarray
         (n, n_dims) float32, unit norm; (0, 0) when there is none.
+    damaged : tuple of (str, str)
+        Tracks that are left out because their rows are damaged: id, and what is wrong.
     """
 
     tracks: TrackVersions
     hashes: np.ndarray
     embeddings: np.ndarray
+    damaged: tuple[tuple[str, str], ...] = ()
 
     def distinct(self) -> TrackTable:
         """Return one track of each content, the first by id; this table where that is all."""
@@ -215,7 +220,14 @@ def read_table(
     hashes: list[str] = []
     vectors: list[bytes] = []
     n_dims = 0
-    for track_id, size, blob, sha256 in connection.execute(_ROWS, (weights_id, present_only)):
+    wrong: list[tuple[str, str]] = []
+    summed = has_checksums(connection)
+    columns = "n_windows, embeddings.crc" if summed else "NULL, NULL"
+    found = connection.execute(_ROWS.format(sums=columns), (weights_id, present_only))
+    for track_id, size, blob, sha256, n_windows, crc in found:
+        if summed and crc != checksum(n_windows, size, blob):
+            wrong.append((track_id, _what_is_wrong(track_id, size, blob, weights_id)))
+            continue
         unpack(blob, "<f4", (size,), track_id, "embedding")
         if ids and size != n_dims:
             raise CatalogueError(
@@ -229,7 +241,8 @@ def read_table(
     embeddings = np.frombuffer(bytearray().join(vectors), "<f4").reshape(len(ids), n_dims)
     versions = np.fromiter(map(zlib.crc32, vectors), np.uint32, len(ids))
     _check_norms(embeddings, ids, weights_id)
-    return TrackTable(TrackVersions(encode_ids(ids), versions), np.array(hashes, "S64"), embeddings)
+    tracks = TrackVersions(encode_ids(ids), versions)
+    return TrackTable(tracks, np.array(hashes, "S64"), embeddings, tuple(wrong))
 
 
 def _check_norms(embeddings: np.ndarray, ids: list[str], weights_id: str) -> None:
@@ -252,17 +265,29 @@ def revision_of(connection: sqlite3.Connection) -> str:
     return ""
 
 
-def map_table(folder: Path, weights_id: str, revision: str) -> TrackTable | None:
-    """Map the table of a revision; None where there is none, or it is damaged."""
+def map_table(
+    folder: Path, weights_id: str, revision: str, *, summed: bool = True
+) -> TrackTable | None:
+    """Map the table of a revision; None where there is none, or it is damaged.
+
+    Without ``summed`` its sums are not asked, to find out where it differs.
+    """
     embeddings, tracks = _paths(folder, weights_id, revision)
     try:
         matrix = np.load(embeddings, mmap_mode="r", allow_pickle=False)
-        named = np.load(tracks, allow_pickle=False)
+        with tracks.open("rb") as file:
+            named = np.load(file, allow_pickle=False)
+            crc = int.from_bytes(file.read(), "little")
         norms = np.einsum("ij,ij->i", matrix, matrix)
         if (
             matrix.dtype != np.float32
             or len(matrix) != len(named)
             or not (np.abs(norms - 1.0) <= 3 * NORM_TOLERANCE).all()
+        ):
+            return None
+        if summed and (
+            zlib.crc32(named.tobytes()) != crc
+            or not np.array_equal(named["sum"], _row_sums(matrix))
         ):
             return None
         ids, versions = (np.ascontiguousarray(named[name]) for name in ("id", "version"))
@@ -274,7 +299,7 @@ def map_table(folder: Path, weights_id: str, revision: str) -> TrackTable | None
 def save_table(folder: Path, weights_id: str, revision: str, table: TrackTable) -> None:
     """Write the table of a revision and remove those of others; without room for it, nothing."""
     columns = [("id", table.tracks.ids), ("version", table.tracks.numbers)]
-    columns.append(("sha256", table.hashes))
+    columns += [("sha256", table.hashes), ("sum", _row_sums(table.embeddings))]
     named = np.empty(len(table.hashes), [(name, values.dtype) for name, values in columns])
     for name, values in columns:
         named[name] = values
@@ -285,10 +310,27 @@ def save_table(folder: Path, weights_id: str, revision: str, table: TrackTable) 
             with partial_file(folder) as partial:
                 with partial.open("wb") as file:
                     np.save(file, values, allow_pickle=False)
+                    if values is named:
+                        file.write(zlib.crc32(values.tobytes()).to_bytes(4, "little"))
                 put_in_place(partial, path)
         for path in folder.glob(f"{weights_id}-*"):
             if path not in paths:
                 path.unlink(missing_ok=True)
+
+
+def _what_is_wrong(track_id: str, size: int, blob: bytes, weights_id: str) -> str:
+    """Return what is wrong with an embedding whose checksum is another."""
+    try:
+        row = unpack(blob, "<f4", (size,), track_id, "embedding")
+        _check_norms(row[None], [track_id], weights_id)
+    except CatalogueError as error:
+        return str(error)
+    return str(damaged(track_id, "embedding"))
+
+
+def _row_sums(matrix: np.ndarray) -> np.ndarray:
+    """Return a number for each row of (n, n_dims) float32 that changes with any one value."""
+    return matrix.view(np.uint32).sum(axis=1, dtype=np.uint64)
 
 
 def table_problems(connection: sqlite3.Connection, folder: Path) -> Iterator[str]:
@@ -304,9 +346,11 @@ def table_problems(connection: sqlite3.Connection, folder: Path) -> Iterator[str
     for (weights_id,) in weights if revision else ():
         if not all(path.exists() for path in _paths(folder, weights_id, revision)):
             continue
-        mapped = map_table(folder, weights_id, revision)
+        mapped = map_table(folder, weights_id, revision, summed=False)
         stored = read_table(connection, weights_id, present_only=True)
         wrong = "it cannot be read" if mapped is None else _difference(mapped, stored)
+        if not wrong and map_table(folder, weights_id, revision) is None:
+            wrong = "its checksums are others"
         if wrong:
             yield (
                 f"the table of weights {weights_id} in {show_path(folder)} is damaged: {wrong}. "

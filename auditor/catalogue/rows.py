@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from auditor.errors import CatalogueError
+from auditor.errors import DamagedTrackError
 from auditor.records import Track, TrackEmbedding
 from auditor.serialisation import parse_json
 
@@ -58,7 +58,7 @@ def track_from_row(row: tuple[Any, ...]) -> Track:
 
     Raises
     ------
-    CatalogueError
+    DamagedTrackError
         If a value has another type than its field, or is damaged.
     """
     damaged = _wrong_type(tuple(map(type, row)))
@@ -73,9 +73,10 @@ def track_from_row(row: tuple[Any, ...]) -> Track:
         elif not math.isfinite(values["duration_s"]):
             damaged = "duration_s"
     if damaged:
-        raise CatalogueError(
+        raise DamagedTrackError(
             f"track {row[0]}: the catalogue holds {values[damaged]!r:.40} as its {damaged}. "
-            f"{remedy(row[0])}"
+            f"{remedy(row[0])}",
+            str(row[0]),
         )
     values["genres"] = tuple(genres)
     for name in _FLAGS:
@@ -139,17 +140,20 @@ def unpack(
 
     Raises
     ------
-    CatalogueError
+    DamagedTrackError
         If the blob has another size than ``shape`` asks for, or is none; names the track.
     """
     if type(track_id) is not str or not all(type(n) is int and n >= 0 for n in shape):
-        raise CatalogueError(f"track {track_id}: its {what} has no size. {remedy(track_id)}")
+        raise DamagedTrackError(
+            f"track {track_id}: its {what} has no size. {remedy(track_id)}", str(track_id)
+        )
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize  # type: ignore[arg-type]
     if type(blob) is not bytes or len(blob) != n_bytes:
         found = f"{len(blob)} bytes" if type(blob) is bytes else f"a {type(blob).__name__}"
-        raise CatalogueError(
+        raise DamagedTrackError(
             f"track {track_id}: its {what} has {found}; {n_bytes} bytes were expected. "
-            f"{remedy(track_id)}"
+            f"{remedy(track_id)}",
+            str(track_id),
         )
     return np.frombuffer(blob, dtype=dtype).reshape(shape)  # type: ignore[arg-type]
 
@@ -161,7 +165,7 @@ def unpack_dvectors(row: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray]:
 
     Raises
     ------
-    CatalogueError
+    DamagedTrackError
         If a blob has another size than n_windows and n_dims ask for.
     """
     n_windows, n_dims, _, dvectors, levels, track_id, _ = row

@@ -53,12 +53,16 @@ def list_tracks(
     debug: DebugOption = False,
 ) -> None:
     """List the tracks: id, duration, artist, title and problems."""
+    from auditor.errors import show_text
+
+    damaged: dict[str, str] = {}
     with _open(workspace) as catalogue:
-        tracks = catalogue.tracks()
+        tracks = catalogue.tracks(damaged=damaged)
+    for problem in damaged.values():
+        print(show_text(problem), file=sys.stderr)
     if form is ListFormat.JSON:
         _print_json([_as_dict(track) for track in tracks])
         return
-    from auditor.errors import show_text
     from auditor.report.text.general import show_duration, track_badges
 
     ids = [show_text(track.id) for track in tracks]

@@ -16,7 +16,7 @@ import numpy as np
 from auditor.audio.files import FoundFile, find_audio, look_at, real_path
 from auditor.catalogue.catalogue import FileStamp
 from auditor.catalogue.track_spectrum import read_track_spectrum
-from auditor.errors import UsageError, show_path
+from auditor.errors import DamagedTrackError, UsageError, show_path
 from auditor.ingest.prepare import Embedder, Prepared, SerialEmbedder
 from auditor.ingest.session import IngestEvent, OnEvent, describe, failure_reason
 from auditor.records import Skipped, Track
@@ -103,13 +103,18 @@ def embed_submissions(
     taken: set[str] = set()
     audio_s = 0.0
     own = {f: unchanged_id(workspace, f.path) if stored else "" for f in walk.files}
-    new = [found for found in walk.files if own[found] not in (stored or {})]
+    known: dict[FoundFile, Submission] = {}
+    for found in walk.files:
+        if stored and own[found] in stored:
+            with contextlib.suppress(DamagedTrackError):  # the file has what the row had
+                known[found] = _stored(workspace, found, own[found], stored)
+    new = [found for found in walk.files if found not in known]
     embedder = embedder or SerialEmbedder([workspace.extractor])
     with contextlib.closing(embedder.embed(new)) as made:
         for n_done, found in enumerate(walk.files, start=1):
             outcome, reason = "unchanged", ""
-            if stored and own[found] in stored:
-                submission = _stored(workspace, found, own[found], stored)
+            if found in known:
+                submission = known[found]
             elif (one := next(made)).prepared is not None:
                 submission = _submission(workspace, found, one.prepared)
                 outcome = "embedded"

@@ -65,6 +65,8 @@ class Scored:
         Cosine from which pairs are flagged or sound alike.
     left_out : str
         How many pairs are not among ``pairs`` although they reach the threshold, as a sentence.
+    damaged : dict
+        Ids of tracks that were not examined since their stored rows are damaged, and what is wrong.
     """
 
     pairs: list[Pair]
@@ -74,6 +76,7 @@ class Scored:
     cosines: dict[str, tuple[float, ...]] = field(default_factory=dict)
     similar_from: float = 1.0
     left_out: str = ""
+    damaged: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

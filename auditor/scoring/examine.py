@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from auditor.errors import DamagedTrackError
 from auditor.evidence.alignment.aligner import Examiner
 from auditor.evidence.match_score import MIN_SCORE_TO_CONFIRM, MIN_SCORE_TO_SHOW, match_score
 from auditor.evidence.side import Side, compare_sides
@@ -33,11 +34,14 @@ class Examination:
     """Candidates by falling score, how many there were, and how their scores are spread.
 
     Of candidates that are nothing but candidates, only the count and the score are kept.
+    ``damaged`` has the ids of tracks whose stored rows are, so that they were not examined, and
+    what is wrong with each.
     """
 
     pairs: tuple[ScoredPair, ...] = ()
     n_compared: int = 0
     histogram: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,15 +80,20 @@ def examine_pairs(
     kept = []
     edges = histogram_edges()
     counts = np.zeros(len(edges) - 1)
+    damaged: dict[str, str] = {}
     for a, b, similarity in candidates:
-        evidence = compare_sides(examiner, side(a), side(b), shown_from=limits.shown_from)
+        try:
+            evidence = compare_sides(examiner, side(a), side(b), shown_from=limits.shown_from)
+        except DamagedTrackError as error:
+            damaged[error.track_id] = str(error)
+            continue
         score = match_score(evidence)
         above = int(np.searchsorted(edges, score, side="right"))
         counts[min(above - 1, len(counts) - 1)] += 1
         if score >= MIN_SCORE_TO_CONFIRM or similarity >= limits.similar_from:
             kept.append(ScoredPair(a, b, similarity, evidence, score))
     kept.sort(key=_by_score)
-    return Examination(tuple(kept), int(counts.sum()), named_histogram(counts))
+    return Examination(tuple(kept), int(counts.sum()), named_histogram(counts), damaged)
 
 
 @dataclass(frozen=True)
@@ -140,13 +149,16 @@ def examine_tiles(
     pairs: list[ScoredPair] = []
     counts = np.zeros(len(histogram_edges()) - 1)
     n_done = 0
+    damaged: dict[str, str] = {}
     for found in tiles.map(ExaminationTile(reader, limits), parts):
         pairs += found.pairs
         counts += found.histogram["counts"]
         n_done += found.n_compared
+        damaged |= found.damaged
         if on_pair is not None:
             on_pair(n_done, len(candidates))
-    return Examination(tuple(sorted(pairs, key=_by_score)), n_done, named_histogram(counts))
+    found_all = tuple(sorted(pairs, key=_by_score))
+    return Examination(found_all, n_done, named_histogram(counts), damaged)
 
 
 def _by_score(pair: ScoredPair) -> tuple[float, str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -40,7 +39,7 @@ from auditor.scoring.examine import (
 from auditor.scoring.track_reader import CatalogueReader, TrackReader, track_index
 from auditor.scoring.verdict import decide_verdict
 from auditor.search.all_pairs import nearest_rows, similar_rows
-from auditor.search.exact import MAX_PAIRS, n_pairs, named_histogram, nearest
+from auditor.search.exact import named_histogram, nearest
 from auditor.search.excerpts.index import ExcerptSearch
 from auditor.search.vectors import exact_scores
 from auditor.workspace import Workspace
@@ -251,7 +250,7 @@ class Scorer:
             histogram=found.histogram,
             cosines=_cosines(tiles, reader, len(ids)) if run.search == "exact" else {},
             similar_from=similar_from,
-            left_out=_identical_left_out([tracks[track_id].sha256 for track_id in ids]),
+            damaged=found.damaged,
         )
 
     def check(
@@ -266,7 +265,7 @@ class Scorer:
         shown_from = min(MIN_SCORE_TO_SHOW, run.use.threshold)
         found = examine_submissions(self._workspace, submissions, table, shown_from=shown_from)
         judged = [self.judge(pair, tracks, run) for pair in found.pairs]
-        return Scored(_with_nearest(judged), found.n_compared)
+        return Scored(_with_nearest(judged), found.n_compared, damaged=found.damaged)
 
     def judge(self, pair: ScoredPair, tracks: Mapping[str, Track], run: RunContext) -> Pair:
         """See ``scoring.base.Scorer``; the rules are those of ``scoring.verdict``."""
@@ -337,17 +336,6 @@ class Scorer:
     @functools.cached_property
     def _reader(self) -> CatalogueReader:
         return CatalogueReader.of(self._workspace)
-
-
-def _identical_left_out(hashes: Sequence[str]) -> str:
-    """Return how many pairs of the same bytes were not compared, as a sentence; empty if none."""
-    n_all = sum(n_pairs(n) for n in Counter(hashes).values())
-    if n_all <= MAX_PAIRS:
-        return ""
-    return (
-        f"{n_all:,} pairs hold the same bytes; each such file is compared with the first one of "
-        "its group, not with all."
-    )
 
 
 def _cosines(tiles: Tiles, reader: TrackReader, n: int) -> dict[str, tuple[float, ...]]:

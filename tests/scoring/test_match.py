@@ -422,3 +422,63 @@ def test_a_pair_says_how_many_files_stand_behind_its_tracks(tmp_path, library):
     assert {(pair.n_files_a, pair.n_files_b) for pair in result.pairs} == {(12, 12)}
     assert [len(group.tracks) for group in result.identical] == [12, 12]
     assert [len(cluster.tracks) for cluster in result.clusters] == [24]
+
+
+def flip(folder: Path, sql: str, track_id: str) -> None:
+    """Change one bit in the middle of a blob of a track."""
+    with (
+        contextlib.closing(sqlite3.connect(folder / "catalogue.sqlite3")) as connection,
+        connection,
+    ):
+        table, column = sql.split(".")
+        where = f"FROM {table} WHERE track_id = ?"
+        (blob,) = connection.execute(f"SELECT {column} {where}", (track_id,)).fetchone()
+        middle = len(blob) // 2
+        changed = blob[:middle] + bytes([blob[middle] ^ 1]) + blob[middle + 1 :]
+        statement = f"UPDATE {table} SET {column} = ? WHERE track_id = ?"
+        connection.execute(statement, (changed, track_id))
+
+
+@pytest.mark.parametrize(
+    "where", ["dvectors.dvectors", "dvectors.levels", "embeddings.embedding", "tracks"]
+)
+def test_a_flipped_bit_is_named_and_the_run_goes_on_without_that_track(
+    scanned, library, tmp_path, where
+):
+    folder, _ = scanned
+    moved = tmp_path / "ws"
+    shutil.copytree(folder, moved)
+    with open_workspace(moved, extractor="excerpt", write=False) as workspace:
+        ids = {Path(track.path).name: track.id for track in workspace.catalogue.tracks()}
+    victim = ids["tune-2.wav"]
+    if where == "tracks":
+        with contextlib.closing(sqlite3.connect(moved / "catalogue.sqlite3")) as connection:
+            connection.execute("UPDATE tracks SET duration_s = 39 WHERE id = ?", (victim,))
+            connection.commit()
+    else:
+        flip(moved, where, victim)
+    write_audio(tmp_path / "new.mp3", music(2), codec="mp3", bit_rate=64_000)
+
+    def named(result) -> list[str]:
+        return [s.reason for s in result.skipped if s.path.endswith("tune-2.wav")]
+
+    with open_workspace(moved, extractor="excerpt", write=False) as workspace:
+        assert [p for p in workspace.catalogue.verify() if victim in p]
+        checked = check(workspace, [tmp_path / "new.mp3"], options=OPTIONS)
+        itself = check(workspace, [library / "tune-2.wav"], options=OPTIONS)
+    (reason,) = named(checked)
+    assert victim in reason and "Run" in reason
+    assert victim not in {pair.b for pair in checked.pairs}
+    host = ids["holds-2.flac"]
+    assert host in {pair.b for pair in itself.pairs if pair.flagged}, "its file is still good"
+    with open_workspace(moved, extractor="excerpt") as workspace:
+        result = scan(workspace, options=OPTIONS, tiles=LocalTiles(2))
+        assert named(result) and victim in named(result)[0]
+        assert victim not in {track.id for track in result.tracks}
+        assert {pair.verdict for pair in result.pairs if pair.flagged} >= {"identical file"}
+        again = scan(workspace, options=OPTIONS)
+        assert named(again), "until it is mended"
+        mended = scan(workspace, [library], options=OPTIONS)
+        assert named(mended) == []
+        assert victim in {pair.a for pair in mended.pairs} | {pair.b for pair in mended.pairs}
+        assert workspace.catalogue.verify() == []
