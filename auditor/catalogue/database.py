@@ -6,8 +6,12 @@ is written to it.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,26 +126,111 @@ def connect(
     """
     path = Path(path).absolute()
     absent = f"no catalogue at {show_path(path)}; run: audit scan DIR"
-    if read_only and not path.exists():
-        raise CatalogueError(absent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if read_only:
+            path.stat()
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if read_only:
+            raise CatalogueError(absent) from None
+        raise CatalogueError(f"{show_path(path.parent)}: {error.strerror}.") from None
     except OSError as error:
+        if read_only:
+            raise CatalogueError(
+                f"{show_path(path)}: {error.strerror}. Check the permissions of its folder."
+            ) from None
         raise CatalogueError(
             f"{show_path(path.parent)}: {error.strerror}. Give a folder that can be written with "
             "--workspace."
         ) from None
     address = f"{path.as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    open_file = functools.partial(
+        sqlite3.connect, uri=True, timeout=busy_timeout_s, isolation_level=None
+    )
     with _translated(path):
-        connection = sqlite3.connect(
-            address, uri=True, timeout=busy_timeout_s, isolation_level=None
-        )
         try:
-            _prepare(connection, path, read_only=read_only, absent=absent)
-        except BaseException:
-            connection.close()
-            raise
+            return _prepared(open_file(address), path, read_only=read_only, absent=absent)
+        except sqlite3.OperationalError as error:
+            code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+            if not read_only or code not in _NO_ROOM_FOR_SHM:
+                raise
+        with _beside_no_shm(path) as there:
+            connection = open_file(f"{there.as_uri()}?mode=ro&immutable=1")
+            return _prepared(connection, path, read_only=True, absent=absent)
+
+
+def _prepared(
+    connection: sqlite3.Connection, path: Path, *, read_only: bool, absent: str
+) -> sqlite3.Connection:
+    try:
+        _prepare(connection, path, read_only=read_only, absent=absent)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+_NO_ROOM_FOR_SHM = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+"""How SQLite says that it may not make the files beside a catalogue that WAL mode reads with."""
+
+MAX_COPY_BYTES = 4 << 30
+"""Of a catalogue that is copied to be read."""
+
+
+@contextmanager
+def _beside_no_shm(path: Path) -> Iterator[Path]:
+    """Yield a file that holds what a catalogue holds whose folder cannot be written to.
+
+    SQLite may read that as immutable: the file itself where nothing lies in its WAL, else a copy
+    with the WAL folded in, which is removed once it is open.  To read the file itself then would
+    be to read what it was before the last changes, or a half of them.
+
+    Raises
+    ------
+    CatalogueError
+        If it would have to be copied and is too large, there is no room, or it is being written.
+    """
+    parts = [path, *(path.with_name(path.name + end) for end in ("-wal", "-journal"))]
+    if not any(_stamp(part)[0] for part in parts[1:]):
+        yield path
+        return
+    wanted = "Let its owner run any audit command on it, such as audit catalogue list"
+    n_bytes = sum(_stamp(part)[0] for part in parts)
+    if n_bytes > MAX_COPY_BYTES:
+        raise CatalogueError(
+            f"{show_path(path)}: changes lie in the -wal file beside it, and this folder cannot be "
+            f"written to, so all {n_bytes:,} bytes would have to be copied. {wanted}."
+        )
+    try:
+        with tempfile.TemporaryDirectory(prefix="audit-") as folder:
+            copy = Path(folder) / path.name
+            before = [_stamp(part) for part in parts]
+            for part, (size, _) in zip(parts, before, strict=True):
+                if size:
+                    shutil.copyfile(part, copy.with_name(part.name))
+            if [_stamp(part) for part in parts] != before:
+                raise WorkspaceLockedError(
+                    f"{show_path(path)}: another process is writing to this catalogue. Wait until "
+                    "it has ended, then run the command again."
+                )
+            with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = DELETE")
+            yield copy
+    except OSError as error:
+        raise CatalogueError(
+            f"{show_path(path)}: changes lie in the -wal file beside it, and it could not be "
+            f"copied to read them: {error.strerror}. {wanted}, or set TMPDIR."
+        ) from None
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return size and time of change of a file, zeros where there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 @contextmanager
@@ -183,9 +272,13 @@ def _translated(path: Path) -> Iterator[None]:
                 "not an SQLite file, so not a catalogue; it was left as it is. Move it away, or "
                 "give another folder with --workspace."
             )
+        elif code == sqlite3.SQLITE_READONLY:
+            message = (
+                "this command writes to the workspace, and it cannot be written to; nothing was "
+                "changed. audit check, recommend, map and catalogue list read it all the same."
+            )
         elif code in (
             sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_PERM,
             sqlite3.SQLITE_IOERR,
         ):

@@ -348,7 +348,7 @@ def test_missing_catalogue_read_only(tmp_path):
 def test_reading_only_writes_nothing(tmp_path, catalogue):
     put(catalogue, 1)
     with Catalogue.open(catalogue.path, read_only=True) as reader:
-        with pytest.raises(CatalogueError, match="cannot be read or written"):
+        with pytest.raises(CatalogueError, match="it cannot be written to"):
             put(reader, 2)
         assert len(reader.tracks()) == 1
 
