@@ -169,8 +169,8 @@ def lock_workspace(folder: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise UsageError(
-            f"{show_path(folder)} cannot be used as a workspace: {error.strerror}, and this command "
-            "writes to it. Give another --workspace."
+            f"{show_path(folder)} cannot be used as a workspace: {error.strerror}, and this "
+            "command writes to it. Give another --workspace."
         ) from None
     try:
         yield

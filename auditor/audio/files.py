@@ -18,17 +18,30 @@ from auditor.audio.object_store import exists, fetched, is_object, list_objects,
 from auditor.errors import AudioError, UsageError, show_path
 from auditor.records import Skipped
 
+_MAX_INODE = 2**63 - 1
+"""What SQLite holds; some file systems have numbers of all 64 bits."""
+
 
 @dataclass(frozen=True)
 class FoundFile:
     """An audio file: absolute path as bytes, size in bytes, time of change in nanoseconds.
 
-    Of an object: its URL, size, and stamp (``objects.StoredObject``).
+    Of an object: its URL, size, and stamp (``objects.StoredObject``).  ``ctime_ns`` and ``inode``
+    are what the file system says beside, which nobody can set as one can set the time of change;
+    None of an object.
     """
 
     path: bytes
     size: int
     mtime_ns: int
+    ctime_ns: int | None = None
+    inode: int | None = None
+
+    @classmethod
+    def of(cls, path: bytes, status: os.stat_result) -> FoundFile:
+        """Return the file that was found in this state."""
+        inode = status.st_ino & _MAX_INODE
+        return cls(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, inode)
 
 
 @dataclass(frozen=True)
@@ -181,7 +194,7 @@ def _find_files(roots: Iterable[bytes]) -> Walk:
             elif is_audio and stat.S_ISREG(status.st_mode):
                 take(path, status)
         stack += reversed(folders)
-    files = (FoundFile(path, s.st_size, s.st_mtime_ns) for _, path, s in found.values())
+    files = (FoundFile.of(path, status) for _, path, status in found.values())
     return Walk(tuple(files), tuple(unreadable))
 
 
@@ -197,8 +210,7 @@ def look_at(path: bytes) -> FoundFile:
     """
     if is_object(path):
         return FoundFile(*look_up(path))
-    status = os.stat(path)
-    return FoundFile(path, status.st_size, status.st_mtime_ns)
+    return FoundFile.of(path, os.stat(path))
 
 
 def is_there(path: str | bytes | os.PathLike[str]) -> bool:

@@ -32,7 +32,7 @@ from auditor.catalogue.checksums import (
     seal_tracks,
 )
 from auditor.catalogue.checksums import damaged as damaged_track
-from auditor.catalogue.database import connect, transaction
+from auditor.catalogue.database import connect, has_inodes, transaction
 from auditor.catalogue.decisions import (
     add_decision,
     decision_problems,
@@ -70,7 +70,7 @@ from auditor.embedding.config import SPECTRUM, SPECTRUM_LAYOUT
 from auditor.errors import CatalogueError, DamagedTrackError, show_path
 from auditor.records import Decision, Skipped, Track, TrackEmbedding
 
-_COLUMNS = SUMMED
+_COLUMNS = (*SUMMED, "added_at", "ctime_ns", "inode")
 _TAG_FIELDS = ("title", "artist", "album", "genre", "genres", "date", "licence", "source")
 _PRESENT = "path_bytes IS NOT NULL AND NOT missing"
 
@@ -88,17 +88,48 @@ SAME_PREFIX = """SELECT count(*), max(sha256 <> :sha256), max(CAST(substr(id, :n
     FROM tracks WHERE id = :prefix OR (id >= :prefix || '-' AND id < :prefix || '.')"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FileStamp:
-    """Size in bytes and time of change in nanoseconds; while both stay, the file is unchanged."""
+    """Size in bytes, and what the file system says of the last change.
+
+    A file that has changed has another one.
+    Taggers may set the time of change back to what it was, but nobody the time at which that was
+    done (``ctime_ns``), nor the number of a file that was put in its place (``inode``).  Either is
+    None where it is not known, as of objects and in catalogues of older versions, and then equals
+    any.
+    """
 
     size: int
     mtime_ns: int
+    ctime_ns: int | None = None
+    inode: int | None = None
 
     @classmethod
     def of(cls, file: FoundFile) -> FileStamp:
         """Return the stamp of a file as it was found."""
-        return cls(file.size, file.mtime_ns)
+        return cls(file.size, file.mtime_ns, file.ctime_ns, file.inode)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FileStamp):
+            return NotImplemented
+        known = ((self.ctime_ns, other.ctime_ns), (self.inode, other.inode))
+        return (self.size, self.mtime_ns) == (other.size, other.mtime_ns) and all(
+            a == b or a is None or b is None for a, b in known
+        )
+
+    @property
+    def columns(self) -> tuple[int, int, int | None, int | None]:
+        """The values of ``STAMP``."""
+        return self.size, self.mtime_ns, self.ctime_ns, self.inode
+
+
+STAMP = ("size", "mtime_ns", "ctime_ns", "inode")
+"""Columns of a stamp, of a track or of a skipped file."""
+
+
+def _stamp_columns(connection: sqlite3.Connection) -> str:
+    """Return the columns of a stamp as a SELECT names them; an older catalogue lacks two."""
+    return ", ".join(STAMP if has_inodes(connection) else (*STAMP[:2], "NULL", "NULL"))
 
 
 Stamped = tuple[str, FileStamp, set[str]]
@@ -191,14 +222,15 @@ class Catalogue:
         with self._read() as connection:
             good = f" AND crc <> {SET_ASIDE}" if has_checksums(connection) else ""
             rows = connection.execute(
-                "SELECT path_bytes, id, size, mtime_ns, weights_id FROM tracks LEFT JOIN"
+                f"SELECT path_bytes, id, {_stamp_columns(connection)}, weights_id"
+                " FROM tracks LEFT JOIN"
                 f" (SELECT track_id, weights_id FROM embeddings WHERE 1{good})"
                 f" ON track_id = id {where}",
                 values,
             )
             found: dict[bytes, Stamped] = {}
-            for path_bytes, track_id, size, mtime_ns, weights_id in rows:
-                entry = found.setdefault(path_bytes, (track_id, FileStamp(size, mtime_ns), set()))
+            for path_bytes, track_id, *stamp, weights_id in rows:
+                entry = found.setdefault(path_bytes, (track_id, FileStamp(*stamp), set()))
                 if weights_id is not None:
                     entry[2].add(weights_id)
         return found
@@ -206,8 +238,10 @@ class Catalogue:
     def skipped_stamps(self) -> dict[bytes, FileStamp | None]:
         """Return the stamp of every skipped path, None where the file could not be examined."""
         with self._read() as connection:
-            rows = connection.execute("SELECT path_bytes, size, mtime_ns FROM skipped").fetchall()
-        return {p: None if size is None else FileStamp(size, mtime) for p, size, mtime in rows}
+            rows = connection.execute(
+                f"SELECT path_bytes, {_stamp_columns(connection)} FROM skipped"
+            ).fetchall()
+        return {path: None if row[0] is None else FileStamp(*row) for path, *row in rows}
 
     def ids_by_sha256(self, sha256: str) -> list[tuple[str, bytes]]:
         """Return (id, path) of the tracks with this content; the path of a displaced one is b""."""
@@ -321,7 +355,7 @@ class Catalogue:
             If the id belongs to another file that is still there.
         """
         packed = {w: pack(track, e) for w, e in sorted(embeddings.items())}
-        row = (*track_row(track), path_bytes, stamp.mtime_ns, int(time.time()))
+        row = (*track_row(track), path_bytes, stamp.mtime_ns, int(time.time()), *stamp.columns[2:])
         with self._write() as connection:
             holder = connection.execute(
                 f"SELECT path, sha256, path_bytes <> ? AND {_PRESENT} FROM tracks WHERE id = ?",
@@ -361,11 +395,11 @@ class Catalogue:
 
     def put_skipped(self, path_bytes: bytes, reason: str, stamp: FileStamp | None) -> None:
         """Store why a file took no part; a track stored at that path stays as it is."""
-        size, mtime_ns = (stamp.size, stamp.mtime_ns) if stamp else (None, None)
+        values = stamp.columns if stamp else (None,) * len(STAMP)
         with self._write() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)",
-                (path_bytes, show_path(path_bytes), valid_unicode(reason), size, mtime_ns),
+                "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (path_bytes, show_path(path_bytes), valid_unicode(reason), *values),
             )
 
     def forget_skipped(self, paths: Iterable[bytes]) -> None:
@@ -385,9 +419,9 @@ class Catalogue:
         with self._write() as connection:
             connection.execute(DISPLACE, (path_bytes, track_id))
             changed = connection.execute(
-                "UPDATE tracks SET path = ?, path_bytes = ?, size = ?, mtime_ns = ?, missing = 0,"
-                " crc = NULL WHERE id = ?",
-                (show_path(path_bytes), path_bytes, stamp.size, stamp.mtime_ns, track_id),
+                "UPDATE tracks SET path = ?, path_bytes = ?, missing = 0, crc = NULL,"
+                f" {', '.join(f'{column} = ?' for column in STAMP)} WHERE id = ?",
+                (show_path(path_bytes), path_bytes, *stamp.columns, track_id),
             )
             self._expect_one(changed, track_id)
             connection.execute("DELETE FROM skipped WHERE path_bytes = ?", (path_bytes,))
@@ -795,12 +829,15 @@ class Catalogue:
                 problems += decision_problems(connection)
                 problems += spectrum_problems(connection, SPECTRUM_LAYOUT, SPECTRUM.n_bands)
                 files = connection.execute(
-                    "SELECT id, path_bytes, size, mtime_ns, sha256 FROM tracks"
+                    f"SELECT id, path_bytes, sha256, {_stamp_columns(connection)} FROM tracks"
                     f" WHERE {_PRESENT} ORDER BY id"
                 ).fetchall()
         except CatalogueError as error:
             return [*problems, str(error)]
-        found = (disk_problem(*row, sha256=sha if hashes else None) for *row, sha in files)
+        found = (
+            disk_problem(track_id, path, sha256, tuple(stamp), read=hashes)
+            for track_id, path, sha256, *stamp in files
+        )
         problems += [problem for problem in found if problem]
         try:
             with self._read() as connection:

@@ -21,7 +21,7 @@ SINCE = 6
 SET_ASIDE = -1
 """Checksum of an embedding that nothing may use, since a row of its track is damaged."""
 
-SUMMED = (*FIELDS, "path_bytes", "mtime_ns", "added_at")
+SUMMED = (*FIELDS, "path_bytes", "mtime_ns")
 """Columns of a track that its checksum covers."""
 
 _TRACKS = f"SELECT {', '.join(SUMMED)}, crc FROM tracks"

@@ -94,12 +94,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE embeddings ADD COLUMN dvectors_crc INTEGER",
         "CREATE INDEX tracks_unsealed ON tracks (id) WHERE crc IS NULL",
     ),
+    (
+        # What the file system says of a file beside its time of change; NULL where unknown.
+        *(
+            f"ALTER TABLE {table} ADD COLUMN {column} INTEGER"
+            for table in ("tracks", "skipped")
+            for column in ("ctime_ns", "inode")
+        ),
+    ),
 )
 """Statements that lead from schema version i to i + 1; a published entry is never edited."""
 
-READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5)
-"""Older schema versions that lack only tables, which count as empty, checksums and indexes: read
-without a migration."""
+READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5, 6)
+"""Older schema versions that lack only tables, which count as empty, indexes, checksums and inodes:
+read without a migration."""
 
 
 def connect(
@@ -345,6 +353,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool, abs
                 checksums.fill(connection)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+
+
+def has_inodes(connection: sqlite3.Connection) -> bool:
+    """Say whether files have a ctime and an inode; in an older catalogue they have none."""
+    return _pragma(connection, "user_version") >= 7
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

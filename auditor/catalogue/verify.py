@@ -59,7 +59,12 @@ def row_problems(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def disk_problem(
-    track_id: str, path_bytes: bytes, size: int, mtime_ns: int, *, sha256: str | None
+    track_id: str,
+    path_bytes: bytes,
+    sha256: str,
+    stamp: tuple[int | None, ...],
+    *,
+    read: bool,
 ) -> str | None:
     """Return how the file of a track differs from what was scanned, None if it does not.
 
@@ -67,18 +72,23 @@ def disk_problem(
     ----------
     track_id : str
     path_bytes : bytes
-    size, mtime_ns : int
-        As recorded, in bytes and nanoseconds.
-    sha256 : str or None
-        As recorded; None to leave the content unread.
+    sha256 : str
+        As recorded.
+    stamp : tuple of int
+        As recorded: size in bytes, mtime and ctime in nanoseconds, inode; the last two may be None.
+    read : bool
+        Read the content even where all of them are as recorded.
     """
     where = f"track {track_id}: {show_path(path_bytes)}"
     try:
         now = look_at(path_bytes)
-        if (now.size, now.mtime_ns) != (size, mtime_ns):
+        if (now.size, now.mtime_ns) != stamp[:2]:
             return f"{where} has changed since it was scanned. Run: audit scan DIR"
-        if sha256 is not None and hash_file(path_bytes) != sha256:
-            return f"{where} has other bytes under the same size and time. {remedy(track_id)}"
+        known = zip((now.ctime_ns, now.inode), stamp[2:], strict=True)
+        touched = any(a != b for a, b in known if a is not None and b is not None)
+        if (read or touched) and hash_file(path_bytes) != sha256:
+            how = "Run: audit scan DIR" if touched else remedy(track_id)
+            return f"{where} has other bytes under the same size and time. {how}"
     except FileNotFoundError:
         return f"{where} is gone. Run: audit scan DIR"
     except OSError as error:

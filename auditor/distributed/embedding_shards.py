@@ -26,7 +26,7 @@ from auditor.serialisation import from_json, parse_json, to_json
 if TYPE_CHECKING:
     import pyarrow
 
-FORMAT = "audit-embedded/1"
+FORMAT = "audit-embedded/2"
 _ERRORS = {kind.__name__: kind for kind in (AudioError, TooShortError, WorkerDiedError)}
 
 
@@ -89,6 +89,8 @@ def _schema() -> pyarrow.Schema:
         "path": pa.binary(),
         "size": pa.int64(),
         "mtime_ns": pa.int64(),
+        "ctime_ns": pa.int64(),
+        "inode": pa.int64(),
         "sha256": pa.string(),
         "error": pa.string(),
         "made": pa.string(),
@@ -106,6 +108,8 @@ def _row(made: PreparedFile, weights_id: str) -> dict[str, Any]:
         "path": made.found.path,
         "size": made.found.size,
         "mtime_ns": made.found.mtime_ns,
+        "ctime_ns": made.found.ctime_ns,
+        "inode": made.found.inode,
         "sha256": made.sha256,
         "weights_id": weights_id,
         "error": None if made.error is None else json.dumps(_told(made.error)),
@@ -135,7 +139,8 @@ def _made(row: dict[str, Any], weights_id: str) -> PreparedFile:
     from auditor.audio.decode import AudioInfo
     from auditor.embedding.embed import EmbeddedFile
 
-    found = FoundFile(row["path"], row["size"], row["mtime_ns"])
+    stamp = row["size"], row["mtime_ns"], row["ctime_ns"], row["inode"]
+    found = FoundFile(row["path"], *stamp)
     if row["weights_id"] != weights_id:
         raise ValueError(f"it is of weights {row['weights_id']:.80}; {weights_id} was expected")
     if row["error"] is not None:

@@ -157,7 +157,8 @@ def read_file(
                 return PreparedFile(found, sha256)
             embedded = make(path)
             tags = read_tags(path)
-        if FileStamp.of(look_at(found.path)) != FileStamp.of(found):
+        now = look_at(found.path)  # another machine may see another inode
+        if (now.size, now.mtime_ns) != (found.size, found.mtime_ns):
             raise AudioError(f"{show_path(found.path)}: changed while it was read. Scan again.")
     except (AudioError, OSError) as error:
         return PreparedFile(found, sha256, error=error)

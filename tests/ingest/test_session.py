@@ -217,7 +217,7 @@ def test_a_deleted_file_is_missing_until_it_comes_back(workspace, music, no_deco
     assert missing(workspace) == [old]
     assert old not in workspace.catalogue.embeddings(workspace.weights_id)[0]
     os.rename(music.parent / "away.wav", music / "two.wav")
-    run(workspace, music)
+    run(workspace)
     assert missing(workspace) == []
 
 
@@ -550,3 +550,68 @@ def test_other_bytes_of_one_size_and_one_beginning_are_no_copies(tmp_path):
     copies = auditor.ingest.session.find_copies(find_audio([tmp_path]).files)
     assert [os.path.basename(found.path) for found in copies] == [b"c.wav"]
     assert set(copies.values()) == {hash_file(tmp_path / "a.wav")}
+
+
+def rewrite(path, change, *, replace=False):
+    """Change bytes of a file and set its times back, as taggers that keep times do."""
+    stat = path.stat()
+    data = bytearray(path.read_bytes())
+    change(data)
+    target = path.with_name("part") if replace else path
+    target.write_bytes(data)
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    if replace:
+        target.rename(path)
+    after = path.stat()
+    assert (after.st_size, after.st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+
+
+def invert(data):
+    data[len(data) // 2] ^= 1
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_other_bytes_under_the_same_size_and_time_are_noticed(workspace, music, replace):
+    ingest(workspace, [music])
+    before = {track.path: track.sha256 for track in workspace.catalogue.tracks()}
+    rewrite(music / "one.wav", invert, replace=replace)
+    (problem,) = workspace.catalogue.verify()
+    assert "one.wav has other bytes under the same size and time. Run: audit scan DIR" in problem
+    log = Log()
+    ingest(workspace, [music], on_event=log)
+    assert log.names("embedded") == ["one.wav"]
+    after = {track.path: track.sha256 for track in workspace.catalogue.tracks()}
+    assert [path for path in before if before[path] != after[path]] == [str(music / "one.wav")]
+    assert workspace.catalogue.verify() == []
+
+
+def test_a_file_that_was_touched_and_holds_what_it_did_is_not_embedded_anew(
+    workspace, music, no_decoding, monkeypatch
+):
+    ingest(workspace, [music])
+    rewrite(music / "one.wav", lambda data: None)
+    (music / "two.wav").chmod(0o600)
+    no_decoding()
+    assert workspace.catalogue.verify() == []
+    assert ingest(workspace, [music]).counts["unchanged"] == 3
+    monkeypatch.setattr(auditor.ingest.prepare, "hash_file", lambda *a: pytest.fail("read again"))
+    assert ingest(workspace, [music]).counts["unchanged"] == 3
+
+
+def test_a_catalogue_without_inodes_takes_size_and_time_as_before(
+    workspace, music, no_decoding, monkeypatch
+):
+    ingest(workspace, [music])
+    workspace.catalogue._connection.execute("UPDATE tracks SET ctime_ns = NULL, inode = NULL")
+    (music / "two.wav").chmod(0o600)
+    no_decoding()
+    monkeypatch.setattr(auditor.ingest.prepare, "hash_file", lambda *a: pytest.fail("read"))
+    assert ingest(workspace, [music]).counts["unchanged"] == 3
+
+
+def test_a_bad_file_that_was_mended_with_its_time_kept_is_looked_at_again(workspace, music):
+    good = (music / "one.wav").read_bytes()
+    (music / "one.wav").write_bytes(b"x" * len(good))
+    assert ingest(workspace, [music]).counts["skipped"] == 1
+    rewrite(music / "one.wav", lambda data: data.__setitem__(slice(None), good))
+    assert ingest(workspace, [music]).counts["embedded"] == 1
