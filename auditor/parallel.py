@@ -9,14 +9,15 @@ them is done first.
 from __future__ import annotations
 
 import collections
+import contextlib
 import functools
 import io
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from typing import Any, ClassVar, Protocol, Self, TypeVar
@@ -30,8 +31,8 @@ Part = TypeVar("Part")
 Part_contra = TypeVar("Part_contra", contravariant=True)
 Result = TypeVar("Result")
 
-N_WAITING = 4
-"""Tiles handed out ahead, for each worker: a slow tile keeps no other worker waiting."""
+AHEAD = 4
+"""Parts handed out ahead, for each worker: a slow part keeps no other worker waiting."""
 
 TILES_FORMAT = 1
 """Raise it whenever a tile returns something else for the same tracks: what a cluster has kept of
@@ -85,6 +86,51 @@ class Tiles(Protocol):
         """Yield the result of every part, in the order of the parts."""
 
 
+def map_ahead(
+    executor: Executor,
+    work: Callable[[Part], Result],
+    parts: Iterable[Part],
+    *,
+    n_ahead: int,
+) -> Generator[Result]:
+    """Yield the result of every part, in the order of the parts; hand out a few parts ahead.
+
+    When the generator ends, is closed or raises, no part of it waits or runs any more.  It does not
+    suit workers that may die of a part and are replaced (``ingest.worker_pool``,
+    ``distributed.ray_tasks``): an executor that lost a process is of no further use.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor
+        Threads or processes; shut down by whoever made it.
+    work : callable
+        Called with each part.
+    parts : iterable
+        Drawn from as results are taken.
+    n_ahead : int
+        Parts that wait, run or have an untaken result at once; at least 1.
+
+    Raises
+    ------
+    ValueError
+        If ``n_ahead`` is below 1.
+    Exception
+        The first in the order of the parts that ``work`` raises.
+    """
+    if n_ahead < 1:
+        raise ValueError(f"n_ahead is {n_ahead}; it must be at least 1")
+    waiting: collections.deque[Future[Result]] = collections.deque()
+    try:
+        for part in parts:
+            waiting.append(executor.submit(work, part))
+            if len(waiting) >= n_ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        wait([future for future in waiting if not future.cancel()])
+
+
 class LocalTiles:
     """Tiles on this machine; used in a ``with``, which ends the processes.
 
@@ -127,14 +173,23 @@ class LocalTiles:
             What the work raises, or that a process was killed.
         """
         parts = list(parts)
-        with threadpool_limits(1):
+        with threadpool_limits(1), contextlib.ExitStack() as stack:
             if self._jobs == 1 or len(parts) < 2:
                 yield from map(work, parts)
-            elif work.shares_memory:
-                with ThreadPoolExecutor(self._jobs) as threads:
-                    yield from self._in_order(threads, work, parts)
+                return
+            if work.shares_memory:
+                executor: Executor = stack.enter_context(ThreadPoolExecutor(self._jobs))
             else:
-                yield from self._in_order(self._pool(), work, parts)
+                executor = self._pool()
+            try:
+                yield from map_ahead(executor, work, parts, n_ahead=AHEAD * self._jobs)
+            except BrokenProcessPool:
+                raise AuditError(
+                    "a worker process was killed, probably for lack of memory. Embeddings so far "
+                    "are kept. Run the command again with fewer workers than --jobs "
+                    f"{self._jobs}. A script of your own that works with several jobs needs: "
+                    'if __name__ == "__main__":'
+                ) from None
 
     def _pool(self) -> ProcessPoolExecutor:
         if self._processes is None:
@@ -144,28 +199,6 @@ class LocalTiles:
                 initializer=begin_worker,
             )
         return self._processes
-
-    def _in_order(
-        self, executor: Executor, work: Callable[[Part], Result], parts: list[Part]
-    ) -> Iterator[Result]:
-        waiting: collections.deque[Future[Result]] = collections.deque()
-        try:
-            for part in parts:
-                waiting.append(executor.submit(work, part))
-                if len(waiting) >= N_WAITING * self._jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise AuditError(
-                "a worker process was killed, probably for lack of memory. Embeddings so far are "
-                f"kept. Run the command again with fewer workers than --jobs {self._jobs}. A "
-                "script of "
-                'your own that works with several jobs needs: if __name__ == "__main__":'
-            ) from None
-        finally:
-            for future in waiting:
-                future.cancel()
 
 
 def begin_worker() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +16,7 @@ import numpy as np
 import pytest
 
 from auditor.errors import AuditError, IndexFileError
-from auditor.parallel import LocalTiles, pack_arrays, ranges, unpack_arrays
+from auditor.parallel import LocalTiles, map_ahead, pack_arrays, ranges, unpack_arrays
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,60 @@ def alive(pid: int) -> bool:
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_no_more_parts_are_drawn_than_may_be_ahead():
+    drawn: list[int] = []
+
+    def parts() -> Iterator[int]:
+        for part in range(100):
+            drawn.append(part)
+            yield part
+
+    with ThreadPoolExecutor(3) as threads:
+        for n_taken, part in enumerate(map_ahead(threads, abs, parts(), n_ahead=5)):
+            assert part == n_taken
+            assert len(drawn) == min(n_taken + 5, 100)
+
+
+@pytest.mark.parametrize("ending", ["error", "close"])
+def test_no_part_waits_or_runs_once_the_map_has_ended(ending):
+    first_is_done, begun, ended = threading.Event(), [], []
+
+    def work(part: int) -> int:
+        begun.append(part)
+        if part == 0:
+            while len(begun) < 2:
+                time.sleep(0.001)
+            first_is_done.set()
+            if ending == "error":
+                raise IndexFileError("part 0 is damaged")
+        else:
+            first_is_done.wait()
+            time.sleep(0.2)
+        ended.append(part)
+        return part
+
+    with ThreadPoolExecutor(2) as threads:
+        results = map_ahead(threads, work, range(100), n_ahead=8)
+        if ending == "error":
+            with pytest.raises(IndexFileError, match="part 0 is damaged"):
+                next(results)
+        else:
+            assert next(results) == 0
+            results.close()
+        assert set(begun) - set(ended) == ({0} if ending == "error" else set())
+        n_begun = len(begun)
+        assert threads.submit(abs, -1).result() == 1  # nothing stands before it
+        assert len(begun) == n_begun < 8
+
+
+def test_a_map_that_may_hand_out_nothing_is_refused():
+    with (
+        ThreadPoolExecutor(1) as threads,
+        pytest.raises(ValueError, match="n_ahead is 0; it must be at least 1"),
+    ):
+        next(map_ahead(threads, abs, [1], n_ahead=0))
 
 
 def test_jobs_below_one_are_refused():

@@ -112,6 +112,10 @@ def in_order(
 
     As many are under way as keep the cluster busy; a slow one keeps no other waiting.
 
+    ``parallel.map_ahead`` does not fit: a worker may die, which loses its task and no other one;
+    a task that is done already takes no place; and of a large cluster the tasks that have ended are
+    asked for many at once.
+
     Parameters
     ----------
     submit : callable

@@ -2,7 +2,8 @@
 
 Every worker is one process with a pipe: a file goes in, what was made of it comes out.  What is
 yielded does not depend on their number.  A worker that dies is replaced; the file it was at is
-tried once more, and skipped if the next worker dies of it too.
+tried once more, and skipped if the next worker dies of it too.  ``parallel.map_ahead`` cannot do
+that: its executor is broken once a process has died, and does not say which file it was at.
 """
 
 from __future__ import annotations

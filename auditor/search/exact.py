@@ -542,7 +542,7 @@ def _search(
     kept = KeptPairs(limits.max_pairs)
     histogram = np.zeros(N_BINS, np.int64) if limits.histogram else None
     done = map_blocks(tiles.compare, tiles.corners(), size=tiles.size, jobs=limits.jobs)
-    with closing(done):  # type: ignore[type-var]  # a generator
+    with closing(done):
         for tile in done:
             kept.add(tile.rows_a, tile.rows_b, tile.scores)
             if histogram is not None and tile.counts is not None:

@@ -8,31 +8,25 @@ for a histogram but enough to leave out nearly all pairs.
 
 from __future__ import annotations
 
-import collections
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from auditor.parallel import AHEAD, Part, Result, map_ahead
 from auditor.search.vectors import NORM_TOLERANCE, rounding_margin
 
 if TYPE_CHECKING:
     import torch
-
-Part = TypeVar("Part")
-Result = TypeVar("Result")
 
 _MANY = 10**8
 """Products from which on it pays to round all vectors to bfloat16 first."""
 
 _CHUNK = 8192
 """Rows that are rounded to bfloat16 at once."""
-
-_N_WAITING = 4
-"""Blocks handed out ahead, for each thread."""
 
 
 class Products(Protocol):
@@ -138,7 +132,7 @@ def has_bfloat16() -> bool:
 
 def map_blocks(
     work: Callable[[Part, np.ndarray], Result], parts: Iterable[Part], *, size: int, jobs: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield what ``work`` returns for each part, in the order of the parts.
 
     Parameters
@@ -166,21 +160,10 @@ def map_blocks(
     n_threads = torch.get_num_threads()
     try:
         with threadpool_limits(limits=1, user_api="blas"):
-            yield from map(call, parts) if jobs == 1 else _in_order(call, parts, jobs)
+            if jobs == 1:
+                yield from map(call, parts)
+                return
+            with ThreadPoolExecutor(jobs) as threads:
+                yield from map_ahead(threads, call, parts, n_ahead=AHEAD * jobs)
     finally:
         torch.set_num_threads(n_threads)
-
-
-def _in_order(call: Callable[[Part], Result], parts: Iterable[Part], jobs: int) -> Iterator[Result]:
-    waiting: collections.deque[Future[Result]] = collections.deque()
-    with ThreadPoolExecutor(jobs) as threads:
-        try:
-            for part in parts:
-                waiting.append(threads.submit(call, part))
-                if len(waiting) >= _N_WAITING * jobs:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

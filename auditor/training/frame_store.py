@@ -22,6 +22,7 @@ import numpy as np
 from auditor.audio.files import hash_file
 from auditor.embedding.config import FeatureConfig
 from auditor.errors import AudioError, AuditError, show_path
+from auditor.parallel import AHEAD, map_ahead
 from auditor.serialisation import partial_file, put_in_place, to_json
 
 
@@ -88,12 +89,14 @@ def store_frames(
     tasks = [(source, directory, features) for source in sources]
     done: list[StoredFrames] = []
     with contextlib.ExitStack() as stack:
+        results: Iterable[StoredFrames] = map(_store_one, tasks)
         if jobs > 1:
             spawn = get_context("spawn")
             pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_use_one_thread)
             stack.callback(pool.shutdown, cancel_futures=True)
+            results = map_ahead(pool, _store_one, tasks, n_ahead=AHEAD * jobs)
         try:
-            for result in map(_store_one, tasks) if jobs == 1 else pool.map(_store_one, tasks):
+            for result in results:
                 done.append(result)
                 if progress:
                     progress(len(done), len(sources))

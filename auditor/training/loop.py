@@ -9,6 +9,7 @@ the step alone, and the checkpoint holds the weights, the optimiser and the best
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import time
@@ -25,6 +26,7 @@ from auditor.embedding.config import ExtractorConfig
 from auditor.embedding.extractor import Extractor, mixed_precision, save_extractor
 from auditor.errors import UsageError
 from auditor.metrics import equal_error_rate, recall_at_far
+from auditor.parallel import map_ahead
 from auditor.serialisation import to_json
 from auditor.training.batches import (
     TrainingTracks,
@@ -213,14 +215,13 @@ def train_extractor(
         rows = read_curve(directory / CURVE, upto=progress.step)
         losses: list[float] = []
         started = time.monotonic() - progress.seconds
-        upcoming = loader.submit(batch_at, progress.step)
+        batches = map_ahead(loader, batch_at, itertools.count(progress.step), n_ahead=2)
         while progress.step < train.n_steps and progress.stale < train.patience:
             step = progress.step
             try:
-                windows, excluded = upcoming.result()
+                windows, excluded = next(batches)
             except ValueError as error:
                 raise UsageError(f"too little music to train on: {error}.") from None
-            upcoming = loader.submit(batch_at, step + 1)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(step, train)
             losses.append(take_step(state, windows, excluded, train))
@@ -257,7 +258,7 @@ def train_extractor(
             save_checkpoint(checkpoint, state, **belongs)
             if report:
                 report(row)
-        upcoming.cancel()
+        batches.close()
         extractor.load_state_dict(state.best)
         summary = {
             "classes": train.classes,
