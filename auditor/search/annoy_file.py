@@ -1,17 +1,12 @@
-"""The files of an index: what Annoy built, and a JSON sidecar that says what it is.
+"""The files of the index of tracks: what Annoy built, and its sidecar (``index_file``).
 
-Annoy checks neither its file nor its numbers, so the sidecar, which carries the size and hash of
-the Annoy file, is checked field by field before Annoy sees anything.  The Annoy file's name holds
-its hash; replacing the sidecar is therefore the one step that puts a new index in place, and a
-build that is killed leaves the old one valid.
+The Annoy file's name holds its hash; replacing the sidecar is therefore the one step that puts a
+new index in place.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import hashlib
-import json
 import os
 import re
 import tempfile
@@ -19,23 +14,27 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import annoy
 import numpy as np
 
-import auditor
 from auditor.errors import IndexFileError, show_path
 from auditor.search.annoy_nodes import check_nodes
-from auditor.search.vectors import check_unit_rows
-from auditor.serialisation import (
-    atomic_write,
-    from_json,
-    parse_json,
-    partial_file,
-    put_in_place,
-    read_bytes,
+from auditor.search.index_file import (
+    UNREADABLE,
+    Sidecar,
+    check_data_file,
+    file_sha256,
+    is_weights_id,
+    pack_sidecar,
+    program_version,
+    put_files,
+    reason_of,
+    unpack_sidecar,
 )
+from auditor.search.vectors import check_unit_rows
+from auditor.serialisation import partial_file, read_bytes
 
 FORMAT_VERSION = 1
 """Version of the sidecar."""
@@ -58,15 +57,13 @@ class MixedIndexError(IndexFileError):
 
 
 @dataclass(frozen=True)
-class Sidecar:
+class AnnoySidecar(Sidecar):
     """What the JSON file beside the Annoy file says of it.
 
     Attributes
     ----------
-    format_version, audit_version
-        Version of this layout, and of the program that wrote it.
-    weights_id : str
-        The extractor that made the embeddings.
+    format_version, audit_version, weights_id
+        See ``Sidecar``.
     metric, n_dims, n_items, n_trees, seed
         How the Annoy file was built.
     ann_size, ann_sha256
@@ -77,9 +74,8 @@ class Sidecar:
         Track id of each row.
     """
 
-    format_version: int
-    audit_version: str
-    weights_id: str
+    layout: ClassVar[int] = FORMAT_VERSION
+
     metric: str
     n_dims: int
     n_items: int
@@ -91,9 +87,9 @@ class Sidecar:
     ids: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for name, expected in (("format_version", FORMAT_VERSION), ("metric", METRIC)):
-            if getattr(self, name) != expected:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; {expected!r} was expected")
+        super().__post_init__()
+        if self.metric != METRIC:
+            raise ValueError(f"metric is {self.metric!r}; {METRIC!r} was expected")
         for name in ("n_dims", "n_items", "n_trees", "seed", "ann_size"):
             low, value = int(name in ("n_dims", "n_trees")), getattr(self, name)
             if not low <= value < 2**40:
@@ -121,7 +117,7 @@ def write_index(
     *,
     n_trees: int,
     seed: int,
-) -> tuple[Sidecar, annoy.AnnoyIndex]:
+) -> tuple[AnnoySidecar, annoy.AnnoyIndex]:
     """Build the files and put them in place of those before; the same input gives the same bytes.
 
     Parameters
@@ -139,7 +135,7 @@ def write_index(
 
     Returns
     -------
-    sidecar : Sidecar
+    sidecar : AnnoySidecar
         What was written.
     base : annoy.AnnoyIndex
         The Annoy file, memory-mapped.
@@ -162,11 +158,11 @@ def write_index(
         base.add_item(row, vector.tolist())
     base.build(n_trees, n_jobs=1)  # with more, the trees depend on how the threads are scheduled
     with partial_file(folder) as partial:
-        with _utf8_name(folder) as name:
+        with utf8_name(folder) as name:
             base.save(str(name / partial.name))
-        sidecar = Sidecar(
+        sidecar = AnnoySidecar(
             format_version=FORMAT_VERSION,
-            audit_version=getattr(auditor, "__version__", "unknown"),
+            audit_version=program_version(),
             weights_id=weights_id,
             metric=METRIC,
             n_dims=embeddings.shape[1],
@@ -174,14 +170,14 @@ def write_index(
             n_trees=n_trees,
             seed=seed,
             ann_size=partial.stat().st_size,
-            ann_sha256=_sha256(partial),
+            ann_sha256=file_sha256(partial),
             checksums=checksums(np.ascontiguousarray(embeddings)),
             ids=tuple(ids),
         )
         base.unload()  # it maps the partial file, which some systems cannot rename then
-        put_in_place(partial, folder / sidecar.ann_name)
+        data = [(partial, folder / sidecar.ann_name)]
+        put_files(data, folder / f"{weights_id}.json", pack_sidecar(sidecar))
     _load(base, folder / sidecar.ann_name)
-    atomic_write(folder / f"{weights_id}.json", json.dumps(dataclasses.asdict(sidecar)).encode())
     for stale in folder.glob(f"{weights_id}-*.ann"):
         if stale.name != sidecar.ann_name:
             stale.unlink(missing_ok=True)
@@ -190,7 +186,7 @@ def write_index(
 
 def read_index(
     directory: str | os.PathLike[str], weights_id: str, n_dims: int, *, verify: bool = False
-) -> tuple[Sidecar, annoy.AnnoyIndex]:
+) -> tuple[AnnoySidecar, annoy.AnnoyIndex]:
     """Read the sidecar and map the Annoy file, both checked.
 
     Parameters
@@ -204,7 +200,7 @@ def read_index(
 
     Returns
     -------
-    sidecar : Sidecar
+    sidecar : AnnoySidecar
     base : annoy.AnnoyIndex
 
     Raises
@@ -235,7 +231,7 @@ def check_tracks(weights_id: str, ids: Sequence[str], embeddings: np.ndarray) ->
     ValueError
         If they are not as ``write_index`` says.
     """
-    if not re.fullmatch("[0-9A-Za-z]{1,64}", weights_id):
+    if not is_weights_id(weights_id):
         raise ValueError(f"weights_id is {weights_id!r:.80}; letters and digits were expected")
     check_unit_rows("embeddings", embeddings)
     if embeddings.shape[1] < 1:
@@ -247,17 +243,18 @@ def check_tracks(weights_id: str, ids: Sequence[str], embeddings: np.ndarray) ->
         )
 
 
-def _read_sidecar(path: Path) -> Sidecar:
+def _read_sidecar(path: Path) -> AnnoySidecar:
     try:
-        return from_json(Sidecar, parse_json(read_bytes(path, MAX_SIDECAR_BYTES)), where="sidecar")
+        return unpack_sidecar(AnnoySidecar, read_bytes(path, MAX_SIDECAR_BYTES))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise IndexFileError(f"{show_path(path)} is damaged: {reason}. {REMEDY}") from None
+    except UNREADABLE as error:
+        raise IndexFileError(
+            f"{show_path(path)} is damaged: {reason_of(error)}. {REMEDY}"
+        ) from None
 
 
-def _check_origin(folder: Path, sidecar: Sidecar, weights_id: str, n_dims: int) -> None:
+def _check_origin(folder: Path, sidecar: AnnoySidecar, weights_id: str, n_dims: int) -> None:
     path = show_path(folder / f"{weights_id}.json")
     if sidecar.weights_id != weights_id:
         raise MixedIndexError(
@@ -271,32 +268,30 @@ def _check_origin(folder: Path, sidecar: Sidecar, weights_id: str, n_dims: int) 
         )
 
 
-def _load_base(folder: Path, sidecar: Sidecar, verify: bool) -> annoy.AnnoyIndex:
+def _load_base(folder: Path, sidecar: AnnoySidecar, verify: bool) -> annoy.AnnoyIndex:
     path = folder / sidecar.ann_name
     base = annoy.AnnoyIndex(sidecar.n_dims, METRIC)
     try:
-        size = path.stat().st_size
-        if size != sidecar.ann_size:
-            raise OSError(f"it has {size:,} bytes of {sidecar.ann_size:,}")
-        if (verify or size <= VERIFY_BYTES) and _sha256(path) != sidecar.ann_sha256:
-            raise OSError("its SHA-256 is not the one in the sidecar")
+        hash_up_to = None if verify else VERIFY_BYTES
+        check_data_file(path, sidecar.ann_size, sidecar.ann_sha256, hash_up_to=hash_up_to)
         check_nodes(path, sidecar.n_dims, sidecar.n_trees)
         _load(base, path)
         if base.get_n_items() != sidecar.n_items:
-            raise OSError(f"it has {base.get_n_items():,} items of {sidecar.n_items:,}")
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise IndexFileError(f"{show_path(path)} is damaged: {reason}. {REMEDY}") from None
+            raise ValueError(f"it has {base.get_n_items():,} items of {sidecar.n_items:,}")
+    except UNREADABLE as error:
+        raise IndexFileError(
+            f"{show_path(path)} is damaged: {reason_of(error)}. {REMEDY}"
+        ) from None
     return base
 
 
 def _load(base: annoy.AnnoyIndex, path: Path) -> None:
-    with _utf8_name(path.parent) as folder:
+    with utf8_name(path.parent) as folder:
         base.load(str(folder / path.name))
 
 
 @contextlib.contextmanager
-def _utf8_name(folder: Path) -> Iterator[Path]:
+def utf8_name(folder: Path) -> Iterator[Path]:
     """Give a name of the folder in UTF-8, all that Annoy takes: a passing link where need be."""
     if _is_utf8(folder):
         yield folder
@@ -318,8 +313,3 @@ def _utf8_name(folder: Path) -> Iterator[Path]:
 
 def _is_utf8(path: Path) -> bool:
     return os.fsencode(path) == str(path).encode("utf-8", "replace")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,8 +19,8 @@ import numpy as np
 from auditor.errors import IndexFileError
 from auditor.search.annoy_file import (
     REMEDY,
+    AnnoySidecar,
     MixedIndexError,
-    Sidecar,
     check_tracks,
     checksums,
     read_index,
@@ -41,7 +41,7 @@ class TrackIndex:
         Track ids; every row this class takes or returns counts into them.
     embeddings : numpy.ndarray
         (n, n_dims) float32, unit norm.
-    sidecar : Sidecar
+    sidecar : AnnoySidecar
         Of the base.
     n_overlay : int
         Tracks that the base lacks or holds with another embedding.
@@ -51,7 +51,7 @@ class TrackIndex:
 
     def __init__(
         self,
-        sidecar: Sidecar,
+        sidecar: AnnoySidecar,
         base: annoy.AnnoyIndex,
         ids: Sequence[str],
         embeddings: np.ndarray,
@@ -228,7 +228,7 @@ def build_index(
 ) -> TrackIndex:
     """Build an index and put it in place of the one before.
 
-    Parameters and errors are those of ``index_file.write_index``.
+    Parameters and errors are those of ``annoy_file.write_index``.
     """
     sidecar, base = write_index(directory, weights_id, ids, embeddings, n_trees=n_trees, seed=seed)
     return TrackIndex(sidecar, base, ids, embeddings)
@@ -244,7 +244,7 @@ def open_index(
 ) -> TrackIndex:
     """Open the index of these weights, memory-mapped, for the tracks as they are now.
 
-    Parameters are those of ``build_index``, and ``verify`` that of ``index_file.read_index``.
+    Parameters are those of ``build_index``, and ``verify`` that of ``annoy_file.read_index``.
 
     Raises
     ------

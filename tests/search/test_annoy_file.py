@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from auditor.errors import IndexFileError
-from auditor.search import annoy_file as index_file
+from auditor.search import annoy_file
 from auditor.search.annoy_index import build_index, open_index, refresh_index
 
 WEIGHTS = "0a1b2c3d"
@@ -60,7 +60,7 @@ def test_a_build_killed_before_either_rename_leaves_the_old_index(built, monkeyp
 
     more_ids, more = names(400), np.concatenate([embeddings, unit_rows(100, seed=9)])
     with monkeypatch.context() as patch:
-        patch.setattr(index_file.os, "replace", killed)
+        patch.setattr(os, "replace", killed)
         with pytest.raises(KeyboardInterrupt):
             build_index(folder, WEIGHTS, more_ids, more, n_trees=20)
     assert (folder / f"{WEIGHTS}.json").read_bytes() == before
@@ -79,7 +79,7 @@ def test_a_build_killed_before_the_old_file_goes_leaves_the_new_index(built, mon
 
     ids, embeddings = names(50), unit_rows(50, seed=9)
     with monkeypatch.context() as patch:
-        patch.setattr(index_file.Path, "unlink", killed)
+        patch.setattr(Path, "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
             build_index(folder, WEIGHTS, ids, embeddings)
     assert open_index(folder, WEIGHTS, ids, embeddings).n_overlay == 0
@@ -123,7 +123,7 @@ def test_a_damaged_annoy_file_is_told_and_rebuilt(built, damage, message):
 
 def test_large_files_are_hashed_only_when_asked(built, monkeypatch):
     folder, ids, embeddings = built
-    monkeypatch.setattr(index_file, "VERIFY_BYTES", 1000)
+    monkeypatch.setattr(annoy_file, "VERIFY_BYTES", 1000)
     path = ann_file(folder)
     data = bytearray(path.read_bytes())
     data[12] ^= 1  # a mantissa bit of the first vector: harmless to Annoy

@@ -1,11 +1,8 @@
 """The shards of an excerpt index: files that are written once, and how they are searched.
 
 A shard holds some windows of some tracks: what the backend (Annoy) built (``.ann``), the tracks and
-the window of each row as arrays (``.rows``), and a JSON sidecar that says what it is.  The sidecar
-carries sizes and hashes of the other two and is named by its own hash, so damage is found before
-Annoy, which checks nothing, sees anything; what a forged sidecar could hide, ``annoy_nodes`` finds.
-The sidecar is renamed into place last: a build that is killed leaves nothing that looks like a
-shard.
+the window of each row as arrays (``.rows``), and a sidecar (``index_file``) named by its own hash.
+What a forged sidecar could hide, ``annoy_nodes`` finds.
 
 ``.rows`` holds, little-endian: axes (n_dims, n_axes) float32; windows (n_items,) int32; of each
 track its version, uint32, and rows, uint32; and the ids, ``id_bytes`` each, in ascending order.
@@ -13,29 +10,30 @@ track its version, uint32, and rows, uint32; and the ids, ``id_bytes`` each, in 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-import auditor
 from auditor.catalogue.embedding_table import TrackVersions, encode_ids
 from auditor.errors import IndexFileError, show_path
-from auditor.search.annoy_file import _sha256
 from auditor.search.excerpts.backends.annoy import BACKENDS, Backend, ExcerptConfig
-from auditor.serialisation import (
-    atomic_write,
-    from_json,
-    parse_json,
-    partial_file,
-    put_in_place,
-    read_bytes,
+from auditor.search.index_file import (
+    UNREADABLE,
+    Sidecar,
+    check_data_file,
+    file_sha256,
+    is_weights_id,
+    pack_sidecar,
+    program_version,
+    put_files,
+    read_data_file,
+    reason_of,
+    unpack_sidecar,
 )
+from auditor.serialisation import parse_json, partial_file, read_bytes
 
 FORMAT_VERSION = 2
 """Version of the layout; shards of another one are written again."""
@@ -51,15 +49,15 @@ MAX_WINDOWS = 1 << 24
 
 
 @dataclass(frozen=True)
-class Sidecar:
+class ShardSidecar(Sidecar):
     """What the JSON file of a shard says.
 
     Attributes
     ----------
-    format_version, audit_version
-        Version of this layout, and of the program that wrote it.
-    weights_id, n_dims
-        The extractor, and the dimensions of its d-vectors.
+    format_version, audit_version, weights_id
+        See ``Sidecar``.
+    n_dims : int
+        Dimensions of the d-vectors.
     config : ExcerptConfig
         How the shard was made.
     n_items, n_tracks : int
@@ -70,9 +68,8 @@ class Sidecar:
         Of the backend's file, and of ``.rows``.
     """
 
-    format_version: int
-    audit_version: str
-    weights_id: str
+    layout: ClassVar[int] = FORMAT_VERSION
+
     n_dims: int
     config: ExcerptConfig
     n_items: int
@@ -83,15 +80,12 @@ class Sidecar:
     rows_sha256: str
 
     def __post_init__(self) -> None:
-        if self.format_version != FORMAT_VERSION:
-            raise ValueError(
-                f"format_version is {self.format_version}; {FORMAT_VERSION} was expected"
-            )
+        super().__post_init__()
         if not (1 <= self.n_dims < 2**16 and 0 <= self.n_items < 2**31):
             raise ValueError(f"n_dims is {self.n_dims} and n_items {self.n_items}")
         if not (0 <= self.n_tracks < 2**31 and 1 <= self.id_bytes < 2**16):
             raise ValueError(f"n_tracks is {self.n_tracks} and id_bytes {self.id_bytes}")
-        if not re.fullmatch("[0-9A-Za-z]{1,64}", self.weights_id):
+        if not is_weights_id(self.weights_id):
             raise ValueError(f"weights_id is {self.weights_id!r:.20}")
 
     @property
@@ -122,7 +116,7 @@ class Shard:
     ----------
     path : pathlib.Path
         Of the sidecar.
-    sidecar : Sidecar
+    sidecar : ShardSidecar
     windows : numpy.ndarray
         (n_items,) int32, window of each row in its track.
     tracks : TrackVersions
@@ -131,7 +125,7 @@ class Shard:
         (n_tracks,) int64, rows of each.
     """
 
-    def __init__(self, path: Path, sidecar: Sidecar, rows: _Rows, found: Backend) -> None:
+    def __init__(self, path: Path, sidecar: ShardSidecar, rows: _Rows, found: Backend) -> None:
         self.path, self.sidecar, self._backend = path, sidecar, found
         self._axes, self.windows, self.tracks, self.n_rows = rows
         self._ends = np.cumsum(self.n_rows)
@@ -215,9 +209,9 @@ class ShardWriter:
                 ids,
             )
             rows.write_bytes(b"".join(column.tobytes() for column in columns))
-            sidecar = Sidecar(
+            sidecar = ShardSidecar(
                 format_version=FORMAT_VERSION,
-                audit_version=getattr(auditor, "__version__", "unknown"),
+                audit_version=program_version(),
                 weights_id=self._weights_id,
                 n_dims=self._axes.shape[0],
                 config=self._config,
@@ -225,14 +219,13 @@ class ShardWriter:
                 n_tracks=len(ids),
                 id_bytes=ids.itemsize,
                 data_size=data.stat().st_size,
-                data_sha256=_sha256(data),
-                rows_sha256=_sha256(rows),
+                data_sha256=file_sha256(data),
+                rows_sha256=file_sha256(rows),
             )
-            text = json.dumps(dataclasses.asdict(sidecar)).encode()
-            path = self._folder / f"{self._weights_id}-{hashlib.sha256(text).hexdigest()[:16]}.json"
-            put_in_place(data, path.with_suffix(".ann"))
-            put_in_place(rows, path.with_suffix(".rows"))
-            atomic_write(path, text)
+            text = pack_sidecar(sidecar)
+            path = self._folder / f"{_stem(self._weights_id, text)}.json"
+            files = [(data, path.with_suffix(".ann")), (rows, path.with_suffix(".rows"))]
+            put_files(files, path, text)
         return path
 
 
@@ -247,7 +240,7 @@ def read_shard(path: Path, weights_id: str, n_dims: int, *, verify: bool = False
     n_dims : int
         What the d-vectors of the catalogue have.
     verify : bool
-        Hash the backend's file even when it is larger than ``index_file.VERIFY_BYTES``.
+        Hash the backend's file even when it is larger than ``VERIFY_BYTES``.
 
     Raises
     ------
@@ -256,35 +249,38 @@ def read_shard(path: Path, weights_id: str, n_dims: int, *, verify: bool = False
     """
     try:
         text = read_bytes(path, MAX_SIDECAR_BYTES)
-        if path.stem != f"{weights_id}-{hashlib.sha256(text).hexdigest()[:16]}":
+        if path.stem != _stem(weights_id, text):
             raise ValueError("its SHA-256 is not the one in its name")
-        sidecar = from_json(Sidecar, parse_json(text), where="sidecar")
+        sidecar = unpack_sidecar(ShardSidecar, text)
         if (sidecar.weights_id, sidecar.n_dims) != (weights_id, n_dims):
             raise ValueError(
                 f"it has {sidecar.n_dims} dimensions of weights {sidecar.weights_id}; {n_dims} of "
                 f"{weights_id} were expected"
             )
         data = path.with_suffix(".ann")
-        size = data.stat().st_size
-        if size != sidecar.data_size:
-            raise ValueError(f"{data.name} has {size:,} bytes of {sidecar.data_size:,}")
-        if (verify or size <= VERIFY_BYTES) and _sha256(data) != sidecar.data_sha256:
-            raise ValueError(f"the SHA-256 of {data.name} is not the one in the sidecar")
+        check_data_file(
+            data,
+            sidecar.data_size,
+            sidecar.data_sha256,
+            hash_up_to=None if verify else VERIFY_BYTES,
+            name=data.name,
+        )
         rows = _read_rows(path.with_suffix(".rows"), sidecar)
         backend: Backend = BACKENDS[sidecar.config.backend](sidecar.n_axes, sidecar.config)
         if (n_found := backend.load(data)) != sidecar.n_items:
             raise ValueError(f"{data.name} has {n_found:,} rows of {sidecar.n_items:,}")
-    except (OSError, ValueError, RecursionError) as error:
-        raise _damaged(path, getattr(error, "strerror", None) or str(error)) from None
+    except UNREADABLE as error:
+        raise _damaged(path, reason_of(error)) from None
     return Shard(path, sidecar, rows, backend)
 
 
-def _read_rows(path: Path, sidecar: Sidecar) -> _Rows:
-    if (size := path.stat().st_size) != sidecar.row_bytes:
-        raise ValueError(f"{path.name} has {size:,} bytes of {sidecar.row_bytes:,}")
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != sidecar.rows_sha256:
-        raise ValueError(f"the SHA-256 of {path.name} is not the one in the sidecar")
+def _stem(weights_id: str, text: bytes) -> str:
+    """Return the name of a shard without suffix, by the bytes of its sidecar."""
+    return f"{weights_id}-{hashlib.sha256(text).hexdigest()[:16]}"
+
+
+def _read_rows(path: Path, sidecar: ShardSidecar) -> _Rows:
+    data = read_data_file(path, sidecar.row_bytes, sidecar.rows_sha256, name=path.name)
     n_tracks, n_axes = sidecar.n_tracks, sidecar.n_dims * sidecar.n_axes
     ends = np.cumsum([n_axes, sidecar.n_items, n_tracks, n_tracks]) * 4
     axes = np.frombuffer(data, "<f4", n_axes).reshape(sidecar.n_dims, sidecar.n_axes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import zlib
@@ -16,6 +17,7 @@ from auditor import serialisation
 from auditor.catalogue.catalogue import Catalogue, FileStamp
 from auditor.errors import IndexFileError
 from auditor.records import Track, TrackEmbedding
+from auditor.search import index_file
 from auditor.search.excerpts import build as excerpt_build
 from auditor.search.excerpts import shards as excerpt_shards
 from auditor.search.excerpts.backends.annoy import ExcerptConfig, distinct_windows, main_axes
@@ -376,7 +378,7 @@ def test_large_files_are_hashed_only_when_asked(built, monkeypatch):
 def forge(old, change):
     """Change a sidecar and give its shard the name that belongs to it; return the new path."""
     text = json.dumps(json.loads(old.read_bytes()) | change).encode()
-    name = excerpt_shards.hashlib.sha256(text).hexdigest()[:16]
+    name = hashlib.sha256(text).hexdigest()[:16]
     path = old.with_name(f"{WEIGHTS}-{name}.json")
     for suffix in (".ann", ".rows"):
         old.with_suffix(suffix).rename(path.with_suffix(suffix))
@@ -444,7 +446,7 @@ def test_shards_of_another_extractor_are_neither_read_nor_touched(built):
 def test_a_build_killed_before_its_sidecar_leaves_the_index_as_it_was(built, monkeypatch, n_files):
     folder, tracks = built
     before = reopen(folder, tracks).candidates(planted(tracks))
-    put, n_calls = excerpt_shards.put_in_place, 0
+    put, n_calls = index_file.put_in_place, 0
 
     def killed(partial, path):
         nonlocal n_calls
@@ -455,7 +457,7 @@ def test_a_build_killed_before_its_sidecar_leaves_the_index_as_it_was(built, mon
 
     more = tracks | {"u": walk(60, seed=77)}
     with monkeypatch.context() as patch:
-        for module in (excerpt_shards, serialisation):  # the sidecar is written by the latter
+        for module in (index_file, serialisation):  # the sidecar is written by the latter
             patch.setattr(module, "put_in_place", killed)
         with pytest.raises(KeyboardInterrupt):
             refresh(folder, more)

@@ -18,7 +18,7 @@ from typing import Protocol
 import annoy
 import numpy as np
 
-from auditor.search.annoy_file import _utf8_name
+from auditor.search.annoy_file import utf8_name
 from auditor.search.annoy_nodes import check_nodes
 
 MIN_SEARCH_K = 1000
@@ -103,14 +103,14 @@ class AnnoyBackend:
         """Build, and write the file; the same rows give the same bytes."""
         self._annoy.set_seed(self._config.seed)
         self._annoy.build(self._config.n_trees, n_jobs=1)  # more jobs, and the trees vary
-        with _utf8_name(path.parent) as folder:
+        with utf8_name(path.parent) as folder:
             self._annoy.save(str(folder / path.name))
         self._annoy.unload()
 
     def load(self, path: Path) -> int:
         """Map a file, its nodes checked; return its rows."""
         check_nodes(path, self._annoy.f, self._config.n_trees)
-        with _utf8_name(path.parent) as folder:
+        with utf8_name(path.parent) as folder:
             self._annoy.load(str(folder / path.name))
         return self._annoy.get_n_items()
 
