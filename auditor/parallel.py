@@ -31,6 +31,9 @@ Part = TypeVar("Part")
 Part_contra = TypeVar("Part_contra", contravariant=True)
 Result = TypeVar("Result")
 
+OnProgress = Callable[[int, int], None]
+"""Called with what is done so far and what there is to do in all: pairs, tracks or files."""
+
 AHEAD = 4
 """Parts handed out ahead, for each worker: a slow part keeps no other worker waiting."""
 

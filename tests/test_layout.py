@@ -205,6 +205,31 @@ def test_torch_stays_out_when_these_modules_are_imported():
     assert run.returncode == 0, run.stderr
 
 
+def test_a_class_has_a_name_of_its_own():
+    named: dict[str, list[str]] = {}
+    for path in (path for paths in modules().values() for path in paths):
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                named.setdefault(node.name, []).append(dotted(path))
+    twice = {name: where for name, where in named.items() if len(where) > 1}
+    # A scoring model keeps to the protocol ``scoring.base.Scorer``, and has its name.
+    assert all(where.startswith("auditor.scoring.") for where in twice.pop("Scorer"))
+    assert not twice
+
+
+def test_progress_and_clusters_mean_one_thing():
+    """``Progress`` shows what ``on_...`` reports; clusters are of tracks, not machines."""
+    for name, paths in modules().items():
+        for path in paths:
+            nodes = list(ast.walk(ast.parse(path.read_bytes())))
+            arguments = {node.arg for node in nodes if isinstance(node, ast.arg)}
+            assert "progress" not in arguments, path
+            if name in ("commands", "distributed"):
+                functions = (node for node in nodes if isinstance(node, ast.FunctionDef))
+                named = arguments | {node.name for node in functions}
+                assert {word for word in named if "cluster" in word} <= {"ray_cluster"}, path
+
+
 def test_nothing_is_pickled():
     for paths in modules().values():
         for path in paths:

@@ -187,7 +187,7 @@ def calibrate(
             f"{len(np.unique(groups))} distinct tracks to calibrate on; at least 20 are needed. "
             "Give a larger folder."
         )
-    scores, evidence = scorer.matrix(ids, progress=on_pair)  # (n_tracks, n_tracks)
+    scores, evidence = scorer.matrix(ids, on_pair=on_pair)  # (n_tracks, n_tracks)
     confirmed = _confirmed_pairs(evidence, groups, ids, names, rejected)
     known = [*same_pairs, *((a, b) for a, b, _ in confirmed)]
     groups = np.asarray(group_tracks(names, hashes, known))

@@ -15,9 +15,9 @@ from auditor.catalogue.sources import n_pairs_of_one_source, track_sources
 from auditor.decisions.apply import apply_decisions
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent, ingest
-from auditor.parallel import LocalTiles, Tiles
+from auditor.parallel import LocalTiles, OnProgress, Tiles
 from auditor.records import Cluster, Pair, ScanResult, Skipped, Track
-from auditor.scoring.base import OnPair, RunContext, open_scorer
+from auditor.scoring.base import RunContext, open_scorer
 from auditor.scoring.identical import identical_files, identical_pairs, with_n_files
 from auditor.scoring.originals import suggest_original
 from auditor.search.exact import clusters, n_pairs
@@ -33,7 +33,7 @@ def scan(
     embedder: Embedder | None = None,
     tiles: Tiles | None = None,
     on_event: OnEvent | None = None,
-    on_pair: OnPair | None = None,
+    on_pair: OnProgress | None = None,
     command: str = "",
 ) -> ScanResult:
     """Embed what is new below some folders and find every flagged pair of the whole catalogue.

@@ -89,18 +89,20 @@ def scan(
     jobs: JobsOption = None,
     device: DeviceOption = Device.AUTO,
     batch: BatchOption = GPU_BATCH,
-    cluster: Annotated[
+    ray_address: Annotated[
         str | None,
         typer.Option(
+            "--cluster",
             metavar="auto|ADDRESS",
             help="Run on a Ray cluster: the one at HOST:PORT; with auto, the one this machine "
             "belongs to, or a local one on all its cores.",
             show_default=False,
         ),
     ] = None,
-    cluster_storage: Annotated[
+    ray_storage: Annotated[
         str | None,
         typer.Option(
+            "--cluster-storage",
             metavar="URL",
             help="Storage shared by all nodes of the cluster: a folder, or a URL such as "
             "s3://BUCKET/NAME; by default the folder cluster in the workspace.",
@@ -141,7 +143,7 @@ def scan(
         same_owner=same_owner,
         max_false=max_false_pairs,
     )
-    _check_cluster_options(cluster, storage=cluster_storage, jobs=jobs)
+    _check_ray_options(ray_address, storage=ray_storage, jobs=jobs)
     from auditor.api import scan as api
     from auditor.commands.progress import Progress
     from auditor.parallel import LocalTiles
@@ -157,15 +159,15 @@ def scan(
             opened = dataclasses.replace(opened, excerpt_backend=excerpt_index.value)
         embedder: Embedder
         tiles: Tiles
-        if cluster is not None:
-            from auditor.distributed.workers import cluster_workers
+        if ray_address is not None:
+            from auditor.distributed.workers import ray_workers
 
             source = context.get_parameter_source("batch")
-            workers = cluster_workers(
+            workers = ray_workers(
                 opened,
                 roots or [],
-                address=cluster,
-                storage=cluster_storage,
+                address=ray_address,
+                storage=ray_storage,
                 device=device.value,
                 batch=None if source is None or source.name == "DEFAULT" else batch,
             )
@@ -212,11 +214,11 @@ def scan(
         raise typer.Exit(EXIT_FLAGGED)
 
 
-def _check_cluster_options(cluster: str | None, *, storage: str | None, jobs: int | None) -> None:
+def _check_ray_options(address: str | None, *, storage: str | None, jobs: int | None) -> None:
     """Refuse what says nothing to a scan with ``--cluster``, or to one without it."""
-    if cluster is None and storage is not None:
+    if address is None and storage is not None:
         raise UsageError("--cluster-storage requires --cluster. Give --cluster auto.")
-    if cluster is not None and jobs is not None:
+    if address is not None and jobs is not None:
         raise UsageError(
             f"--jobs {jobs} cannot be combined with --cluster, which uses all cores of its nodes. "
             f"Leave it out; ray start --num-cpus={jobs} makes a node use fewer."

@@ -292,7 +292,7 @@ def _gather(roots: list[Path], gathering: dict[str, Any], quiet: bool) -> Traini
     from auditor.training.dataset import gather_training_set
 
     with Progress(quiet=quiet) as progress:
-        gathered = gather_training_set(roots, progress=progress.advance, **gathering)
+        gathered = gather_training_set(roots, on_progress=progress.advance, **gathering)
     for skipped in gathered.skipped:
         path, reason = show_path(skipped.path), show_path(skipped.reason)
         print(f"skipped {path}: {reason.removeprefix(f'{path}: ')}", file=sys.stderr)

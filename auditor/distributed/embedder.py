@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from auditor.audio.files import FoundFile
 from auditor.distributed.embedding_shards import FORMAT, pack_made, unpack_made, wanted_made
 from auditor.distributed.node_folder import node_folder
-from auditor.distributed.ray_tasks import MAX_RETRIES, cores_beside_gpu, counter, in_order
+from auditor.distributed.ray_tasks import MAX_RETRIES, cores_beside_gpu, counter, run_in_order
 from auditor.distributed.storage import Storage
 from auditor.errors import AuditError, UsageError, WorkerDiedError, show_path
 from auditor.ingest.embedders import GPU_BATCH, make_embedder
@@ -36,7 +36,7 @@ Shard = Sequence[FoundFile]
 
 
 @dataclass(frozen=True)
-class Place:
+class Resources:
     """What a shard is embedded with, by ``workers.make_embedder``; a core, unless told otherwise.
 
     Attributes
@@ -54,7 +54,7 @@ class Place:
     batch: int = GPU_BATCH
 
 
-def place_on_cluster(device: str, batch: int | None) -> Place:
+def embedding_resources(device: str, batch: int | None) -> Resources:
     """Return what the cluster that this process is connected to embeds with.
 
     Parameters
@@ -71,7 +71,7 @@ def place_on_cluster(device: str, batch: int | None) -> Place:
     """
     n_cores = 0 if device == "cpu" else cores_beside_gpu()
     if n_cores:
-        return Place(device, n_cores, 1, batch or GPU_BATCH)
+        return Resources(device, n_cores, 1, batch or GPU_BATCH)
     if device == "cuda":
         raise UsageError(
             "--device cuda: no node of the cluster has a GPU, and a core to decode for it. Add one "
@@ -82,7 +82,7 @@ def place_on_cluster(device: str, batch: int | None) -> Place:
             f"--batch {batch} is for GPUs, and this cluster embeds on its cores. Leave it out, or "
             "add nodes with GPUs and leave --device cpu out."
         )
-    return Place()
+    return Resources()
 
 
 class RayEmbedder:
@@ -93,7 +93,7 @@ class RayEmbedder:
     extractor : Extractor
         Loaded from a file, which travels to the workers.
     storage : Storage
-    place : Place
+    resources : Resources
     n_files : int
         See ``N_FILES``; another number makes other shards.
     """
@@ -103,11 +103,11 @@ class RayEmbedder:
         extractor: Extractor,
         storage: Storage,
         *,
-        place: Place = Place(),
+        resources: Resources = Resources(),
         n_files: int = N_FILES,
     ) -> None:
         self._extractor, self._storage = extractor, storage / "embedded"
-        self._place, self._n_files = place, n_files
+        self._resources, self._n_files = resources, n_files
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
@@ -124,19 +124,19 @@ class RayEmbedder:
         path = self._extractor.path
         assert path is not None  # it was loaded from a file
         weights = Weights(path.name, self._extractor.precision, ray.put(path.read_bytes()))
-        place = self._place
-        needs = {"num_cpus": place.n_cores, "num_gpus": place.n_gpus}
+        resources = self._resources
+        needs = {"num_cpus": resources.n_cores, "num_gpus": resources.n_gpus}
         remote = ray.remote(**needs, max_retries=MAX_RETRIES)(embed_shard)
         told = [ray.put(frozenset(known))]  # in a list it is fetched only when it is needed
 
         def submit(shard: Shard) -> ObjectRef:
-            return remote.remote(list(shard), weights, place, told, self._storage)
+            return remote.remote(list(shard), weights, resources, told, self._storage)
 
-        for shard, lost in in_order(submit, shards(files, self._n_files)):
+        for shard, lost in run_in_order(submit, shards(files, self._n_files)):
             if lost is None:
                 yield from self._read(shard, known)
                 continue
-            for (found,), lost_again in in_order(submit, [(found,) for found in shard]):
+            for (found,), lost_again in run_in_order(submit, [(found,) for found in shard]):
                 if lost_again is None:
                     yield from self._read((found,), known)
                 else:
@@ -179,7 +179,11 @@ class Weights:
 
 
 def embed_shard(
-    files: list[FoundFile], weights: Weights, place: Place, known: list[str], storage: Storage
+    files: list[FoundFile],
+    weights: Weights,
+    resources: Resources,
+    known: list[str],
+    storage: Storage,
 ) -> None:
     """Embed some files and store them, unless that was done before; what a worker runs."""
     import ray
@@ -194,7 +198,9 @@ def embed_shard(
                 return
         except ValueError:  # damaged: it is made again
             pass
-    embedder = make_embedder(extractor, jobs=place.n_cores, device=place.device, batch=place.batch)
+    embedder = make_embedder(
+        extractor, jobs=resources.n_cores, device=resources.device, batch=resources.batch
+    )
     made = []
     for one in embedder.embed(files, known=known_hashes):
         made.append(one)

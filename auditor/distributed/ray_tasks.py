@@ -105,7 +105,7 @@ def cores_beside_gpu() -> int:
     return int(min((share for share in shares if share >= 1), default=0))
 
 
-def in_order(
+def run_in_order(
     submit: Callable[[Task], ObjectRef | None], tasks: Iterable[Task]
 ) -> Iterator[tuple[Task, Any]]:
     """Yield tasks in their order, each when it and those before it have ended.

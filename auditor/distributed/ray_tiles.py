@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from auditor.distributed.ray_tasks import MAX_RETRIES, counter, in_order
+from auditor.distributed.ray_tasks import MAX_RETRIES, counter, run_in_order
 from auditor.distributed.snapshot_reader import SnapshotReader
 from auditor.distributed.snapshot_writer import write_snapshot
 from auditor.distributed.storage import Storage
@@ -61,7 +61,7 @@ class RayTiles:
             return None if name in done else remote.remote(work, part, ledger, name)
 
         tasks = ((tile_name(work, part), part) for part in parts)
-        for (name, part), lost in in_order(submit, tasks):
+        for (name, part), lost in run_in_order(submit, tasks):
             if lost is not None:
                 raise AuditError(
                     f"{MAX_RETRIES + 1} workers died of one tile: {lost}. Finished work is kept: "

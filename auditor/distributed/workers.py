@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from auditor.audio.files import is_there, real_path
-from auditor.distributed.embedder import RayEmbedder, place_on_cluster
+from auditor.distributed.embedder import RayEmbedder, embedding_resources
 from auditor.distributed.ray_tasks import first_line, ray_cluster
 from auditor.distributed.ray_tiles import RayTiles
 from auditor.distributed.storage import Storage
@@ -17,7 +17,7 @@ from auditor.workspace import Workspace
 
 
 @contextlib.contextmanager
-def cluster_workers(
+def ray_workers(
     workspace: Workspace,
     roots: Sequence[str],
     *,
@@ -39,7 +39,7 @@ def cluster_workers(
     storage : str, optional
         URL of the shared storage; by default ``cluster`` in the folder of the workspace.
     device, batch
-        See ``embedding.place_on_cluster``.
+        See ``embedder.embedding_resources``.
 
     Raises
     ------
@@ -49,9 +49,9 @@ def cluster_workers(
     """
     shared = Storage(storage or os.path.abspath(workspace.directory / "cluster"))
     with ray_cluster(address):
-        place = place_on_cluster(device, batch)
+        resources = embedding_resources(device, batch)
         check_nodes(shared, [real_path(root) for root in roots])
-        yield RayEmbedder(workspace.extractor, shared, place=place), RayTiles(shared)
+        yield RayEmbedder(workspace.extractor, shared, resources=resources), RayTiles(shared)
 
 
 def check_nodes(storage: Storage, roots: Sequence[bytes]) -> None:

@@ -87,7 +87,7 @@ class EmbedWork:
     known: Set[str]
 
     def start(self) -> Callable[[FoundFile], PreparedFile]:
-        """See ``crew.Work``."""
+        """See ``worker_pool.FileWork``."""
         extractor = load_extractor(self.weights, precision=self.precision)
         return functools.partial(prepare_file, extractors=[extractor], known=self.known)
 
@@ -101,7 +101,7 @@ class DecodeWork:
     max_s: float
 
     def start(self) -> Callable[[FoundFile], PreparedFile]:
-        """See ``crew.Work``."""
+        """See ``worker_pool.FileWork``."""
         hear = functools.partial(decode_file, features=self.features, max_s=self.max_s)
         return functools.partial(read_file, make=hear, known=self.known)
 

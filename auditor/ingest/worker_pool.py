@@ -36,7 +36,7 @@ Task = tuple[int, FoundFile]
 """Position of a file among all of them, and the file."""
 
 
-class Work(Protocol):
+class FileWork(Protocol):
     """What a worker does; it is sent to the worker, and started there once."""
 
     def start(self) -> Callable[[FoundFile], PreparedFile]:
@@ -48,14 +48,14 @@ class Crew:
 
     Parameters
     ----------
-    work : Work
+    work : FileWork
     jobs : int
         Worker processes.
     window : int
         Files for each worker that may be made before the first of them is taken.
     """
 
-    def __init__(self, work: Work, jobs: int, *, window: int = WINDOW) -> None:
+    def __init__(self, work: FileWork, jobs: int, *, window: int = WINDOW) -> None:
         self._work, self._window = work, window
         self._n_stillborn = 0
         # Of objects: a worker may die before it has removed its own.
@@ -157,7 +157,7 @@ class Crew:
 class _Worker:
     """A process with a pipe, and the tasks it has at hand, the one it is at first."""
 
-    def __init__(self, work: Work, copies: str) -> None:
+    def __init__(self, work: FileWork, copies: str) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([work.__module__])  # torch is imported once for all
         self.tasks: deque[Task] = deque()
@@ -178,7 +178,7 @@ class _Worker:
         self.process.join()
 
 
-def _serve(connection: Connection, work: Work, copies: str) -> None:
+def _serve(connection: Connection, work: FileWork, copies: str) -> None:
     """Deal with the files that come through a pipe until it is closed."""
     import torch
 

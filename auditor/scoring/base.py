@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, cast
 
@@ -15,13 +15,10 @@ from auditor.catalogue.embedding_table import TrackTable
 from auditor.errors import UsageError
 from auditor.evidence.side import Side
 from auditor.ingest.submissions import Submission
-from auditor.parallel import Tiles
+from auditor.parallel import OnProgress, Tiles
 from auditor.records import Evidence, Pair, ThresholdUse, Track, TrackEmbedding
 from auditor.scoring import SCORERS
 from auditor.workspace import Workspace
-
-OnPair = Callable[[int, int], None]
-"""Called with the pairs compared and all of them."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,7 @@ class Scorer(Protocol):
         *,
         run: RunContext,
         tiles: Tiles,
-        on_pair: OnPair | None = None,
+        on_pair: OnProgress | None = None,
     ) -> Scored:
         """Return the pairs of one track of each content; embeddings are (n, n_dims) float32."""
 
@@ -161,7 +158,7 @@ class Scorer(Protocol):
         """Return a track that is not stored as a side of a pair; spectrum is uint8."""
 
     def matrix(
-        self, ids: Sequence[str], *, progress: OnPair | None = None
+        self, ids: Sequence[str], *, on_pair: OnProgress | None = None
     ) -> tuple[np.ndarray, dict[tuple[str, str], Evidence]]:
         """Return the scores of all pairs, (n, n) float64, symmetric; and evidence by ids.
 

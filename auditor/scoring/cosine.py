@@ -7,7 +7,7 @@ the index misses is estimated on a random sample of tracks, each compared with a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
@@ -16,9 +16,9 @@ import numpy as np
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.evidence.side import Side
 from auditor.ingest.submissions import Submission
-from auditor.parallel import Tiles
+from auditor.parallel import OnProgress, Tiles
 from auditor.records import Evidence, Pair, Track, TrackEmbedding
-from auditor.scoring.base import OnPair, RunContext, Scored, ScoredPair
+from auditor.scoring.base import RunContext, Scored, ScoredPair
 from auditor.scoring.track_reader import CatalogueReader, track_index
 from auditor.search.all_pairs import EmbeddingReader, similar_rows
 from auditor.search.annoy_index import TrackIndex
@@ -56,7 +56,7 @@ def candidate_pairs(
     threshold: float,
     top: int = 20,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Candidates:
     """Return the pairs of each track with its ``top`` nearest ones, whatever their score.
 
@@ -70,7 +70,7 @@ def candidate_pairs(
         Neighbours asked for each track.
     seed : int
         Of the sample.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with the tracks done and the tracks in all.
 
     Returns
@@ -90,8 +90,8 @@ def candidate_pairs(
         rows, found = index.nearest_rows(embeddings[row], top, np.array([row]))
         keys.append(np.minimum(rows, row) * n + np.maximum(rows, row))
         scores.append(found)
-        if progress is not None:
-            progress(row + 1, n)
+        if on_progress is not None:
+            on_progress(row + 1, n)
     pairs, first = np.unique(np.concatenate(keys), return_index=True)
     n_true = n_found = 0
     low = threshold - rounding_margin(embeddings.shape[1])
@@ -323,7 +323,7 @@ class Scorer:
         *,
         run: RunContext,
         tiles: Tiles,
-        on_pair: OnPair | None = None,
+        on_pair: OnProgress | None = None,
     ) -> Scored:
         """See ``scoring.base.Scorer``."""
         reader = tiles.publish(
@@ -390,7 +390,7 @@ class Scorer:
         return _side("", copy.embedding)
 
     def matrix(
-        self, ids: Sequence[str], *, progress: OnPair | None = None
+        self, ids: Sequence[str], *, on_pair: OnProgress | None = None
     ) -> tuple[np.ndarray, dict[tuple[str, str], Evidence]]:
         """See ``scoring.base.Scorer``."""
         rows = np.stack([self._embedding_of[track_id] for track_id in ids])

@@ -16,8 +16,8 @@ from auditor.errors import DamagedTrackError
 from auditor.evidence.alignment.aligner import Examiner
 from auditor.evidence.match_score import MIN_SCORE_TO_CONFIRM, MIN_SCORE_TO_SHOW, match_score
 from auditor.evidence.side import Side, compare_sides
-from auditor.parallel import Tiles
-from auditor.scoring.base import OnPair, ScoredPair
+from auditor.parallel import OnProgress, Tiles
+from auditor.scoring.base import ScoredPair
 from auditor.scoring.track_reader import TrackReader
 from auditor.search.exact import histogram_edges, named_histogram
 from auditor.serialisation import from_json, to_json
@@ -129,7 +129,7 @@ def examine_tiles(
     candidates: Sequence[Candidate],
     *,
     limits: Limits,
-    on_pair: OnPair | None = None,
+    on_pair: OnProgress | None = None,
 ) -> Examination:
     """Examine the candidate pairs of a catalogue, in tiles.
 

@@ -25,9 +25,9 @@ from auditor.evidence.match_score import (
 )
 from auditor.evidence.side import Side, compare_sides
 from auditor.ingest.submissions import Submission
-from auditor.parallel import Tiles
+from auditor.parallel import OnProgress, Tiles
 from auditor.records import Evidence, Pair, Track, TrackEmbedding, Verdict
-from auditor.scoring.base import OnPair, RunContext, Scored, ScoredPair
+from auditor.scoring.base import RunContext, Scored, ScoredPair
 from auditor.scoring.candidates import distinct_pairs, voted_pairs, with_rows
 from auditor.scoring.examine import (
     Candidate,
@@ -67,7 +67,7 @@ def examine_catalogue(
     tiles: Tiles,
     reader: TrackReader,
     search: str = "exact",
-    on_pair: OnPair | None = None,
+    on_pair: OnProgress | None = None,
 ) -> Examination:
     """Examine the candidate pairs of a whole catalogue.
 
@@ -226,7 +226,7 @@ class Scorer:
         *,
         run: RunContext,
         tiles: Tiles,
-        on_pair: OnPair | None = None,
+        on_pair: OnProgress | None = None,
     ) -> Scored:
         """See ``scoring.base.Scorer``; the excerpt index is brought up to date first."""
         own = CatalogueReader.of(self._workspace, (ids, embeddings))
@@ -315,13 +315,13 @@ class Scorer:
         )
 
     def matrix(
-        self, ids: Sequence[str], *, progress: OnPair | None = None
+        self, ids: Sequence[str], *, on_pair: OnProgress | None = None
     ) -> tuple[np.ndarray, dict[tuple[str, str], Evidence]]:
         """See ``scoring.base.Scorer``; a pair takes milliseconds."""
         n = len(ids)
         scores, evidence, n_done = np.eye(n), {}, 0
-        if progress is not None:
-            progress(0, n * (n - 1) // 2)
+        if on_pair is not None:
+            on_pair(0, n * (n - 1) // 2)
         for i, a in enumerate(ids):
             for j in range(i + 1, n):
                 found = self.pair(self.side(a), self.side(ids[j]))
@@ -329,8 +329,8 @@ class Scorer:
                 if found.evidence is not None and found.evidence.ranges:
                     evidence[a, ids[j]] = found.evidence
             n_done += n - 1 - i
-            if progress is not None:
-                progress(n_done, n * (n - 1) // 2)
+            if on_pair is not None:
+                on_pair(n_done, n * (n - 1) // 2)
         return scores, evidence
 
     @functools.cached_property

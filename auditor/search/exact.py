@@ -8,7 +8,7 @@ Whatever lies within the product's error of the threshold is scored again by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from auditor.parallel import OnProgress
 from auditor.search.products import Float32Products, Products, map_blocks, quick_products
 from auditor.search.vectors import check_rows, check_unit_rows, exact_scores
 
@@ -126,8 +127,8 @@ _STRIPE = 1 << 18
 
 
 @dataclass(frozen=True)
-class Tile:
-    """What one tile holds, in the order of rows.
+class TileHits:
+    """The pairs of one tile, in the order of rows.
 
     Attributes
     ----------
@@ -189,7 +190,7 @@ class PairTiles:
             for column in range(row if self.within else 0, len(self.right), self.block):
                 yield row, column
 
-    def compare(self, corner: tuple[int, int], buffer: np.ndarray) -> Tile:
+    def compare(self, corner: tuple[int, int], buffer: np.ndarray) -> TileHits:
         """Return what the tile at a corner holds.
 
         Parameters
@@ -216,7 +217,7 @@ class PairTiles:
         scores = exact_scores(self.left, rows_a, rows_b, others=self.right)
         keep = scores.astype(np.float64) >= self.threshold
         counts = _bin_counts(compared) if self.histogram else None
-        return Tile(rows_a[keep], rows_b[keep], scores[keep], counts, len(compared))
+        return TileHits(rows_a[keep], rows_b[keep], scores[keep], counts, len(compared))
 
     def _near(self, product: np.ndarray) -> np.ndarray:
         """Return the places in (m,) products where there could be a hit."""
@@ -282,9 +283,6 @@ MAX_PAIRS = 200_000
 
 BLOCK = 1024
 """Rows and columns of a block of products, unless said otherwise: they stay in the cache."""
-
-Progress = Callable[[int, int], None]
-"""Called with the pairs compared so far and the pairs to compare in all."""
 
 
 @dataclass(frozen=True)
@@ -354,7 +352,7 @@ def find_pairs(
     max_pairs: int = MAX_PAIRS,
     histogram: bool = True,
     jobs: int = 1,
-    progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> PairHits:
     """Return every pair of rows a < b whose exact score is at or above the threshold.
 
@@ -376,8 +374,8 @@ def find_pairs(
         bfloat16 first, where the processor can (``pair_blocks``), for the same hits in less time.
     jobs : int
         Threads that work at once; they cannot change the result.
-    progress : callable, optional
-        See ``Progress``.
+    on_progress : callable, optional
+        Called with the pairs compared so far and the pairs to compare in all.
 
     Returns
     -------
@@ -389,7 +387,7 @@ def find_pairs(
         If the embeddings are not finite float32 unit rows, or a number is out of range.
     """
     check_unit_rows("embeddings", embeddings)
-    limits = _Limits(block, max_pairs, histogram, jobs, progress)
+    limits = _Limits(block, max_pairs, histogram, jobs, on_progress)
     return _search(embeddings, None, threshold, limits)
 
 
@@ -514,7 +512,7 @@ class _Limits:
     max_pairs: int
     histogram: bool
     jobs: int
-    progress: Progress | None
+    on_progress: OnProgress | None
 
     def __post_init__(self) -> None:
         if self.block < 1 or self.max_pairs < 0 or self.jobs < 1:
@@ -548,8 +546,8 @@ def _search(
             if histogram is not None and tile.counts is not None:
                 histogram += tile.counts
             n_compared += tile.n_compared
-            if limits.progress is not None:
-                limits.progress(n_compared, n_total)
+            if limits.on_progress is not None:
+                limits.on_progress(n_compared, n_total)
     return PairHits(*kept.sort(), histogram, n_compared, kept.n_left_out)
 
 

@@ -39,7 +39,7 @@ LOCK = "lock"
 
 
 @dataclass
-class TrainingProgress:
+class TrainingStatus:
     """How far a run has come.
 
     Attributes
@@ -73,7 +73,7 @@ class TrainingState:
     loss : GE2ELoss
     optimiser : torch.optim.Optimizer
         Of the parameters of both.
-    progress : TrainingProgress
+    status : TrainingStatus
     best : dict of str to torch.Tensor
         ``state_dict`` of the extractor at its best validation; empty before the first one.
     """
@@ -81,7 +81,7 @@ class TrainingState:
     extractor: Extractor
     loss: GE2ELoss
     optimiser: torch.optim.Optimizer
-    progress: TrainingProgress = field(default_factory=TrainingProgress)
+    status: TrainingStatus = field(default_factory=TrainingStatus)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
@@ -136,7 +136,7 @@ def save_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
     tensors |= {f"best.{k}": v for k, v in state.best.items()}
     for i, entry in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{i}.{k}": v for k, v in entry.items()}
-    header = {"identity": identity, "state": json.dumps(dataclasses.asdict(state.progress))}
+    header = {"identity": identity, "state": json.dumps(dataclasses.asdict(state.status))}
     if data:
         header["data"] = data
     atomic_write(path, pack_tensors(tensors, header))
@@ -189,8 +189,8 @@ def load_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
             entries.setdefault(int(i), {})[name] = value
         groups = state.optimiser.state_dict()["param_groups"]
         state.optimiser.load_state_dict({"state": entries, "param_groups": groups})
-        fresh = dataclasses.asdict(TrainingProgress())
-        state.progress = TrainingProgress(**{k: type(v)(saved[k]) for k, v in fresh.items()})
+        fresh = dataclasses.asdict(TrainingStatus())
+        state.status = TrainingStatus(**{k: type(v)(saved[k]) for k, v in fresh.items()})
         state.best = part["best"]
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(" .")  # torch's messages have several lines

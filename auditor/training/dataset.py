@@ -11,13 +11,14 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.audio.files import find_audio
 from auditor.embedding.config import ExtractorConfig
 from auditor.errors import UsageError, show_path
+from auditor.parallel import OnProgress
 from auditor.records import Skipped
 from auditor.training.batches import TrainingTracks, gather_tracks
 from auditor.training.frame_store import StoredFrames, store_frames
@@ -123,7 +124,7 @@ def gather_training_set(
     genres: GenreSource | None = None,
     same: Sequence[tuple[str, str]] = (),
     jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> TrainingSet:
     """Walk folders and make their music ready for training.
 
@@ -139,7 +140,7 @@ def gather_training_set(
         Of ``read_same_list``.
     jobs : int
         Processes that decode.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with the number of files done and the number of all.
 
     Returns
@@ -154,7 +155,7 @@ def gather_training_set(
     roots = [Path(os.path.realpath(root)) for root in roots]  # as the walk names what lies below
     walk = find_audio(roots)
     paths = [Path(os.fsdecode(file.path)) for file in walk.files]
-    stored = store_frames(paths, frames_dir, config.features, jobs=jobs, progress=progress)
+    stored = store_frames(paths, frames_dir, config.features, jobs=jobs, on_progress=on_progress)
     usable = [s for s in stored if not s.error]
     skipped = [Skipped(show_path(s.source), s.error) for s in stored if s.error]
     if not usable:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ import numpy as np
 from auditor.audio.files import hash_file
 from auditor.embedding.config import FeatureConfig
 from auditor.errors import AudioError, AuditError, show_path
-from auditor.parallel import AHEAD, map_ahead
+from auditor.parallel import AHEAD, OnProgress, map_ahead
 from auditor.serialisation import partial_file, put_in_place, to_json
 
 
@@ -58,7 +58,7 @@ def store_frames(
     features: FeatureConfig,
     *,
     jobs: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[StoredFrames]:
     """Compute and store the frames of each file that is not stored yet.
 
@@ -71,7 +71,7 @@ def store_frames(
     features : FeatureConfig
     jobs : int
         Processes, one thread each.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with the number of files done and the number of all.
 
     Returns
@@ -98,8 +98,8 @@ def store_frames(
         try:
             for result in results:
                 done.append(result)
-                if progress:
-                    progress(len(done), len(sources))
+                if on_progress:
+                    on_progress(len(done), len(sources))
         except BrokenProcessPool:
             raise AuditError(
                 f"a process that decodes music died after {len(done):,} of {len(sources):,} files; "

@@ -118,8 +118,8 @@ def learning_rate(step: int, train: TrainConfig) -> float:
     """Return the rate of a step: linear warm-up, then half a cosine down to a hundredth."""
     if step < train.warmup_steps:
         return train.learning_rate * (step + 1) / train.warmup_steps
-    progress = (step - train.warmup_steps) / max(1, train.n_steps - train.warmup_steps)
-    return train.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * progress)))
+    share = (step - train.warmup_steps) / max(1, train.n_steps - train.warmup_steps)
+    return train.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * share)))
 
 
 def train_extractor(
@@ -211,13 +211,13 @@ def train_extractor(
         checkpoint = directory / CHECKPOINT
         if checkpoint.exists():
             load_checkpoint(checkpoint, state, **belongs)
-        progress = state.progress
-        rows = read_curve(directory / CURVE, upto=progress.step)
+        status = state.status
+        rows = read_curve(directory / CURVE, upto=status.step)
         losses: list[float] = []
-        started = time.monotonic() - progress.seconds
-        batches = map_ahead(loader, batch_at, itertools.count(progress.step), n_ahead=2)
-        while progress.step < train.n_steps and progress.stale < train.patience:
-            step = progress.step
+        started = time.monotonic() - status.seconds
+        batches = map_ahead(loader, batch_at, itertools.count(status.step), n_ahead=2)
+        while status.step < train.n_steps and status.stale < train.patience:
+            step = status.step
             try:
                 windows, excluded = next(batches)
             except ValueError as error:
@@ -230,14 +230,14 @@ def train_extractor(
                     f"the loss is {losses[-1]} at step {step + 1}; it must stay finite. "
                     f"Give a learning rate below {train.learning_rate:g}."
                 )
-            progress.step = step + 1
+            status.step = step + 1
             if (step + 1) % train.evaluate_every and step + 1 < train.n_steps:
                 continue
             try:
                 eer, recall = validate(extractor, validation, **how)
             except ValueError as error:
                 raise UsageError(f"too little music to validate on: {error}.") from None
-            progress.seconds = time.monotonic() - started
+            status.seconds = time.monotonic() - started
             row = {
                 "step": step + 1,
                 "loss": round(sum(losses) / len(losses), 6),
@@ -245,13 +245,13 @@ def train_extractor(
                 "scale": round(float(loss.log_scale.detach().exp()), 4),
                 "eer": round(eer, 6),
                 "recall_at_far_1e-3": round(recall, 6),
-                "seconds": round(progress.seconds, 1),
+                "seconds": round(status.seconds, 1),
             }
             losses = []
             rows.append(row)
-            progress.stale += 1
-            if eer < progress.best_eer:
-                progress.best_eer, progress.best_step, progress.stale = eer, step + 1, 0
+            status.stale += 1
+            if eer < status.best_eer:
+                status.best_eer, status.best_step, status.stale = eer, step + 1, 0
                 state.best = {k: v.detach().clone() for k, v in extractor.state_dict().items()}
             # The curve first: rows beyond the checkpoint are dropped by the run that resumes.
             write_curve(directory / CURVE, rows)
@@ -264,9 +264,9 @@ def train_extractor(
             "classes": train.classes,
             "train": to_json(train),
             "alterations": to_json(alterations),
-            "best_step": progress.best_step,
-            "steps": progress.step,
-            "validation_eer": round(progress.best_eer, 6),
+            "best_step": status.best_step,
+            "steps": status.step,
+            "validation_eer": round(status.best_eer, 6),
             "data": data,
         }
         return save_extractor(extractor, directory, name=name, summary=summary)

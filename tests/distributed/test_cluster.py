@@ -37,9 +37,9 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from auditor.distributed import ray_tiles  # noqa: E402
 from auditor.distributed.embedder import (  # noqa: E402
-    Place,
     RayEmbedder,
-    place_on_cluster,
+    Resources,
+    embedding_resources,
     shards,
 )
 from auditor.distributed.embedding_shards import (  # noqa: E402
@@ -364,23 +364,25 @@ def test_a_gpu_is_given_the_cores_of_its_node(cluster, tmp_path, library, weight
     extractor, files = load_extractor(weights), find_audio([library]).files
     with ray_cluster(cluster.address):
         for device in ("cpu", "auto"):
-            assert place_on_cluster(device, None) == Place()
+            assert embedding_resources(device, None) == Resources()
             with pytest.raises(UsageError, match="--batch 64 is for GPUs"):
-                place_on_cluster(device, 64)
+                embedding_resources(device, 64)
         with pytest.raises(UsageError, match="--device cuda: no node of the cluster has a GPU"):
-            place_on_cluster("cuda", None)
+            embedding_resources("cuda", None)
     nodes = [cluster.add_node(**NODE | {"num_cpus": 2}, num_gpus=1)]
     nodes.append(cluster.add_node(**NODE | {"num_cpus": 0}, num_gpus=1))  # nothing decodes there
     try:
         with ray_cluster(cluster.address):
-            assert place_on_cluster("cpu", None) == Place()
-            assert place_on_cluster("cuda", 64) == Place("cuda", 2, 1, 64)
-            place = place_on_cluster("auto", None)
-            assert (place.device, place.n_cores, place.n_gpus) == ("auto", 2, 1)
+            assert embedding_resources("cpu", None) == Resources()
+            assert embedding_resources("cuda", 64) == Resources("cuda", 2, 1, 64)
+            resources = embedding_resources("auto", None)
+            assert (resources.device, resources.n_cores, resources.n_gpus) == ("auto", 2, 1)
             shared = Storage(str(tmp_path / "shared"))
-            made = list(RayEmbedder(extractor, shared, place=place).embed(files))
+            made = list(RayEmbedder(extractor, shared, resources=resources).embed(files))
             if not torch.cuda.is_available():  # Ray was told of one that torch does not find
-                embedder = RayEmbedder(extractor, shared / "other", place=Place("cuda", 2, 1))
+                embedder = RayEmbedder(
+                    extractor, shared / "other", resources=Resources("cuda", 2, 1)
+                )
                 with pytest.raises(UsageError, match="there is no GPU that torch can use"):
                     list(embedder.embed(files))
     finally:

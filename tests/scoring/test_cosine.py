@@ -33,7 +33,7 @@ def test_candidate_pairs_hold_the_true_pairs_with_the_exact_scores(tmp_path):
     index = build_index(tmp_path, WEIGHTS, names(600), embeddings)
     seen = []
     found = candidate_pairs(
-        index, threshold=0.9, top=5, progress=lambda done, total: seen.append((done, total))
+        index, threshold=0.9, top=5, on_progress=lambda done, total: seen.append((done, total))
     )
     assert seen[-1] == (600, 600)
     assert np.all(found.rows_a < found.rows_b)

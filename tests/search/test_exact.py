@@ -275,7 +275,10 @@ def test_histogram_edges_are_exact_hundredths():
 def test_progress_ends_at_the_number_of_pairs():
     seen = []
     pairs.find_pairs(
-        unit_rows(100, 8, 5), 0.9, block=30, progress=lambda done, total: seen.append((done, total))
+        unit_rows(100, 8, 5),
+        0.9,
+        block=30,
+        on_progress=lambda done, total: seen.append((done, total)),
     )
     assert seen[-1] == (4950, 4950) and len(seen) == 10
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})

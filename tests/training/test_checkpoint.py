@@ -17,8 +17,8 @@ from auditor.embedding.frames import normalise_windows
 from auditor.errors import UsageError, WeightsError
 from auditor.training.checkpoint import (
     LOCK,
-    TrainingProgress,
     TrainingState,
+    TrainingStatus,
     load_checkpoint,
     lock_run,
     save_checkpoint,
@@ -35,12 +35,12 @@ def new_state(config, seed: int) -> TrainingState:
 
 def step(state: TrainingState) -> None:
     """Take one step, the same for the same state."""
-    generator = torch.Generator().manual_seed(state.progress.step)
+    generator = torch.Generator().manual_seed(state.status.step)
     windows = normalise_windows(20.0 * torch.randn(4, 160, 72, generator=generator))
     state.optimiser.zero_grad()
     state.loss(state.extractor.train()(windows).view(2, 2, -1)).backward()
     state.optimiser.step()
-    state.progress.step += 1
+    state.status.step += 1
 
 
 def everything(state: TrainingState) -> dict[str, torch.Tensor]:
@@ -54,7 +54,7 @@ def saved(tiny_config, tmp_path) -> tuple[TrainingState, Path]:
     step(state)
     state.best = {k: v.clone() for k, v in state.extractor.state_dict().items()}
     step(state)
-    state.progress = TrainingProgress(2, best_eer=0.125, best_step=1, stale=1, seconds=3.5)
+    state.status = TrainingStatus(2, best_eer=0.125, best_step=1, stale=1, seconds=3.5)
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(path, state, identity="settings", data="ab" * 32)
     return state, path
@@ -64,7 +64,7 @@ def test_a_loaded_state_goes_on_as_the_saved_one(saved, tiny_config):
     state, path = saved
     loaded = new_state(tiny_config, 1)
     load_checkpoint(path, loaded, identity="settings", data="ab" * 32)
-    assert loaded.progress == state.progress
+    assert loaded.status == state.status
     assert loaded.best.keys() == state.best.keys()
     assert all(torch.equal(loaded.best[k], state.best[k]) for k in state.best)
     for one in (state, loaded):  # the moments of AdamW count too
@@ -116,12 +116,12 @@ def test_a_checkpoint_that_names_no_music_fits_any(saved, tiny_config, data):
     tensors, header = unpack_tensors(path.read_bytes())
     assert header == {
         "identity": "settings",
-        "state": json.dumps(dataclasses.asdict(state.progress)),
+        "state": json.dumps(dataclasses.asdict(state.status)),
     }
     path.write_bytes(pack_tensors(tensors, header))
     loaded = new_state(tiny_config, 1)
     load_checkpoint(path, loaded, identity="settings", data=data)
-    assert loaded.progress == state.progress
+    assert loaded.status == state.status
 
 
 def test_a_folder_has_one_run_at_a_time(tmp_path):

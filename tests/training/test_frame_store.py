@@ -73,7 +73,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(write_tune, tmp_path):
     gone = tmp_path / "gone.mp3"
     seen = []
     stored = store_frames(
-        [text, good, short, gone], tmp_path / "frames", LOG, progress=lambda *n: seen.append(n)
+        [text, good, short, gone], tmp_path / "frames", LOG, on_progress=lambda *n: seen.append(n)
     )
     assert [s.source for s in stored] == [text, good, short, gone]
     assert [bool(s.error) for s in stored] == [True, False, True, True]

@@ -50,7 +50,7 @@ from auditor.report.text.general import (
 
 
 @dataclass(frozen=True)
-class Tile:
+class Figure:
     """One number of the summary; the page's script finds it by its name, where it has one."""
 
     label: str
@@ -112,29 +112,29 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
     return view | scan_view(result, shelf)
 
 
-def _tiles(result: ScanResult | CheckResult) -> tuple[Tile, ...]:
+def _tiles(result: ScanResult | CheckResult) -> tuple[Figure, ...]:
     n_flagged = sum(pair.flagged for pair in result.pairs)
-    compared = Tile("Pairs compared", f"{result.n_pairs_compared:,}", show_search(result))
-    tracks = Tile("Tracks", f"{result.n_tracks:,}")
-    flagged = Tile("Pairs flagged", f"{n_flagged:,}", accent=n_flagged > 0, name="flagged")
-    skipped = Tile("Files skipped", f"{len(result.skipped):,}")
+    compared = Figure("Pairs compared", f"{result.n_pairs_compared:,}", show_search(result))
+    tracks = Figure("Tracks", f"{result.n_tracks:,}")
+    flagged = Figure("Pairs flagged", f"{n_flagged:,}", accent=n_flagged > 0, name="flagged")
+    skipped = Figure("Files skipped", f"{len(result.skipped):,}")
     if isinstance(result, CheckResult):
-        submissions = Tile("Submissions", f"{len(result.submissions):,}")
+        submissions = Figure("Submissions", f"{len(result.submissions):,}")
         gaps = _gaps(result.submissions, "of the submissions")
         return (submissions, flagged, tracks, compared, skipped, gaps)
     n_left_out = sum(track.silent or track.missing for track in result.tracks)
     besides = f"plus {n_left_out:,} silent or missing" if n_left_out else ""
     tiles = [dataclasses.replace(tracks, note=besides), compared, flagged]
     if has_larger_cluster(result):
-        tiles.append(Tile("Clusters", f"{len(result.clusters):,}"))
+        tiles.append(Figure("Clusters", f"{len(result.clusters):,}"))
     return (*tiles, skipped, _gaps(result.tracks))
 
 
-def _gaps(tracks: Sequence[Track], otherwise: str = "") -> Tile:
+def _gaps(tracks: Sequence[Track], otherwise: str = "") -> Figure:
     """Return how many tracks were not compared, or not wholly, and why."""
     odd = not_wholly_compared(tracks)
     why = count_not_wholly_compared(odd, "track").partition(": ")[2]
-    return Tile("Not fully compared", f"{len(odd):,}", why or otherwise)
+    return Figure("Not fully compared", f"{len(odd):,}", why or otherwise)
 
 
 def _examined(result: ScanResult | CheckResult) -> str:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from auditor.parallel import OnProgress
 from auditor.search.excerpts.backends.annoy import ExcerptConfig, distinct_windows, main_axes
 from auditor.search.excerpts.index import ExcerptIndex, ExcerptSource, read_shards
 from auditor.search.excerpts.shards import (
@@ -38,8 +39,6 @@ MAX_ROWS = 2_000_000
 N_FOR_AXES = 200
 """Tracks of a shard whose d-vectors decide its axes."""
 
-Progress = Callable[[int, int], None]
-
 
 class RefreshedExcerpts(NamedTuple):
     """An index that is up to date, the tracks and shards written, and why shards were given up."""
@@ -56,7 +55,7 @@ def refresh_excerpts(
     *,
     hop_s: float,
     config: ExcerptConfig | None = None,
-    progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
     verify: bool = False,
 ) -> RefreshedExcerpts:
     """Bring the shards up to date; the caller holds the workspace's lock.
@@ -71,7 +70,7 @@ def refresh_excerpts(
         As for ``open_excerpts``; the folder is made where it is missing.
     config : ExcerptConfig, optional
         By default with the backend that the shards there have, Annoy if there is none.
-    progress : callable, optional
+    on_progress : callable, optional
         Called with the tracks written and the tracks to write.
 
     Raises
@@ -108,7 +107,7 @@ def refresh_excerpts(
     todo: Sequence[str] = index.uncovered
     n_tracks = n_shards = 0
     while todo:
-        for path in _write(folder, source, config, todo, n_tracks, progress):
+        for path in _write(folder, source, config, todo, n_tracks, on_progress):
             kept.append(read_shard(path, source.weights_id, source.n_dims))
             n_shards += 1
         n_tracks += len(todo)
@@ -132,7 +131,7 @@ def _write(
     config: ExcerptConfig,
     ids: Sequence[str],
     n_done: int,
-    progress: Progress | None,
+    on_progress: OnProgress | None,
 ) -> Iterator[Path]:
     """Write tracks to as few shards as their size allows; yield the sidecar of each."""
     sample = ids[:: -(-len(ids) // N_FOR_AXES)]
@@ -145,8 +144,8 @@ def _write(
             yield writer.close()
             writer = ShardWriter(folder, source.weights_id, config, axes)
         writer.add(track_id, source.versions[track_id], windows, rows)
-        if progress is not None:
-            progress(n, n_done + len(ids))
+        if on_progress is not None:
+            on_progress(n, n_done + len(ids))
     yield writer.close()
 
 

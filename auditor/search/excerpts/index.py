@@ -20,6 +20,7 @@ import numpy as np
 
 from auditor.catalogue.embedding_table import TrackVersions, encode_ids
 from auditor.errors import IndexFileError
+from auditor.parallel import OnProgress
 from auditor.search.excerpts.shards import Shard, read_shard, sidecar_paths
 from auditor.search.excerpts.votes import Hits, best_lines
 
@@ -56,7 +57,7 @@ def excerpt_pairs(
     *,
     ids: Sequence[str] | None = None,
     search: ExcerptSearch | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ExcerptPairs:
     """Return the pairs of each track with its candidates, for exact alignment.
 
@@ -70,7 +71,7 @@ def excerpt_pairs(
     ids : sequence of str, optional
         Tracks that ask; all of them when left out, the new ones when the others have been asked.
     search : ExcerptSearch, optional
-    progress : callable, optional
+    on_progress : callable, optional
         Called with the tracks done and the tracks in all.
 
     Raises
@@ -95,8 +96,8 @@ def excerpt_pairs(
                 np.float64,
             ).reshape(-1, 6)
         )
-        if progress is not None:
-            progress(n_done, len(asking))
+        if on_progress is not None:
+            on_progress(n_done, len(asking))
     table = np.concatenate(columns)
     turned = table[:, 0] > table[:, 1]
     table[turned, :2] = table[turned, 1::-1]

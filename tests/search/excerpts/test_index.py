@@ -507,7 +507,7 @@ def test_pairs_of_a_catalogue_hold_the_planted_ones_with_their_lines(built):
     source = source_of(tracks)
     index = refresh_excerpts(folder, source, hop_s=HOP_S, config=EXACT).index
     seen = []
-    pairs = excerpt_pairs(index, source, progress=lambda done, total: seen.append((done, total)))
+    pairs = excerpt_pairs(index, source, on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (14, 14)
     assert np.all(pairs.rows_a < pairs.rows_b)
     names = [(pairs.ids[a], pairs.ids[b]) for a, b in zip(pairs.rows_a, pairs.rows_b, strict=True)]
