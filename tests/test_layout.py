@@ -230,6 +230,17 @@ def test_progress_and_clusters_mean_one_thing():
                 assert {word for word in named if "cluster" in word} <= {"ray_cluster"}, path
 
 
+def test_options_are_typed_in_one_file_and_acted_on_in_another():
+    options, running = (PACKAGE / f"commands/{name}.py" for name in ("options", "running"))
+    functions = {
+        node.name
+        for node in ast.walk(ast.parse(options.read_bytes()))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert functions == {"_remember_debug"}  # typer calls it while it reads the command line
+    assert "typer.Option" not in running.read_text(encoding="utf-8")
+
+
 def test_nothing_is_pickled():
     for paths in modules().values():
         for path in paths:

@@ -1,4 +1,6 @@
-"""The command line, one file per command: options, progress, printing.
+"""The command line, one file per command.
+
+``options`` holds what several commands let a user type, ``running`` what they do with it.
 
 Whatever needs torch or numpy is imported inside a command, so that ``audit --help`` stays quick.
 Not: exit codes of errors (``cli``), or anything that a Python caller needs (``api``).

@@ -21,10 +21,8 @@ from auditor.commands.options import (
     PrecisionOption,
     QuietOption,
     WorkspaceOption,
-    command_line,
-    embedder_for,
-    open_for_command,
 )
+from auditor.commands.running import command_line, embedder_for, open_for_command
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import show_path
 from auditor.scoring import SCORERS

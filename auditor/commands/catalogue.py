@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from auditor.commands.options import (
-    DebugOption,
-    ListFormat,
-    ListFormatOption,
-    WorkspaceOption,
-)
+from auditor.commands.options import DebugOption, ListFormat, ListFormatOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from auditor.catalogue.catalogue import Catalogue

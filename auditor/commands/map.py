@@ -16,10 +16,8 @@ from auditor.commands.options import (
     PrecisionOption,
     QuietOption,
     WorkspaceOption,
-    command_line,
-    open_for_command,
-    report_path,
 )
+from auditor.commands.running import command_line, open_for_command, report_path
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import UsageError, show_path, show_text
 

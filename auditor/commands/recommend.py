@@ -18,11 +18,8 @@ from auditor.commands.options import (
     PrecisionOption,
     QuietOption,
     WorkspaceOption,
-    command_line,
-    finish,
-    open_for_command,
-    report_path,
 )
+from auditor.commands.running import command_line, finish, open_for_command, report_path
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import show_path
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auditor.commands.options import (
-    EXIT_FLAGGED,
     GPU_BATCH,
     MAX_REPORT_MB,
     BatchOption,
@@ -41,6 +40,9 @@ from auditor.commands.options import (
     ThresholdOption,
     VerboseOption,
     WorkspaceOption,
+)
+from auditor.commands.running import (
+    EXIT_FLAGGED,
     check_report_options,
     command_line,
     embedder_for,

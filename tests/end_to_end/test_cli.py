@@ -23,7 +23,7 @@ from auditor.api import scan as scan_api
 from auditor.audio.encode import encode
 from auditor.calibration.thresholds import load_thresholds
 from auditor.cli import app, explain
-from auditor.commands.options import report_path
+from auditor.commands.running import report_path
 from auditor.embedding.config import ExtractorConfig
 from auditor.embedding.extractor import Extractor, save_extractor
 from auditor.errors import AuditError

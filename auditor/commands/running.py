@@ -1,0 +1,266 @@
+"""What commands do with their options: open, embed, print, and write the report."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from auditor.commands.options import (
+    CONTEXT_COMMAND,
+    MAX_REPORT_MB,
+    Device,
+    Format,
+    OwnerTag,
+    Precision,
+    Search,
+)
+from auditor.errors import UsageError, show_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from auditor.api.run import Options
+    from auditor.ingest.prepare import Embedder
+    from auditor.ingest.submissions import Submission
+    from auditor.records import CheckResult, Result, ScanResult
+    from auditor.report.media.model import Media
+    from auditor.workspace import Workspace
+
+EXIT_FLAGGED = 1
+REPORTS = Path("reports")
+"""Where reports go unless told otherwise."""
+
+
+def command_line(context: typer.Context) -> str:
+    """Return what the user typed, for the provenance of a result."""
+    return str(context.meta.get(CONTEXT_COMMAND, context.command_path))
+
+
+def make_options(
+    *,
+    threshold: float | None,
+    far: float | None,
+    threshold_file: Path | None,
+    search: Search,
+    same_owner: list[OwnerTag] | None = None,
+    max_false: float | None = None,
+) -> Options:
+    """Return the options of a scan or check."""
+    from auditor.api.run import Options
+
+    return Options(
+        threshold=threshold,
+        far=far,
+        search=search.value,
+        threshold_file=threshold_file,
+        same_owner=tuple(tag.value for tag in same_owner or ()),
+        max_false=max_false,
+    )
+
+
+def open_for_command(
+    directory: Path | None,
+    *,
+    extractor: str,
+    precision: Precision = Precision.FLOAT32,
+    write: bool = True,
+) -> AbstractContextManager[Workspace]:
+    """Open a workspace for a command, with one torch thread.
+
+    Decoding takes most of the time and one thread; more threads for the small batches between it
+    gain little on an idle machine and fight each other on a busy one: 4 times slower
+    (benchmarks/RESULTS.md).  Several cores are used by several processes
+    (``auditor.ingest.embedders``).
+    """
+    import torch
+
+    from auditor.workspace import open_workspace
+
+    torch.set_num_threads(1)
+    return open_workspace(directory, extractor=extractor, precision=precision.value, write=write)
+
+
+def embedder_for(workspace: Workspace, *, jobs: int | None, device: Device, batch: int) -> Embedder:
+    """Return what embeds the files of a command."""
+    from auditor.ingest.embedders import make_embedder
+
+    return make_embedder(workspace.extractor, jobs=n_jobs(jobs), device=device.value, batch=batch)
+
+
+def n_jobs(jobs: int | None) -> int:
+    """Return the processes to use: as given, else one for each core this process may use."""
+    if jobs is not None:
+        return jobs
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def check_report_options(*, no_report: bool, output: Path | None, open_report: bool) -> None:
+    """Refuse ``--no-report`` beside options that need a report.
+
+    Raises
+    ------
+    UsageError
+        If they exclude each other.
+    """
+    if no_report and (open_report or output is not None):
+        other = "--open" if open_report else "--output"
+        raise UsageError(f"--no-report and {other} cannot be combined. Give one of them.")
+
+
+def print_result(
+    result: Result, form: Format, *, show_decided: bool = False, verbose: bool = False
+) -> None:
+    """Print a result on stdout."""
+    if form is Format.JSON:
+        from auditor.errors import escape_json
+        from auditor.records import to_json
+
+        print(escape_json(to_json(result)))
+    elif form is Format.CSV:
+        from auditor.report.terminal import to_csv
+
+        sys.stdout.write(to_csv(result))
+    else:
+        from rich.console import Console
+
+        from auditor.report.terminal import print_table
+
+        print_table(result, Console(), show_decided=show_decided, verbose=verbose)
+    sys.stdout.flush()
+
+
+def keep_for_decisions(directory: Path, result: ScanResult | CheckResult) -> None:
+    """Keep a result for ``audit review`` and ``audit decide``; that it cannot be is but told."""
+    from auditor.decisions.review import keep_last
+
+    try:
+        keep_last(directory, result)
+    except OSError as error:
+        print(
+            f"audit: this {result.kind} could not be stored for audit review and audit decide: "
+            f"{error.strerror or error}. Give audit review the JSON beside the report, or audit "
+            "decide with --result.",
+            file=sys.stderr,
+        )
+
+
+def gather_media(
+    workspace: Workspace,
+    result: ScanResult | CheckResult,
+    report: Path | None,
+    *,
+    submissions: Sequence[Submission] = (),
+    max_report_mb: float = MAX_REPORT_MB,
+    audio: bool = True,
+    quiet: bool = False,
+) -> Media | None:
+    """Return what the report lets people hear and see; None where there is no report.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    result : ScanResult or CheckResult
+    report : pathlib.Path or None
+        The HTML file to come.
+    submissions : sequence of Submission
+        Of a check.
+    max_report_mb : float
+        In megabytes.
+    audio : bool
+        False leaves the clips out.
+    quiet : bool
+    """
+    from auditor.commands.progress import Progress
+    from auditor.report.media.build import make_media
+
+    if report is None:
+        return None
+    submitted = {s.track.id: s for s in submissions}
+    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    paths |= {track_id: s.path for track_id, s in submitted.items()}
+
+    def dvectors(track_id: str) -> tuple[np.ndarray, np.ndarray]:
+        if track_id in submitted:
+            return submitted[track_id].dvectors, submitted[track_id].levels
+        return workspace.catalogue.dvectors(track_id, workspace.weights_id)
+
+    with Progress(quiet=quiet, noun="pairs for the report") as progress:
+        return make_media(
+            result,
+            paths=paths,
+            dvectors=dvectors,
+            hop_s=workspace.hop_s,
+            window_s=workspace.window_s,
+            folder=report.parent,
+            max_bytes=round(max_report_mb * 1e6),
+            audio=audio,
+            on_pair=progress.advance,
+        )
+
+
+def finish(
+    result: Result,
+    *,
+    form: Format,
+    report: Path | None,
+    media: Media | None = None,
+    open_report: bool = False,
+    show_decided: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Print a result, write its report unless it is None, and say where on stderr.
+
+    The report is written even if whoever reads stdout goes away, and the result is on stdout even
+    if the report cannot be written.
+
+    Raises
+    ------
+    AuditError
+        If the report cannot be written.
+    """
+    try:
+        print_result(result, form, show_decided=show_decided, verbose=verbose)
+    finally:
+        if report is not None:
+            from auditor.report.write import write_report
+
+            html, _ = write_report(result, report, media)
+            if not quiet:
+                print(f"report: {show_path(html)}", file=sys.stderr)
+            if open_report:
+                import webbrowser
+
+                webbrowser.open(html.absolute().as_uri())
+
+
+def report_path(output: Path | None, kind: str) -> Path:
+    """Return the HTML file to write.
+
+    Parameters
+    ----------
+    output : pathlib.Path or None
+        A file that ends in .html, .htm or .json; or a folder, which gets a new file.
+    kind : str
+        First word of the new file's name.
+    """
+    folder = REPORTS if output is None else output
+    suffix = "" if output is None else output.suffix.lower()
+    if output is not None and suffix in (".html", ".htm", ".json") and not output.is_dir():
+        return output
+    stem = f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, n = folder / f"{stem}.html", 1
+    while path.exists():
+        n += 1
+        path = folder / f"{stem}-{n}.html"
+    return path
