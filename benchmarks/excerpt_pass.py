@@ -33,9 +33,9 @@ import numpy as np
 
 from auditor.catalogue.catalogue import FileStamp
 from auditor.embedding.config import SPECTRUM
-from auditor.embedding.embed import embed_waveform, pool_dvectors
+from auditor.embedding.embed import embed_waveform
 from auditor.embedding.extractor import Extractor, load_extractor
-from auditor.embedding.frames import audible_windows
+from auditor.embedding.pooling import audible_windows, pool_dvectors
 from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError
 from auditor.records import Track

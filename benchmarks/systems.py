@@ -27,7 +27,7 @@ from aligned_score import LOOP_POWER, AlignConfig, References, line_means, weigh
 from copies import ORIGINAL, copy_name
 from evaluation import Scores, combine
 
-from auditor.embedding.frames import audible_windows
+from auditor.embedding.pooling import audible_windows
 from auditor.errors import AudioError, UsageError
 
 LOWEST = -1.0

@@ -52,8 +52,9 @@ from auditor.audio.tags import read_tags
 from auditor.augment.alterations import ALTERATIONS
 from auditor.calibration.choose import RunThreshold, ThresholdOptions
 from auditor.catalogue.sources import track_sources
-from auditor.embedding.embed import embed_waveform, pool_dvectors
+from auditor.embedding.embed import embed_waveform
 from auditor.embedding.extractor import load_extractor
+from auditor.embedding.pooling import pool_dvectors
 from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError
 from auditor.evidence.alignment.ranges import WitnessConfig

@@ -40,7 +40,6 @@ from auditor.metrics import threshold_at_far, wilson_interval
 from auditor.records import Evidence
 from auditor.scoring import SCORERS
 from auditor.scoring.base import Scorer, open_scorer
-from auditor.training.dataset import group_tracks
 from auditor.workspace import Workspace, require_tracks
 
 QUICK = ("mp3-32k", "aac-48k", "crop30", "eq", "noise10", "pitch+1", "tempo-5", "speed+3")
@@ -165,6 +164,8 @@ def calibrate(
     UsageError
         If there are fewer than 20 groups of audible tracks.
     """
+    from auditor.training.dataset import group_tracks  # imports torch
+
     options = options or CalibrateOptions()
     ingest(workspace, roots, embedder=embedder, on_event=on_event)
     ids, names, hashes, sources = _below(workspace, roots)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auditor.commands.options import (
-    GPU_BATCH,
     BatchOption,
     DebugOption,
     Device,
@@ -23,7 +22,7 @@ from auditor.commands.options import (
     WorkspaceOption,
 )
 from auditor.commands.running import command_line, embedder_for, open_for_command
-from auditor.embedding.config import DEFAULT_EXTRACTOR
+from auditor.embedding.config import DEFAULT_EXTRACTOR, GPU_BATCH
 from auditor.errors import show_path
 from auditor.scoring import SCORERS
 

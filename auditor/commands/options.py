@@ -128,9 +128,6 @@ DeviceOption = Annotated[
 BatchOption = Annotated[
     int, typer.Option("--batch", min=1, metavar="N", help="Windows per GPU batch.")
 ]
-GPU_BATCH = 512
-"""The same as ``ingest.embedders.GPU_BATCH``, which cannot be imported without torch."""
-
 FmaOption = Annotated[
     Path | None,
     typer.Option(

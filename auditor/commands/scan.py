@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auditor.commands.options import (
-    GPU_BATCH,
     MAX_REPORT_MB,
     BatchOption,
     DebugOption,
@@ -54,7 +53,7 @@ from auditor.commands.running import (
     open_for_command,
     report_path,
 )
-from auditor.embedding.config import DEFAULT_EXTRACTOR
+from auditor.embedding.config import DEFAULT_EXTRACTOR, GPU_BATCH
 from auditor.errors import UsageError
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from auditor.distributed.embedding_shards import FORMAT, pack_made, unpack_made,
 from auditor.distributed.node_folder import node_folder
 from auditor.distributed.ray_tasks import MAX_RETRIES, cores_beside_gpu, counter, run_in_order
 from auditor.distributed.storage import Storage
+from auditor.embedding.config import GPU_BATCH
 from auditor.errors import AuditError, UsageError, WorkerDiedError, show_path
-from auditor.ingest.embedders import GPU_BATCH, make_embedder
+from auditor.ingest.embedders import make_embedder
 from auditor.ingest.prepare import PreparedFile
 from auditor.parallel import one_thread
 

@@ -8,6 +8,12 @@ from auditor.audio import SAMPLE_RATE_HZ
 from auditor.serialisation import check_range
 
 DEFAULT_EXTRACTOR = "excerpt"
+
+PADDED_S = 0.25
+"""A track may fall short of one window by this much, in seconds."""
+
+GPU_BATCH = 512
+"""Windows per GPU batch, unless told otherwise."""
 """The pretrained extractor that every command uses if none is named."""
 
 PRECISIONS = ("float32", "bfloat16")

@@ -3,8 +3,8 @@
 A track is decoded once, in blocks; its frames go to every extractor asked for; its windows are
 embedded in batches.  Memory does not grow with the length of the track beyond its d-vectors in
 float16 (2.3 MB an hour at 256 dimensions and a hop of 0.8 s, held twice when they are joined).  The
-embedding is the normalised mean of the d-vectors of audible windows, and can be made again from
-those that are stored.
+embedding is the normalised mean of the d-vectors of audible windows (``pooling``), and can be made
+again from those that are stored.  Torch takes a second to import, so functions import it.
 """
 
 from __future__ import annotations
@@ -14,28 +14,23 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.decode import AudioInfo
 from auditor.audio.isolated import IsolatedReader, hear
-from auditor.embedding.config import ExtractorConfig, FeatureConfig
-from auditor.embedding.extractor import Extractor
-from auditor.embedding.frames import (
-    PADDED_S,
-    LogBands,
-    WindowCutter,
-    audible_windows,
-    normalise_windows,
-    stream_frames,
-    window_levels,
-)
+from auditor.embedding.config import PADDED_S, ExtractorConfig, FeatureConfig
+from auditor.embedding.pooling import pool_dvectors
 from auditor.embedding.spectrogram import SpectrumStream
 from auditor.errors import TooShortError, show_path
 from auditor.records import TrackEmbedding
+
+if TYPE_CHECKING:
+    import torch
+
+    from auditor.embedding.extractor import Extractor
 
 T = TypeVar("T")
 
@@ -47,9 +42,6 @@ PADDED = 8
 
 STAGES = ("decode", "spectrum", "features", "extractor")
 """What the time of embedding a file is told by."""
-
-POOL_ROWS = 4096
-"""D-vectors summed at a time."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +109,10 @@ def embed_windows(
     torch.Tensor
         (n, n_dims) float32, unit norm, on the CPU.
     """
+    import torch
+
+    from auditor.embedding.frames import normalise_windows
+
     dvectors = []
     with torch.inference_mode():
         for part in windows.split(batch):
@@ -185,6 +181,7 @@ def decode_file(
     AudioError
         If the file cannot be decoded.
     """
+    from auditor.embedding.frames import LogBands, stream_frames
 
     def listen(reader: IsolatedReader) -> DecodedFile | None:
         seconds = dict.fromkeys(STAGES, 0.0)
@@ -249,6 +246,8 @@ def _embed_blocks(
     blocks: Iterable[np.ndarray], extractors: Sequence[Extractor], seconds: dict[str, float]
 ) -> dict[str, TrackEmbedding]:
     """Return the embeddings by weights id; an empty dict if there is less than one window."""
+    from auditor.embedding.frames import LogBands, WindowCutter, stream_frames, window_levels
+
     if not extractors:
         raise ValueError("no extractor was given")
     if len({extractor.config.features for extractor in extractors}) > 1:
@@ -290,36 +289,6 @@ def shortest_s(config: ExtractorConfig) -> float:
     n_frames = max(n_frames, (config.window_frames + 1) // 2)  # what is mirrored must be there
     n_samples = (n_frames - 1) * features.frame_hop + features.n_fft
     return math.ceil(n_samples / SAMPLE_RATE_HZ * 100.0) / 100.0
-
-
-def pool_dvectors(dvectors: np.ndarray, levels: np.ndarray) -> TrackEmbedding:
-    """Return the embedding of a track: the normalised mean of its audible d-vectors.
-
-    Parameters
-    ----------
-    dvectors : numpy.ndarray
-        (n_windows, n_dims), unit norm; taken in float16, as they are stored.
-    levels : numpy.ndarray
-        (n_windows,) dB.
-
-    Returns
-    -------
-    TrackEmbedding
-        Its embedding is all zeros if no window is audible.
-    """
-    dvectors = np.asarray(dvectors, dtype=np.float16)
-    levels = np.asarray(levels, dtype=np.float16)
-    rows = np.flatnonzero(audible_windows(levels))
-    mean = np.zeros(dvectors.shape[1])
-    for start in range(0, len(rows), POOL_ROWS):  # float64 copies of a few rows at a time
-        mean += dvectors[rows[start : start + POOL_ROWS]].astype(np.float64).sum(axis=0)
-    norm = np.linalg.norm(mean)
-    embedding = (mean / norm if norm > 1e-9 else np.zeros_like(mean)).astype(np.float32)
-    return TrackEmbedding(
-        embedding=embedding,
-        dvectors=dvectors,
-        levels=levels,
-    )
 
 
 def _with_spectrum(

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.embedding.config import ExtractorConfig, FeatureConfig
+from auditor.embedding.config import PADDED_S, ExtractorConfig, FeatureConfig
 from auditor.embedding.torch_audio import transforms
 
 FLOOR_DB = -120.0
@@ -28,15 +28,6 @@ FLOOR_DB = -120.0
 
 WINDOW_RANGE_DB = 60.0
 """Within a window, whatever lies further than this below its loudest band is set to that depth."""
-
-SILENCE_DB = -80.0
-"""A window whose loudest band stays below this is silent."""
-
-SILENCE_BELOW_TRACK_DB = 50.0
-"""So is one that stays this far below the loudest window of its track."""
-
-PADDED_S = 0.25
-"""A track may fall short of one window by this much, in seconds."""
 
 
 class LogBands(torch.nn.Module):
@@ -259,22 +250,3 @@ def normalise_windows(windows: torch.Tensor) -> torch.Tensor:
     # A window whose powers all lie within a few dB is noise: its deviation is not blown up to 1.
     deviation = centred.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(1.0)
     return centred / deviation
-
-
-def audible_windows(levels: np.ndarray) -> np.ndarray:
-    """Return which windows are loud enough to say anything of a track.
-
-    Parameters
-    ----------
-    levels : numpy.ndarray
-        (n_windows,) dB, from ``window_levels``.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n_windows,) bool.
-    """
-    levels = np.asarray(levels, dtype=np.float32)
-    if levels.size == 0:
-        return np.zeros(0, dtype=bool)
-    return (levels >= SILENCE_DB) & (levels >= levels.max() - SILENCE_BELOW_TRACK_DB)

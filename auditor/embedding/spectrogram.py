@@ -15,7 +15,6 @@ import numpy as np
 
 from auditor.audio.isolated import IsolatedReader, hear
 from auditor.embedding.config import SPECTRUM
-from auditor.embedding.frames import FrameStream, LogBands
 
 _FLOOR_DB = -160.0
 
@@ -24,6 +23,8 @@ class SpectrumStream:
     """Takes the spectrum of a waveform that arrives in blocks."""
 
     def __init__(self) -> None:
+        from auditor.embedding.frames import FrameStream, LogBands  # torch takes a second to import
+
         self._stream = FrameStream(LogBands(SPECTRUM))
         self._frames: list[np.ndarray] = []
 

@@ -14,25 +14,28 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from auditor.audio.files import FoundFile
-from auditor.embedding.config import FeatureConfig
+from auditor.embedding.config import GPU_BATCH, FeatureConfig
 from auditor.embedding.embed import (
     DecodedFile,
     EmbeddedFile,
     decode_file,
     embed_windows,
-    pool_dvectors,
     too_short,
 )
-from auditor.embedding.extractor import Extractor, load_extractor
-from auditor.embedding.frames import WindowCutter, window_levels
+from auditor.embedding.pooling import pool_dvectors
 from auditor.errors import UsageError, show_path
 from auditor.ingest.prepare import Embedder, PreparedFile, SerialEmbedder, prepare_file, read_file
 from auditor.ingest.worker_pool import Crew
+
+if TYPE_CHECKING:
+    import torch
+
+    from auditor.embedding.extractor import Extractor
 
 FEW = 8
 """Fewer files are embedded in this process."""
@@ -42,9 +45,6 @@ MAX_HEARD_S = 1800.0
 
 HEARD_WINDOW = 3
 """Files for each worker whose frames may wait for the GPU, some 7 MB for four minutes."""
-
-GPU_BATCH = 512
-"""Windows per GPU batch."""
 
 
 def make_embedder(
@@ -68,6 +68,8 @@ def make_embedder(
     UsageError
         If there is no GPU and one was asked for.
     """
+    import torch
+
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             "there is no GPU that torch can use. Give --device cpu, or install a CUDA build of "
@@ -88,6 +90,8 @@ class EmbedWork:
 
     def start(self) -> Callable[[FoundFile], PreparedFile]:
         """See ``worker_pool.FileWork``."""
+        from auditor.embedding.extractor import load_extractor
+
         extractor = load_extractor(self.weights, precision=self.precision)
         return functools.partial(prepare_file, extractors=[extractor], known=self.known)
 
@@ -197,6 +201,10 @@ class BatchEmbedder:
 
     def _take(self, made: PreparedFile, known: Set[str]) -> _Heard:
         """Cut what a worker heard into windows; what was too long for it is embedded here."""
+        import torch
+
+        from auditor.embedding.frames import WindowCutter
+
         config = self._extractor.config
         none = torch.zeros(0, config.window_frames, config.features.n_bands)
         if made.prepared is None:
@@ -215,6 +223,8 @@ class BatchEmbedder:
 
     def _finish(self, waiting: deque[_Heard]) -> Generator[PreparedFile]:
         """Embed the windows of all files that wait, and yield them in order."""
+        import torch
+
         dvectors = embed_windows(
             self._extractor, torch.cat([heard.windows for heard in waiting]), batch=self._batch
         ).numpy()
@@ -226,6 +236,8 @@ class BatchEmbedder:
             start = end
 
     def _embedded(self, one: _Heard, dvectors: np.ndarray) -> PreparedFile:
+        from auditor.embedding.frames import window_levels
+
         assert one.made.prepared is not None
         heard = one.made.prepared.embedded
         pooled = pool_dvectors(dvectors, window_levels(one.windows).numpy())

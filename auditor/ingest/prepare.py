@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence, Set
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from auditor.audio.files import FoundFile, hash_file, look_at, real_path
 from auditor.audio.isolated import read_tags
@@ -18,8 +18,10 @@ from auditor.audio.object_store import fetched
 from auditor.audio.tags import Tags
 from auditor.catalogue.catalogue import FileStamp
 from auditor.embedding.embed import EmbeddedFile, embed_file
-from auditor.embedding.extractor import Extractor
 from auditor.errors import AudioError, show_path
+
+if TYPE_CHECKING:
+    from auditor.embedding.extractor import Extractor
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,9 @@ MAX_DEATHS = 2
 MAX_STILLBORN = 3
 """Workers in a row that die before they are ready; then it is no file's fault."""
 
+SLOW_MODULES = ("auditor.embedding.extractor", "auditor.embedding.frames")
+"""Imported once for all workers: they need torch, which takes a second."""
+
 Task = tuple[int, FoundFile]
 """Position of a file among all of them, and the file."""
 
@@ -159,7 +162,7 @@ class _Worker:
 
     def __init__(self, work: FileWork, copies: str) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([work.__module__])  # torch is imported once for all
+        context.set_forkserver_preload([work.__module__, *SLOW_MODULES])
         self.tasks: deque[Task] = deque()
         self.ready = False
         self.connection, there = context.Pipe()

@@ -18,7 +18,8 @@ from auditor.audio import SAMPLE_RATE_HZ
 from auditor.augment.bands import BandAlterations, alter_windows
 from auditor.augment.voices import crowd, speak
 from auditor.embedding.config import ExtractorConfig, FeatureConfig
-from auditor.embedding.frames import SILENCE_DB, LogBands, normalise_windows
+from auditor.embedding.frames import LogBands, normalise_windows
+from auditor.embedding.pooling import SILENCE_DB
 from auditor.errors import UsageError
 from auditor.training.config import TrainConfig
 from auditor.training.sampling import (

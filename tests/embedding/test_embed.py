@@ -16,11 +16,11 @@ from auditor.embedding.embed import (
     embed_file,
     embed_waveform,
     embed_windows,
-    pool_dvectors,
     shortest_s,
 )
 from auditor.embedding.extractor import Extractor
 from auditor.embedding.frames import LogBands
+from auditor.embedding.pooling import pool_dvectors
 from auditor.errors import AudioError
 
 

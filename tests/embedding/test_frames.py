@@ -16,13 +16,13 @@ from auditor.embedding.frames import (
     FLOOR_DB,
     LogBands,
     WindowCutter,
-    audible_windows,
     log_filter_bank,
     normalise_windows,
     stream_frames,
     transforms,
     window_levels,
 )
+from auditor.embedding.pooling import audible_windows
 
 MEL = FeatureConfig(layout="mel", n_bands=40, f_min_hz=0.0)
 LOG = FeatureConfig()

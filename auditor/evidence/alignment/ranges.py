@@ -18,7 +18,7 @@ ratio.  What proves nothing is taken out first:
 
   K being the track's similarity with itself, ``own`` the sum that a window and its overlapping
   neighbours leave in music that never repeats.
-* **Silence** (``features.audible_windows``) has Z = 0 and w = 0.
+* **Silence** (``pooling.audible_windows``) has Z = 0 and w = 0.
 
 A stretch of the line scores its mean Z less ``penalty / sqrt(n)``, n being the sum of
 ``min(w_i, w_j)`` along it.  A bar that is looped through two tracks has the n of few bars, however

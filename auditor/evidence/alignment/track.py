@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.embedding.frames import audible_windows
+from auditor.embedding.pooling import audible_windows
 from auditor.evidence.alignment.line_search import Grid
 
 _PRIOR_WINDOWS = 20.0

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from auditor.audio.object_store import fetched
+from auditor.embedding.pooling import audible_windows
 from auditor.errors import AuditError
 from auditor.records import CheckResult, MatchedRange, Pair, ScanResult
 from auditor.report.links import relative_link
@@ -276,8 +277,6 @@ def _with_matrix(
     if budget.left_out[_MATRICES]:
         budget.left_out[_MATRICES] += 1
         return media
-    from auditor.embedding.frames import audible_windows  # imports torch
-
     sides = []
     for track in (pair.a, pair.b):
         try:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from auditor.catalogue.embedding_table import TrackVersions, encode_ids
+from auditor.embedding.pooling import audible_windows
 from auditor.errors import IndexFileError
 from auditor.parallel import OnProgress
 from auditor.search.excerpts.shards import Shard, read_shard, sidecar_paths
@@ -326,8 +327,6 @@ class ExcerptIndex:
         asking = np.linalg.norm(query, axis=1) > 0.5
         asking[np.arange(len(query)) % search.query_step != 0] = False
         if levels is not None:
-            from auditor.embedding.frames import audible_windows  # imports torch
-
             asking &= audible_windows(np.asarray(levels))
         windows = np.flatnonzero(asking)
         found = [Hits(*(np.zeros(0, np.int64),) * 3, np.zeros(0, np.float32))]

@@ -18,6 +18,7 @@ from typing import Protocol
 import annoy
 import numpy as np
 
+from auditor.embedding.pooling import audible_windows
 from auditor.search.annoy_file import utf8_name
 from auditor.search.annoy_nodes import check_nodes
 
@@ -168,8 +169,6 @@ def distinct_windows(
     rows : numpy.ndarray
         (n, n_dims) float32, their d-vectors, unit norm.
     """
-    from auditor.embedding.frames import audible_windows  # imports torch
-
     windows = np.arange(0, len(dvectors), config.step)
     rows = np.asarray(dvectors[:: config.step], np.float32)
     norms = np.linalg.norm(rows, axis=1)
