@@ -25,6 +25,7 @@ class UsageError(AuditError):
 SKIP_CODES = {
     "changed": "The file changed while it was read.",
     "crashed": "The decoder crashed on it.",
+    "damaged-row": "What the catalogue holds of it is damaged.",
     "denied": "Permission to read it is missing.",
     "empty": "It has no bytes.",
     "encrypted": "Its sound is encrypted.",
@@ -41,7 +42,7 @@ SKIP_CODES = {
 }
 """Why a file took no part, by a code that does not change from release to release."""
 
-RETRYABLE = frozenset({"changed", "crashed", "denied", "io-error", "not-found"})
+RETRYABLE = frozenset({"changed", "crashed", "damaged-row", "denied", "io-error", "not-found"})
 """The codes of what may be gone when the same file is tried again."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
-from auditor.errors import ResultError, show_text
+from auditor.errors import RETRYABLE, ResultError, show_text
 from auditor.serialisation import from_json, parse_json
 
 if TYPE_CHECKING:
@@ -164,6 +164,11 @@ class Track:
         ``file`` or ``fma``: where the tags come from.
     missing : bool
         The file was in the catalogue and is no longer on disk.
+    parts_s : tuple of float
+        Seconds of each audio stream where a file has several; they are compared one after the
+        other, as one track.  Else empty.
+    downmix : str
+        How the channels became one where their mean would hide what they hold; else empty.
     """
 
     id: str
@@ -188,6 +193,8 @@ class Track:
     licence: str = ""
     source: str = "file"
     missing: bool = False
+    parts_s: tuple[float, ...] = ()
+    downmix: str = ""
 
     @property
     def label(self) -> str:
@@ -404,10 +411,30 @@ class Detection:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that took no part, and why."""
+    """A file that took no part, and why.
+
+    Attributes
+    ----------
+    path, reason : str
+        For people.
+    code : str
+        One of ``errors.SKIP_CODES``, the same from release to release.
+    sha256 : str
+        Of its content, 64 hex digits; empty where it could not be read.
+    retry : bool
+        Whether the same file may do when it is tried again.
+    """
 
     path: str
     reason: str
+    code: str = "unreadable"
+    sha256: str = ""
+    retry: bool = False
+
+    @classmethod
+    def of(cls, path: str, reason: str, code: str, sha256: str = "") -> Self:
+        """Return a skipped file; whether to try again follows from the code."""
+        return cls(path, reason, code, sha256, code in RETRYABLE)
 
 
 @dataclass(frozen=True)

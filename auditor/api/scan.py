@@ -131,7 +131,7 @@ def scan(
 def damaged_files(workspace: Workspace, damaged: Mapping[str, str]) -> list[Skipped]:
     """Return the tracks that a run goes on without, as files that took no part."""
     return [
-        Skipped(workspace.catalogue.shown_path(track_id), problem)
+        Skipped.of(workspace.catalogue.shown_path(track_id), problem, "damaged-row")
         for track_id, problem in sorted(damaged.items())
     ]
 

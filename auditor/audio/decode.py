@@ -76,6 +76,8 @@ class AudioInfo:
     parts_s : tuple of float
         Where a file has several audio streams, or an Ogg file streams of several kinds one after
         the other: seconds of each, in the order in which they are decoded.  Else empty.
+    downmix : str
+        How the channels became one where that was not by their mean; else empty.
     """
 
     declared_s: float | None
@@ -85,6 +87,7 @@ class AudioInfo:
     n_channels: int
     bit_rate: int | None
     parts_s: tuple[float, ...] = ()
+    downmix: str = ""
 
 
 class AudioReader:
@@ -295,6 +298,7 @@ class AudioReader:
             sample_rate_hz=context.sample_rate,
             n_channels=context.layout.nb_channels,
             bit_rate=stream.bit_rate or container.bit_rate or None,
+            downmix=str(self._mixer.mixing),
         )
 
     def _declared_s(self, stream: av.AudioStream, part: FilePart) -> float | None:

@@ -58,6 +58,19 @@ class Mix:
     channels: Channels = "mean"
     gain_log2: int = 0
 
+    def __str__(self) -> str:
+        """Return what differs from the mean, for people; empty for the mean itself.
+
+        Examples
+        --------
+        >>> str(Mix("side", 14)), str(Mix())
+        ('side, 84 dB louder', '')
+        """
+        level_db = round(20.0 * math.log10(2.0) * self.gain_log2)
+        louder = f"{abs(level_db)} dB {'louder' if level_db > 0 else 'softer'}" if level_db else ""
+        named = "" if self.channels == "mean" else self.channels
+        return ", ".join(part for part in (named, louder) if part)
+
 
 MEAN = Mix()
 """How ordinary files are mixed."""
@@ -72,7 +85,7 @@ class Mixer:
     """
 
     def __init__(self, mix: Mix = MEAN) -> None:
-        self._mix = mix
+        self.mixing = mix
         self._power_of_mean = self._power_of_side = 0.0
         self._peak_of_mean = self._peak_of_side = self._peak = 0.0
         self._cancelled_s = 0.0
@@ -100,7 +113,7 @@ class Mixer:
         """
         if not sample_format.endswith("p"):
             samples = samples.reshape(-1, n_channels).T
-        gain = 2.0**self._mix.gain_log2
+        gain = 2.0**self.mixing.gain_log2
         if samples.dtype.kind == "f":
             samples = self._in_range(samples, gain)
         mean = _to_mono(samples)
@@ -121,7 +134,7 @@ class Mixer:
         stored_as_float : bool
             Whether the file holds its samples as floats, so that very small ones are no noise.
         """
-        if self._mix != MEAN:
+        if self.mixing != MEAN:
             return None
         channels: Channels = "mean"
         peak = self._peak_of_mean
@@ -175,7 +188,7 @@ class Mixer:
         if cancels:
             self._cancelled_s += len(mean) / rate_hz
             self._peak_of_side = max(self._peak_of_side, _half_range(other))
-        wanted = self._mix.channels
+        wanted = self.mixing.channels
         if wanted == "side" or (cancels and wanted != "mean"):
             return other
         return mean

@@ -252,6 +252,8 @@ class IsolatedReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if kind is not None and self._decoder is not None and not self._done:
+            self._decoder.close()  # whoever is interrupted does not wait for a decoder
         self.close()
 
     def close(self) -> None:

@@ -50,6 +50,7 @@ from auditor.catalogue.embedding_table import (
 )
 from auditor.catalogue.rows import (
     FIELDS,
+    OLD_FIELDS,
     pack,
     track_from_row,
     track_row,
@@ -393,13 +394,18 @@ class Catalogue:
                     "INSERT INTO dvectors VALUES (?, ?, ?, ?)", (*key, dvectors, levels)
                 )
 
-    def put_skipped(self, path_bytes: bytes, reason: str, stamp: FileStamp | None) -> None:
+    def put_skipped(self, path_bytes: bytes, why: Skipped, stamp: FileStamp | None) -> None:
         """Store why a file took no part; a track stored at that path stays as it is."""
         values = stamp.columns if stamp else (None,) * len(STAMP)
         with self._write() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (path_bytes, show_path(path_bytes), valid_unicode(reason), *values),
+                f"""INSERT OR REPLACE INTO skipped
+                (path_bytes, path, reason, code, sha256, {", ".join(STAMP)})
+                VALUES ({", ".join("?" * (5 + len(STAMP)))})""",
+                (
+                    *(path_bytes, show_path(path_bytes), valid_unicode(why.reason)),
+                    *(why.code, why.sha256, *values),
+                ),
             )
 
     def forget_skipped(self, paths: Iterable[bytes]) -> None:
@@ -579,7 +585,7 @@ class Catalogue:
 
     @staticmethod
     def _track_columns(connection: sqlite3.Connection) -> str:
-        return ", ".join((*SUMMED, "crc") if has_checksums(connection) else FIELDS)
+        return ", ".join((*SUMMED, "crc") if has_checksums(connection) else OLD_FIELDS)
 
     def set_damaged_aside(self, weights_id: str) -> dict[str, str]:
         """Make sure that no embedding of a damaged track is used; return what is wrong by id.
@@ -742,8 +748,11 @@ class Catalogue:
     def skipped(self) -> list[Skipped]:
         """Return the skipped files with their reasons, sorted by path."""
         with self._read() as connection:
-            rows = connection.execute("SELECT path, reason FROM skipped ORDER BY path_bytes")
-            return [Skipped(path, reason) for path, reason in rows]
+            told = "code, sha256" if has_checksums(connection) else "'unreadable', ''"
+            rows = connection.execute(
+                f"SELECT path, reason, {told} FROM skipped ORDER BY path_bytes"
+            )
+            return [Skipped.of(*row) for row in rows]
 
     def spectra(self) -> set[str]:
         """Return the hashes of the contents whose spectrum is stored."""

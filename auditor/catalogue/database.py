@@ -93,6 +93,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE embeddings ADD COLUMN crc INTEGER",
         "ALTER TABLE embeddings ADD COLUMN dvectors_crc INTEGER",
         "CREATE INDEX tracks_unsealed ON tracks (id) WHERE crc IS NULL",
+        # What decoding said: several streams, channels that cancel, and why a file was skipped.
+        "ALTER TABLE tracks ADD COLUMN parts_s TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE tracks ADD COLUMN downmix TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE skipped ADD COLUMN code TEXT NOT NULL DEFAULT 'unreadable'",
+        "ALTER TABLE skipped ADD COLUMN sha256 TEXT NOT NULL DEFAULT ''",
     ),
     (
         # What the file system says of a file beside its time of change; NULL where unknown.

@@ -22,6 +22,9 @@ from auditor.serialisation import parse_json
 FIELDS = tuple(f.name for f in fields(Track))
 """Columns of a track, in the order of ``records.Track``."""
 
+OLD_FIELDS = tuple({"parts_s": "'[]'", "downmix": "''"}.get(name, name) for name in FIELDS)
+"""The same of a catalogue that is older than some of them."""
+
 NORM_TOLERANCE = 1e-3
 """How far the norm of a stored vector may be from 1; float16 rounds by less than 5e-4."""
 
@@ -31,6 +34,7 @@ _TYPES: dict[Any, set[type]] = {
     bool: {int},
     float: {float},
     tuple[str, ...]: {str},
+    tuple[float, ...]: {str},
     int | None: {int, type(None)},
     float | None: {float, type(None)},
 }
@@ -65,11 +69,13 @@ def track_from_row(row: tuple[Any, ...]) -> Track:
     values = dict(zip(FIELDS, row, strict=True))
     if not damaged:
         try:
-            genres = parse_json(values["genres"])
+            genres, parts_s = parse_json(values["genres"]), parse_json(values["parts_s"])
         except (ValueError, RecursionError):
-            genres = None
+            genres = parts_s = None
         if not isinstance(genres, list) or not all(isinstance(g, str) for g in genres):
             damaged = "genres"
+        elif not isinstance(parts_s, list) or not all(type(s) in (int, float) for s in parts_s):
+            damaged = "parts_s"
         elif not math.isfinite(values["duration_s"]):
             damaged = "duration_s"
     if damaged:
@@ -78,7 +84,7 @@ def track_from_row(row: tuple[Any, ...]) -> Track:
             f"{remedy(row[0])}",
             str(row[0]),
         )
-    values["genres"] = tuple(genres)
+    values["genres"], values["parts_s"] = tuple(genres), tuple(map(float, parts_s))
     for name in _FLAGS:
         values[name] = bool(values[name])
     return Track(**values)

@@ -161,7 +161,9 @@ def read_file(
             tags = read_tags(path)
         now = look_at(found.path)  # another machine may see another inode
         if (now.size, now.mtime_ns) != (found.size, found.mtime_ns):
-            raise AudioError(f"{show_path(found.path)}: changed while it was read. Scan again.")
+            raise AudioError(
+                f"{show_path(found.path)}: changed while it was read. Scan again.", code="changed"
+            )
     except (AudioError, OSError) as error:
         return PreparedFile(found, sha256, error=error)
     return PreparedFile(found, sha256, Prepared(FileStamp.of(found), sha256, embedded, tags))

@@ -126,12 +126,12 @@ def ingest(
     counts = dict.fromkeys(("embedded", "identical", "unchanged", "moved", "skipped"), 0)
     with contextlib.closing(run.prepare(embedder or SerialEmbedder([workspace.extractor]))) as made:
         for n_done, found in enumerate(walk.files, start=1):
-            outcome, reason = run.take(found, next(made) if found in run.unknown else None)
+            outcome, why = run.take(found, next(made) if found in run.unknown else None)
             counts[outcome] += 1
-            if outcome == "skipped":
-                skipped.append(Skipped(show_path(found.path), reason))
+            if why is not None:
+                skipped.append(why)
             if on_event:
-                shown = show_path(found.path)
+                shown, reason = show_path(found.path), why.reason if why else ""
                 on_event(IngestEvent(shown, outcome, reason, n_done, len(walk.files), run.audio_s))
     run.mark_gone()
     skipped.sort(key=lambda s: s.path)
@@ -159,12 +159,12 @@ class _Run:
         self.known = self.catalogue.stamps()
         self.holders = {entry[0]: path for path, entry in self.known.items()}
         self.refused = self.catalogue.skipped_stamps()
-        self.reasons = {s.path: s.reason for s in self.catalogue.skipped()}
+        self.reasons = {s.path: s for s in self.catalogue.skipped()}
         self.audio_s = 0.0
         self.seconds: dict[str, float] = {}
         unknown = [found for found in walk.files if self._is_unknown(found)]
         self.copies = find_copies(unknown)
-        self.failed: dict[str, tuple[str, bool]] = {}
+        self.failed: dict[str, tuple[Skipped, bool]] = {}
         self.unknown = dict.fromkeys(found for found in unknown if found not in self.copies)
 
     def prepare(self, embedder: Embedder) -> Generator[PreparedFile]:
@@ -183,7 +183,7 @@ class _Run:
         stored = known and known[1] == stamp and self.workspace.weights_id in known[2]
         return not stored and self.refused.get(found.path) != stamp
 
-    def take(self, found: FoundFile, made: PreparedFile | None) -> tuple[str, str]:
+    def take(self, found: FoundFile, made: PreparedFile | None) -> tuple[str, Skipped | None]:
         """Deal with one file; return its outcome and, for a skipped one, the reason."""
         stamp = FileStamp.of(found)
         weights_id = self.workspace.weights_id
@@ -195,9 +195,10 @@ class _Run:
                 if found.path in self.refused:  # it was bad for a while, and is again what it was
                     self.catalogue.forget_skipped([found.path])
                 self._refresh_tags(known[0], found.path)
-                return "unchanged", ""
+                return "unchanged", None
         if self.refused.get(found.path) == stamp:
-            return "skipped", self.reasons.get(show_path(found.path), "skipped before")
+            shown = show_path(found.path)
+            return "skipped", self.reasons.get(shown, Skipped(shown, "skipped before"))
         relocated = False
         if found in self.copies:
             made = PreparedFile(found, self.copies[found])
@@ -214,12 +215,12 @@ class _Run:
                 if stamped is not None and weights_id in stamped[2]:
                     self._refresh_tags(track_id, found.path)
                     known = self.known.get(found.path)
-                    return ("unchanged" if known and known[0] == track_id else "moved"), ""
+                    return ("unchanged" if known and known[0] == track_id else "moved"), None
             if made.prepared is None and made.error is None:  # known, and there all the same
                 if (failure := self.failed.get(sha256)) is not None:
                     return self._refuse(found, relocated, *failure)
                 if self._take_stored(found, sha256, track_id):
-                    return "identical", ""
+                    return "identical", None
                 made = prepare_file(found, [self.workspace.extractor])
             if made.prepared is None:
                 assert made.error is not None  # a file that was decoded has either
@@ -230,9 +231,10 @@ class _Run:
             # short for one extractor may do for another: these are looked at again.  So is what
             # killed its worker, which may have been for want of memory.
             passing = isinstance(error, (OSError, TooShortError, WorkerDiedError))
-            failure = failure_reason(found.path, error), passing
-            if made is not None and made.sha256 and not isinstance(error, OSError):
-                self.failed[made.sha256] = failure
+            sha256 = made.sha256 if made is not None else ""
+            failure = skip(found.path, error, sha256), passing
+            if sha256 and not isinstance(error, OSError):
+                self.failed[sha256] = failure
             return self._refuse(found, relocated, *failure)
         embedded = prepared.embedded
         track = describe(found, prepared, fma=self.fma, track_id=track_id)
@@ -251,11 +253,11 @@ class _Run:
         spent = {**embedded.seconds, "store": time.perf_counter() - started}
         for stage, seconds in spent.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
-        return "embedded", ""
+        return "embedded", None
 
     def _refuse(
-        self, found: FoundFile, relocated: bool, reason: str, passing: bool
-    ) -> tuple[str, str]:
+        self, found: FoundFile, relocated: bool, why: Skipped, passing: bool
+    ) -> tuple[str, Skipped]:
         """Store why a file takes no part; return that as its outcome."""
         stamp = FileStamp.of(found)
         known = self.known.get(found.path)  # it may have another id by now
@@ -263,8 +265,9 @@ class _Run:
         stored = known is not None and self.holders[known[0]] == found.path
         if known is not None and stored and known[1] != stamp and not relocated:
             self.catalogue.mark_missing([known[0]])
-        self.catalogue.put_skipped(found.path, reason, None if passing else stamp)
-        return "skipped", reason
+        why = dataclasses.replace(why, path=show_path(found.path))
+        self.catalogue.put_skipped(found.path, why, None if passing else stamp)
+        return "skipped", why
 
     def _take_stored(self, found: FoundFile, sha256: str, track_id: str) -> bool:
         """Store a file with what is stored of its content; say whether there is such."""
@@ -433,17 +436,19 @@ def fma_row(fma: FmaMetadata | None, path: bytes) -> FmaTrack | None:
     return fma.track(number) if fma is not None and number is not None else None
 
 
-def failure_reason(path: bytes, error: Exception) -> str:
-    """Return why a file was skipped, without its path, which is shown beside it."""
-    if isinstance(error, FileNotFoundError):
-        return "disappeared during the scan"
-    if isinstance(error, OSError):
-        return f"cannot be read: {error.strerror}"
+def skip(path: bytes, error: AudioError | OSError, sha256: str = "") -> Skipped:
+    """Return a file that takes no part, with a reason that does not name it again."""
     shown = show_path(path)
+    if isinstance(error, FileNotFoundError):
+        return Skipped.of(shown, "disappeared during the scan", "not-found", sha256)
+    if isinstance(error, PermissionError):
+        return Skipped.of(shown, f"cannot be read: {error.strerror}", "denied", sha256)
+    if isinstance(error, OSError):
+        return Skipped.of(shown, f"cannot be read: {error.strerror}", "io-error", sha256)
     text = str(error)
     for prefix in (shown, shown.rsplit("/", 1)[-1]):
         text = text.removeprefix(f"{prefix}: ")
-    return text
+    return Skipped.of(shown, text, error.code, sha256)
 
 
 def describe(
@@ -465,6 +470,8 @@ def describe(
         sample_rate_hz=info.sample_rate_hz,
         n_channels=info.n_channels,
         bit_rate=info.bit_rate,
+        parts_s=info.parts_s,
+        downmix=info.downmix,
     )
     row = fma_row(fma, found.path)
     if row is None:

@@ -18,7 +18,7 @@ from auditor.catalogue.catalogue import FileStamp
 from auditor.catalogue.track_spectrum import read_track_spectrum
 from auditor.errors import DamagedTrackError, UsageError, show_path
 from auditor.ingest.prepare import Embedder, Prepared, SerialEmbedder
-from auditor.ingest.session import IngestEvent, OnEvent, describe, failure_reason
+from auditor.ingest.session import IngestEvent, OnEvent, describe, skip
 from auditor.records import Skipped, Track
 from auditor.workspace import Workspace
 
@@ -87,7 +87,8 @@ def embed_submissions(
     Returns
     -------
     Submitted
-        Ids are ``new-`` and 8 hex digits of the content.
+        Ids are ``new-`` and 8 hex digits of the content.  A silent file is skipped: nothing of it
+        can be compared.
 
     Raises
     ------
@@ -121,8 +122,13 @@ def embed_submissions(
                 audio_s += submission.track.duration_s
             else:
                 assert one.error is not None  # a file that was decoded has either
-                outcome, reason = "skipped", failure_reason(found.path, one.error)
-                skipped.append(Skipped(show_path(found.path), reason))
+                skipped.append(skip(found.path, one.error, one.sha256))
+                outcome, reason = "skipped", skipped[-1].reason
+            if outcome != "skipped" and submission.track.silent:
+                silent = "is silent: no window is loud enough to be compared"
+                sha256 = submission.track.sha256
+                skipped.append(Skipped.of(show_path(found.path), silent, "silent", sha256))
+                outcome, reason = "skipped", silent
             if outcome != "skipped":
                 track_id = _submission_id(submission.track.sha256, taken)
                 track = dataclasses.replace(

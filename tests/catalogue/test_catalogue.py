@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from auditor.catalogue.catalogue import Catalogue, FileStamp
 from auditor.catalogue.database import APPLICATION_ID, MIGRATIONS
 from auditor.errors import CatalogueError, WorkspaceLockedError, show_path
-from auditor.records import Track, TrackEmbedding
+from auditor.records import Skipped, Track, TrackEmbedding
 
 WEIGHTS = "0a1b2c3d"
 STAMP = FileStamp(1000, 1_700_000_000_123_456_789)
@@ -178,12 +178,12 @@ def test_put_again_keeps_other_weights_until_the_content_changes(catalogue):
 
 def test_put_removes_the_skipped_row_of_its_path(catalogue):
     bad = b"/music/\xff\n.mp3"
-    catalogue.put_skipped(bad, "no audio", None)
-    catalogue.put_skipped(b"/music/1.mp3", "truncated \udcff", STAMP)
+    catalogue.put_skipped(bad, Skipped("", "no audio", "no-audio", "ab"), None)
+    catalogue.put_skipped(b"/music/1.mp3", Skipped("", "truncated \udcff"), STAMP)
     assert catalogue.skipped_stamps() == {bad: None, b"/music/1.mp3": STAMP}
-    assert [(s.path, s.reason) for s in catalogue.skipped()] == [
-        ("/music/1.mp3", "truncated ?"),
-        (r"/music/\xff\n.mp3", "no audio"),
+    assert catalogue.skipped() == [
+        Skipped("/music/1.mp3", "truncated ?"),
+        Skipped(r"/music/\xff\n.mp3", "no audio", "no-audio", "ab"),
     ]
     put(catalogue, 1)
     assert catalogue.skipped_stamps() == {bad: None}
@@ -599,7 +599,7 @@ def test_stats(catalogue):
     put(catalogue, 1, duration_s=3600.0)
     put(catalogue, 2, duration_s=1800.0, truncated=True, codec="flac", container="flac")
     put(catalogue, 3, duration_s=0.0, silent=True)
-    catalogue.put_skipped(b"/x", "no audio", STAMP)
+    catalogue.put_skipped(b"/x", Skipped("", "no audio"), STAMP)
     catalogue.mark_missing(["t00001"])
     stats = catalogue.stats(WEIGHTS)
     del stats["n_bytes"]

@@ -15,7 +15,7 @@ from auditor.catalogue import catalogue as catalogue_module
 from auditor.catalogue import embedding_table as catalogue_table
 from auditor.catalogue.catalogue import Catalogue, FileStamp
 from auditor.cli import app
-from auditor.records import Track, TrackEmbedding
+from auditor.records import Skipped, Track, TrackEmbedding
 from auditor.search.excerpts.index import ExcerptSource
 
 WEIGHTS = "0a1b2c3d"
@@ -99,7 +99,7 @@ def test_what_changes_no_embedding_leaves_it_as_it_is(catalogue, reads):
     track = dataclasses.replace(catalogue.track("t1"), title="Another")
     catalogue.table(WEIGHTS)
     catalogue.update_tags(track)
-    catalogue.put_skipped(b"/m/x", "why", None)
+    catalogue.put_skipped(b"/m/x", Skipped("", "why"), None)
     catalogue.table(WEIGHTS)
     assert len(reads) == 1
 

@@ -19,8 +19,9 @@ from auditor.audio.fma_tags import FmaMetadata
 from auditor.embedding.config import ExtractorConfig
 from auditor.embedding.embed import STAGES
 from auditor.embedding.extractor import Extractor, load_extractor, save_extractor
-from auditor.errors import AudioError, UsageError
-from auditor.ingest.session import Ingested, failure_reason, fma_id, hash_file, ingest
+from auditor.errors import SKIP_CODES, AudioError, TooShortError, UsageError, WorkerDiedError
+from auditor.ingest.session import Ingested, fma_id, hash_file, ingest, skip
+from auditor.records import Skipped
 from auditor.workspace import open_workspace
 
 
@@ -455,17 +456,21 @@ def test_hash_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
+    ("error", "reason", "code", "retry"),
     [
-        (AudioError("/m/x.mp3: is empty. Give another."), "is empty. Give another."),
-        (AudioError("x.mp3: is empty."), "is empty."),
-        (AudioError("other: is empty."), "other: is empty."),
-        (FileNotFoundError(2, "No such file"), "disappeared during the scan"),
-        (PermissionError(13, "Permission denied"), "cannot be read: Permission denied"),
+        (AudioError("/m/x.mp3: is empty.", code="empty"), "is empty.", "empty", False),
+        (AudioError("x.mp3: is no audio."), "is no audio.", "unreadable", False),
+        (AudioError("other: is empty."), "other: is empty.", "unreadable", False),
+        (TooShortError("x.mp3: 1 s"), "1 s", "too-short", False),
+        (WorkerDiedError("x.mp3: died"), "died", "crashed", True),
+        (FileNotFoundError(2, "No"), "disappeared during the scan", "not-found", True),
+        (PermissionError(13, "Denied"), "cannot be read: Denied", "denied", True),
+        (OSError(5, "I/O error"), "cannot be read: I/O error", "io-error", True),
     ],
 )
-def test_failure_reason(error, reason):
-    assert failure_reason(b"/m/x.mp3", error) == reason
+def test_a_skipped_file_has_a_reason_a_code_and_whether_to_try_again(error, reason, code, retry):
+    assert skip(b"/m/x.mp3", error, "ab") == Skipped("/m/x.mp3", reason, code, "ab", retry)
+    assert code in SKIP_CODES
 
 
 def test_a_silent_file_is_stored_as_such(workspace, tmp_path):

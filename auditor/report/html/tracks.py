@@ -9,6 +9,7 @@ from auditor.records import Provenance, Track
 from auditor.report.text.general import (
     show_count,
     show_duration,
+    show_streams,
     track_badges,
     track_facts,
 )
@@ -74,12 +75,12 @@ def track_view(track: Track) -> TrackView:
         track.date,
         " / ".join(track.genres) or track.genre,
         track.licence,
-        f"{show_duration(track.duration_s)} ({track.duration_s:,.2f} s)",
+        f"{show_duration(track.duration_s)} ({track.duration_s:,.2f} s){show_streams(track)}",
         "" if track.declared_s is None else f"{track.declared_s:,.2f} s",
         track.codec,
         track.container,
         f"{track.sample_rate_hz:,} Hz",
-        str(track.n_channels),
+        f"{track.n_channels}{f' ({track.downmix})' if track.downmix else ''}",
         "" if track.bit_rate is None else f"{track.bit_rate / 1000:,.0f} kbit/s",
         f"{show_count(track.size, 'byte')}",
         track.path,

@@ -6,6 +6,7 @@ said of error rates is in ``rate_words``, what is said of evidence in ``evidence
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from auditor.errors import show_text
@@ -77,8 +78,32 @@ def track_facts(track: Track) -> str:
 
 def track_badges(track: Track) -> tuple[str, ...]:
     """Return what a reader must know of a track before trusting its scores."""
-    known = (("truncated", track.truncated), ("silent", track.silent), ("missing", track.missing))
+    known = (
+        ("truncated", track.truncated),
+        ("silent", track.silent),
+        ("missing", track.missing),
+        (f"{len(track.parts_s)} streams", bool(track.parts_s)),
+        (f"channels: {track.downmix}", bool(track.downmix)),
+    )
     return tuple(name for name, holds in known if holds)
+
+
+def show_streams(track: Track) -> str:
+    """Return where each audio stream of a track lies, if it has several; else nothing.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> show_streams(SimpleNamespace(parts_s=(60.0, 90.0)))
+    '; stream 1 from 0:00 to 1:00, stream 2 from 1:00 to 2:30'
+    """
+    ends = list(itertools.accumulate(track.parts_s))
+    spans = zip([0.0, *ends], ends, strict=False)
+    told = [
+        f"stream {n} from {show_duration(a)} to {show_duration(b)}"
+        for n, (a, b) in enumerate(spans, start=1)
+    ]
+    return f"; {', '.join(told)}" if told else ""
 
 
 def comparison_gaps(track: Track) -> str:
@@ -242,15 +267,15 @@ def pair_badges(pair: Pair, a: Track, b: Track, *, sides: tuple[str, str]) -> tu
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> whole = SimpleNamespace(truncated=False, silent=False, missing=False, licence="")
-    >>> cut = SimpleNamespace(truncated=True, silent=False, missing=False, licence="")
+    >>> facts = dict(silent=False, missing=False, licence="", parts_s=(), downmix="")
+    >>> whole, cut = (SimpleNamespace(truncated=t, **facts) for t in (False, True))
     >>> pair_badges(Pair("x", "y", 1.0, identical_file=True), whole, cut, sides=("A", "B"))
     ('identical file', 'B truncated')
     """
     badges = [*pair_marks(pair), *_licence_gap(pair, a, b, sides)]
     for side, n_files in zip(sides, (pair.n_files_a, pair.n_files_b), strict=True):
         badges += [f"{side}: {badge}" for badge in n_files_badge(pair, n_files)]
-    for badge in ("truncated", "silent", "missing"):
+    for badge in sorted({*track_badges(a), *track_badges(b)}):
         named = [side for side, t in zip(sides, (a, b), strict=True) if badge in track_badges(t)]
         if named:
             badges.append(f"{' and '.join(named)} {badge}")
