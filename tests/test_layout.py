@@ -235,6 +235,23 @@ def test_progress_and_clusters_mean_one_thing():
                 assert {word for word in named if "cluster" in word} <= {"ray_cluster"}, path
 
 
+def test_things_are_named_by_nouns():
+    """No participle stands for a thing among public classes, functions and constants."""
+    avoided = {"crew", "heard", "made", "told", "kept", "stillborn", "outline", "stretches"}
+    for path in (path for paths in modules().values() for path in paths):
+        names: set[str] = set()
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                names.add(node.name)
+            elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+                goals = node.targets if isinstance(node, ast.Assign) else [node.target]
+                names |= {goal.id for goal in goals if isinstance(goal, ast.Name)}
+        for name in names:
+            words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
+            if not name.startswith("_"):
+                assert not avoided & {word.lower() for word in words}, f"{path}: {name}"
+
+
 def test_options_are_typed_in_one_file_and_acted_on_in_another():
     options, running = (PACKAGE / f"commands/{name}.py" for name in ("options", "running"))
     functions = {

@@ -45,7 +45,7 @@ from auditor.workspace import Workspace, require_tracks
 QUICK = ("mp3-32k", "aac-48k", "crop30", "eq", "noise10", "pitch+1", "tempo-5", "speed+3")
 """Alterations whose recall is measured unless all of them are asked for."""
 
-DECIDED = "pairs decided to be copies"
+DECIDED_KIND = "pairs decided to be copies"
 """Stands for an alteration in the recalls of ``from_decisions``."""
 
 MIN_PAIRS = 300
@@ -205,7 +205,7 @@ def calibrate(
     matching = {kind: own[kinds == kind] for kind in options.alterations if options.n_copies}
     if decided:
         row_of = {name: row for row, name in enumerate(names)}
-        matching[DECIDED] = np.asarray([scores[row_of[a], row_of[b]] for a, b in decided])
+        matching[DECIDED_KIND] = np.asarray([scores[row_of[a], row_of[b]] for a, b in decided])
     made = Thresholds(
         weights_id=workspace.weights_id,
         extractor=workspace.extractor.name,
@@ -366,7 +366,7 @@ def _recall(kind: str, scores: np.ndarray, threshold: float) -> AlterationRecall
     low, high = wilson_interval(n_found, n) if n else (0.0, 1.0)
     rounded = tuple(sorted(float(np.floor(1e4 * score) / 1e4) for score in scores))
     return AlterationRecall(
-        kind if kind == DECIDED else ALTERATIONS[kind].label,
+        kind if kind == DECIDED_KIND else ALTERATIONS[kind].label,
         n,
         n_found,
         round(low, 4),

@@ -17,7 +17,7 @@ from auditor.ingest.prepare import Embedder, PreparedFiles, SerialEmbedder
 from auditor.ingest.session import OnEvent, ingest
 from auditor.ingest.submissions import Submission, embed_submissions, own_id
 from auditor.records import CheckResult, Pair, Track
-from auditor.scoring.base import RunContext, Scored, open_scorer
+from auditor.scoring.base import RunContext, ScoringResult, open_scorer
 from auditor.scoring.identical import SameFiles, identical_files
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
@@ -101,7 +101,7 @@ def check(
     )
     use = threshold.choose(n_comparisons, n_one_source)
     known = _Tracks(workspace.catalogue, {s.track.id: s.track for s in submitted.items})
-    scored = Scored([], 0)
+    scored = ScoringResult([], 0)
     if compared:
         run = RunContext(threshold, use, options.search)
         scored = scorer.check(alone, distinct, known, run=run)

@@ -114,25 +114,25 @@ def mean_level(windows: torch.Tensor) -> torch.Tensor:
 
 
 def warp(
-    stretches: torch.Tensor,
+    segments: torch.Tensor,
     *,
     n_frames: int,
     start: torch.Tensor,
     tempo: torch.Tensor,
     pitch_bands: torch.Tensor,
 ) -> torch.Tensor:
-    """Cut windows out of longer stretches at another tempo and pitch.
+    """Cut windows out of longer segments at another tempo and pitch.
 
     Parameters
     ----------
-    stretches : torch.Tensor
+    segments : torch.Tensor
         (n, n_source, n_bands), dB, log-frequency bands.
     n_frames : int
         Frames of a window.
     start : torch.Tensor
-        (n,) frame of the stretch where the window begins; fractions are interpolated.
+        (n,) frame of the segment where the window begins; fractions are interpolated.
     tempo : torch.Tensor
-        (n,) frames of the stretch for each frame of the window; above 1 is faster.
+        (n,) frames of the segment for each frame of the window; above 1 is faster.
     pitch_bands : torch.Tensor
         (n,) bands by which the content moves up.
 
@@ -141,14 +141,14 @@ def warp(
     torch.Tensor
         (n, n_frames, n_bands).  Bands that come from beyond the axis repeat the outermost band.
     """
-    _, n_source, n_bands = stretches.shape
+    _, n_source, n_bands = segments.shape
     t = start[:, None] + tempo[:, None] * torch.arange(n_frames)  # (n, n_frames)
     f = torch.arange(n_bands)[None, :] - pitch_bands[:, None]  # (n, n_bands)
     grid_t = (2.0 * t / (n_source - 1) - 1.0)[:, :, None].expand(-1, -1, n_bands)
     grid_f = (2.0 * f / (n_bands - 1) - 1.0)[:, None, :].expand(-1, n_frames, -1)
     grid = torch.stack([grid_f, grid_t], dim=-1)  # (n, n_frames, n_bands, 2)
     return functional.grid_sample(
-        stretches[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True
+        segments[:, None], grid, mode="bilinear", padding_mode="border", align_corners=True
     )[:, 0]
 
 
@@ -246,7 +246,7 @@ def add_at(windows: torch.Tensor, others: torch.Tensor, snr_db: torch.Tensor) ->
 
 
 def cut_talk(talk: torch.Tensor, n: int, n_frames: int, generator: torch.Generator) -> torch.Tensor:
-    """Return stretches of voices from random places, (n, n_frames, n_bands), dB."""
+    """Return segments of voices from random places, (n, n_frames, n_bands), dB."""
     which = torch.randint(0, len(talk), (n,), generator=generator)
     latest = talk.shape[1] - n_frames + 1
     start = torch.randint(0, latest, (n,), generator=generator)
@@ -278,27 +278,27 @@ def mask(windows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def alter_windows(
-    stretches: torch.Tensor,
+    segments: torch.Tensor,
     *,
     n_frames: int,
-    lead: torch.Tensor,
+    centre: torch.Tensor,
     features: FeatureConfig,
     alterations: BandAlterations,
     generator: torch.Generator,
     first: torch.Tensor | None = None,
     talk: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Cut one altered window out of each stretch.
+    """Cut one altered window out of each segment.
 
     Parameters
     ----------
-    stretches : torch.Tensor
+    segments : torch.Tensor
         (n, n_source, n_bands), dB; at least ``n_frames * alterations.context`` frames behind the
         latest start.
     n_frames : int
         Frames of a window.
-    lead : torch.Tensor
-        (n,) frame of the stretch at which the window's middle lies, so that views of one stretch
+    centre : torch.Tensor
+        (n,) frame of the segment at which the window's middle lies, so that views of one segment
         share their middle whatever their tempo.
     features : FeatureConfig
         Pitch shifts need the ``log`` layout; with ``mel`` only tempo is warped.
@@ -315,7 +315,7 @@ def alter_windows(
     torch.Tensor
         (n, n_frames, n_bands), dB, not normalised.
     """
-    n = len(stretches)
+    n = len(segments)
     a = alterations
     dirty = ~_chosen(n, a.clean, generator)
     kept = _chosen(n, a.clean_first, generator)
@@ -337,9 +337,9 @@ def alter_windows(
         pitch = torch.zeros_like(pitch)
     tempo = log_tempo.exp()
     x = warp(
-        stretches,
+        segments,
         n_frames=n_frames,
-        start=lead - tempo * n_frames / 2.0,
+        start=centre - tempo * n_frames / 2.0,
         tempo=tempo,
         pitch_bands=pitch * features.bands_per_octave / 12.0,
     )

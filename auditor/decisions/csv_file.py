@@ -1,8 +1,8 @@
 """Decisions as a CSV file: to keep, to hand to a colleague, to bring back from a report page.
 
 One row per decision, oldest first, those taken back included; the columns are ``COLUMNS``, of
-which a file to be read needs ``REQUIRED``.  A file comes from strangers: its size is bounded, every
-row is checked before any is stored, and an error names its line.
+which a file to be read needs ``REQUIRED_COLUMNS``.  A file comes from strangers: its size is
+bounded, every row is checked before any is stored, and an error names its line.
 
 A text that a spreadsheet would take for a formula is led by an apostrophe (OWASP, "CSV injection"):
 at its start, and after any sign inside it that separates cells in another country's spreadsheet.
@@ -30,7 +30,7 @@ from auditor.serialisation import atomic_write
 COLUMNS = ("pair_id", "kind", "note", "when", "by", "sha256_a", "sha256_b", "track_a", "track_b")
 """``pair_id``, ``track_a`` and ``track_b`` are for people, and not read."""
 
-REQUIRED = ("kind", "sha256_a", "sha256_b")
+REQUIRED_COLUMNS = ("kind", "sha256_a", "sha256_b")
 MAX_FILE_BYTES = 64 << 20
 MAX_ROWS = 500_000
 
@@ -124,7 +124,9 @@ def read_csv(path: str | os.PathLike[str]) -> list[Decision]:
                 "the file again."
             ) from None
     if header is None:
-        raise UsageError(f"{shown} is empty; a header with {', '.join(REQUIRED)} is needed.")
+        raise UsageError(
+            f"{shown} is empty; a header with {', '.join(REQUIRED_COLUMNS)} is needed."
+        )
     return found
 
 
@@ -164,10 +166,10 @@ def _numbered(reader: Iterator[list[str]], shown: str) -> Iterator[tuple[int, li
 
 def _header(cells: list[str], shown: str) -> dict[str, int]:
     names = [cell.strip().lower() for cell in cells]
-    for name in REQUIRED:
+    for name in REQUIRED_COLUMNS:
         if name not in names:
             raise UsageError(
-                f"{shown}, line 1: the column {name} is missing; {', '.join(REQUIRED)} are "
+                f"{shown}, line 1: the column {name} is missing; {', '.join(REQUIRED_COLUMNS)} are "
                 "needed. Give a file that audit decide --export or a report wrote."
             )
     if twice := next((name for name in COLUMNS if names.count(name) > 1), ""):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from auditor.audio.files import FoundFile
-from auditor.distributed.embedding_shards import FORMAT, pack_made, unpack_made, wanted_made
+from auditor.distributed.embedding_shards import FORMAT, pack_files, unpack_files, usable_files
 from auditor.distributed.node_folder import node_folder
 from auditor.distributed.ray_tasks import MAX_RETRIES, cores_beside_gpu, counter, run_in_order
 from auditor.distributed.storage import Storage
@@ -152,7 +152,7 @@ class RayEmbedder:
                 "--cluster-storage that every node sees, this machine too."
             )
         try:
-            made = {one.found: one for one in unpack_made(data, self._extractor.weights_id)}
+            made = {one.found: one for one in unpack_files(data, self._extractor.weights_id)}
             return [made[found] for found in shard]
         except (ValueError, KeyError) as error:
             raise AuditError(
@@ -195,7 +195,7 @@ def embed_shard(
     known_hashes = ray.get(known[0])
     if (data := storage.read(name)) is not None:
         try:
-            if wanted_made(unpack_made(data, extractor.weights_id), files, known_hashes):
+            if usable_files(unpack_files(data, extractor.weights_id), files, known_hashes):
                 return
         except ValueError:  # damaged: it is made again
             pass
@@ -208,7 +208,7 @@ def embed_shard(
         counter("audit_files_embedded", "Files that were decoded and embedded.").inc()
         if one.error is not None:
             counter("audit_files_failed", "Files that could not be embedded.").inc()
-    storage.write(name, pack_made(made, extractor.weights_id))
+    storage.write(name, pack_files(made, extractor.weights_id))
 
 
 @functools.lru_cache(maxsize=1)

@@ -30,7 +30,7 @@ FORMAT = "audit-embedded/2"
 _ERRORS = {kind.__name__: kind for kind in (AudioError, TooShortError, WorkerDiedError)}
 
 
-def pack_made(made: Sequence[PreparedFile], weights_id: str) -> bytes:
+def pack_files(made: Sequence[PreparedFile], weights_id: str) -> bytes:
     """Return the Parquet file of some files, each embedded by one extractor or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -42,8 +42,8 @@ def pack_made(made: Sequence[PreparedFile], weights_id: str) -> bytes:
     return file.getvalue()
 
 
-def unpack_made(data: bytes, weights_id: str) -> list[PreparedFile]:
-    """Return the files of a Parquet file that ``pack_made`` wrote.
+def unpack_files(data: bytes, weights_id: str) -> list[PreparedFile]:
+    """Return the files of a Parquet file that ``pack_files`` wrote.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def unpack_made(data: bytes, weights_id: str) -> list[PreparedFile]:
         raise ValueError(f"a shard is damaged: {error}") from None
 
 
-def wanted_made(
+def usable_files(
     made: Sequence[PreparedFile], files: Sequence[FoundFile], known: Set[str]
 ) -> list[PreparedFile] | None:
     """Return what became of some files among others; None where one of them is to be made again.

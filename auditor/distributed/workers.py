@@ -72,7 +72,7 @@ def check_nodes(storage: Storage, roots: Sequence[bytes]) -> None:
         raise UsageError(
             f"--cluster-storage {storage.url} cannot be written to: {error}. Give another one."
         ) from None
-    remote = ray.remote(num_cpus=0, max_retries=0)(unseen)
+    remote = ray.remote(num_cpus=0, max_retries=0)(find_unreachable)
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
     asked = [
         remote.options(
@@ -96,7 +96,7 @@ def check_nodes(storage: Storage, roots: Sequence[bytes]) -> None:
             )
 
 
-def unseen(storage: Storage, token: str, roots: list[bytes]) -> str:
+def find_unreachable(storage: Storage, token: str, roots: list[bytes]) -> str:
     """Return what this node cannot see; what a worker runs."""
     if storage.read("token") != token.encode():
         return f"the storage {storage.url}"

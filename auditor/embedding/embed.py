@@ -37,7 +37,7 @@ T = TypeVar("T")
 BATCH = 64
 """Windows embedded at a time, at most."""
 
-PADDED = 8
+PAD_TO = 8
 """The last batch of a track is padded to a multiple of this, so that few sizes of batch occur."""
 
 STAGES = ("decode", "spectrum", "features", "extractor")
@@ -117,7 +117,7 @@ def embed_windows(
     with torch.inference_mode():
         for part in windows.split(batch):
             part = normalise_windows(part.to(extractor.device))
-            padded = torch.nn.functional.pad(part, (0, 0, 0, 0, 0, -len(part) % PADDED))
+            padded = torch.nn.functional.pad(part, (0, 0, 0, 0, 0, -len(part) % PAD_TO))
             dvectors.append(extractor(padded)[: len(part)].cpu())
     return torch.cat(dvectors) if dvectors else torch.zeros(0, extractor.config.n_dims)
 

@@ -23,7 +23,7 @@ from auditor.records import Evidence, MatchedRange
 GAIN, CHANCE = 0.5, 0.15
 """Chosen on the validation music (docs/calibration.md)."""
 
-AGREED = 0.5
+CLEAR_CORRELATION = 0.5
 """Correlation from which spectra agree beyond doubt."""
 
 MARGIN_GAIN = 0.5
@@ -73,7 +73,7 @@ def margin_score(margin: float, *, sure: bool) -> float:
     margin : float
         See ``auditor.evidence.spectra.lines.LeadingLine``.
     sure : bool
-        Whether its line agrees by ``AGREED``, for ``MIN_CERTAIN_S``.
+        Whether its line agrees by ``CLEAR_CORRELATION``, for ``MIN_CERTAIN_S``.
 
     Examples
     --------

@@ -30,7 +30,7 @@ from auditor.embedding.embed import (
 from auditor.embedding.pooling import pool_dvectors
 from auditor.errors import UsageError, show_path
 from auditor.ingest.prepare import Embedder, PreparedFile, SerialEmbedder, prepare_file, read_file
-from auditor.ingest.worker_pool import Crew
+from auditor.ingest.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     import torch
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 FEW = 8
 """Fewer files are embedded in this process."""
 
-MAX_HEARD_S = 1800.0
+MAX_DECODED_S = 1800.0
 """A longer file is embedded piece by piece in this process; its frames would fill the memory."""
 
-HEARD_WINDOW = 3
+DECODED_AHEAD = 3
 """Files for each worker whose frames may wait for the GPU, some 7 MB for four minutes."""
 
 
@@ -145,8 +145,8 @@ class ProcessEmbedder:
             yield from SerialEmbedder([self._extractor]).embed(files, known=known)
             return
         work = EmbedWork(self._weights, self._extractor.precision, known)
-        with Crew(work, self._jobs) as crew:
-            yield from crew.run(files)
+        with WorkerPool(work, self._jobs) as pool:
+            yield from pool.run(files)
 
 
 class BatchEmbedder:
@@ -160,7 +160,7 @@ class BatchEmbedder:
         Processes that decode.
     batch : int
         Windows embedded at once.
-    max_heard_s : float
+    max_decoded_s : float
         Files that last longer, in seconds, are embedded piece by piece in this process.
 
     Raises
@@ -175,88 +175,88 @@ class BatchEmbedder:
         *,
         jobs: int,
         batch: int = GPU_BATCH,
-        max_heard_s: float = MAX_HEARD_S,
+        max_decoded_s: float = MAX_DECODED_S,
     ) -> None:
         if jobs < 1 or batch < 1:
             raise ValueError(f"jobs is {jobs} and batch {batch}; both must be at least 1")
         self._extractor, self._jobs, self._batch = extractor, jobs, batch
-        self._max_heard_s = max_heard_s
+        self._max_decoded_s = max_decoded_s
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
     ) -> Generator[PreparedFile]:
         """See ``prepare.Embedder.embed``."""
-        waiting: deque[_Heard] = deque()
+        waiting: deque[_WaitingFile] = deque()
         n_windows = 0
-        work = DecodeWork(self._extractor.config.features, known, self._max_heard_s)
-        with Crew(work, self._jobs, window=HEARD_WINDOW) as crew:
-            for made in crew.run(files):
-                heard = self._take(made, known)
-                waiting.append(heard)
-                n_windows += len(heard.windows)
+        work = DecodeWork(self._extractor.config.features, known, self._max_decoded_s)
+        with WorkerPool(work, self._jobs, files_ahead=DECODED_AHEAD) as pool:
+            for done in pool.run(files):
+                file = self._take(done, known)
+                waiting.append(file)
+                n_windows += len(file.windows)
                 if n_windows >= self._batch:
                     yield from self._finish(waiting)
                     n_windows = 0
             yield from self._finish(waiting)
 
-    def _take(self, made: PreparedFile, known: Set[str]) -> _Heard:
-        """Cut what a worker heard into windows; what was too long for it is embedded here."""
+    def _take(self, done: PreparedFile, known: Set[str]) -> _WaitingFile:
+        """Cut what a worker decoded into windows; what was too long for it is embedded here."""
         import torch
 
         from auditor.embedding.frames import WindowCutter
 
         config = self._extractor.config
         none = torch.zeros(0, config.window_frames, config.features.n_bands)
-        if made.prepared is None:
-            return _Heard(made, none)
-        heard = made.prepared.embedded
-        if not isinstance(heard, DecodedFile):
-            return _Heard(prepare_file(made.found, [self._extractor], known=known), none)
+        if done.prepared is None:
+            return _WaitingFile(done, none)
+        decoded = done.prepared.embedded
+        if not isinstance(decoded, DecodedFile):
+            return _WaitingFile(prepare_file(done.found, [self._extractor], known=known), none)
         cutter = WindowCutter(config, batch=self._batch)
-        frames = torch.from_numpy(heard.frames)
+        frames = torch.from_numpy(decoded.frames)
         cut = [*(cutter.feed(frames) if len(frames) else ()), *cutter.finish()]
         if cut:
-            return _Heard(made, torch.cat(cut))
-        path = show_path(made.found.path)
-        error = too_short(path, heard.duration_s, [self._extractor])
-        return _Heard(PreparedFile(made.found, made.sha256, error=error), none)
+            return _WaitingFile(done, torch.cat(cut))
+        path = show_path(done.found.path)
+        error = too_short(path, decoded.duration_s, [self._extractor])
+        return _WaitingFile(PreparedFile(done.found, done.sha256, error=error), none)
 
-    def _finish(self, waiting: deque[_Heard]) -> Generator[PreparedFile]:
+    def _finish(self, waiting: deque[_WaitingFile]) -> Generator[PreparedFile]:
         """Embed the windows of all files that wait, and yield them in order."""
         import torch
 
         dvectors = embed_windows(
-            self._extractor, torch.cat([heard.windows for heard in waiting]), batch=self._batch
+            self._extractor, torch.cat([file.windows for file in waiting]), batch=self._batch
         ).numpy()
         start = 0
         while waiting:
             one = waiting.popleft()
             end = start + len(one.windows)
-            yield self._embedded(one, dvectors[start:end]) if end > start else one.made
+            yield self._embedded(one, dvectors[start:end]) if end > start else one.done
             start = end
 
-    def _embedded(self, one: _Heard, dvectors: np.ndarray) -> PreparedFile:
+    def _embedded(self, one: _WaitingFile, dvectors: np.ndarray) -> PreparedFile:
         from auditor.embedding.frames import window_levels
 
-        assert one.made.prepared is not None
-        heard = one.made.prepared.embedded
+        assert one.done.prepared is not None
+        decoded = one.done.prepared.embedded
         pooled = pool_dvectors(dvectors, window_levels(one.windows).numpy())
         embedded = EmbeddedFile(
-            heard.info,
-            heard.duration_s,
-            heard.truncated,
+            decoded.info,
+            decoded.duration_s,
+            decoded.truncated,
             not pooled.embedding.any(),
             {self._extractor.weights_id: pooled},
-            heard.seconds,
-            heard.spectrum,
+            decoded.seconds,
+            decoded.spectrum,
         )
-        prepared = dataclasses.replace(one.made.prepared, embedded=embedded)
-        return dataclasses.replace(one.made, prepared=prepared)
+        prepared = dataclasses.replace(one.done.prepared, embedded=embedded)
+        return dataclasses.replace(one.done, prepared=prepared)
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _WaitingFile:
     """A file that waits for its d-vectors; no window if it is done with."""
 
-    made: PreparedFile
+    done: PreparedFile
     windows: torch.Tensor

@@ -1,6 +1,6 @@
 """Worker processes that deal with files in order, and survive each other's death.
 
-Every worker is one process with a pipe: a file goes in, what was made of it comes out.  What is
+Every worker is one process with a pipe: a file goes in, its result comes out.  What is
 yielded does not depend on their number.  A worker that dies is replaced; the file it was at is
 tried once more, and skipped if the next worker dies of it too.  ``parallel.map_ahead`` cannot do
 that: its executor is broken once a process has died, and does not say which file it was at.
@@ -25,11 +25,11 @@ from auditor.ingest.prepare import PreparedFile
 TASKS_AHEAD = 2
 """Files that each worker has at hand, so that it never waits for the next one."""
 
-WINDOW = 16
-"""Files for each worker that may be made before the first of them is taken."""
+FILES_AHEAD = 16
+"""Files for each worker that may be ready before the first of them is taken."""
 
 MAX_DEATHS = 2
-MAX_STILLBORN = 3
+MAX_FAILED_STARTS = 3
 """Workers in a row that die before they are ready; then it is no file's fault."""
 
 SLOW_MODULES = ("auditor.embedding.extractor", "auditor.embedding.frames")
@@ -46,7 +46,7 @@ class FileWork(Protocol):
         """Load what is needed; return what deals with a file."""
 
 
-class Crew:
+class WorkerPool:
     """Workers, and the files between what was drawn and what was yielded; used by ``with``.
 
     Parameters
@@ -54,21 +54,21 @@ class Crew:
     work : FileWork
     jobs : int
         Worker processes.
-    window : int
-        Files for each worker that may be made before the first of them is taken.
+    files_ahead : int
+        Files for each worker that may be ready before the first of them is taken.
     """
 
-    def __init__(self, work: FileWork, jobs: int, *, window: int = WINDOW) -> None:
-        self._work, self._window = work, window
-        self._n_stillborn = 0
+    def __init__(self, work: FileWork, jobs: int, *, files_ahead: int = FILES_AHEAD) -> None:
+        self._work, self._files_ahead = work, files_ahead
+        self._n_failed_starts = 0
         # Of objects: a worker may die before it has removed its own.
         self._copies = tempfile.TemporaryDirectory(prefix="audit-")
         self._workers = [self._worker() for _ in range(jobs)]
         self._again: deque[Task] = deque()
-        self._made: dict[int, PreparedFile] = {}
+        self._results: dict[int, PreparedFile] = {}
         self._deaths: Counter[int] = Counter()
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -77,7 +77,7 @@ class Crew:
         self._copies.cleanup()
 
     def run(self, files: Iterable[FoundFile]) -> Generator[PreparedFile]:
-        """Yield what was made of each file, in their order; draw files as workers are free.
+        """Yield the result of each file, in their order; draw files as workers are free.
 
         Raises
         ------
@@ -86,18 +86,19 @@ class Crew:
         """
         todo = enumerate(files)
         n_drawn = n_yielded = 0
+        most_ahead = self._files_ahead * len(self._workers)
         while True:
             for worker in self._workers:
                 while len(worker.tasks) < TASKS_AHEAD:
                     task = self._again.popleft() if self._again else None
-                    if task is None and n_drawn - n_yielded < self._window * len(self._workers):
+                    if task is None and n_drawn - n_yielded < most_ahead:
                         task = next(todo, None)
                         n_drawn += task is not None
                     if task is None:
                         break
                     worker.give(task)
-            if n_yielded in self._made:
-                yield self._made.pop(n_yielded)
+            if n_yielded in self._results:
+                yield self._results.pop(n_yielded)
                 n_yielded += 1
             elif n_yielded == n_drawn:
                 return
@@ -111,25 +112,25 @@ class Crew:
             assert isinstance(connection, Connection)
             i = busy[connection]
             try:
-                made = connection.recv()
+                result = connection.recv()
             except (EOFError, OSError):
-                self._bury(i)
+                self._replace(i)
                 continue
-            if isinstance(made, Exception):
-                raise made
-            if made is None:
-                self._workers[i].ready, self._n_stillborn = True, 0
+            if isinstance(result, Exception):
+                raise result
+            if result is None:
+                self._workers[i].ready, self._n_failed_starts = True, 0
                 continue
             position, _ = self._workers[i].tasks.popleft()
-            self._made[position] = made
+            self._results[position] = result
 
-    def _bury(self, i: int) -> None:
+    def _replace(self, i: int) -> None:
         """Replace a dead worker; the file it was at is tried once more."""
         dead = self._workers[i]
         dead.close()
         if not dead.ready:  # no file was opened yet
-            self._n_stillborn += 1
-            if self._n_stillborn >= MAX_STILLBORN:
+            self._n_failed_starts += 1
+            if self._n_failed_starts >= MAX_FAILED_STARTS:
                 raise AuditError(
                     f"no worker process can be started (exit code {dead.process.exitcode}). Run "
                     "the command again with --jobs 1. A script of your own that works with several "
@@ -151,7 +152,7 @@ class Crew:
             f"{show_path(found.path)}: the decoding process died twice ({how}). Check the file "
             "and the available memory."
         )
-        self._made[position] = PreparedFile(found, error=error)
+        self._results[position] = PreparedFile(found, error=error)
 
     def _worker(self) -> _Worker:
         return _Worker(self._work, self._copies.name)
@@ -201,7 +202,7 @@ def _serve(connection: Connection, work: FileWork, copies: str) -> None:
             return
         try:
             answer = make(found)
-        except Exception as error:  # a fault of ours: raised where the crew works
+        except Exception as error:  # a fault of ours: raised in the process that owns the pool
             answer = _sendable(error)
         try:
             connection.send(answer)

@@ -44,7 +44,7 @@ class ScoredPair:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoringResult:
     """The pairs of a run that a scorer wants shown, and how many it compared.
 
     Attributes
@@ -130,7 +130,7 @@ class Scorer(Protocol):
         run: RunContext,
         tiles: Tiles,
         on_pair: OnProgress | None = None,
-    ) -> Scored:
+    ) -> ScoringResult:
         """Return the pairs of one track of each content; embeddings are (n, n_dims) float32."""
 
     def check(
@@ -140,7 +140,7 @@ class Scorer(Protocol):
         tracks: Mapping[str, Track],
         *,
         run: RunContext,
-    ) -> Scored:
+    ) -> ScoringResult:
         """Return the pairs of submissions with the catalogue: the flagged ones and the nearest."""
 
     def pair(self, a: Side, b: Side) -> ScoredPair:

@@ -18,7 +18,7 @@ from auditor.evidence.side import Side
 from auditor.ingest.submissions import Submission
 from auditor.parallel import OnProgress, Tiles
 from auditor.records import Evidence, Pair, Track, TrackEmbedding
-from auditor.scoring.base import RunContext, Scored, ScoredPair
+from auditor.scoring.base import RunContext, ScoredPair, ScoringResult
 from auditor.scoring.track_reader import CatalogueReader, track_index
 from auditor.search.all_pairs import EmbeddingReader, similar_rows
 from auditor.search.annoy_index import TrackIndex
@@ -324,7 +324,7 @@ class Scorer:
         run: RunContext,
         tiles: Tiles,
         on_pair: OnProgress | None = None,
-    ) -> Scored:
+    ) -> ScoringResult:
         """See ``scoring.base.Scorer``."""
         reader = tiles.publish(
             CatalogueReader.of(self._workspace, (ids, embeddings)), with_excerpts=False
@@ -347,7 +347,7 @@ class Scorer:
         tracks: Mapping[str, Track],
         *,
         run: RunContext,
-    ) -> Scored:
+    ) -> ScoringResult:
         """See ``scoring.base.Scorer``."""
         ids = table.tracks.names()
         found = similar_tracks(
@@ -409,14 +409,14 @@ class Scorer:
         ids_b: Sequence[str],
         tracks: Mapping[str, Track],
         run: RunContext,
-    ) -> Scored:
+    ) -> ScoringResult:
         pairs = [
             self.judge(
                 ScoredPair(ids_a[a], ids_b[b], float(score), None, float(score)), tracks, run
             )
             for a, b, score in zip(found.rows_a, found.rows_b, found.scores, strict=True)
         ]
-        return Scored(
+        return ScoringResult(
             pairs,
             found.n_compared,
             found.recall,

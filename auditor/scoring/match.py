@@ -27,7 +27,7 @@ from auditor.evidence.side import Side, compare_sides
 from auditor.ingest.submissions import Submission
 from auditor.parallel import OnProgress, Tiles
 from auditor.records import Evidence, Pair, Track, TrackEmbedding, Verdict
-from auditor.scoring.base import RunContext, Scored, ScoredPair
+from auditor.scoring.base import RunContext, ScoredPair, ScoringResult
 from auditor.scoring.candidates import distinct_pairs, voted_pairs, with_rows
 from auditor.scoring.examine import (
     Candidate,
@@ -54,7 +54,7 @@ N_CHECKED, CHECKED_S, MAX_CHECKED = 12, 240.0, 120
 """Candidates by excerpt of a submission of up to so many seconds; longer ones have more by their
 length, for a mix holds many tracks, up to the last number, that of 40 minutes."""
 
-MAX_UNCOVERED = 2000
+MAX_UNCOVERED_TRACKS = 2000
 """Tracks that an excerpt index may lack; a check examines them one by one."""
 
 
@@ -144,11 +144,11 @@ def examine_submissions(
     Raises
     ------
     IndexFileError
-        If the excerpt index lacks more than ``MAX_UNCOVERED`` tracks.
+        If the excerpt index lacks more than ``MAX_UNCOVERED_TRACKS`` tracks.
     """
     reader = CatalogueReader.of(workspace, table=table)
     index, _ = reader.excerpts()
-    if len(index.uncovered) > MAX_UNCOVERED:
+    if len(index.uncovered) > MAX_UNCOVERED_TRACKS:
         raise IndexFileError(
             f"{show_path(workspace.index_directory)}: the excerpt index lacks "
             f"{len(index.uncovered):,} tracks. Bring it up to date with: audit scan"
@@ -227,7 +227,7 @@ class Scorer:
         run: RunContext,
         tiles: Tiles,
         on_pair: OnProgress | None = None,
-    ) -> Scored:
+    ) -> ScoringResult:
         """See ``scoring.base.Scorer``; the excerpt index is brought up to date first."""
         own = CatalogueReader.of(self._workspace, (ids, embeddings))
         own.excerpts()
@@ -244,7 +244,7 @@ class Scorer:
             on_pair=on_pair,
         )
         judged = (self.judge(pair, tracks, run) for pair in found.pairs)
-        return Scored(
+        return ScoringResult(
             [pair for pair in judged if pair.verdict != Verdict.CLEAR],
             found.n_compared,
             histogram=found.histogram,
@@ -260,12 +260,12 @@ class Scorer:
         tracks: Mapping[str, Track],
         *,
         run: RunContext,
-    ) -> Scored:
+    ) -> ScoringResult:
         """See ``scoring.base.Scorer``."""
         shown_from = min(MIN_SCORE_TO_SHOW, run.use.threshold)
         found = examine_submissions(self._workspace, submissions, table, shown_from=shown_from)
         judged = [self.judge(pair, tracks, run) for pair in found.pairs]
-        return Scored(_with_nearest(judged), found.n_compared, damaged=found.damaged)
+        return ScoringResult(_with_nearest(judged), found.n_compared, damaged=found.damaged)
 
     def judge(self, pair: ScoredPair, tracks: Mapping[str, Track], run: RunContext) -> Pair:
         """See ``scoring.base.Scorer``; the rules are those of ``scoring.verdict``."""

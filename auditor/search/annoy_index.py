@@ -209,7 +209,7 @@ class TrackIndex:
         return np.empty(0, np.int64)
 
 
-class Refreshed(NamedTuple):
+class RefreshedIndex(NamedTuple):
     """An index, whether it was built anew, and why, for the log."""
 
     index: TrackIndex  # type: ignore[assignment]  # tuple.index is never asked for
@@ -268,7 +268,7 @@ def refresh_index(
     *,
     n_trees: int = 50,
     seed: int = 0,
-) -> Refreshed:
+) -> RefreshedIndex:
     """Open the index, or build it where it is missing, damaged or too far behind.
 
     Too far behind are more than 1,000 tracks, or 10 % of the base where that is more, that came,
@@ -297,6 +297,6 @@ def refresh_index(
         elif n_behind > max(1000, sidecar.n_items // 10):
             reason = f"{n_behind:,} tracks came, changed or left since it was built"
         else:
-            return Refreshed(index, False, "")
+            return RefreshedIndex(index, False, "")
     index = build_index(directory, weights_id, ids, embeddings, n_trees=n_trees, seed=seed)
-    return Refreshed(index, True, reason)
+    return RefreshedIndex(index, True, reason)

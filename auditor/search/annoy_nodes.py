@@ -76,15 +76,15 @@ def _n_items(path: Path, n_dims: int, n_trees: int, stamp: tuple[int, ...]) -> i
         if not 0 <= n_items <= n_nodes - 2 * n_trees:
             raise ValueError(f"its root has {n_items:,} items of {n_nodes - 2 * n_trees:,} nodes")
         file.seek(0)
-        walk = _Walk(n_items, n_nodes, n_trees)
+        check = _NodeCheck(n_items, n_nodes, n_trees)
         step = max(1, _CHUNK_BYTES // (4 * n_words))
         for first in range(0, n_nodes, step):
-            walk.take(first, _read(file, min(step, n_nodes - first), n_words))
-        walk.close()
+            check.take(first, _read(file, min(step, n_nodes - first), n_words))
+        check.close()
     return n_items
 
 
-class _Walk:
+class _NodeCheck:
     """One pass over the nodes."""
 
     def __init__(self, n_items: int, n_nodes: int, n_trees: int) -> None:

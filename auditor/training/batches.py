@@ -87,7 +87,7 @@ def gather_tracks(
     return TrainingTracks(tuple(frames), pool)
 
 
-def read_stretches(tracks: TrainingTracks, batch: Batch, n_source: int) -> torch.Tensor:
+def read_segments(tracks: TrainingTracks, batch: Batch, n_source: int) -> torch.Tensor:
     """Return the frames around each moment of a batch.
 
     Returns
@@ -98,11 +98,11 @@ def read_stretches(tracks: TrainingTracks, batch: Batch, n_source: int) -> torch
     """
     rows, centres = batch.tracks.ravel(), np.round(batch.centres.ravel()).astype(np.int64)
     offsets = np.arange(n_source) - n_source // 2
-    stretches = [
+    segments = [
         tracks.frames[t][np.clip(c + offsets, 0, len(tracks.frames[t]) - 1)]
         for t, c in zip(rows, centres, strict=True)
     ]
-    return torch.from_numpy(np.stack(stretches).astype(np.float32))
+    return torch.from_numpy(np.stack(segments).astype(np.float32))
 
 
 def make_batch(
@@ -143,22 +143,22 @@ def make_batch(
     )
     n_frames = config.window_frames
     n_source = math.ceil(n_frames * alterations.context) + 4
-    stretches = read_stretches(tracks, batch, n_source)
+    segments = read_segments(tracks, batch, n_source)
     generator = torch.Generator().manual_seed(train.seed * 1_000_003 + step)
-    lead = torch.full((len(stretches),), float(n_source // 2))
+    centre = torch.full((len(segments),), float(n_source // 2))
     windows = alter_windows(
-        stretches,
+        segments,
         n_frames=n_frames,
-        lead=lead,
+        centre=centre,
         features=config.features,
         alterations=alterations,
         generator=generator,
-        first=torch.arange(len(stretches)) % train.n_utterances == 0,
+        first=torch.arange(len(segments)) % train.n_utterances == 0,
         talk=talk,
     )
     excluded = None
     if train.classes == "excerpt":
-        excluded = repeated(stretches[:: train.n_utterances], batch.tracks[:, 0], n_frames)
+        excluded = repeat_mask(segments[:: train.n_utterances], batch.tracks[:, 0], n_frames)
     shape = (train.n_classes, train.n_utterances, *windows.shape[1:])
     return normalise_windows(windows).view(shape), excluded
 
@@ -188,12 +188,12 @@ def make_talk(features: FeatureConfig, *, seed: int) -> torch.Tensor:
     return torch.stack(talks)
 
 
-def repeated(stretches: torch.Tensor, rows: np.ndarray, n_frames: int) -> torch.Tensor:
+def repeat_mask(segments: torch.Tensor, rows: np.ndarray, n_frames: int) -> torch.Tensor:
     """Return which excerpts of one track sound the same: cosine of their frames above 0.6.
 
     Parameters
     ----------
-    stretches : torch.Tensor
+    segments : torch.Tensor
         (n_classes, n_source, n_bands), unaltered, dB.
     rows : numpy.ndarray
         (n_classes,) track of each.
@@ -203,8 +203,8 @@ def repeated(stretches: torch.Tensor, rows: np.ndarray, n_frames: int) -> torch.
     torch.Tensor
         (n_classes, n_classes) bool.
     """
-    first = (stretches.shape[1] - n_frames) // 2
-    x = normalise_windows(stretches[:, first : first + n_frames])
+    first = (segments.shape[1] - n_frames) // 2
+    x = normalise_windows(segments[:, first : first + n_frames])
     x = torch.nn.functional.normalize((x - x.mean(dim=1, keepdim=True)).flatten(1), dim=1)
     same_track = torch.from_numpy(rows[:, None] == rows[None, :])
     return same_track & (x @ x.T > 0.6)

@@ -262,7 +262,7 @@ def test_decisions_say_which_pairs_are_copies(aligned):
     assert told.confirmed == ()
     assert told.nonmatching.max() > made.nonmatching.max()  # somebody said so
     (recall,) = told.thresholds.recalls
-    assert (recall.alteration, recall.n_copies) == (calibrate.DECIDED, 1)
+    assert (recall.alteration, recall.n_copies) == (calibrate.DECIDED_KIND, 1)
     workspace.catalogue.decide(sha["03.wav"], sha["hidden.mp3"], "licensed")
     told = calibrate.calibrate(workspace, options=options)
     assert told.thresholds.n_set_aside_pairs == 2

@@ -42,21 +42,21 @@ def music(n: int = 4, n_frames: int = N_SOURCE, n_bands: int = 72, seed: int = 0
     return 60.0 * smooth[:, 0] - 60.0
 
 
-def altered(stretches: torch.Tensor, *, seed: int = 0, features=LOG, **shares) -> torch.Tensor:
+def altered(segments: torch.Tensor, *, seed: int = 0, features=LOG, **shares) -> torch.Tensor:
     return alter_windows(
-        stretches,
+        segments,
         n_frames=N_FRAMES,
-        lead=torch.full((len(stretches),), float(stretches.shape[1] // 2)),
+        centre=torch.full((len(segments),), float(segments.shape[1] // 2)),
         features=features,
         alterations=dataclasses.replace(NONE, **shares),
         generator=chance(seed),
     )
 
 
-def warped(stretches, *, start=0.0, tempo=1.0, pitch_bands=0.0) -> torch.Tensor:
-    n = len(stretches)
+def warped(segments, *, start=0.0, tempo=1.0, pitch_bands=0.0) -> torch.Tensor:
+    n = len(segments)
     return bands.warp(
-        stretches,
+        segments,
         n_frames=N_FRAMES,
         start=torch.full((n,), start),
         tempo=torch.full((n,), tempo),
@@ -301,7 +301,7 @@ def test_first_utterances_stay_clean_where_asked():
     y = alter_windows(
         x,
         n_frames=N_FRAMES,
-        lead=torch.full((64,), float(N_SOURCE // 2)),
+        centre=torch.full((64,), float(N_SOURCE // 2)),
         features=LOG,
         alterations=dataclasses.replace(NONE, clean_first=1.0, equalise=1.0),
         generator=chance(),
@@ -320,7 +320,7 @@ def test_talk_is_mixed_over_at_its_ratio():
     y = alter_windows(
         x,
         n_frames=N_FRAMES,
-        lead=torch.full((200,), float(N_SOURCE // 2)),
+        centre=torch.full((200,), float(N_SOURCE // 2)),
         features=LOG,
         alterations=dataclasses.replace(NONE, talk=1.0, talk_snr_db=5.0),
         generator=chance(),

@@ -252,15 +252,15 @@ def test_recipe_averages_windows_of_240_ms(monkeypatch, small_recipe):
 
 
 def test_recipe_trains_on_unaltered_samples():
-    stretches = torch.randn(6, 164, 40, generator=torch.Generator().manual_seed(0))
+    segments = torch.randn(6, 164, 40, generator=torch.Generator().manual_seed(0))
     windows = alter_windows(
-        stretches,
+        segments,
         n_frames=160,
-        lead=torch.full((6,), 82.0),
+        centre=torch.full((6,), 82.0),
         features=recipe.EXTRACTOR.features,
         alterations=recipe.UNALTERED,
         generator=torch.Generator().manual_seed(1),
     )
-    torch.testing.assert_close(windows, stretches[:, 2:162], atol=1e-4, rtol=0)
+    torch.testing.assert_close(windows, segments[:, 2:162], atol=1e-4, rtol=0)
     assert recipe.EXTRACTOR.features.layout == "mel"
     assert recipe.TRAIN.n_classes * recipe.TRAIN.n_utterances == 50

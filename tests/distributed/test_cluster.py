@@ -43,9 +43,9 @@ from auditor.distributed.embedder import (  # noqa: E402
     shards,
 )
 from auditor.distributed.embedding_shards import (  # noqa: E402
-    pack_made,
-    unpack_made,
-    wanted_made,
+    pack_files,
+    unpack_files,
+    usable_files,
 )
 from auditor.distributed.ray_tasks import ray_cluster  # noqa: E402
 from auditor.distributed.ray_tiles import RayTiles  # noqa: E402
@@ -431,7 +431,7 @@ def test_a_shard_holds_what_became_of_its_files(tmp_path, library, weights):
     extractor = load_extractor(weights)
     files = find_audio([library]).files
     made = list(SerialEmbedder([extractor]).embed(files))
-    back = unpack_made(pack_made(made, extractor.weights_id), extractor.weights_id)
+    back = unpack_files(pack_files(made, extractor.weights_id), extractor.weights_id)
     assert [one.found for one in back] == list(files)
     for given, read in zip(made, back, strict=True):
         assert read.sha256 == given.sha256
@@ -457,12 +457,12 @@ def test_a_shard_holds_what_became_of_its_files(tmp_path, library, weights):
 def test_damaged_and_foreign_shards_are_refused(library, weights):
     extractor = load_extractor(weights)
     made = list(SerialEmbedder([extractor]).embed(find_audio([library]).files[:2]))
-    data = pack_made(made, extractor.weights_id)
+    data = pack_files(made, extractor.weights_id)
     for damaged in (data[:-9], data[9:], b""):
         with pytest.raises(ValueError, match="a shard is damaged"):
-            unpack_made(damaged, extractor.weights_id)
+            unpack_files(damaged, extractor.weights_id)
     with pytest.raises(ValueError, match="of weights .*; other was expected"):
-        unpack_made(data, "other")
+        unpack_files(data, "other")
 
 
 def test_unreadable_and_changed_files_are_made_again(tmp_path, library, weights):
@@ -471,17 +471,17 @@ def test_unreadable_and_changed_files_are_made_again(tmp_path, library, weights)
     extractor = load_extractor(weights)
     files = find_audio([library]).files
     made = list(SerialEmbedder([extractor]).embed(files))
-    assert wanted_made(made, files[3:5], frozenset()) == made[3:5]
+    assert usable_files(made, files[3:5], frozenset()) == made[3:5]
     touched = dataclasses.replace(files[3], mtime_ns=1)
-    assert wanted_made(made, [touched], frozenset()) is None
+    assert usable_files(made, [touched], frozenset()) is None
     made[3] = dataclasses.replace(made[3], prepared=None, error=OSError(13, "Permission denied"))
-    assert wanted_made(made, files[3:4], frozenset()) is None
+    assert usable_files(made, files[3:4], frozenset()) is None
     died = WorkerDiedError("its process died twice")
     made[3] = dataclasses.replace(made[3], error=died)
-    assert wanted_made(made, files[3:4], frozenset()) is None
+    assert usable_files(made, files[3:4], frozenset()) is None
     made[3] = dataclasses.replace(made[3], error=None)
-    assert wanted_made(made, files[3:4], frozenset()) is None
-    assert wanted_made(made, files[3:4], {made[3].sha256}) == made[3:4]
+    assert usable_files(made, files[3:4], frozenset()) is None
+    assert usable_files(made, files[3:4], {made[3].sha256}) == made[3:4]
 
 
 def test_shards_end_at_the_same_files_when_the_first_ones_are_stored():

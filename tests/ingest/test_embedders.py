@@ -20,7 +20,7 @@ from auditor.errors import AudioError, AuditError, UsageError, WeightsError, Wor
 from auditor.ingest.embedders import FEW, BatchEmbedder, ProcessEmbedder, make_embedder
 from auditor.ingest.prepare import PreparedFile, SerialEmbedder
 from auditor.ingest.session import ingest
-from auditor.ingest.worker_pool import Crew
+from auditor.ingest.worker_pool import WorkerPool
 from auditor.workspace import open_workspace
 
 N_FILES = FEW + 4
@@ -128,7 +128,7 @@ def test_workers_that_cannot_start_end_the_run_and_condemn_no_file(tmp_path, mus
         assert multiprocessing.active_children() == []
 
 
-class Stillborn:
+class FailingStart:
     """A work that ends the process which receives it."""
 
     def __reduce__(self):
@@ -137,10 +137,10 @@ class Stillborn:
 
 def test_workers_that_die_before_they_are_ready_are_not_blamed_on_files(music):
     with (
-        Crew(Stillborn(), 2) as crew,
+        WorkerPool(FailingStart(), 2) as pool,
         pytest.raises(AuditError, match=r"no worker process can be started \(exit code 4\)"),
     ):
-        list(crew.run(find_audio([music]).files))
+        list(pool.run(find_audio([music]).files))
 
 
 def test_a_file_whose_worker_died_is_tried_again_by_the_next_run(tmp_path, music, weights):
@@ -210,7 +210,7 @@ def test_batches_across_tracks_change_nothing_but_rounding(music, extractor, bat
 
 
 def test_what_is_too_long_for_a_batch_is_embedded_piece_by_piece(music, extractor):
-    embedder = BatchEmbedder(extractor, jobs=2, max_heard_s=1.0)
+    embedder = BatchEmbedder(extractor, jobs=2, max_decoded_s=1.0)
     assert_same(made_by(embedder, music), made_by(SerialEmbedder([extractor]), music))
 
 

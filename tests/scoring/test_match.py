@@ -238,7 +238,7 @@ def test_an_index_that_is_far_behind_is_told(scanned, tmp_path, monkeypatch):
     moved = tmp_path / "ws"
     shutil.copytree(folder, moved)
     shutil.rmtree(moved / "index")
-    monkeypatch.setattr("auditor.scoring.match.MAX_UNCOVERED", 3)
+    monkeypatch.setattr("auditor.scoring.match.MAX_UNCOVERED_TRACKS", 3)
     write_audio(tmp_path / "new.wav", music(70), codec="wav")
     with (
         open_workspace(moved, extractor="excerpt", write=False) as workspace,

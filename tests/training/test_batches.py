@@ -18,8 +18,8 @@ from auditor.training.batches import (
     gather_tracks,
     make_batch,
     make_talk,
-    read_stretches,
-    repeated,
+    read_segments,
+    repeat_mask,
     require_batches,
     validation_config,
 )
@@ -60,10 +60,10 @@ def test_stretches_are_centred_and_repeat_the_ends():
     track = np.arange(50, dtype=np.float16)[:, None].repeat(3, axis=1)
     tracks = gather_tracks([track], labels=[""], groups=[0], albums=[""], window_frames=16)
     batch = Batch(tracks=np.asarray([[0, 0]]), centres=np.asarray([[2.4, 48.0]]))
-    stretches = read_stretches(tracks, batch, 8)
-    assert stretches.shape == (2, 8, 3)
-    assert stretches[0, :, 0].tolist() == [0, 0, 0, 1, 2, 3, 4, 5]
-    assert stretches[1, :, 0].tolist() == [44, 45, 46, 47, 48, 49, 49, 49]
+    segments = read_segments(tracks, batch, 8)
+    assert segments.shape == (2, 8, 3)
+    assert segments[0, :, 0].tolist() == [0, 0, 0, 1, 2, 3, 4, 5]
+    assert segments[1, :, 0].tolist() == [44, 45, 46, 47, 48, 49, 49, 49]
 
 
 def test_a_batch_is_decided_by_seed_and_step(music, tiny_config):
@@ -84,10 +84,10 @@ def test_a_batch_is_decided_by_seed_and_step(music, tiny_config):
 
 
 def test_repeated_excerpts_of_one_track_are_found():
-    stretches = 20.0 * torch.randn(4, 30, 72, generator=torch.Generator().manual_seed(0))
-    stretches[2] = stretches[0]
-    stretches[3] = stretches[0]
-    found = repeated(stretches, np.asarray([5, 5, 5, 6]), 20)
+    segments = 20.0 * torch.randn(4, 30, 72, generator=torch.Generator().manual_seed(0))
+    segments[2] = segments[0]
+    segments[3] = segments[0]
+    found = repeat_mask(segments, np.asarray([5, 5, 5, 6]), 20)
     assert found.int().tolist() == [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]]
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auditor.evidence.alignment.line_search import Stretch
+from auditor.evidence.alignment.line_search import Segment
 
 
 class LineValues(NamedTuple):
@@ -98,7 +98,7 @@ _N_ERRORS, _FEW_PEAKS, _NEAR_ONE = 3.0, 8.0, 0.1
 there are few peaks, and this close.  Windows overlap: their peaks are not independent."""
 
 _SHORT, _AS_GOOD = 24, 0.3
-"""Or, in stretches of few windows, if the mean falls by no more than this share over their number:
+"""Or, in segments of few windows, if the mean falls by no more than this share over their number:
 peaks of so few windows say little."""
 
 _ROUNDS = 3
@@ -110,7 +110,7 @@ _TEMPOS, _SHIFTS = 1.0 + np.linspace(-0.02, 0.02, 9), np.linspace(-1.5, 1.5, 13)
 
 
 class Run(NamedTuple):
-    """A stretch of a line, in fractions of windows.
+    """A segment of a line, in fractions of windows.
 
     Attributes
     ----------
@@ -145,14 +145,14 @@ class Run(NamedTuple):
     values: np.ndarray
 
 
-def measure_line(matrix: np.ndarray, stretch: Stretch) -> Run | None:
+def measure_line(matrix: np.ndarray, segment: Segment) -> Run | None:
     """Move a line to where the matrix peaks and delimit the run along it.
 
     Parameters
     ----------
     matrix : numpy.ndarray
         (n_rows, n_columns) float32, about 0 where nothing matches.
-    stretch : Stretch
+    segment : Segment
         From ``search_lines``.
 
     Returns
@@ -161,9 +161,9 @@ def measure_line(matrix: np.ndarray, stretch: Stretch) -> Run | None:
         None if nothing on the line is above 0.
     """
     along = LineValues.of(matrix)
-    tempo, offset = _nudge(along, stretch)
+    tempo, offset = _nudge(along, segment)
     simplest = None
-    rows = np.arange(stretch.i0, min(stretch.i0 + stretch.n, len(matrix)))
+    rows = np.arange(segment.i0, min(segment.i0 + segment.n, len(matrix)))
     for _ in range(_ROUNDS):
         before = tempo, offset, rows[0], rows[-1]
         tempo, offset, simplest = _fit_peaks(along, rows, tempo, offset)
@@ -211,12 +211,12 @@ def _follow(matrix: LineValues, tempo: float, offset: float) -> tuple[np.ndarray
     return rows, matrix.between(rows, columns[rows])
 
 
-def _nudge(matrix: LineValues, stretch: Stretch) -> tuple[float, float]:
+def _nudge(matrix: LineValues, segment: Segment) -> tuple[float, float]:
     """Return tempo and offset of the best line within half a step of the grid."""
-    rows = np.arange(stretch.i0, min(stretch.i0 + stretch.n, matrix.n_rows))
+    rows = np.arange(segment.i0, min(segment.i0 + segment.n, matrix.n_rows))
     middle = rows.mean()
-    tempos = stretch.tempo * _TEMPOS
-    centre = stretch.j0 + stretch.tempo * (middle - stretch.i0)
+    tempos = segment.tempo * _TEMPOS
+    centre = segment.j0 + segment.tempo * (middle - segment.i0)
     columns = (
         centre + _SHIFTS[None, :, None] + tempos[:, None, None] * (rows - middle)[None, None, :]
     )  # (9, 13, n)
@@ -235,7 +235,7 @@ def _fit_peaks(
         Those given where there are too few peaks.
     simplest : float or None
         Offset of the line of tempo 1, if the peaks do not tell it from the fitted one: short
-        stretches fit at many tempi, and music is mostly copied at its own.
+        segments fit at many tempi, and music is mostly copied at its own.
     """
     line = offset + tempo * rows
     at_rows, p_columns, p_weights = _peaks(matrix, rows, line)
@@ -293,7 +293,7 @@ def _peaks(
 def _extent(values: np.ndarray) -> tuple[int, int, float]:
     """Return first and last place of the run, and its level.
 
-    The run is the stretch whose sum over a bridge level is largest, so that it goes on across weak
+    The run is the segment whose sum over a bridge level is largest, so that it goes on across weak
     windows; its ends are cut back to where half of the level is reached.  Without any value, as on
     a line that leaves the matrix, the level is 0.
     """

@@ -1,6 +1,6 @@
 """Straight lines in the similarity matrix of two tracks: the search.
 
-Every line of a grid of tempo ratios is followed at every offset, and the best stretch of each ratio
+Every line of a grid of tempo ratios is followed at every offset, and the best segment of each ratio
 and length is kept.  ``auditor.evidence.alignment.line_fit`` measures them.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 _OUTSIDE = -1000.0
-"""Stands beside the matrix; a stretch that touches it can never win."""
+"""Stands beside the matrix; a segment that touches it can never win."""
 
 _MAX_CELLS = 1 << 17
 """Cells of the lines that are summed at once: half a megabyte, which a core's cache holds."""
@@ -32,7 +32,7 @@ class Grid:
     step : int
         Only every so many-th row is followed.
     span : int
-        Followed rows of the shortest stretch.
+        Followed rows of the shortest segment.
     n_doublings : int
         It is doubled so often.
     tempo_cost : float
@@ -47,8 +47,8 @@ class Grid:
     tempo_cost: float = 0.0
 
 
-class Stretch(NamedTuple):
-    """The best stretch of the search: column ``j0 + tempo * (i - i0)`` for ``n`` rows from i0."""
+class Segment(NamedTuple):
+    """The best segment of the search: column ``j0 + tempo * (i - i0)`` for ``n`` rows from i0."""
 
     score: float
     mean: float
@@ -58,21 +58,21 @@ class Stretch(NamedTuple):
     n: int
 
 
-def search_lines(matrix: np.ndarray, *, penalty: float, grid: Grid) -> list[Stretch]:
-    """Return the best stretch of each tempo ratio and length, best first.
+def search_lines(matrix: np.ndarray, *, penalty: float, grid: Grid) -> list[Segment]:
+    """Return the best segment of each tempo ratio and length, best first.
 
     Parameters
     ----------
     matrix : numpy.ndarray
         (n_rows, n_columns) float32.
     penalty : float
-        A stretch of n rows scores its mean less ``penalty / sqrt(n)`` and the cost of its tempo.
+        A segment of n rows scores its mean less ``penalty / sqrt(n)`` and the cost of its tempo.
     grid : Grid
 
     Returns
     -------
-    list of Stretch
-        Empty where no stretch fits into the matrix.
+    list of Segment
+        Empty where no segment fits into the matrix.
     """
     n_columns = matrix.shape[1]
     followed = np.asarray(matrix[:: grid.step], np.float32)
@@ -99,8 +99,8 @@ def search_lines(matrix: np.ndarray, *, penalty: float, grid: Grid) -> list[Stre
                     score = mean - penalty / math.sqrt(n)
                     score -= grid.tempo_cost * abs(math.log(tempo)) / n
                     j0 = line + int(at_start[row]) - margin
-                    found.append(Stretch(score, mean, tempo, row * grid.step, j0, n))
-    return sorted(found, key=lambda stretch: (-stretch.score, stretch.tempo, stretch.n))
+                    found.append(Segment(score, mean, tempo, row * grid.step, j0, n))
+    return sorted(found, key=lambda segment: (-segment.score, segment.tempo, segment.n))
 
 
 def _best_cells(lines: np.ndarray, grid: Grid) -> Iterator[tuple[list[float], list[int], int]]:

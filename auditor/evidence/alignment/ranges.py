@@ -1,7 +1,7 @@
 """The second witness: what two tracks share, from when to when, and how sure that is.
 
 Both tracks are sequences of d-vectors of short windows (``excerpt``).  Their similarity matrix S
-shows a stretch of one that is heard in the other as a bright straight line; its slope is the tempo
+shows a segment of one that is heard in the other as a bright straight line; its slope is the tempo
 ratio.  What proves nothing is taken out first:
 
 * **Background.**  Of every window i its own background ``g_i`` is the mean similarity with the rest
@@ -20,17 +20,17 @@ ratio.  What proves nothing is taken out first:
   neighbours leave in music that never repeats.
 * **Silence** (``pooling.audible_windows``) has Z = 0 and w = 0.
 
-A stretch of the line scores its mean Z less ``penalty / sqrt(n)``, n being the sum of
+A segment of the line scores its mean Z less ``penalty / sqrt(n)``, n being the sum of
 ``min(w_i, w_j)`` along it.  A bar that is looped through two tracks has the n of few bars, however
-long the loop runs.  The score of a range is that of its best stretch, less what it fails to stand
+long the loop runs.  The score of a range is that of its best segment, less what it fails to stand
 out by: with s the mean S along the range and m the mean S of all of its rows and columns, it loses
 
     stand_out_cost * max(0, stand_out - (s - m) / (1 - m)).
 
 Two takes of white noise, or of one synthesiser, are alike everywhere, and no line stands out.
 
-Ranges are found greedily: the line that explains most first; then all that lies in a stretch of a
-that is explained *and* in a stretch of b that is explained is taken out, and the search goes on.  A
+Ranges are found greedily: the line that explains most first; then all that lies in a segment of a
+that is explained *and* in a segment of b that is explained is taken out, and the search goes on.  A
 chorus that returns inside a copy is so no second match, while an excerpt used twice is two.
 
 A range starts and ends where the similarity along the line crosses half of its level: there, half
@@ -48,7 +48,7 @@ from typing import NamedTuple
 import numpy as np
 
 from auditor.evidence.alignment.line_fit import LineValues, Run, measure_line, running_sums
-from auditor.evidence.alignment.line_search import Stretch, search_lines
+from auditor.evidence.alignment.line_search import Segment, search_lines
 from auditor.evidence.alignment.track import WitnessConfig, WitnessTrack, prepare_track
 from auditor.records import Evidence, MatchedRange
 
@@ -72,7 +72,7 @@ def score_run(
     stand_out: float,
     stand_out_cost: float,
 ) -> ScoredRun:
-    """Return a run with its score: that of its best stretch, less what it fails to stand out by.
+    """Return a run with its score: that of its best segment, less what it fails to stand out by.
 
     Parameters
     ----------
@@ -126,18 +126,18 @@ __all__ = [
 ]
 
 _EXPLAINED = -1.0
-"""Stands in Z for what a range explained already; no stretch gains by crossing it."""
+"""Stands in Z for what a range explained already; no segment gains by crossing it."""
 
 _BASE = 0.65
 """Share of the highest mean that a line must exceed to explain anything."""
 
 _HOPELESS = 0.0
-"""Score of the best stretch of the search at which no line is measured.  Of 1,034 copies of the
+"""Score of the best segment of the search at which no line is measured.  Of 1,034 copies of the
 validation music, altered as hard as any, one that began below ended above 0.1, at 0.104; strangers
 that began below ended at 0.08 or less.  Most pairs of unrelated tracks end here."""
 
 _SAME_LINE = 3.0
-"""Stretches whose lines pass within so many windows of each other are measured once."""
+"""Segments whose lines pass within so many windows of each other are measured once."""
 
 
 def find_evidence(
@@ -270,12 +270,12 @@ def _find_runs(
     runs: list[ScoredRun] = []
     score = -1.0
     while len(runs) < config.max_ranges:
-        stretches = search_lines(matrix * weights, penalty=config.penalty, grid=config.grid)
-        if stretches and stretches[0].score <= _HOPELESS:
-            score = max(score, stretches[0].score)
+        segments = search_lines(matrix * weights, penalty=config.penalty, grid=config.grid)
+        if segments and segments[0].score <= _HOPELESS:
+            score = max(score, segments[0].score)
             break
         measured = [
-            measure_line(matrix, stretch) for stretch in _candidates(stretches, config.n_tried)
+            measure_line(matrix, segment) for segment in _candidates(segments, config.n_tried)
         ]
         run = _most_telling([run for run in measured if run], config)
         if run is None:
@@ -305,25 +305,25 @@ def _inside(start: float, end: float) -> slice:
     return slice(max(0, math.floor(start)), max(0, math.ceil(end)) + 1)
 
 
-def _candidates(stretches: list[Stretch], n: int) -> list[Stretch]:
-    """Return n stretches on different lines: those of the best score, and those that explain most.
+def _candidates(segments: list[Segment], n: int) -> list[Segment]:
+    """Return n segments on different lines: those of the best score, and those that explain most.
 
-    In music that repeats itself, a short stretch scores well on many a wrong line; only the right
+    In music that repeats itself, a short segment scores well on many a wrong line; only the right
     one goes on and on.
     """
-    if not stretches:
+    if not segments:
         return []
-    base = _BASE * max(stretch.mean for stretch in stretches)
-    by_length = sorted(stretches, key=lambda stretch: -stretch.n * (stretch.mean - base))
-    taken: list[Stretch] = []
-    for ordered, wanted in ((stretches, n - n // 2), (by_length, n)):
-        for stretch in ordered:
+    base = _BASE * max(segment.mean for segment in segments)
+    by_length = sorted(segments, key=lambda segment: -segment.n * (segment.mean - base))
+    taken: list[Segment] = []
+    for ordered, wanted in ((segments, n - n // 2), (by_length, n)):
+        for segment in ordered:
             if len(taken) == wanted:
                 break
-            i = stretch.i0 + 0.5 * stretch.n
-            j = stretch.j0 + 0.5 * stretch.tempo * stretch.n
+            i = segment.i0 + 0.5 * segment.n
+            j = segment.j0 + 0.5 * segment.tempo * segment.n
             if all(abs(t.j0 + t.tempo * (i - t.i0) - j) > _SAME_LINE for t in taken):
-                taken.append(stretch)
+                taken.append(segment)
     return taken
 
 

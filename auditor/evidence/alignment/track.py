@@ -35,7 +35,7 @@ class WitnessConfig:
     step : int
         Every so many-th window of the shorter track is followed in the first search.
     span, n_doublings : int
-        Followed windows of its shortest stretch, and how often it is doubled.
+        Followed windows of its shortest segment, and how often it is doubled.
     contrast, alike, own, penalty, stand_out, stand_out_cost : float
         Of the formulae.
     tempo_cost : float
@@ -44,7 +44,7 @@ class WitnessConfig:
     prior : float
         Background of a window of which nothing is known.
     n_tried : int
-        Stretches of the first search that are measured before the best is taken.
+        Segments of the first search that are measured before the best is taken.
     max_ranges : int
         Ranges of a pair at most.
     min_score : float

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 
 from auditor.evidence.alignment.ranges import covered_s, gather_evidence
 from auditor.evidence.match_score import (
-    AGREED,
     CHANCE,
+    CLEAR_CORRELATION,
     MIN_SCORE_TO_CONFIRM,
     MIN_SCORE_TO_SHOW,
     range_score,
@@ -36,7 +36,7 @@ from auditor.evidence.spectra.range_search import (
 )
 from auditor.records import Evidence, MatchedRange
 
-MAX_CONFIRMED = 6
+MAX_CONFIRMED_RANGES = 6
 """Ranges of a pair whose spectra are compared; further ones stand by their d-vectors."""
 
 PATIENCE = 2
@@ -83,7 +83,7 @@ def confirm(
     """
     ranges = list(evidence.ranges)
     n_agreed = 0
-    n_to_measure = min(len(ranges), MAX_CONFIRMED)
+    n_to_measure = min(len(ranges), MAX_CONFIRMED_RANGES)
     for n in range(n_to_measure if evidence.score >= MIN_SCORE_TO_CONFIRM else 0):
         if n >= PATIENCE and not n_agreed:
             break
@@ -101,7 +101,7 @@ def confirm(
         and not (agreed and found.correlation is not None and found.correlation < CHANCE)
     ]
     best = max(kept, key=_correlation, default=None)
-    if best is not None and _correlation(best) >= AGREED:
+    if best is not None and _correlation(best) >= CLEAR_CORRELATION:
         whole = best.a_end_s - best.a_start_s >= _WHOLE * a.duration_s
         kept = _best_explained(kept, [] if whole else list(further_ranges(best, a, b)))
     kept.sort(key=lambda found: (-range_score(found), found.a_start_s))
@@ -124,7 +124,7 @@ def _measured(found: MatchedRange, a: TrackSpectrum, b: TrackSpectrum) -> Matche
         half_s = 0.5 * (found.a_end_s - found.a_start_s)
         found = trim_range(measured_range(found, match, half_s, a, b), a.frames, b.frames)
         moved = abs(found.tempo / before.tempo - 1.0) > _OTHER_TEMPO
-        if not moved or _correlation(found) < AGREED:
+        if not moved or _correlation(found) < CLEAR_CORRELATION:
             break
     return found
 
@@ -179,11 +179,12 @@ def _best_explained(kept: list[MatchedRange], further: list[MatchedRange]) -> li
 
 def _needed(found: MatchedRange) -> float:
     """Return from which correlation on another range makes this one a mere likeness."""
-    return AGREED if _correlation(found) < AGREED else _correlation(found) + _SURER
+    correlation = _correlation(found)
+    return CLEAR_CORRELATION if correlation < CLEAR_CORRELATION else correlation + _SURER
 
 
 def _seconds_explained(found: MatchedRange) -> float:
-    return (found.a_end_s - found.a_start_s) * (_correlation(found) - AGREED)
+    return (found.a_end_s - found.a_start_s) * (_correlation(found) - CLEAR_CORRELATION)
 
 
 def _shares(found: MatchedRange, others: Sequence[MatchedRange]) -> tuple[float, float]:

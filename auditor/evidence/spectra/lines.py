@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from auditor.embedding.config import SPECTRUM
-from auditor.evidence.match_score import AGREED
+from auditor.evidence.match_score import CLEAR_CORRELATION
 from auditor.evidence.spectra.pitch_tempo import local_frames
 
 MAX_FURTHER = 6
@@ -132,7 +132,7 @@ def _cells(n_a: int, n_b: int, block: int, hop: int) -> int:
 def agreed_lines(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, int, int]]:
     """Yield the frames of a at which a stretch begins and ends, and what to add for those of b.
 
-    The best stretch comes first: the one whose blocks exceed ``AGREED`` by most in all.
+    The best stretch comes first: the one whose blocks exceed ``CLEAR_CORRELATION`` by most in all.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def agreed_lines(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, int, int]]
     starts = np.arange(0, len(a) - BLOCK + 1, HOP)
     if not _can_follow(a, b, starts, BLOCK):
         return
-    gains = _along_lines(a, b, starts, BLOCK) - AGREED
+    gains = _along_lines(a, b, starts, BLOCK) - CLEAR_CORRELATION
     gains = maximum_filter1d(gains, 3, axis=1)  # a tempo that is a little off drifts
     last = int(starts[-1])
     for _ in range(MAX_FURTHER):
@@ -152,7 +152,7 @@ def agreed_lines(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, int, int]]
         if begin == end:
             return
         yield int(starts[begin]), int(starts[end - 1]) + BLOCK, line - last
-        gains[begin:end] = -AGREED
+        gains[begin:end] = -CLEAR_CORRELATION
 
 
 def leading_line(a: np.ndarray, b: np.ndarray) -> LeadingLine | None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from auditor.embedding.config import SPECTRUM
 from auditor.embedding.spectrogram import cut_spectrum
-from auditor.evidence.match_score import AGREED
+from auditor.evidence.match_score import CLEAR_CORRELATION
 from auditor.evidence.spectra.pitch_tempo import common_bands, local_frames
 from auditor.records import MatchedRange
 
@@ -42,7 +42,7 @@ def trim_range(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> MatchedRang
         (n_frames, n_bands) uint8, spectra of both tracks (``auditor.embedding.spectrogram``).
     """
     hop_s, given = SPECTRUM.frame_hop_s, found
-    if (found.correlation or 0.0) >= AGREED:
+    if (found.correlation or 0.0) >= CLEAR_CORRELATION:
         found = _widened(found, len(a) * hop_s, len(b) * hop_s)
     agreement, silent = _agreement(found, a, b)
     at_s = found.a_start_s + np.arange(len(agreement)) * hop_s

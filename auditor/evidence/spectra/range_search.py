@@ -16,7 +16,7 @@ import numpy as np
 
 from auditor.embedding.config import SPECTRUM
 from auditor.evidence.match_score import (
-    AGREED,
+    CLEAR_CORRELATION,
     MIN_CERTAIN_S,
     MIN_SCORE_TO_CONFIRM,
     margin_score,
@@ -94,7 +94,7 @@ _SAME_PITCH = 0.5
 
 def any_agrees(ranges: Iterable[MatchedRange]) -> bool:
     """Say whether the spectra agree beyond doubt on one of some ranges."""
-    return any((found.correlation or 0.0) >= AGREED for found in ranges)
+    return any((found.correlation or 0.0) >= CLEAR_CORRELATION for found in ranges)
 
 
 def leading_range(
@@ -128,7 +128,7 @@ def leading_range(
         if line is None:
             continue
         length_s = (line.last - line.first) * SPECTRUM.frame_hop_s
-        agrees = line.correlation >= AGREED
+        agrees = line.correlation >= CLEAR_CORRELATION
         if fit in guessed and not (agrees and length_s >= _GUESS_S):
             continue
         score = margin_score(line.margin, sure=agrees and length_s >= MIN_CERTAIN_S)
@@ -156,7 +156,7 @@ def further_ranges(
     for line in agreed_lines(*_fitted(a, b, fit)):
         found = dataclasses.replace(_along(*line, fit), repetition=known.repetition)
         match = match_range(found, a.frames, b.frames)
-        if match is None or match.correlation < AGREED:
+        if match is None or match.correlation < CLEAR_CORRELATION:
             continue
         half_s = 0.5 * (found.a_end_s - found.a_start_s) + HOP * SPECTRUM.frame_hop_s
         yield trim_range(measured_range(found, match, half_s, a, b), a.frames, b.frames)

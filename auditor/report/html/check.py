@@ -41,7 +41,7 @@ class SubmissionView:
 
 
 @dataclass(frozen=True)
-class Certified:
+class CertifiedFile:
     """A submission without any match, and what names it a year later."""
 
     label: str
@@ -104,8 +104,8 @@ def _submission(track: Track, found: Sequence[tuple[Row, CaseView]]) -> Submissi
     )
 
 
-def _certified(track: Track) -> Certified:
-    return Certified(
+def _certified(track: Track) -> CertifiedFile:
+    return CertifiedFile(
         track_view(track).label,
         track_view(track).path.rsplit("/", 1)[-1],
         track.sha256,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import auditor.evidence.alignment.ranges
 from auditor.evidence.alignment.line_fit import measure_line
-from auditor.evidence.alignment.line_search import Grid, Stretch, search_lines
+from auditor.evidence.alignment.line_search import Grid, Segment, search_lines
 from auditor.evidence.alignment.ranges import (
     WitnessConfig,
     compare_tracks,
@@ -274,7 +274,7 @@ def test_the_search_keeps_to_the_lines_of_its_grid():
 
 def test_nothing_above_zero_on_a_line_is_no_run():
     matrix = np.full((20, 20), -0.1, dtype=np.float32)
-    assert measure_line(matrix, Stretch(0.0, 0.0, 1.0, 0, 0, 10)) is None
+    assert measure_line(matrix, Segment(0.0, 0.0, 1.0, 0, 0, 10)) is None
 
 
 def test_what_cannot_be_compared_is_refused(track):

@@ -11,8 +11,8 @@ from tunes import tune
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.augment.waveform import change_speed, plant, shift_pitch, stretch_time
 from auditor.embedding.spectrogram import waveform_spectrum
-from auditor.evidence.match_score import AGREED, match_score, range_score
-from auditor.evidence.spectra.confirm import MAX_CONFIRMED, confirm
+from auditor.evidence.match_score import CLEAR_CORRELATION, match_score, range_score
+from auditor.evidence.spectra.confirm import MAX_CONFIRMED_RANGES, confirm
 from auditor.evidence.spectra.lines import TrackSpectrum
 from auditor.records import Evidence, MatchedRange
 
@@ -143,7 +143,7 @@ def test_what_the_d_vectors_missed_is_found_at_the_tempo_and_pitch_of_what_agree
     ranges = sorted(evidence.ranges, key=times)
     for found, (a_s, b_s) in zip(ranges, truth, strict=True):
         assert times(found) == pytest.approx((a_s, a_s + 10.0, b_s, b_s + 10.0 * ratio), abs=1.0)
-        assert found.correlation > AGREED
+        assert found.correlation > CLEAR_CORRELATION
         assert found.pitch_semitones == pytest.approx(12.0 * np.log2(ratio), abs=0.2)
     assert match_score(evidence) == range_score(evidence.ranges[0])
     assert evidence.share_a == pytest.approx(0.5, abs=0.05)
@@ -206,7 +206,7 @@ def test_a_range_that_hardly_agrees_is_left_out_where_another_explains_the_music
     right = MatchedRange(5.0, 15.0, 40.0, 50.0, 1.0, 0.5, None, 0.0)
     unheard = dataclasses.replace(right, b_start_s=2.0, b_end_s=12.0, score=0.4)
     elsewhere = dataclasses.replace(unheard, a_start_s=30.0, a_end_s=40.0)
-    evidence = of(*[right] * MAX_CONFIRMED, unheard, elsewhere, score=0.5)
+    evidence = of(*[right] * MAX_CONFIRMED_RANGES, unheard, elsewhere, score=0.5)
     kept = confirmed(evidence, host, original).ranges
     assert [round(r.a_start_s) for r in kept] == [5, 30]
 
@@ -275,7 +275,7 @@ def test_a_guess_counts_only_where_the_spectra_agree_beyond_doubt(monkeypatch):
         "auditor.evidence.spectra.range_search.mean_spectrum_shift", lambda a, b: semitones
     )
     assert confirmed(MISSED, copy, original, a_duration_s=duration_s).ranges == ()
-    monkeypatch.setattr("auditor.evidence.spectra.range_search.AGREED", 0.1)
+    monkeypatch.setattr("auditor.evidence.spectra.range_search.CLEAR_CORRELATION", 0.1)
     (only,) = confirmed(MISSED, copy, original, a_duration_s=duration_s).ranges
     assert only.tempo == pytest.approx(1.2, abs=0.01)
 
@@ -306,7 +306,7 @@ def test_a_range_that_agrees_counts_by_its_lead_where_its_d_vectors_say_little()
     copy = (original + noise).astype(np.float32)
     weak = dataclasses.replace(WEAK, score=0.16, repetition=0.3)
     found = confirmed(of(weak, score=0.16), copy, original)
-    assert found.ranges[0].correlation > AGREED
+    assert found.ranges[0].correlation > CLEAR_CORRELATION
     assert match_score(found) == found.ranges[0].match_score == 1.0
     assert found.ranges[0].score == 0.0  # the d-vectors did not find this one
     # Beats lead nowhere, and stay what they were.

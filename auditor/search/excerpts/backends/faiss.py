@@ -26,7 +26,7 @@ MIN_ROWS = 20_000
 CODE_BYTES = 16
 """Of a row; two of 32 axes share a byte."""
 
-N_PROBED = 32
+N_PROBES = 32
 """Lists looked at for one window unless told otherwise."""
 
 _PER_LIST = 64
@@ -101,7 +101,7 @@ class FaissBackend:
         ``search_k`` counts lists.
         """
         if hasattr(self._index, "nprobe"):
-            self._index.nprobe = search_k if search_k > 0 else N_PROBED
+            self._index.nprobe = search_k if search_k > 0 else N_PROBES
         cosines, rows = self._index.search(_unit(vectors), top)
         found = rows >= 0
         which = np.repeat(np.arange(len(vectors)), found.sum(axis=1))

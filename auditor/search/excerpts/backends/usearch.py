@@ -22,7 +22,7 @@ from auditor.errors import UsageError
 N_NEIGHBOURS = 16
 """Edges of a row."""
 
-N_EXPANDED = 64
+N_EXPANSIONS = 64
 """Rows kept in view while one is added, and while one is looked for unless told otherwise."""
 
 
@@ -42,8 +42,8 @@ class UsearchBackend:
             metric="cos",
             dtype="i8",
             connectivity=N_NEIGHBOURS,
-            expansion_add=N_EXPANDED,
-            expansion_search=N_EXPANDED,
+            expansion_add=N_EXPANSIONS,
+            expansion_search=N_EXPANSIONS,
         )
 
     def add(self, rows: np.ndarray) -> None:
@@ -76,7 +76,7 @@ class UsearchBackend:
         """
         if len(vectors) == 0:
             return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
-        self._index.expansion_search = search_k if search_k > 0 else max(N_EXPANDED, top)
+        self._index.expansion_search = search_k if search_k > 0 else max(N_EXPANSIONS, top)
         found = self._index.search(np.ascontiguousarray(vectors, np.float32), top, threads=1)
         keys = np.atleast_2d(found.keys)
         distances, counts = np.atleast_2d(found.distances), np.atleast_1d(found.counts)
