@@ -13,8 +13,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from auditor.audio.container import open_audio_file
-from auditor.audio.formats import SUFFIXES
-from auditor.audio.object_store import exists, fetched, is_object, list_objects, look_up
+from auditor.audio.formats import (
+    NOT_READ,
+    SUFFIXES,
+    TRANSPORT_PACKET,
+    TRANSPORT_SUFFIX,
+    is_transport_stream,
+)
+from auditor.audio.object_store import (
+    exists,
+    fetched,
+    is_object,
+    list_objects,
+    look_up,
+    read_start,
+)
 from auditor.errors import AudioError, UsageError, show_path
 from auditor.records import Skipped
 
@@ -49,12 +62,27 @@ class Walk:
     """What lies below some folders: files sorted by path, and what could not be read.
 
     ``stores`` are the URLs of the objects that were looked for, and, with a slash at their ends,
-    those below which every object was listed.
+    those below which every object was listed.  ``not_read`` is the part of ``unreadable`` that is
+    music of formats that are not read (``formats.NOT_READ``).
     """
 
     files: tuple[FoundFile, ...]
     unreadable: tuple[Skipped, ...]
     stores: frozenset[bytes] = frozenset()
+    not_read: tuple[Skipped, ...] = ()
+
+    def is_without_audio(self) -> bool:
+        """Say whether there is nothing that is audio by its name, or by what it is."""
+        return not self.files and len(self.unreadable) == len(self.not_read)
+
+    def tell_not_read(self) -> str:
+        """Return a sentence on the files whose format is not read, after a space, or ""."""
+        if not self.not_read:
+            return ""
+        n = len(self.not_read)
+        named = [f"{skipped.path} {skipped.reason}" for skipped in self.not_read[:3]]
+        more = "; …" if n > len(named) else ""
+        return f" {n:,} {'file is' if n == 1 else 'files are'} not read: {'; '.join(named)}{more}."
 
     def has_listed(self, url: bytes) -> bool:
         """Say whether an object, were it there, would be among the files.
@@ -100,6 +128,7 @@ def find_audio(roots: Iterable[str | bytes | os.PathLike[str]]) -> Walk:
         tuple(sorted(files.values(), key=lambda f: f.path)),
         tuple(sorted(unreadable, key=lambda s: s.path)),
         frozenset(store for walk in listed for store in walk.stores),
+        tuple(sorted({s for walk in walks for s in walk.not_read}, key=lambda s: s.path)),
     )
 
 
@@ -120,15 +149,58 @@ def _find_objects(root: bytes) -> Walk:
     files = [FoundFile(*one) for one in listing.objects]
     by_name = [file.path for file in files] == [listing.root]
     refused = (Skipped(show_path(url), why) for url, why in listing.refused.items())
+    unreadable = [skipped for skipped in refused if _is_audio(os.fsencode(skipped.path))]
+    not_read = []
+    taken = []
+    for file in files:
+        if by_name:
+            taken.append(file)
+        elif reason := _not_read(file.path):
+            not_read.append(Skipped(show_path(file.path), reason))
+        elif _is_audio(file.path):
+            try:
+                if not _is_other(file.path):
+                    taken.append(file)
+            except OSError as error:
+                unreadable.append(
+                    Skipped(show_path(file.path), f"cannot be read: {error.strerror}")
+                )
     return Walk(
-        tuple(file for file in files if by_name or _is_audio(file.path)),
-        tuple(skipped for skipped in refused if _is_audio(os.fsencode(skipped.path))),
+        tuple(taken),
+        (*unreadable, *not_read),
         frozenset([listing.root if by_name else listing.root + b"/"]),
+        tuple(not_read),
     )
 
 
+def _suffix(name: bytes) -> str:
+    return os.path.splitext(name)[1].lower().decode("ascii", "replace")
+
+
 def _is_audio(name: bytes) -> bool:
-    return os.path.splitext(name)[1].lower().decode("ascii", "replace") in SUFFIXES
+    """Say whether a name is one of audio; of MPEG-TS, the content decides (``_is_other``)."""
+    return _suffix(name) in SUFFIXES or _suffix(name) == TRANSPORT_SUFFIX
+
+
+def _not_read(name: bytes) -> str:
+    """Return why a file of music is not read, or ""."""
+    return NOT_READ.get(_suffix(name), "")
+
+
+def _is_other(path: bytes) -> bool:
+    """Say whether a regular file or an object of an ambiguous name is no audio.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    """
+    if _suffix(path) != TRANSPORT_SUFFIX:
+        return False
+    if is_object(path):
+        return not is_transport_stream(read_start(path, TRANSPORT_PACKET + 1))
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        return not is_transport_stream(file.read(TRANSPORT_PACKET + 1))
 
 
 def _find_files(roots: Iterable[bytes]) -> Walk:
@@ -139,6 +211,7 @@ def _find_files(roots: Iterable[bytes]) -> Walk:
     # Real path to (is a link, path as found): hard links are files of their own, and a file that
     # links lead to as well is listed under its own path.
     found: dict[bytes, tuple[bool, bytes, os.stat_result]] = {}
+    not_read: dict[bytes, tuple[bool, bytes]] = {}
     unreadable: list[Skipped] = []
     seen_folders: set[tuple[int, int]] = set()
 
@@ -191,11 +264,26 @@ def _find_files(roots: Iterable[bytes]) -> Walk:
                 continue
             if stat.S_ISDIR(status.st_mode):
                 folders.append(path)
-            elif is_audio and stat.S_ISREG(status.st_mode):
-                take(path, status)
+            elif not stat.S_ISREG(status.st_mode):
+                continue
+            elif _not_read(name):
+                entry = os.path.islink(path), path
+                real = os.path.realpath(path)
+                not_read[real] = min(entry, not_read.get(real, entry))
+            elif is_audio:
+                try:
+                    if not _is_other(path):
+                        take(path, status)
+                except OSError as error:
+                    unreadable.append(Skipped(show_path(path), f"cannot be read: {error.strerror}"))
         stack += reversed(folders)
     files = (FoundFile.of(path, status) for _, path, status in found.values())
-    return Walk(tuple(files), tuple(unreadable))
+    named = tuple(
+        Skipped(show_path(path), _not_read(path))
+        for real, (_, path) in not_read.items()
+        if real not in found  # given by name
+    )
+    return Walk(tuple(files), (*unreadable, *named), not_read=named)
 
 
 def look_at(path: bytes) -> FoundFile:

@@ -13,6 +13,12 @@ SUFFIXES = frozenset({
 # fmt: on
 """Lower-case file extensions that are taken for audio when folders are walked."""
 
+TRANSPORT_SUFFIX = ".ts"
+"""MPEG-TS, and TypeScript: such files are audio if ``is_transport_stream`` says so."""
+
+TRANSPORT_PACKET = 188
+"""Bytes of a packet of MPEG-TS."""
+
 _ENCRYPTED = "is encrypted by its shop"
 _NOTES = "holds notes, not sound: render it first"
 _RARE = "is in a format that is not read: convert it to FLAC or MP3"
@@ -41,6 +47,18 @@ NOT_READ = {
     ".vqf": _RARE,
 }
 """Extensions of music that is not read, and why: such files are named, not passed over."""
+
+
+def is_transport_stream(start: bytes) -> bool:
+    """Say whether a file that begins so is MPEG-TS: two packets begin with their mark.
+
+    Examples
+    --------
+    >>> is_transport_stream(b"G" + bytes(187) + b"G"), is_transport_stream(b"G" * 188)
+    (True, False)
+    """
+    return start[:1] == start[TRANSPORT_PACKET : TRANSPORT_PACKET + 1] == b"\x47"
+
 
 DEMUXERS = (
     "mp3,ogg,flac,mov,mp4,m4a,3gp,3g2,mj2,aac,wav,w64,aiff,caf,matroska,webm,asf,au,ape,wv,tta,"

@@ -154,6 +154,19 @@ def look_up(url: bytes) -> StoredObject:
     return _stored(files, info)
 
 
+def read_start(url: bytes, n_bytes: int) -> bytes:
+    """Return the first bytes of an object, fewer where it is shorter.
+
+    Raises
+    ------
+    UsageError, OSError
+        If the store cannot be asked, see ``list_objects``.
+    """
+    files, path = _open_store(url)
+    with _asking(url), files.open(path, "rb", cache_type="none") as source:
+        return source.read(n_bytes)
+
+
 def exists(url: bytes) -> bool:
     """Say whether there is an object of this URL, or one below it.
 

@@ -115,11 +115,11 @@ def ingest(
     if not workspace.writable:
         raise ValueError("the workspace was opened with write=False; open it with write=True")
     walk = find_audio(roots) if roots else Walk((), ())
-    if roots and not walk.files and not walk.unreadable:
+    if roots and walk.is_without_audio():
         shown = ", ".join(show_path(root) for root in roots)
         raise UsageError(
-            f"{shown}: no audio file was found. Give a folder with mp3, flac, ogg, opus, m4a, wav "
-            "or aiff files."
+            f"{shown}: no audio file was found.{walk.tell_not_read()} Give a folder with mp3, "
+            "flac, ogg, opus, m4a, wav or aiff files."
         )
     run = _Run(workspace, walk, fma)
     skipped = list(walk.unreadable)

@@ -96,9 +96,12 @@ def embed_submissions(
         If there is no audio file, or a path does not exist.
     """
     walk = find_audio(paths)
-    if not walk.files and not walk.unreadable:
+    if walk.is_without_audio():
         shown = ", ".join(show_path(path) for path in paths)
-        raise UsageError(f"{shown}: no audio file was found. Give a file or a folder of music.")
+        raise UsageError(
+            f"{shown}: no audio file was found.{walk.tell_not_read()} Give a file or a folder "
+            "of music."
+        )
     items: list[Submission] = []
     skipped = list(walk.unreadable)
     taken: set[str] = set()

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from auditor.audio.files import find_audio, hash_file
+from auditor.audio.formats import NOT_READ
 from auditor.errors import AudioError, UsageError
+from auditor.records import Skipped
 
 
 @pytest.fixture
@@ -105,6 +107,59 @@ def test_a_file_given_by_name_is_taken_whatever_it_is_called(root):
     path = touch(root / "song.bin")
     assert names(path, below=root) == ["song.bin"]
     assert names(root, below=root) == []
+
+
+def test_music_that_is_not_read_is_named_with_the_reason(root):
+    for name in ("a.mp3", "b.MID", "sub/c.m4p", "sub/d.mod/e.flac", ".f.mid", "cover.jpg"):
+        touch(root / name)
+    (root / "link.kar").symlink_to("b.MID")
+    walk = find_audio([root])
+    assert names(root, below=root) == ["a.mp3", "sub/d.mod/e.flac"]
+    assert walk.unreadable == (
+        Skipped(str(root / "b.MID"), NOT_READ[".mid"]),
+        Skipped(str(root / "sub/c.m4p"), NOT_READ[".m4p"]),
+    )
+    assert walk.not_read == walk.unreadable
+    assert not walk.is_without_audio()
+    alone = find_audio([root / "sub/c.m4p"])
+    assert (len(alone.files), alone.unreadable) == (1, ())  # given by name: it is tried
+    assert len(find_audio([root, root / "sub/c.m4p"]).unreadable) == 1
+
+
+def test_a_folder_of_nothing_else_is_without_audio(root):
+    for n in range(5):
+        touch(root / f"{n}.mid")
+    walk = find_audio([root])
+    assert walk.is_without_audio()
+    assert walk.tell_not_read() == (
+        " 5 files are not read: "
+        + "".join(f"{root}/{n}.mid {NOT_READ['.mid']}; " for n in range(3))
+        + "…."
+    )
+    (root / "gone.mp3").symlink_to("nowhere")
+    assert not find_audio([root]).is_without_audio()
+
+
+PACKETS = b"".join(b"\x47" + bytes(187) for _ in range(3))
+
+
+def test_ts_is_taken_where_it_is_mpeg_and_passed_over_where_it_is_typescript(root):
+    touch(root / "music.ts", PACKETS)
+    touch(root / "MUSIC.TS", PACKETS)
+    touch(root / "code.ts", b"GET = 1;" + bytes(180) + b"x")
+    touch(root / "short.ts", b"G")
+    touch(root / "empty.ts", b"")
+    os.mkfifo(root / "pipe.ts")
+    assert names(root, below=root) == ["MUSIC.TS", "music.ts"]
+    assert find_audio([root]).unreadable == ()
+    assert names(root / "code.ts", below=root) == ["code.ts"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_ts_that_cannot_be_read_is_named(root):
+    touch(root / "music.ts", PACKETS).chmod(0)
+    (skipped,) = find_audio([root]).unreadable
+    assert skipped.reason == "cannot be read: Permission denied"
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,10 @@ from fsspec import AbstractFileSystem
 from small_store import FaultyStore
 
 from auditor.audio.files import find_audio
+from auditor.audio.formats import NOT_READ
 from auditor.audio.object_store import exists, fetched, is_object, list_objects, look_up
 from auditor.errors import AudioError, TooShortError, UsageError
+from auditor.records import Skipped
 
 KEYS = (
     "a b.mp3",
@@ -83,6 +85,36 @@ def test_an_object_that_no_url_names_is_told(store):
     (told,) = find_audio(["faulty://music"]).unreadable
     assert told.path == "faulty:///music/a?versionId=1.mp3"
     assert told.reason.startswith("cannot be named by a URL")
+
+
+def test_music_that_is_not_read_is_named_and_ts_is_taken_where_it_is_mpeg(store):
+    packets = b"".join(b"\x47" + bytes(187) for _ in range(2))
+    store.pipe_file("/music/a.mid", b"x")
+    store.pipe_file("/music/b.ts", packets)
+    store.pipe_file("/music/c.ts", b"export default 1;" * 20)
+    store.opened.clear()
+    walk = find_audio(["faulty://music"])
+    assert sorted(store.opened) == ["b.ts", "c.ts"]
+    assert [found.path for found in walk.files] == [b"faulty:///music/b.ts"]
+    assert walk.unreadable == (Skipped("faulty:///music/a.mid", NOT_READ[".mid"]),)
+    assert walk.not_read == walk.unreadable
+    assert find_audio(["faulty://music", "faulty://music/"]).not_read == walk.not_read
+    assert walk.has_listed(b"faulty:///music/gone.ts")
+    assert [f.path for f in find_audio(["faulty://music/a.mid"]).files] == [
+        b"faulty:///music/a.mid"
+    ]
+
+
+def test_ts_that_a_store_does_not_give_is_named(store, monkeypatch):
+    store.pipe_file("/music/b.ts", b"x")
+
+    def fail(self, path, mode="rb", **how):
+        raise PermissionError(13, "no")
+
+    monkeypatch.setattr(FaultyStore, "open", fail)
+    (skipped,) = find_audio(["faulty://music"]).unreadable
+    assert skipped.path == "faulty:///music/b.ts"
+    assert skipped.reason == "cannot be read: the object store says: no"
 
 
 def test_a_stamp_changes_with_the_time_and_with_the_tag(store):

@@ -203,6 +203,23 @@ def test_scan_of_a_folder_without_audio_ends_with_2(tmp_path, weights):
     assert "no audio file was found" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["scan", "check"])
+def test_music_that_is_not_read_is_named(tmp_path, weights, workspace, music, command):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "song.mid").write_bytes(b"MThd")
+    arguments = [command, folder, "-w", workspace, *given(weights), "--no-report", "--exit-zero"]
+    alone = invoke(*arguments)
+    assert alone.exit_code == 2
+    assert "no audio file was found. 1 file is not read: " in alone.stderr
+    assert "song.mid holds notes, not sound" in alone.stderr
+    shutil.copy(music / "tune1.wav", folder / "tune.wav")
+    beside = invoke(*arguments, "--format", "json")
+    assert beside.exit_code == 0, beside.stderr
+    (skipped,) = (s for s in json.loads(beside.stdout)["skipped"] if "song.mid" in s["path"])
+    assert skipped["reason"] == "holds notes, not sound: render it first"
+
+
 def test_scan_that_could_compare_nothing_is_no_all_clear(tmp_path, weights):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "text.mp3").write_text("no music")
