@@ -14,6 +14,10 @@ import json
 import math
 import os
 import secrets
+import shutil
+import stat
+import sys
+import tempfile
 import time
 import types
 import typing
@@ -154,9 +158,56 @@ def read_bytes(path: str | os.PathLike[str], max_bytes: int) -> bytes:
 PARTIAL_SUFFIX = ".audit-part"
 """Of files that are being written; what a killed process leaves behind has it, too."""
 
+HELD_SUFFIX = ".held" + PARTIAL_SUFFIX
+"""Of those whose writer holds a lock on them for as long as it writes."""
+
+TEMPORARY_PREFIX = "audit-run-"
+"""Of folders below the system's temporary folder."""
+
+_LOCK_NAME = ".lock"
 
 STALE_S = 3600.0
-"""A partial file that nobody has written to for so long was left by a process that was killed."""
+"""Where no lock tells: what nobody has written to for so long was left by a killed process."""
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Lock an open file until it is closed; False if another process has it, None if none can."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _create_locked(path: Path) -> int | None:
+    """Create a file and lock it; None if another process took it for a leftover meanwhile."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW, 0o666)
+    if _lock(descriptor) is not False:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.stat(path), os.fstat(descriptor)):
+                return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _is_dead(path: str) -> bool:
+    """Say whether the process that locked a file is gone; nothing is followed or waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        there = os.fstat(descriptor)
+        is_ours = stat.S_ISREG(there.st_mode) and there.st_uid == os.geteuid()
+        return is_ours and _lock(descriptor) is True
+    finally:
+        os.close(descriptor)
 
 
 @functools.lru_cache(maxsize=256)
@@ -166,12 +217,14 @@ def _remove_stale(folder: str) -> None:
         for entry in entries:
             if entry.name.startswith(".") and entry.name.endswith(PARTIAL_SUFFIX):
                 with contextlib.suppress(OSError):
-                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_S:
+                    age_s = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                    held = entry.name.endswith(HELD_SUFFIX)
+                    if age_s > STALE_S or (held and _is_dead(entry.path)):
                         os.unlink(entry.path)
 
 
 @contextlib.contextmanager
-def partial_file(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def partial_file(folder: str | os.PathLike[str], *, replaced: bool = False) -> Iterator[Path]:
     """Give the path of a new, empty file to write to, for ``put_in_place``.
 
     Its name is random, no link is followed, and no file of anybody's is overwritten.  It is removed
@@ -181,6 +234,9 @@ def partial_file(folder: str | os.PathLike[str]) -> Iterator[Path]:
     ----------
     folder : path
         Where the finished file will lie.
+    replaced : bool
+        Whoever writes puts a new file in its place, on which no lock is held.  A leftover is then
+        removed when it is an hour old.
 
     Raises
     ------
@@ -188,13 +244,67 @@ def partial_file(folder: str | os.PathLike[str]) -> Iterator[Path]:
         If it cannot be made.
     """
     _remove_stale(os.fspath(folder))
-    path = Path(folder, f".{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
+    descriptor = None
+    while descriptor is None:
+        suffix = PARTIAL_SUFFIX if replaced else HELD_SUFFIX
+        path = Path(folder, f".{secrets.token_hex(8)}{suffix}")
+        descriptor = _create_locked(path)
     try:
         yield path
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+        os.close(descriptor)
+
+
+class TemporaryFolder(tempfile.TemporaryDirectory[str]):
+    """A folder below the system's temporary folder, which nobody else can read.
+
+    ``name`` is its path.  It is removed at the end of a ``with``, by ``cleanup``, or when the
+    process ends; one whose process was killed is removed by ``remove_leftovers``.
+
+    Raises
+    ------
+    OSError
+        If it cannot be made.
+    """
+
+    def __init__(self) -> None:
+        remove_leftovers()
+        self._descriptor: int | None = None
+        while self._descriptor is None:
+            super().__init__(prefix=TEMPORARY_PREFIX, ignore_cleanup_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                self._descriptor = _create_locked(Path(self.name, _LOCK_NAME))
+
+    def cleanup(self) -> None:
+        """Remove the folder and what is in it."""
+        super().cleanup()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def remove_leftovers() -> None:
+    """Remove the temporary folders of this user whose processes were killed; once a process."""
+    _remove_folders(tempfile.gettempdir())
+
+
+@functools.lru_cache(maxsize=16)
+def _remove_folders(parent: str) -> None:
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if not entry.name.startswith(TEMPORARY_PREFIX):
+                continue
+            with contextlib.suppress(OSError):
+                there = entry.stat(follow_symlinks=False)
+                private = stat.S_ISDIR(there.st_mode) and not there.st_mode & 0o077
+                if not private or there.st_uid != os.geteuid():
+                    continue
+                if _is_dead(os.path.join(entry.path, _LOCK_NAME)):
+                    shutil.rmtree(entry.path)
+                elif time.time() - there.st_mtime > STALE_S:
+                    os.rmdir(entry.path)  # killed before it had a lock: there is nothing in it
 
 
 def put_in_place(partial: Path, path: str | os.PathLike[str]) -> None:

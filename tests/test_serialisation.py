@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import tempfile
 import tracemalloc
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,15 +20,21 @@ from hypothesis import strategies as st
 from auditor import serialisation
 from auditor.embedding.config import PAPER, ExtractorConfig, FeatureConfig
 from auditor.serialisation import (
+    HELD_SUFFIX,
     PARTIAL_SUFFIX,
+    TEMPORARY_PREFIX,
+    TemporaryFolder,
     atomic_write,
     from_json,
     parse_json,
     partial_file,
     read_bytes,
+    remove_leftovers,
     to_json,
 )
 from auditor.training.config import TrainConfig
+
+ROOT = str(Path(serialisation.__file__).parents[1])
 
 
 @dataclass(frozen=True)
@@ -272,7 +283,7 @@ def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
 def test_a_partial_file_never_follows_or_overwrites(tmp_path, monkeypatch):
     monkeypatch.setattr(serialisation.secrets, "token_hex", lambda n: "0")
     (tmp_path / "theirs").write_bytes(b"theirs")
-    (tmp_path / f".0{PARTIAL_SUFFIX}").symlink_to(tmp_path / "theirs")
+    (tmp_path / f".0{HELD_SUFFIX}").symlink_to(tmp_path / "theirs")
     with pytest.raises(FileExistsError):
         atomic_write(tmp_path / "a.json", b"ours")
     assert (tmp_path / "theirs").read_bytes() == b"theirs"
@@ -285,3 +296,121 @@ def test_what_a_killed_process_left_is_removed_and_what_is_written_now_stays(tmp
     os.utime(left, (0, 0))
     atomic_write(tmp_path / "a.json", b"whole")
     assert sorted(os.listdir(tmp_path)) == [fresh.name, "a.json"]
+
+
+def begin(code: str, folder: Path) -> subprocess.Popen[bytes]:
+    """Start a process that does something in a folder, says so, and waits."""
+    script = (
+        "import sys, time\n"
+        "from auditor.serialisation import TemporaryFolder, partial_file\n"
+        f"with {code} as there:\n    print(flush=True)\n    time.sleep(600)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, folder],
+        env={**os.environ, "TMPDIR": str(folder), "PYTHONPATH": ROOT},
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"\n"
+    return process
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    with process:
+        process.send_signal(signal.SIGKILL)
+
+
+def test_a_partial_file_is_removed_as_soon_as_its_process_was_killed(tmp_path):
+    process = begin("partial_file(sys.argv[1])", tmp_path)
+    try:
+        (left,) = os.listdir(tmp_path)
+        atomic_write(tmp_path / "a.json", b"one")
+        assert sorted(os.listdir(tmp_path)) == [left, "a.json"]  # it is being written
+    finally:
+        kill(process)
+    assert sorted(os.listdir(tmp_path)) == [left, "a.json"]
+    serialisation._remove_stale.cache_clear()  # as in the next process
+    atomic_write(tmp_path / "a.json", b"two")
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_one_that_its_writer_replaces_is_kept_for_an_hour(tmp_path):
+    with partial_file(tmp_path, replaced=True) as partial:
+        partial.unlink()
+        partial.write_bytes(b"Annoy writes a file of its own")
+        serialisation._remove_stale.cache_clear()
+        atomic_write(tmp_path / "a.json", b"one")
+        assert partial.exists()
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch) -> Path:
+    """The system's temporary folder, as at the start of a process."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_a_temporary_folder_is_private_and_gone_at_the_end(temporary):
+    with TemporaryFolder() as name:
+        assert Path(name).parent == temporary
+        assert Path(name).stat().st_mode & 0o777 == 0o700
+        Path(name, "copy").write_bytes(b"x")
+    assert os.listdir(temporary) == []
+
+
+def test_temporary_folders_of_killed_processes_are_removed_and_those_in_use_stay(temporary):
+    dead, alive = (begin("TemporaryFolder()", temporary) for _ in range(2))
+    try:
+        both = set(os.listdir(temporary))
+        assert len(both) == 2
+        (temporary / sorted(both)[0] / "copy").write_bytes(b"x")
+        (temporary / sorted(both)[1] / "copy").write_bytes(b"x")
+        kill(dead)
+        remove_leftovers()
+        assert len(set(os.listdir(temporary)) & both) == 1
+    finally:
+        kill(alive)
+    serialisation._remove_folders.cache_clear()
+    remove_leftovers()
+    assert os.listdir(temporary) == []
+
+
+def test_nothing_else_in_the_temporary_folder_is_touched(temporary, tmp_path):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(0o700)
+    (theirs / ".lock").touch()
+    (temporary / f"{TEMPORARY_PREFIX}link").symlink_to(theirs)
+    (temporary / f"{TEMPORARY_PREFIX}file").touch()
+    for name, mode, locks in (
+        ("audit-0", 0o700, [".lock"]),
+        (f"{TEMPORARY_PREFIX}open", 0o755, [".lock"]),
+        (f"{TEMPORARY_PREFIX}new", 0o700, []),
+        (f"{TEMPORARY_PREFIX}full", 0o700, ["music"]),
+    ):
+        (temporary / name).mkdir(mode)
+        for lock in locks:
+            (temporary / name / lock).touch()
+    linked = temporary / f"{TEMPORARY_PREFIX}linked"
+    linked.mkdir(0o700)
+    (linked / ".lock").symlink_to(theirs / ".lock")
+    os.utime(temporary / f"{TEMPORARY_PREFIX}full", (0, 0))
+    before = sorted(temporary.rglob("*"))
+    remove_leftovers()
+    assert sorted(temporary.rglob("*")) == before
+    assert os.listdir(theirs) == [".lock"]
+    os.utime(temporary / f"{TEMPORARY_PREFIX}new", (0, 0))  # killed before it had a lock
+    serialisation._remove_folders.cache_clear()
+    remove_leftovers()
+    assert not (temporary / f"{TEMPORARY_PREFIX}new").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives a folder away")
+def test_the_folders_of_others_stay(temporary):
+    folder = temporary / f"{TEMPORARY_PREFIX}theirs"
+    folder.mkdir(0o700)
+    (folder / ".lock").touch()
+    os.chown(folder, 12345, 12345)
+    remove_leftovers()
+    assert folder.exists()

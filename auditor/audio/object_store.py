@@ -13,12 +13,12 @@ import datetime
 import errno
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auditor.errors import AudioError, AuditError, UsageError, show_path
+from auditor.serialisation import TemporaryFolder
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -212,7 +212,7 @@ def fetched(
         return
     with contextlib.ExitStack() as stack:
         with _copying():
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-"))
+            folder = stack.enter_context(TemporaryFolder())
         suffix = os.path.splitext(os.fsdecode(path))[1].lower()
         copy = os.path.join(folder, "audio" + (suffix if _SUFFIX.fullmatch(suffix) else ""))
         _download(os.fsencode(path), copy, size)

@@ -11,13 +11,13 @@ import functools
 import os
 import shutil
 import sqlite3
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from auditor.catalogue import checksums
 from auditor.errors import CatalogueError, WorkspaceLockedError, show_path
+from auditor.serialisation import TemporaryFolder
 
 APPLICATION_ID = 0x41554454
 """``AUDT``: tells a catalogue from the SQLite files of other programs."""
@@ -216,7 +216,7 @@ def _beside_no_shm(path: Path) -> Iterator[Path]:
             f"written to, so all {n_bytes:,} bytes would have to be copied. {wanted}."
         )
     try:
-        with tempfile.TemporaryDirectory(prefix="audit-") as folder:
+        with TemporaryFolder() as folder:
             copy = Path(folder) / path.name
             before = [_stamp(part) for part in parts]
             for part, (size, _) in zip(parts, before, strict=True):

@@ -82,8 +82,10 @@ def open_for_command(
     """
     import torch
 
+    from auditor.serialisation import remove_leftovers
     from auditor.workspace import open_workspace
 
+    remove_leftovers()
     torch.set_num_threads(1)
     return open_workspace(directory, extractor=extractor, precision=precision.value, write=write)
 

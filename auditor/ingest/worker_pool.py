@@ -21,6 +21,7 @@ from typing import Protocol
 from auditor.audio.files import FoundFile
 from auditor.errors import AuditError, WorkerDiedError, show_path
 from auditor.ingest.prepare import PreparedFile
+from auditor.serialisation import TemporaryFolder
 
 TASKS_AHEAD = 2
 """Files that each worker has at hand, so that it never waits for the next one."""
@@ -62,7 +63,7 @@ class WorkerPool:
         self._work, self._files_ahead = work, files_ahead
         self._n_failed_starts = 0
         # Of objects: a worker may die before it has removed its own.
-        self._copies = tempfile.TemporaryDirectory(prefix="audit-")
+        self._copies = TemporaryFolder()
         self._workers = [self._worker() for _ in range(jobs)]
         self._again: deque[Task] = deque()
         self._results: dict[int, PreparedFile] = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ from auditor.search.index_file import (
     unpack_sidecar,
 )
 from auditor.search.vectors import check_unit_rows
-from auditor.serialisation import partial_file, read_bytes
+from auditor.serialisation import TemporaryFolder, partial_file, read_bytes
 
 FORMAT_VERSION = 1
 """Version of the sidecar."""
@@ -157,7 +156,7 @@ def write_index(
     for row, vector in enumerate(embeddings):
         base.add_item(row, vector.tolist())
     base.build(n_trees, n_jobs=1)  # with more, the trees depend on how the threads are scheduled
-    with partial_file(folder) as partial:
+    with partial_file(folder, replaced=True) as partial:  # Annoy's is a new file
         with utf8_name(folder) as name:
             base.save(str(name / partial.name))
         sidecar = AnnoySidecar(
@@ -298,7 +297,7 @@ def utf8_name(folder: Path) -> Iterator[Path]:
         return
     with contextlib.ExitStack() as stack:
         try:
-            link = Path(stack.enter_context(tempfile.TemporaryDirectory()), "index")
+            link = Path(stack.enter_context(TemporaryFolder()), "index")
             link.symlink_to(folder.absolute(), target_is_directory=True)
             if not _is_utf8(link):
                 raise OSError("its own path is not UTF-8")

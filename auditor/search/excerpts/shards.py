@@ -198,7 +198,10 @@ class ShardWriter:
 
     def close(self) -> Path:
         """Build the files and put them in place; return the path of the sidecar."""
-        with partial_file(self._folder) as data, partial_file(self._folder) as rows:
+        with (
+            partial_file(self._folder, replaced=True) as data,  # Annoy's is a new file
+            partial_file(self._folder) as rows,
+        ):
             self._backend.save(data)
             ids = encode_ids(self._ids)
             columns = (
