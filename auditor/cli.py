@@ -1,8 +1,8 @@
 """The command line: the application, and the one place that turns exceptions into exit codes.
 
 0: nothing was flagged, or the command did what it was asked.  1: something was flagged, or
-``audit catalogue verify`` found a problem.  2: error or usage.  130: interrupted.  141: whoever
-read the output went away.
+``audit catalogue verify`` found a problem.  2: error or usage.  130: interrupted (143, 129:
+by SIGTERM or SIGHUP, see ``auditor.__main__``).  141: whoever read the output went away.
 """
 
 from __future__ import annotations

@@ -22,6 +22,10 @@ class UsageError(AuditError):
     """Arguments that do not fit together, or a folder without audio."""
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal ends the run, as Ctrl-C does; its number is the argument."""
+
+
 SKIP_CODES = {
     "changed": "The file changed while it was read.",
     "crashed": "The decoder crashed on it.",

@@ -130,6 +130,10 @@ def map_ahead(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except KeyboardInterrupt:
+        if isinstance(executor, ProcessPoolExecutor):
+            _kill_workers()
+        raise
     finally:
         wait([future for future in waiting if not future.cancel()])
 
@@ -158,9 +162,9 @@ class LocalTiles:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exc: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_exc: object) -> None:
         if self._processes is not None:
-            self._processes.shutdown(cancel_futures=True)
+            end_pool(self._processes, kind)
             self._processes = None
 
     def publish(self, reader: Any, *, with_excerpts: bool) -> Any:
@@ -202,6 +206,26 @@ class LocalTiles:
                 initializer=begin_worker,
             )
         return self._processes
+
+
+def end_pool(pool: ProcessPoolExecutor, kind: type[BaseException] | None) -> None:
+    """End the processes of a pool, as the end of a ``with``.
+
+    Parameters
+    ----------
+    pool : ProcessPoolExecutor
+    kind : type or None
+        Of the exception that ends the ``with``.  After Ctrl-C or SIGTERM, the processes are killed;
+        otherwise they finish what they have begun.
+    """
+    if kind is not None and issubclass(kind, KeyboardInterrupt):
+        _kill_workers()
+    pool.shutdown(cancel_futures=True)
+
+
+def _kill_workers() -> None:
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def begin_worker() -> None:

@@ -14,6 +14,7 @@ REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "auditor"
 
 LAYERS = (
+    ("__main__",),
     ("cli",),
     ("commands",),
     ("report",),

@@ -132,7 +132,7 @@ def test_metadata_names_the_version_the_python_and_the_command(wheel):
     assert "License-Expression: Apache-2.0" in metadata
     for name in ("torch", "torchaudio", "annoy", "av", "numpy"):
         assert re.search(rf"^Requires-Dist: {name}>=[\d.]+$", metadata, re.MULTILINE), name
-    assert "audit = auditor.cli:main" in entry_points
+    assert "audit = auditor.__main__:main" in entry_points
 
 
 FIXED_IN = {

@@ -55,6 +55,7 @@ _MAX_FILES = 500
 """A process is replaced after so many: what libraries leak stays small."""
 
 _START = (
+    "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "  # the parent decides
     "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
     "from auditor.audio.decoder_process import serve; serve()"
 )
@@ -79,6 +80,7 @@ class Decoder:
             ) from None
         self.n_files = 0
         self.usable = True
+        _running.add(self)
 
     def send(self, kind: bytes, data: bytes = b"") -> None:
         """Send a message; a process that died is noticed when its answer is read."""
@@ -95,10 +97,14 @@ class Decoder:
         WorkerDiedError
             If the process has died; ``name`` is the file's.
         """
-        kind, length = HEADER.unpack(self._read(HEADER.size, name))
-        if length > MAX_MESSAGE:
-            raise self._died(name)
-        return kind, self._read(length, name)
+        try:
+            kind, length = HEADER.unpack(self._read(HEADER.size, name))
+            if length > MAX_MESSAGE:
+                raise self._died(name)
+            return kind, self._read(length, name)
+        except KeyboardInterrupt:  # within a message: nobody can tell where the next one begins
+            self.close()
+            raise
 
     def _read(self, n_bytes: int, name: str) -> memoryview:
         assert self._process.stdout is not None
@@ -138,6 +144,7 @@ class Decoder:
     def close(self) -> None:
         """End the process."""
         self.usable = False
+        _running.discard(self)
         self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
@@ -147,6 +154,9 @@ class Decoder:
 
 
 _idle: list[Decoder] = []
+_running: set[Decoder] = set()
+"""Those that are idle and those that decode: none of them outlives this process."""
+
 _lock = threading.Lock()
 
 
@@ -169,9 +179,9 @@ def _put_back(decoder: Decoder) -> None:
 
 
 def _close_all() -> None:
-    with _lock:
-        while _idle:
-            _idle.pop().close()
+    _idle.clear()
+    while _running:
+        _running.pop().close()
 
 
 def _forget() -> None:
@@ -179,6 +189,7 @@ def _forget() -> None:
     global _lock
     _lock = threading.Lock()
     _idle.clear()
+    _running.clear()
 
 
 atexit.register(_close_all)
@@ -252,8 +263,9 @@ class IsolatedReader:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if kind is not None and self._decoder is not None and not self._done:
-            self._decoder.close()  # whoever is interrupted does not wait for a decoder
+        interrupted = error is not None and not isinstance(error, Exception)
+        if interrupted and self._decoder is not None:
+            self._decoder.close()  # what it is at is waited for no more
         self.close()
 
     def close(self) -> None:

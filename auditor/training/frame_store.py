@@ -22,7 +22,7 @@ import numpy as np
 from auditor.audio.files import hash_file
 from auditor.embedding.config import FeatureConfig
 from auditor.errors import AudioError, AuditError, show_path
-from auditor.parallel import AHEAD, OnProgress, map_ahead
+from auditor.parallel import AHEAD, OnProgress, begin_worker, end_pool, map_ahead
 from auditor.serialisation import partial_file, put_in_place, to_json
 
 
@@ -92,8 +92,8 @@ def store_frames(
         results: Iterable[StoredFrames] = map(_store_one, tasks)
         if jobs > 1:
             spawn = get_context("spawn")
-            pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_use_one_thread)
-            stack.callback(pool.shutdown, cancel_futures=True)
+            pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=begin_worker)
+            stack.push(lambda kind, *_error: end_pool(pool, kind))
             results = map_ahead(pool, _store_one, tasks, n_ahead=AHEAD * jobs)
         try:
             for result in results:
@@ -107,12 +107,6 @@ def store_frames(
                 "Run it again with --jobs 1; what is decoded is kept."
             ) from None
     return done
-
-
-def _use_one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _is_whole(path: Path, n_bands: int) -> bool:
