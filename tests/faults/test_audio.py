@@ -1,0 +1,78 @@
+"""Mutated audio files: each is embedded, or named with its reason, within its memory and time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fault_audio import WRITERS, mutate, whole_files
+from faults import MEMORY_BYTES, SIZES, Job, amount, seeded
+
+from auditor.audio.formats import SUFFIXES
+from auditor.errors import SKIP_CODES
+
+BATCH = 250
+WHOLE = "whole"
+START_S, SHARE = 10.0, 0.2
+"""Processor seconds that a file may take: so many, and so many for each second of its sound."""
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_mutated_audio(size, zygote, inputs, tally, tmp_path):
+    assert set(WRITERS) <= SUFFIXES
+    n_files = amount(size, 2 * len(WRITERS), 2000, 10_000)
+    whole = whole_files()
+    heads = tuple(whole.values())
+    suffixes = sorted(whole)
+    with tally(f"mutated audio, {len(suffixes)} containers") as found:
+        for first in range(0, n_files, BATCH):
+            folder = tmp_path / f"music{first}"
+            folder.mkdir()
+            for suffix in suffixes if first == 0 else ():
+                (folder / f"{WHOLE}{suffix}").write_bytes(whole[suffix])
+            for i in range(first, min(first + BATCH, n_files)):
+                suffix = suffixes[i % len(suffixes)]
+                data = mutate(whole[suffix], seeded("audio", i), heads)
+                (folder / f"{i:05}{suffix}").write_bytes(data)
+            ingest(zygote, inputs, folder, tmp_path, found)
+
+
+def ingest(zygote, inputs, folder, tmp_path, found) -> None:
+    """Count what becomes of the files of a folder."""
+    names = sorted(path.name for path in folder.iterdir())
+    answer = tmp_path / "answer.json"
+    answer.unlink(missing_ok=True)
+    arguments = (folder, tmp_path / folder.name.replace("music", "ws"), inputs.weights, answer)
+    (end,) = zygote.run(Job(arguments, call="fault_drivers:ingest_measured", timeout_s=1800.0))
+    wrong = end.fault(codes=[0])
+    if not wrong and end.peak_bytes > MEMORY_BYTES:
+        wrong = f"a process took {end.peak_bytes >> 20} MB"
+    if wrong:
+        for name in names:
+            found.case(f"{folder.name}/{name} and those beside it", wrong)
+        return
+    told = json.loads(answer.read_text())
+    for name in names:
+        wrong = fault_of(told["files"].get(name), told["skipped"].get(name))
+        if not wrong and name.startswith(WHOLE) and told["files"][name][0] != "embedded":
+            wrong = f"is intact and was not embedded: {told['files'][name]}"
+        found.case(name, wrong)
+
+
+def fault_of(dealt: list | None, skipped: list | None) -> str:
+    """Return what is wrong with how a file was dealt with, empty if nothing is."""
+    if dealt is None:
+        return "passed over without a word"
+    outcome, processor_s, heard_s = dealt
+    if processor_s > START_S + SHARE * heard_s:
+        return f"took {processor_s:.1f} s for {heard_s:.1f} s of sound ({outcome})"
+    if outcome != "skipped":
+        return ""
+    if skipped is None or not skipped[0]:
+        return "skipped without a reason"
+    reason, code = skipped
+    if code is not None and code not in SKIP_CODES:
+        return f"skipped with the unknown code {code!r}"
+    if len(reason) > 500 or not reason.isprintable():
+        return f"skipped with an unprintable reason: {reason[:100]!r}"
+    return ""
