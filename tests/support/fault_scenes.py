@@ -86,6 +86,9 @@ class Scene:
     command: Callable[[Inputs, Path], list[object]]
     outcome: Callable[[Zygote, Inputs, Path], Any]
 
+    def __str__(self) -> str:
+        return self.name
+
 
 def base(inputs: Inputs, folder: Path) -> list[object]:
     """Return the options that most commands share."""

@@ -19,7 +19,12 @@ import signal
 import sys
 import threading
 import time
+import tomllib
 import traceback
+
+with open(os.path.join(os.path.dirname(__file__), "../../pyproject.toml"), "rb") as file:
+    COMMAND = tomllib.load(file)["project"]["scripts"]["audit"]
+"""What the console script calls."""
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MODULES = (
@@ -148,11 +153,9 @@ def become(job: dict, layer: ctypes.CDLL | None) -> None:
         if layer is not None and job.get("arm"):
             root, mode, at = job["arm"]
             layer.fault_arm(os.fsencode(root), mode, at)
-        if "call" in job:
-            module, _, name = job["call"].partition(":")
-            getattr(importlib.import_module(module), name)(*job["argv"])
-        else:
-            importlib.import_module("auditor.cli").main()
+        module, _, name = job.get("call", COMMAND).partition(":")
+        function = getattr(importlib.import_module(module), name)
+        function(*(job["argv"] if "call" in job else ()))
     except SystemExit as error:
         code = error.code
     except BaseException:
