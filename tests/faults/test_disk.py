@@ -12,13 +12,13 @@ from faults import (
     FINE,
     FULL,
     KILL,
-    SIZES,
     End,
     Zygote,
     amount,
     catalogue_fault,
     even_sample,
     fresh_copy,
+    sized,
 )
 
 SIGKILLED = -9
@@ -80,16 +80,13 @@ def same_answer(end: End, reference: End) -> bool:
     return len(end.stdout.splitlines()) == len(reference.stdout.splitlines())
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize(("name", "size"), sized(SCENES, ["decide"]))
 def test_disk(name, size, zygote, inputs, tally, tmp_path, needs_layer):
-    if size == "quick" and name not in ("scan", "decide"):
-        pytest.skip("the quick slice takes two commands")
     stage = Stage(SCENES[name], zygote, inputs, tmp_path)
     n_operations = stage.reference.n_operations
     assert n_operations > 3, "the layer sees the command's operations"
     with tally(f"disk: {name}, {n_operations} operations") as found:
         for fault, mode in FAULTS.items():
-            n_wanted = amount(size, 3, N_CASES[fault], n_operations)
+            n_wanted = amount(size, 2, N_CASES[fault], n_operations)
             for n in even_sample(n_operations, n_wanted):
                 found.case(f"{fault} at operation {n}", stage.fault(mode, n))

@@ -72,7 +72,7 @@ def test_kills_of_process_groups(size, scene, zygote, inputs, tally, tmp_path):
         pytest.skip("the quick slice takes one command")
     stage = Stage(scene, zygote, inputs, tmp_path)
     with tally(f"kills of the process group: {scene.name}") as found:
-        for i in range(amount(size, 2, 10, 50)):
+        for i in range(amount("bounded", 0, 10, 50)):
             chance = seeded("group", scene.name, i)
             at_s = chance.uniform(0.0, stage.reference.seconds)
             end = stage.run(actions=[(at_s, "group", signal.SIGKILL)])
@@ -83,29 +83,22 @@ def test_kills_of_process_groups(size, scene, zygote, inputs, tally, tmp_path):
 SIGNALS = ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED))
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.faults
 @pytest.mark.parametrize(("number", "code"), SIGNALS, ids=lambda value: str(int(value)))
-def test_polite_signals(size, number, code, zygote, inputs, tally, tmp_path):
+def test_polite_signals(number, code, zygote, inputs, tally, tmp_path):
     stage = Stage(SCENES["scan"], zygote, inputs, tmp_path)
     with tally(f"{signal.Signals(number).name} to a scan") as found:
-        for i in range(amount(size, 1, 10, 50)):
+        for i in range(amount("bounded", 0, 10, 50)):
             at_s = seeded("signal", number, i).uniform(0.1, 1.0) * stage.reference.seconds
             end = stage.run(actions=[(at_s, "self", number)])
             wrong = end.fault(codes=[code, stage.reference.code])
             found.case(f"signal {i} after {at_s:.2f} s", wrong or stage.aftermath())
 
 
-def test_commands_at_once_quick(zygote, inputs, tally, tmp_path):
-    commands_at_once(1, zygote, inputs, tally, tmp_path)
-
-
-@pytest.mark.faults
-def test_commands_at_once(zygote, inputs, tally, tmp_path):
-    commands_at_once(amount("bounded", 0, 15, 50), zygote, inputs, tally, tmp_path)
-
-
-def commands_at_once(n_rounds: int, zygote, inputs, tally, tmp_path) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_commands_at_once(size, zygote, inputs, tally, tmp_path):
     """Run commands at the same time on one workspace, some of them killed."""
+    n_rounds = amount(size, 1, 15, 50)
     case, template = tmp_path / "case", tmp_path / "template"
     case.mkdir()
     with_catalogue(zygote, inputs, case)
@@ -153,6 +146,7 @@ def commands_at_once(n_rounds: int, zygote, inputs, tally, tmp_path) -> None:
             found.case(f"round {i}", wrong)
 
 
+@pytest.mark.faults
 def test_stopped_decoders(zygote, inputs, tally, tmp_path):
     """Stop the decoder; then let it go on, kill it, or interrupt the command."""
     stop = (0.0, "decoder", signal.SIGSTOP)

@@ -36,6 +36,13 @@ ALL = os.environ.get("FAULTS") == "all"
 SIZES = ("quick", pytest.param("bounded", marks=pytest.mark.faults))
 """Of every part: the slice that runs in ``make test``, and what runs in ``make test-faults``."""
 
+
+def sized(names: Iterable[Any], quick: Iterable[Any]) -> list[Any]:
+    """Return (name, size) parameters: every name bounded, and some in the quick slice, too."""
+    bounded = [pytest.param(name, "bounded", marks=pytest.mark.faults) for name in names]
+    return [*(pytest.param(name, "quick") for name in quick), *bounded]
+
+
 MEMORY_BYTES = 600_000_000
 """Bound on the memory of any process, for any input below 1 GB."""
 
