@@ -20,7 +20,7 @@ START_S, SHARE = 10.0, 0.2
 @pytest.mark.parametrize("size", SIZES)
 def test_mutated_audio(size, zygote, inputs, tally, tmp_path):
     assert set(WRITERS) <= SUFFIXES
-    n_files = amount(size, 2 * len(WRITERS), 2000, 10_000)
+    n_files = amount(size, 10, 2000, 10_000)
     whole = whole_files()
     heads = tuple(whole.values())
     suffixes = sorted(whole)

@@ -63,13 +63,9 @@ class Stage:
         return ""
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(
-    "scene", [SCENES["scan"], SCENES["check --add"], MANY], ids=lambda s: s.name
-)
-def test_kills_of_process_groups(size, scene, zygote, inputs, tally, tmp_path):
-    if size == "quick" and scene is not SCENES["scan"]:
-        pytest.skip("the quick slice takes one command")
+@pytest.mark.faults
+@pytest.mark.parametrize("scene", [SCENES["scan"], SCENES["check --add"], MANY], ids=str)
+def test_kills_of_process_groups(scene, zygote, inputs, tally, tmp_path):
     stage = Stage(scene, zygote, inputs, tmp_path)
     with tally(f"kills of the process group: {scene.name}") as found:
         for i in range(amount("bounded", 0, 10, 50)):
