@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+SAY_SIZE = @echo 'Installing into $(VENV)/. Packages to download: $(if $(TORCH_INDEX),some 310 MB if TORCH_INDEX has CPU builds\
+	of torch,on Linux some 3 GB, or 310 MB with TORCH_INDEX=https://download.pytorch.org/whl/cpu)'
 CREATED := $(VENV)/.created
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
@@ -39,17 +41,20 @@ help: ## List the targets
 $(CREATED):
 	@command -v "$(PYTHON)" >/dev/null || { \
 		echo 'missing: $(PYTHON). Install Python 3.11 or later (Debian, Ubuntu: apt-get install python3' \
-			'python3-venv python3-dev g++), or name another one: make PYTHON=python3.12' >&2; exit 1; }
+			'python3-venv), or name another one: make PYTHON=python3.12' >&2; exit 1; }
 	@"$(PYTHON)" .ci/preflight.py
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt $(CREATED)
+	$(SAY_SIZE)
 	$(INSTALL) --editable .
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt $(CREATED)
-	$(INSTALL) --editable '.[augment,benchmark,dev,faiss,usearch]'
+	@"$(PYTHON)" .ci/preflight.py --compiler
+	$(SAY_SIZE)
+	$(INSTALL) --editable '.[annoy,augment,benchmark,dev,faiss,usearch]'
 	@touch $(INSTALLED) $@
 
 $(INSTALLED_CLUSTER): $(INSTALLED_DEV)

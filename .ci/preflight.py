@@ -3,7 +3,8 @@
 ::
 
     python3 .ci/preflight.py              # what is missing and what to install; exit code 1 if any
-    python3 .ci/preflight.py --packages   # only the names of Debian's packages, for .ci/run
+    python3 .ci/preflight.py --compiler   # the same, with what Annoy is built with, for the tests
+    python3 .ci/preflight.py --packages   # only the names of all Debian packages, for .ci/run
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ OLDEST = (3, 11)
 COMPILERS = ("g++", "c++", "clang++")
 
 
-def missing() -> list[tuple[str, str]]:
+def missing(*, compiler: bool) -> list[tuple[str, str]]:
     """Return what is missing: a sentence, and Debian's package for it (empty if there is none)."""
     version = "{}.{}".format(*sys.version_info)
     found = []
@@ -29,6 +30,8 @@ def missing() -> list[tuple[str, str]]:
     if not all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")):
         sentence = f"{sys.executable} has no venv or ensurepip, and audit is installed into .venv"
         found.append((sentence, f"python{version}-venv"))
+    if not compiler:
+        return found
     if not any(shutil.which(name) for name in COMPILERS):
         found.append(("there is no C++ compiler, and annoy is built from source", "g++"))
     headers = os.path.join(sysconfig.get_path("include"), "Python.h")
@@ -40,7 +43,7 @@ def missing() -> list[tuple[str, str]]:
 
 def main() -> int:
     """Print what is missing; return 1 if anything is."""
-    found = missing()
+    found = missing(compiler=bool({"--compiler", "--packages"} & set(sys.argv[1:])))
     packages = [package for _, package in found if package]
     if "--packages" in sys.argv[1:]:
         print(" ".join(packages))

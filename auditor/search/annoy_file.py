@@ -13,12 +13,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
-import annoy
 import numpy as np
 
 from auditor.errors import IndexFileError, show_path
+from auditor.search.annoy_forest import make_forest
 from auditor.search.annoy_nodes import check_nodes
 from auditor.search.index_file import (
     UNREADABLE,
@@ -116,7 +116,7 @@ def write_index(
     *,
     n_trees: int,
     seed: int,
-) -> tuple[AnnoySidecar, annoy.AnnoyIndex]:
+) -> tuple[AnnoySidecar, Any]:
     """Build the files and put them in place of those before; the same input gives the same bytes.
 
     Parameters
@@ -136,7 +136,7 @@ def write_index(
     -------
     sidecar : AnnoySidecar
         What was written.
-    base : annoy.AnnoyIndex
+    base : annoy.AnnoyIndex or annoy_forest.Forest
         The Annoy file, memory-mapped.
 
     Raises
@@ -151,7 +151,7 @@ def write_index(
         raise ValueError(f"n_trees is {n_trees} and seed {seed}; 1 to 10,000 and 0 to 2**31 - 1")
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    base = annoy.AnnoyIndex(embeddings.shape[1], METRIC)
+    base = make_forest(embeddings.shape[1])
     base.set_seed(seed)
     for row, vector in enumerate(embeddings):
         base.add_item(row, vector.tolist())
@@ -185,7 +185,7 @@ def write_index(
 
 def read_index(
     directory: str | os.PathLike[str], weights_id: str, n_dims: int, *, verify: bool = False
-) -> tuple[AnnoySidecar, annoy.AnnoyIndex]:
+) -> tuple[AnnoySidecar, Any]:
     """Read the sidecar and map the Annoy file, both checked.
 
     Parameters
@@ -200,7 +200,7 @@ def read_index(
     Returns
     -------
     sidecar : AnnoySidecar
-    base : annoy.AnnoyIndex
+    base : annoy.AnnoyIndex or annoy_forest.Forest
 
     Raises
     ------
@@ -267,9 +267,9 @@ def _check_origin(folder: Path, sidecar: AnnoySidecar, weights_id: str, n_dims: 
         )
 
 
-def _load_base(folder: Path, sidecar: AnnoySidecar, verify: bool) -> annoy.AnnoyIndex:
+def _load_base(folder: Path, sidecar: AnnoySidecar, verify: bool) -> Any:
     path = folder / sidecar.ann_name
-    base = annoy.AnnoyIndex(sidecar.n_dims, METRIC)
+    base = make_forest(sidecar.n_dims)
     try:
         hash_up_to = None if verify else VERIFY_BYTES
         check_data_file(path, sidecar.ann_size, sidecar.ann_sha256, hash_up_to=hash_up_to)
@@ -284,7 +284,7 @@ def _load_base(folder: Path, sidecar: AnnoySidecar, verify: bool) -> annoy.Annoy
     return base
 
 
-def _load(base: annoy.AnnoyIndex, path: Path) -> None:
+def _load(base: Any, path: Path) -> None:
     with utf8_name(path.parent) as folder:
         base.load(str(folder / path.name))
 

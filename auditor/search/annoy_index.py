@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import annoy
 import numpy as np
 
 from auditor.errors import IndexFileError
@@ -52,7 +51,7 @@ class TrackIndex:
     def __init__(
         self,
         sidecar: AnnoySidecar,
-        base: annoy.AnnoyIndex,
+        base: Any,
         ids: Sequence[str],
         embeddings: np.ndarray,
     ) -> None:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import annoy
 import numpy as np
 
 from auditor.embedding.pooling import audible_windows
 from auditor.search.annoy_file import utf8_name
+from auditor.search.annoy_forest import make_forest, search_forest
 from auditor.search.annoy_nodes import check_nodes
 
 MIN_SEARCH_K = 1000
@@ -87,10 +87,10 @@ class Backend(Protocol):
 
 
 class AnnoyBackend:
-    """Annoy's forest of random hyperplanes, by angle."""
+    """Annoy's forest of random hyperplanes, by angle; without Annoy, NumPy's of the same format."""
 
     def __init__(self, n_dims: int, config: ExcerptConfig) -> None:
-        self._annoy = annoy.AnnoyIndex(n_dims, "angular")
+        self._annoy = make_forest(n_dims)
         self._config = config
         self._n_rows = 0
 
@@ -120,12 +120,7 @@ class AnnoyBackend:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return vector numbers and rows, int64, and cosines, float32, of up to ``top`` each."""
         n_nodes = search_k if search_k > 0 else max(top * self._config.n_trees, MIN_SEARCH_K)
-        ask = self._annoy.get_nns_by_vector
-        answers = [ask(v, top, n_nodes, include_distances=True) for v in vectors.tolist()]
-        n_found = [len(rows) for rows, _ in answers]
-        rows = np.fromiter((r for rows, _ in answers for r in rows), np.int64, sum(n_found))
-        far = np.fromiter((d for _, away in answers for d in away), np.float32, sum(n_found))
-        which = np.repeat(np.arange(len(answers)), np.array(n_found, np.int64))
+        which, rows, far = search_forest(self._annoy, vectors, top, n_nodes)
         return which, rows, 1.0 - far * far / 2.0
 
 
