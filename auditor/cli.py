@@ -1,8 +1,9 @@
 """The command line: the application, and the one place that turns exceptions into exit codes.
 
 0: nothing was flagged, or the command did what it was asked.  1: something was flagged, or
-``audit catalogue verify`` found a problem.  2: error or usage.  130: interrupted (143, 129:
-by SIGTERM or SIGHUP, see ``auditor.__main__``).  141: whoever read the output went away.
+``audit catalogue verify`` found a problem.  2: error or usage, or a problem that ``audit doctor``
+found.  130: interrupted (143, 129: by SIGTERM or SIGHUP, see ``auditor.__main__``).  141: whoever
+read the output went away.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from auditor.commands import (
     catalogue,
     check,
     decide,
+    doctor,
     recommend,
     report,
     review,
@@ -152,6 +154,7 @@ app.command("map", epilog=map_command.EXAMPLES)(map_command.map_tracks)
 app.command(epilog=train.EXAMPLES)(train.train)
 app.add_typer(catalogue.app, name="catalogue", epilog=catalogue.EXAMPLES)
 app.command(epilog=calibrate.EXAMPLES)(calibrate.calibrate)
+app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

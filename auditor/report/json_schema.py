@@ -1,4 +1,4 @@
-"""JSON Schema (draft 2020-12) of scan and check results, made from the dataclasses themselves.
+"""JSON Schema (draft 2020-12) of what scan, check and doctor print, made from the dataclasses.
 
 ``docs/schema/`` holds what ``python -m auditor.report.json_schema docs/schema`` writes; a test
 makes it again and compares, so the two cannot drift apart.  Like ``config.from_json``, a schema
@@ -23,10 +23,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
+from auditor.api.doctor import Diagnosis
 from auditor.records import SCHEMA_VERSION, CheckResult, DecisionKind, ScanResult
 
 RESULTS = {"scan": ScanResult, "check": CheckResult}
-"""What there is a schema of: kind to dataclass."""
+"""Results of comparisons: kind to dataclass."""
+
+DOCUMENTS: dict[str, type] = {**RESULTS, "doctor": Diagnosis}
+"""What there is a schema of."""
 
 CONSTRAINTS: dict[str, dict[str, Any]] = {
     "Track.sha256": {"pattern": "^[0-9a-f]{64}$"},
@@ -51,13 +55,13 @@ def result_schema(kind: str) -> dict[str, Any]:
     Parameters
     ----------
     kind : str
-        One of ``RESULTS``.
+        One of ``DOCUMENTS``.
     """
     return {
         "$schema": _DIALECT,
         "$id": f"urn:audit:{kind}:{SCHEMA_VERSION}",
         "title": f"Result of audit {kind}, version {SCHEMA_VERSION}",
-    } | schema_of(RESULTS[kind])
+    } | schema_of(DOCUMENTS[kind])
 
 
 def schema_of(cls: type) -> dict[str, Any]:
@@ -152,10 +156,10 @@ def _first_sentence(cls: type) -> str:
 
 
 def write_schemas(folder: Path) -> list[Path]:
-    """Write ``KIND.schema.json`` of every result into a folder, and return the files."""
+    """Write ``KIND.schema.json`` of everything into a folder, and return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for kind in RESULTS:
+    for kind in DOCUMENTS:
         files.append(folder / f"{kind}.schema.json")
         files[-1].write_text(schema_text(result_schema(kind)), encoding="utf-8")
     return files

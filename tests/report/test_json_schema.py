@@ -30,7 +30,7 @@ def validator(kind: str) -> Draft202012Validator:
     return Draft202012Validator(made)
 
 
-@pytest.mark.parametrize("kind", schema.RESULTS)
+@pytest.mark.parametrize("kind", schema.DOCUMENTS)
 def test_the_files_are_those_of_the_dataclasses(kind):
     text = schema.schema_text(schema.result_schema(kind))
     assert (FOLDER / f"{kind}.schema.json").read_text(encoding="utf-8") == text, (
@@ -44,7 +44,7 @@ def test_every_kind_has_its_file_and_no_other(tmp_path):
 
 
 def test_constraints_name_fields_that_exist():
-    everything = json.dumps([schema.result_schema(kind) for kind in schema.RESULTS])
+    everything = json.dumps([schema.result_schema(kind) for kind in schema.DOCUMENTS])
     for where in schema.CONSTRAINTS:
         cls, _, name = where.partition(".")
         found = getattr(schema, cls, None) or __import__("auditor.records").records.__dict__[cls]
