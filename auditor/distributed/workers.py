@@ -50,11 +50,11 @@ def ray_workers(
     shared = Storage(storage or os.path.abspath(workspace.directory / "cluster"))
     with ray_cluster(address):
         resources = embedding_resources(device, batch)
-        check_nodes(shared, [real_path(root) for root in roots])
+        check_ray_nodes(shared, [real_path(root) for root in roots])
         yield RayEmbedder(workspace.extractor, shared, resources=resources), RayTiles(shared)
 
 
-def check_nodes(storage: Storage, roots: Sequence[bytes]) -> None:
+def check_ray_nodes(storage: Storage, roots: Sequence[bytes]) -> None:
     """Let every node look for the shared storage and the music.
 
     Raises

@@ -15,7 +15,7 @@ import numpy as np
 from auditor.parallel import Tiles, pack_arrays, ranges, unpack_arrays
 from auditor.search.exact import (
     MAX_PAIRS,
-    KeptPairs,
+    BestPairs,
     PairHits,
     find_cross_pairs,
     find_pairs,
@@ -168,7 +168,7 @@ def similar_rows(
     """
     blocks = ranges(n, TILE_ROWS)
     parts = [(*a, *b) for i, a in enumerate(blocks) for b in blocks[i:]]
-    kept = KeptPairs(max_pairs)
+    kept = BestPairs(max_pairs)
     histogram = np.zeros(len(histogram_edges()) - 1, np.int64)
     n_compared = 0
     for found in tiles.map(PairsTile(reader, threshold, max_pairs), parts):

@@ -228,7 +228,7 @@ class PairTiles:
         return np.flatnonzero(product >= low)
 
 
-class KeptPairs:
+class BestPairs:
     """The best pairs of those that come, and how many the others are; the order does not matter.
 
     Parameters
@@ -537,7 +537,7 @@ def _search(
     )
     n_total = n_pairs(len(left)) if within else len(left) * len(right)
     n_compared = 0
-    kept = KeptPairs(limits.max_pairs)
+    kept = BestPairs(limits.max_pairs)
     histogram = np.zeros(N_BINS, np.int64) if limits.histogram else None
     done = map_blocks(tiles.compare, tiles.corners(), size=tiles.size, jobs=limits.jobs)
     with closing(done):

@@ -52,7 +52,7 @@ from auditor.distributed.ray_tiles import RayTiles  # noqa: E402
 from auditor.distributed.snapshot_reader import open_snapshot  # noqa: E402
 from auditor.distributed.snapshot_writer import write_snapshot  # noqa: E402
 from auditor.distributed.storage import Storage  # noqa: E402
-from auditor.distributed.workers import check_nodes  # noqa: E402
+from auditor.distributed.workers import check_ray_nodes  # noqa: E402
 from auditor.ingest.prepare import SerialEmbedder  # noqa: E402
 from auditor.scoring.track_reader import CatalogueReader  # noqa: E402
 
@@ -401,12 +401,12 @@ def test_a_gpu_is_given_the_cores_of_its_node(cluster, tmp_path, library, weight
 def test_a_node_that_lacks_something_is_named(cluster, tmp_path):
     with ray_cluster(cluster.address):
         storage = Storage(str(tmp_path / "shared"))
-        check_nodes(storage, [os.fsencode(tmp_path)])
+        check_ray_nodes(storage, [os.fsencode(tmp_path)])
         with pytest.raises(UsageError, match=r"the node \S+ does not see /nowhere\. Give folders"):
-            check_nodes(storage, [b"/nowhere"])
+            check_ray_nodes(storage, [b"/nowhere"])
         (tmp_path / "file").write_text("")
         with pytest.raises(UsageError, match=r"--cluster-storage .*file/x cannot be written to"):
-            check_nodes(Storage(str(tmp_path / "file" / "x")), [])
+            check_ray_nodes(Storage(str(tmp_path / "file" / "x")), [])
 
 
 def test_what_a_worker_raises_arrives(cluster, tmp_path):
