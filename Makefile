@@ -7,6 +7,8 @@ MUSIC ?=
 TORCH_INDEX ?=
 FMA ?=
 SEED ?=
+ROUNDS ?=
+FAULTS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -36,7 +38,9 @@ help: ## List the targets
 	@echo '  MUSIC=DIR           a folder of your own music, for make demo'
 	@echo '  TORCH_INDEX=URL     a further package index, for CPU builds of torch'
 	@echo '  FMA=DIR             a folder with fma_metadata/ and fma_large/ or the like, for make train'
-	@echo '  SEED=7              another seed, for make train'
+	@echo '  SEED=7              another seed, for make train and make test-faults'
+	@echo '  ROUNDS=4            four times as many cases, for make test-faults'
+	@echo '  FAULTS=all          every case, hours, for make test-faults'
 
 $(CREATED):
 	@command -v "$(PYTHON)" >/dev/null || { \
@@ -93,6 +97,11 @@ test-browser: $(INSTALLED_DEV) ## Run the tests that need Chromium
 .PHONY: test-cluster
 test-cluster: $(INSTALLED_CLUSTER) ## Run the tests on a Ray cluster of three nodes on this machine
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster
+
+.PHONY: test-faults
+test-faults: $(INSTALLED_DEV) ## Kill, fill disks, mutate files; some 15 minutes on 2 cores
+	SEED="$(SEED)" ROUNDS="$(ROUNDS)" FAULTS="$(FAULTS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+		-m faults --numprocesses 2 --dist worksteal tests/faults
 
 .PHONY: lint
 lint: $(INSTALLED_DEV) ## Check style, format and types

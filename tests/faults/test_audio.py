@@ -38,18 +38,25 @@ def test_mutated_audio(size, zygote, inputs, tally, tmp_path):
 
 
 def ingest(zygote, inputs, folder, tmp_path, found) -> None:
-    """Count what becomes of the files of a folder."""
+    """Count what becomes of the files of a folder; where the run fails, find the culprit."""
     names = sorted(path.name for path in folder.iterdir())
     answer = tmp_path / "answer.json"
     answer.unlink(missing_ok=True)
-    arguments = (folder, tmp_path / folder.name.replace("music", "ws"), inputs.weights, answer)
+    arguments = (folder, f"{folder}-ws", inputs.weights, answer)
     (end,) = zygote.run(Job(arguments, call="fault_drivers:ingest_measured", timeout_s=1800.0))
     wrong = end.fault(codes=[0])
     if not wrong and end.peak_bytes > MEMORY_BYTES:
         wrong = f"a process took {end.peak_bytes >> 20} MB"
+    if wrong and len(names) == 1:
+        found.case(names[0], wrong)
+        return
     if wrong:
-        for name in names:
-            found.case(f"{folder.name}/{name} and those beside it", wrong)
+        for part, half in enumerate((names[::2], names[1::2])):
+            below = folder / f"{part}"
+            below.mkdir()
+            for name in half:
+                (folder / name).rename(below / name)
+            ingest(zygote, inputs, below, tmp_path, found)
         return
     told = json.loads(answer.read_text())
     for name in names:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
@@ -31,13 +30,14 @@ def ingest_measured(folder: str, workspace: str, weights: str, answer: str) -> N
     from auditor.workspace import open_workspace
 
     files: dict[str, list] = {}
-    state = [processor_s(), time.monotonic(), 0.0]
+    before_s, heard_before_s = processor_s(), 0.0
 
     def on_event(event) -> None:
-        now_s, passed_s = processor_s(), time.monotonic()
-        heard_s = event.audio_s - state[2]
-        files[os.path.basename(event.path)] = [event.outcome, now_s - state[0], heard_s]
-        state[:] = [now_s, passed_s, event.audio_s]
+        nonlocal before_s, heard_before_s
+        now_s = processor_s()
+        spent_s, heard_s = now_s - before_s, event.audio_s - heard_before_s
+        files[os.path.basename(event.path)] = [event.outcome, spent_s, heard_s]
+        before_s, heard_before_s = now_s, event.audio_s
 
     with open_workspace(workspace, extractor=weights) as opened:
         ingested = ingest(opened, [folder], on_event=on_event)
