@@ -135,6 +135,9 @@ def calibrate(
     Adds the music to the catalogue, counts how often unrelated tracks reach a score, fits a tail
     for rates too low to count, and prints the path of the threshold file.
     """
+    from auditor.audio.isolated import warm_up
+
+    warm_up()  # it starts while torch is imported
     from auditor.api import calibrate as api
     from auditor.augment.alterations import ALTERATIONS
     from auditor.calibration.thresholds import save_thresholds

@@ -109,6 +109,9 @@ def check(
     --add.
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)
+    from auditor.audio.isolated import warm_up
+
+    warm_up()  # it starts while torch is imported
     options = make_options(
         threshold=threshold,
         far=far,

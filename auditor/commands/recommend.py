@@ -91,6 +91,10 @@ def recommend(
     Starts from one track, or from a profile of liked and disliked tracks. The track itself is never
     recommended; its copies only with --copies.
     """
+    if "://" in of or os.path.isfile(of):
+        from auditor.audio.isolated import warm_up
+
+        warm_up()  # it starts while torch is imported
     from auditor.api import recommend as api
 
     html = html or open_report

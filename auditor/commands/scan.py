@@ -136,6 +136,10 @@ def scan(
     reports the pairs at or above the threshold.
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)
+    if roots and ray_address is None:
+        from auditor.audio.isolated import warm_up
+
+        warm_up()  # it starts while torch is imported
     options = make_options(
         threshold=threshold,
         far=far,

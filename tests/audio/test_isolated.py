@@ -188,3 +188,46 @@ def _is_alive(process: int) -> bool:
             return file.read().rsplit(") ", 1)[1][0] != "Z"
     except OSError:
         return False
+
+
+def test_warm_up_starts_the_decoder_that_the_next_file_finds(song):
+    isolated.warm_up()
+    (decoder,) = isolated._idle
+    isolated.warm_up()
+    assert isolated._idle == [decoder]
+    load_waveform(song)
+    assert isolated._idle == [decoder]
+    assert decoder.n_files == 1
+
+
+def test_ctrl_c_ends_the_decoder_of_a_file_at_once(song):
+    with pytest.raises(KeyboardInterrupt), open_audio(song, block_s=0.5) as reader:
+        decoder = reader._decoder
+        next(reader.blocks())
+        raise KeyboardInterrupt
+    assert decoder._process.poll() == -signal.SIGKILL
+    assert isolated._idle == []
+    assert len(load_waveform(song)) > 0
+
+
+def test_ctrl_c_within_a_message_ends_the_decoder(song, monkeypatch):
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    reader = open_audio(song)
+    decoder = reader._decoder
+    monkeypatch.setattr(isolated.Decoder, "_read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(reader.blocks())
+    assert decoder._process.poll() == -signal.SIGKILL
+    reader.close()
+    assert isolated._idle == []
+
+
+def test_a_decoder_in_use_is_ended_with_the_process(song):
+    reader = open_audio(song)
+    decoder = reader._decoder
+    isolated._close_all()
+    assert decoder._process.poll() == -signal.SIGKILL
+    reader.close()
+    assert isolated._idle == []

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 
 import auditor
 from auditor.api import scan as scan_api
+from auditor.audio import isolated
 from auditor.audio.encode import encode
 from auditor.calibration.thresholds import load_thresholds
 from auditor.cli import app, explain
@@ -201,6 +203,54 @@ def test_scan_of_a_folder_without_audio_ends_with_2(tmp_path, weights):
     result = invoke("scan", tmp_path / "empty", *given(weights))
     assert result.exit_code == 2
     assert "no audio file was found" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "decodes"),
+    [
+        (["check", "tune.wav"], True),
+        (["scan", "music"], True),
+        (["recommend", "tune.wav"], True),
+        (["calibrate", "music"], True),
+        (["scan"], False),
+        (["recommend", "mjq2hx5a"], False),
+        (["catalogue", "list"], False),
+        (["decide", "mjq2hx5a:b3wz7kqd", "--as", "cover"], False),
+        (["report", "none.json"], False),
+        (["check", "--help"], False),
+    ],
+)
+def test_a_decoder_is_started_early_where_something_is_decoded(
+    tmp_path, monkeypatch, arguments, decodes
+):
+    (tmp_path / "tune.wav").write_bytes(b"")
+    started = []
+    monkeypatch.setattr(isolated, "warm_up", lambda: started.append(1))
+    invoke(*arguments)
+    assert started == [1] * decodes
+
+
+def test_nothing_of_the_decoder_reaches_stderr(tmp_path, weights, scanned):
+    """Garbage and cut files of many channels, of which FFmpeg and PyAV have much to say."""
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, 200_000, np.uint8).tobytes()
+    for codec in ("mp3", "aac", "ogg", "opus", "flac"):
+        data = bytearray(encode(tune(1), codec=codec))
+        data[len(data) // 3 : len(data) // 2] = noise[: len(data) // 2 - len(data) // 3]
+        (folder / f"damaged.{codec}").write_bytes(data)
+        (folder / f"cut.{codec}").write_bytes(data[: len(data) // 4])
+    chunk = struct.pack("<IHHIIHH", 16, 1, 16, 16_000, 16_000 * 32, 32, 16)
+    head = b"RIFF" + struct.pack("<I", 10**6) + b"WAVEfmt " + chunk + b"data"
+    (folder / "sixteen.wav").write_bytes(head + struct.pack("<I", 10**6) + noise)
+    (folder / "garbage.mp3").write_bytes(b"\xff\xfb\x90\x64" + noise)
+    arguments = ["check", folder, "-w", scanned, *given(weights), "--quiet", "--exit-zero"]
+    done = run(*arguments, "--no-report")
+    assert done.returncode in (0, 2), done.stderr
+    said = done.stderr.decode()
+    for sign in ("Exception ignored", "Traceback", " @ 0x", "libav"):
+        assert sign not in said
+    assert all(str(folder) in line or line.startswith("audit:") for line in said.splitlines())
 
 
 @pytest.mark.parametrize("command", ["scan", "check"])
