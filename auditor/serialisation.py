@@ -25,6 +25,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+if sys.platform != "win32":
+    import fcntl
+
 T = TypeVar("T")
 
 
@@ -174,8 +177,6 @@ def _lock(descriptor: int) -> bool | None:
     """Lock an open file until it is closed; False if another process has it, None if none can."""
     if sys.platform == "win32":
         return None
-    import fcntl
-
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

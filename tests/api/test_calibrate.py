@@ -172,7 +172,7 @@ def test_the_page_without_tail_and_copies_says_so(calibrated):
     few = dataclasses.replace(made.thresholds, tail=None, recalls=(), data="<b>x</b>")
     html = render_calibration(few, made.nonmatching, {})
     assert html.count('<svg class="chart"') == 2
-    assert "Too few unrelated pairs for a tail" in html
+    assert "Too few unrelated pairs to fit a tail" in html
     assert "<b>x</b>" not in html
 
 

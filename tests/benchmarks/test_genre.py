@@ -148,7 +148,7 @@ def test_a_small_run(tmp_path, write_tune, tiny_weights, monkeypatch, capsys):
     assert set(stored["classes"]) == {"package", "style", "style elsewhere"}
     kept = sorted((tmp_path / "runs/genre-embeddings").iterdir())
     assert len(kept) == 16
-    monkeypatch.setattr("auditor.audio.decode.load_waveform", None)  # nothing is decoded again
+    monkeypatch.setattr("auditor.audio.isolated.load_waveform", None)  # nothing is decoded again
     assert genre.main() == 0
     assert capsys.readouterr().out == first
 

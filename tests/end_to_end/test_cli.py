@@ -473,7 +473,7 @@ def test_catalogue_stats_without_an_index(workspace):
     shutil.rmtree(workspace / "index")
     result = invoke("catalogue", "stats", "-w", workspace)
     assert result.exit_code == 0
-    assert "none yet" in result.stdout
+    assert "not built yet; audit scan builds it" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -687,7 +687,7 @@ def raising(error: BaseException):
         (OSError(28, "No space left on device"), 2, "audit: the disk is full"),
         (PermissionError(13, "Permission denied", "/x"), 2, "audit: /x: Permission denied"),
         (ZeroDivisionError("by zero"), 2, "audit: ZeroDivisionError: by zero. This is a bug"),
-        (MemoryError(), 2, "audit: there is not enough memory"),
+        (MemoryError(), 2, "audit: out of memory"),
         (KeyboardInterrupt(), 130, "audit: stopped; embeddings so far are kept"),
         (BrokenPipeError(32, "Broken pipe"), 141, ""),
     ],
