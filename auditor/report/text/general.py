@@ -275,7 +275,7 @@ def pair_badges(pair: Pair, a: Track, b: Track, *, sides: tuple[str, str]) -> tu
     badges = [*pair_marks(pair), *_licence_gap(pair, a, b, sides)]
     for side, n_files in zip(sides, (pair.n_files_a, pair.n_files_b), strict=True):
         badges += [f"{side}: {badge}" for badge in n_files_badge(pair, n_files)]
-    for badge in sorted({*track_badges(a), *track_badges(b)}):
+    for badge in dict.fromkeys([*track_badges(a), *track_badges(b)]):
         named = [side for side, t in zip(sides, (a, b), strict=True) if badge in track_badges(t)]
         if named:
             badges.append(f"{' and '.join(named)} {badge}")
