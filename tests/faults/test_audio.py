@@ -78,7 +78,7 @@ def fault_of(dealt: list | None, skipped: list | None) -> str:
     if skipped is None or not skipped[0]:
         return "skipped without a reason"
     reason, code = skipped
-    if code is not None and code not in SKIP_CODES:
+    if code not in SKIP_CODES:
         return f"skipped with the unknown code {code!r}"
     if len(reason) > 500 or not reason.isprintable():
         return f"skipped with an unprintable reason: {reason[:100]!r}"

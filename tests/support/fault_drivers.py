@@ -41,8 +41,5 @@ def ingest_measured(folder: str, workspace: str, weights: str, answer: str) -> N
 
     with open_workspace(workspace, extractor=weights) as opened:
         ingested = ingest(opened, [folder], on_event=on_event)
-    skipped = {
-        os.path.basename(one.path): [one.reason, getattr(one, "code", None)]
-        for one in ingested.skipped
-    }
+    skipped = {os.path.basename(one.path): [one.reason, one.code] for one in ingested.skipped}
     Path(answer).write_text(json.dumps({"files": files, "skipped": skipped}))
