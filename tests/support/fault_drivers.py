@@ -43,3 +43,11 @@ def ingest_measured(folder: str, workspace: str, weights: str, answer: str) -> N
         ingested = ingest(opened, [folder], on_event=on_event)
     skipped = {os.path.basename(one.path): [one.reason, one.code] for one in ingested.skipped}
     Path(answer).write_text(json.dumps({"files": files, "skipped": skipped}))
+
+
+def write_two(folder: str) -> None:
+    """Write two files in four operations: open and write, twice."""
+    for name in ("one", "two"):
+        fd = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"0123456789")
+        os.close(fd)
