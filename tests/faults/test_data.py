@@ -82,6 +82,18 @@ def basic_fault(end: End, codes=(*FINE, 2)) -> str:
     return f"took {end.peak_bytes >> 20} MB" if end.peak_bytes > MEMORY_BYTES else ""
 
 
+def is_right_or_said(end: End, expected: dict) -> bool:
+    """Say whether a result is the expected one, or names the tracks whose rows are damaged.
+
+    Of files that were skipped before, only the paths are compared: their rows have no checksum.
+    """
+    found, before = facts_of(end), {one["path"] for one in expected["skipped"]}
+    if {one["path"] for one in found["skipped"]} - before:
+        return True
+    kept = {one["path"] for one in found["skipped"]} == before
+    return kept and {**found, "skipped": []} == {**expected, "skipped": []}
+
+
 HASHED = ("catalogue cells", "catalogue bytes", "indexes", "weights")
 
 # What is checked by a hash: it is right, or refused.
@@ -114,7 +126,7 @@ def test_what_changes_no_result(what, size, ground, tally):
             for run, expected in zip((ground.check, ground.scan), reversed(reference), strict=True):
                 end = run()
                 wrong = wrong or basic_fault(end)
-                if not wrong and end.code in FINE and facts_of(end) != expected:
+                if not wrong and end.code in FINE and not is_right_or_said(end, expected):
                     wrong = f"another result without a word of {run.__name__}"
             found.case(f"{i}: {where}", wrong)
 
