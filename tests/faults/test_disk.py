@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from fault_scenes import SCENES, Inputs, Scene
 from faults import (
@@ -18,6 +16,7 @@ from faults import (
     catalogue_fault,
     even_sample,
     fresh_copy,
+    same_answer,
     sized,
 )
 
@@ -68,16 +67,6 @@ class Stage:
         if self.scene.outcome(self.zygote, self.inputs, self.case) != self.outcome:
             return f"{where} run again: another result"
         return ""
-
-
-def same_answer(end: End, reference: End) -> bool:
-    """Say whether two ends printed the same, but for times."""
-    if reference.stdout.startswith("{"):
-        printed = [json.loads(one.stdout) for one in (end, reference)]
-        for data in printed:
-            data.pop("provenance", None)
-        return printed[0] == printed[1]
-    return len(end.stdout.splitlines()) == len(reference.stdout.splitlines())
 
 
 @pytest.mark.parametrize(("name", "size"), sized(SCENES, ["decide"]))
