@@ -113,6 +113,22 @@ def duration_s(path: Path) -> float:
         return 0.0
 
 
+def folder_of(row: dict[str, str], args: argparse.Namespace) -> Path:
+    """Return where a package is unpacked."""
+    return args.into / (row["package"] if args.package else f"{row['role']}/{row['package']}")
+
+
+def what_to_fetch(rows: list[dict[str, str]], args: argparse.Namespace) -> str:
+    """Return in words how much is downloaded: what is complete is not fetched again."""
+    new = [row for row in rows if not (folder_of(row, args) / ".complete").exists()]
+    size_mb = sum(float(row["download_MB"] or 0) for row in new)
+    minutes = size_mb * 8 / 50 / 60
+    return (
+        f"{len(new)} of {len(rows)} packages to download: {size_mb:,.0f} MB, "
+        f"{minutes:.0f} min at 50 Mbit/s"
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("into", type=Path, help="folder to unpack into, for example corpus")
@@ -129,11 +145,11 @@ def main() -> int:
         and (not args.package or row["package"] in args.package)
         and float(row["download_MB"] or 0) <= args.max_download_mb
     ]
+    print(what_to_fetch(rows, args), file=sys.stderr, flush=True)
     n_tracks, missing = 0, []
     for row in rows:
-        into = args.into / (row["package"] if args.package else f"{row['role']}/{row['package']}")
         try:
-            n = fetch_package(row["package"], into)
+            n = fetch_package(row["package"], folder_of(row, args))
         except (OSError, subprocess.CalledProcessError) as error:
             missing.append(row["package"])
             reason = getattr(error, "stderr", None) or str(error).encode()

@@ -237,3 +237,42 @@ def test_sdist_holds_what_the_wheel_is_built_from(tmp_path):
     assert any(name.startswith("auditor/pretrained/") for name in names)
     tops = {name.partition("/")[0] for name in names}
     assert not tops & {"corpus", "runs", "demo", "reports", ".venv", ".git"}
+
+
+def docker_stages() -> list[list[tuple[str, str]]]:
+    """Return the instructions of each stage of the Dockerfile, continuations joined."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
+    stages: list[list[tuple[str, str]]] = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            stages.append([])
+        stages[-1].append((word, rest))
+    return stages
+
+
+def test_the_image_is_given_what_it_copies_and_nothing_else():
+    copied = {
+        source.rstrip("/")
+        for word, rest in docker_stages()[0]
+        if word == "COPY"
+        for source in rest.split()[:-1]
+    }
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    rules = [line for line in lines if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == copied
+    assert all((ROOT / source).exists() for source in copied)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = {project["project"]["readme"], *project["project"]["license-files"]}
+    wanted |= set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"])
+    assert wanted | {"auditor", "pyproject.toml", "constraints.txt"} == copied
+
+
+def test_the_image_runs_audit_as_a_user_without_rights():
+    build, image = docker_stages()
+    assert build[0][1].split()[0] == image[0][1].split()[0], "one Python in both stages"
+    assert [rest for word, rest in image if word == "USER"] == ["10001"]
+    assert ("ENTRYPOINT", '["audit"]') in image
+    assert not any("pip" in rest for word, rest in image if word == "RUN")

@@ -25,7 +25,19 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCUMENTS = (README, ROOT / "CONTRIBUTING.md")
 DIRECTIVES = ("", "exact", "recorded", "shown")
-NOT_RUN_BEYOND = ("make", "audit", "git", "cd", "source", "pip", "export", "ray")
+NOT_RUN_BEYOND = (
+    "make",
+    "audit",
+    "git",
+    "cd",
+    "source",
+    "pip",
+    "pipx",
+    "uv",
+    "docker",
+    "export",
+    "ray",
+)
 """First words that a block which is only shown may have."""
 
 ELLIPSIS = ("…", "...")

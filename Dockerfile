@@ -1,0 +1,31 @@
+# syntax=docker/dockerfile:1
+# audit on the CPU, as a user without rights.
+#
+#   docker build --tag audit .
+#   docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/work" audit scan music/
+#
+# The workspace (.audit) and the reports land in the folder mounted on /work.
+
+FROM python:3.11-slim-bookworm AS build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /opt/audit
+WORKDIR /src
+# torch is most of the image and seldom changes: a layer of its own
+COPY constraints.txt ./
+RUN /opt/audit/bin/pip install --extra-index-url "$TORCH_INDEX" --constraint constraints.txt \
+    torch torchaudio
+COPY pyproject.toml README.md LICENSE ./
+COPY thresholds/ thresholds/
+COPY auditor/ auditor/
+RUN /opt/audit/bin/pip install --extra-index-url "$TORCH_INDEX" --constraint constraints.txt .
+
+FROM python:3.11-slim-bookworm
+COPY --from=build /opt/audit /opt/audit
+RUN useradd --uid 10001 --create-home audit && install --directory --owner audit /work
+# any user may run it: nothing is written but to /work and /tmp
+ENV PATH=/opt/audit/bin:$PATH HOME=/tmp PYTHONDONTWRITEBYTECODE=1
+USER 10001
+WORKDIR /work
+ENTRYPOINT ["audit"]
+CMD ["--help"]
