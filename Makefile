@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-SAY_SIZE = @echo 'Installing into $(VENV)/. Packages to download: $(if $(TORCH_INDEX),some 310 MB if TORCH_INDEX has CPU builds\
+SAY_SIZE = @echo 'Installing into $(VENV)/. Packages to download: $(if $(TORCH_INDEX)$(PIP_EXTRA_INDEX_URL),some 310 MB if the further index has CPU builds\
 	of torch,on Linux some 3 GB, or 310 MB with TORCH_INDEX=https://download.pytorch.org/whl/cpu)'
 CREATED := $(VENV)/.created
 INSTALLED := $(VENV)/.installed
