@@ -26,17 +26,8 @@ README = ROOT / "README.md"
 DOCUMENTS = (README, ROOT / "CONTRIBUTING.md")
 DIRECTIVES = ("", "exact", "recorded", "shown")
 NOT_RUN_BEYOND = (
-    "make",
-    "audit",
-    "git",
-    "cd",
-    "source",
-    "pip",
-    "pipx",
-    "uv",
-    "docker",
-    "export",
-    "ray",
+    *("make", "audit", "git", "cd", "source", "export"),
+    *("pip", "pipx", "uv", "docker", "ray"),
 )
 """First words that a block which is only shown may have."""
 
