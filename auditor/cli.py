@@ -109,7 +109,10 @@ report it.'
             f"{where}{error.strerror}. Fix this and run the command again; --debug shows where it "
             "failed."
         )
-    if isinstance(error, MemoryError):
+    allocating = ("can't allocate memory", "bad_alloc", "error return without exception set")
+    if isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | SystemError) and any(s in message for s in allocating)
+    ):
         return "out of memory. Close other programs, or scan fewer tracks at once."
     name = type(error).__name__
     return f"{name}: {message}. This is a bug: run the command again with --debug and report it."

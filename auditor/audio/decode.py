@@ -369,7 +369,8 @@ class AudioReader:
                 packet = next(demuxed)
             except StopIteration:
                 return
-            except (av.FFmpegError, OSError):
+            except (av.FFmpegError, OSError, IndexError):
+                # IndexError: of a stream that begins on the way, which PyAV does not know.
                 self.n_bad_packets += 1
                 self._n_damaged += 1
                 n_errors += 1

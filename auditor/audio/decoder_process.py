@@ -69,9 +69,9 @@ def _answer(request: dict[str, Any], source: BinaryIO, target: BinaryIO) -> None
         _send(target, b"X", {"kind": "AudioError", "message": message, "code": "too-large"})
     except UsageError as error:
         _send(target, b"X", {"kind": "UsageError", "message": str(error), "code": ""})
-    except Exception as error:  # a fault of ours: raised where it was asked for
-        message = f"{type(error).__name__}: {error}"
-        _send(target, b"X", {"kind": "", "message": message, "code": ""})
+    except Exception as error:  # no file may end a run, whatever it makes a library raise
+        message = f"{show_path(path)}: decoding it failed ({type(error).__name__}: {error})"
+        _send(target, b"X", {"kind": "AudioError", "message": message, "code": "unreadable"})
 
 
 def _decode(

@@ -247,8 +247,8 @@ class IsolatedReader:
                 self._done = True
                 raise self._error(data)
             self.info = _info(json.loads(bytes(data)))
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
             raise
 
     def _ask(self, request: dict[str, Any]) -> None:

@@ -26,6 +26,7 @@ SUMMED = (*FIELDS, "path_bytes", "mtime_ns")
 
 _TRACKS = f"SELECT {', '.join(SUMMED)}, crc FROM tracks"
 _EMBEDDINGS = """SELECT track_id, weights_id, embeddings.crc, dvectors_crc,
+    track_id IN (SELECT id FROM tracks),
     n_windows, n_dims, embedding, dvectors, levels
     FROM embeddings LEFT JOIN dvectors USING (track_id, weights_id)"""
 
@@ -65,7 +66,7 @@ def fill(connection: sqlite3.Connection) -> None:
     keys = connection.execute("SELECT track_id, weights_id FROM embeddings WHERE crc IS NULL")
     for key in keys.fetchall():
         row = connection.execute(f"{_EMBEDDINGS} WHERE track_id = ? AND weights_id = ?", key)
-        values = row.fetchone()[4:]
+        values = row.fetchone()[5:]
         connection.execute(
             "UPDATE embeddings SET crc = ?, dvectors_crc = ? WHERE track_id = ? AND weights_id = ?",
             (checksum(*values[:3]), checksum(*values[3:]), *key),
@@ -107,7 +108,16 @@ def damaged_rows(
         f"{_EMBEDDINGS} WHERE ?1 IS NULL OR weights_id = ?1 ORDER BY track_id, weights_id",
         (weights_id,),
     )
-    for track_id, _, crc, dvectors_crc, *values in rows:
+    for track_id, _, crc, dvectors_crc, known, *values in rows:
+        if not known:
+            yield (
+                str(track_id),
+                (
+                    f"an embedding belongs to no track ({track_id}): a track has lost it. Run audit "
+                    "scan DIR with the folder of its file, which embeds it anew"
+                ),
+            )
+            continue
         if crc == SET_ASIDE or checksum(*values[:3]) != crc:
             what = "embedding" if crc != SET_ASIDE else "stored data"
             yield str(track_id), str(damaged(track_id, what))

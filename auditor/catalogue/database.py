@@ -268,6 +268,11 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
         raise
+    except UnicodeDecodeError as error:  # of a text whose bytes the disk changed
+        raise CatalogueError(
+            f"{show_path(path)}: damaged ({error}). Restore it from a copy, or move it away and "
+            "run: audit scan DIR"
+        ) from error
     except sqlite3.Error as error:
         shown, code = show_path(path), (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -117,6 +118,18 @@ def _is_whole(path: Path, n_bands: int) -> bool:
     return frames.ndim == 2 and frames.shape[1] == n_bands and frames.dtype == np.float16
 
 
+def write_frames(file: BinaryIO, frames: np.ndarray) -> None:
+    """Write an array as ``numpy.save`` does, with errors of the disk that say what is wrong."""
+    np.lib.format.write_array(_Sink(file), frames, allow_pickle=False)  # type: ignore[arg-type]
+
+
+class _Sink:
+    """A file of which NumPy sees ``write`` alone: its own writing loses the number of an error."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
+
+
 def _store_one(task: tuple[Path, Path, FeatureConfig]) -> StoredFrames:
     import torch
 
@@ -142,6 +155,6 @@ def _store_one(task: tuple[Path, Path, FeatureConfig]) -> StoredFrames:
         return StoredFrames(source, "", Path(), str(error) or show_path(source))
     with partial_file(directory) as partial:
         with partial.open("wb") as file:
-            np.save(file, torch.cat(frames).numpy(), allow_pickle=False)
+            write_frames(file, torch.cat(frames).numpy())
         put_in_place(partial, path)
     return StoredFrames(source, sha256, path)
