@@ -120,7 +120,7 @@ def _is_whole(path: Path, n_bands: int) -> bool:
 
 def write_frames(file: BinaryIO, frames: np.ndarray) -> None:
     """Write an array as ``numpy.save`` does, with errors of the disk that say what is wrong."""
-    np.lib.format.write_array(_Sink(file), frames, allow_pickle=False)  # type: ignore[arg-type]
+    np.lib.format.write_array(_Sink(file), frames, allow_pickle=False)
 
 
 class _Sink:
