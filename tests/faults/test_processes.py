@@ -96,7 +96,7 @@ def test_polite_signals(number, code, zygote, inputs, tally, tmp_path):
     stage = Stage(SCENES["scan"], zygote, inputs, tmp_path)
     with tally(f"{signal.Signals(number).name} to a scan") as found:
         for i in range(amount("bounded", 0, 10, 50)):
-            at_s = seeded("signal", number, i).uniform(0.1, 1.0) * stage.reference.seconds
+            at_s = seeded("signal", number, i).uniform(0.2, 1.0) * stage.reference.seconds
             end = stage.run(actions=[(at_s, "self", number)])
             wrong = end.fault(codes=[code, stage.reference.code])
             found.case(f"signal {i} after {at_s:.2f} s", wrong or stage.aftermath())
