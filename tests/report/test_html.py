@@ -389,7 +389,7 @@ def test_identical_files_have_a_section() -> None:
     ids = tuple(track.id for track in scan.tracks)
     group = IdenticalFiles("ab" * 32, ids)
     text = Page(render_html(dataclasses.replace(scan, identical=(group,)))).text
-    assert "4 files are identical to another one, in 1 group" in text
+    assert "4 files have the same content as another, in 1 group" in text
     assert all(text.count(track.path) >= 1 for track in scan.tracks)
 
 

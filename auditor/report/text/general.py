@@ -236,13 +236,13 @@ def identical_line(result: ScanResult | CheckResult) -> str:
     >>> from types import SimpleNamespace
     >>> groups = (SimpleNamespace(tracks=("a", "a-2", "a-3")), SimpleNamespace(tracks=("b", "b-2")))
     >>> identical_line(SimpleNamespace(identical=groups))
-    '5 files are identical to another one, in 2 groups; one of each group was compared'
+    '5 files have the same content as another, in 2 groups; one of each group was compared'
     """
     n_files = sum(len(group.tracks) for group in result.identical)
     if not n_files:
         return ""
     groups = show_count(len(result.identical), "group")
-    said = f"{n_files:,} files are identical to another one, in {groups}"
+    said = f"{n_files:,} files have the same content as another, in {groups}"
     return f"{said}; one of each group was compared"
 
 
