@@ -369,7 +369,7 @@ def _workspace(folder: Path) -> Iterator[Finding]:
         text = f"{show_path(folder)} does not exist yet"
         yield Finding("workspace", State.NOTE, text, "audit scan DIR makes it")
         return
-    remedy = "Fix that, or give another --workspace"
+    remedy = "Fix that, or give another --workspace; commands that only read work"
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"\0" * 4096)
