@@ -110,12 +110,10 @@ def damaged_rows(
     )
     for track_id, _, crc, dvectors_crc, known, *values in rows:
         if not known:
+            lost = f"an embedding belongs to no track ({track_id}): a track has lost it. Run audit"
             yield (
                 str(track_id),
-                (
-                    f"an embedding belongs to no track ({track_id}): a track has lost it. Run audit "
-                    "scan DIR with the folder of its file, which embeds it anew"
-                ),
+                f"{lost} scan DIR with the folder of its file, which embeds it anew",
             )
             continue
         if crc == SET_ASIDE or checksum(*values[:3]) != crc:

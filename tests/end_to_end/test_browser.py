@@ -177,7 +177,7 @@ def test_a_case_says_what_was_copied_and_how(open_page, report):
     assert dialog.locator("h2").inner_text() == "Altered recording"
     said = "0:00–0:09 of A matches 0:12–0:21 of B; there A is 4.0 % faster and 0.7 semitones"
     assert said in dialog.inner_text()
-    assert "unrelated pairs score this high 1 in 3.2 million times" in dialog.inner_text()
+    assert "1 in 3.2 million unrelated pairs score this high" in dialog.inner_text()
     assert HOSTILE in dialog.inner_text()
     assert "Matched share of A" in dialog.inner_text()
     for name in ("map", "matrix-image"):
@@ -193,10 +193,13 @@ def test_a_case_says_what_was_copied_and_how(open_page, report):
 
 
 def test_in_the_dark_the_matrix_is_said_to_be_light_where_alike(open_page, report):
-    for scheme, said in (("light", "the more alike, the darker."), ("dark", "alike, the lighter.")):
+    for scheme, said in (
+        ("light", "darker means more similar."),
+        ("dark", "lighter means more similar."),
+    ):
         page = open_page(report(make_scan()), color_scheme=scheme)
         caption = open_case(page, ALTERED).locator('[data-f="matrix"] figcaption')
-        assert said in caption.inner_text()
+        assert f"{tone} means more similar." in caption.inner_text()
 
 
 def test_clips_play_and_a_range_jumps_to_its_clip(open_page, report):
@@ -301,7 +304,7 @@ def test_decisions_stay_are_exported_and_imported(open_page, report, tmp_path):
     page.keyboard.press("Escape")
     page.reload()
     assert "2 decisions made in this page." in page.locator("#decision-bar").inner_text()
-    assert "Enter your name, or nobody will" in page.locator("#decision-bar").inner_text()
+    assert "Enter your name to record who decided." in page.locator("#decision-bar").inner_text()
     dialog = open_case(page, SHARED)
     dialog.get_by_label("Your name").fill("Ana")
     assert "Enter your name" not in dialog.inner_text()
@@ -390,7 +393,7 @@ def test_a_browser_that_keeps_nothing_is_told_of(open_page, report, browser):
     open_case(page, ALTERED)
     page.keyboard.press("c")
     page.keyboard.press("Escape")
-    assert "export before you close it" in page.locator("#decision-bar").inner_text()
+    assert "export them before you close it" in page.locator("#decision-bar").inner_text()
 
 
 # Pages without this and that.
@@ -418,7 +421,7 @@ def test_without_media_a_case_says_where_to_listen(open_page, report):
     page.keyboard.press("1")
     page.keyboard.press("3")
     page.keyboard.press("j")
-    assert "The two files are the same byte for byte" in dialog.inner_text()
+    assert "The two files are identical, byte for byte." in dialog.inner_text()
     assert not dialog.locator(".map").is_visible()
 
 
@@ -431,7 +434,7 @@ def test_without_evidence_a_case_reads(open_page, report):
     page = open_page(report(make_scan(pairs=bare), media=False))
     dialog = open_case(page, ALTERED)
     assert dialog.locator("h2").inner_text() == "High score"
-    assert "where the two are alike is not known" in dialog.inner_text()
+    assert "no aligned passage is known" in dialog.inner_text()
     assert not dialog.get_by_role("heading", name="Evidence").is_visible()
 
 

@@ -419,7 +419,9 @@ def test_identical_files_are_counted_and_listed_apart() -> None:
         identical=(IdenticalFiles("ab" * 32, ("a", "a-2", "a-3")),),
     )
     said = printed(scan)
-    assert "3 files have the same content as another, in 1 group; one of each" in " ".join(said.split())
+    assert "3 files have the same content as another, in 1 group; one of each" in " ".join(
+        said.split()
+    )
     assert said.count("3 identical files") == 2
     rows = list(csv.DictReader(io.StringIO(to_csv(scan))))
     assert rows[0]["same"] == "music/a.mp3 / music/a-2.mp3 / music/a-3.mp3"
