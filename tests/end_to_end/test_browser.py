@@ -193,10 +193,7 @@ def test_a_case_says_what_was_copied_and_how(open_page, report):
 
 
 def test_in_the_dark_the_matrix_is_said_to_be_light_where_alike(open_page, report):
-    for scheme, said in (
-        ("light", "darker means more similar."),
-        ("dark", "lighter means more similar."),
-    ):
+    for scheme, tone in (("light", "darker"), ("dark", "lighter")):
         page = open_page(report(make_scan()), color_scheme=scheme)
         caption = open_case(page, ALTERED).locator('[data-f="matrix"] figcaption')
         assert f"{tone} means more similar." in caption.inner_text()
