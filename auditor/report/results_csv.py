@@ -43,7 +43,7 @@ def to_csv(result: Result) -> str:
     """Return a result as CSV (RFC 4180): one row per pair, or per recommended track.
 
     What could begin a formula in a text cell gets a leading apostrophe (``lead_formula``); numbers
-    are left alone.  Genres are joined by `` / ``.
+    are left alone.  Genres and the seconds of streams are joined by `` / ``.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def _csv_cell(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
-    text = " / ".join(value) if isinstance(value, tuple) else str(value)
+    text = " / ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     text = (
         "".join(c if c in "\t\r\n" else show_text(c) for c in text)
         if not text.isprintable()

@@ -247,9 +247,10 @@ def test_csv_has_every_field_of_both_tracks() -> None:
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_csv_defuses_formulas(start: str) -> None:
-    evil = make_track("a", title=f"{start}HYPERLINK(1)", genres=("-x", "y"))
+    evil = make_track("a", title=f"{start}HYPERLINK(1)", genres=("-x", "y"), parts_s=(60.0, 90.5))
     (row,) = csv_rows(make_scan(evil, make_track("b"), pairs=(Pair("a", "b", -0.5),)))
     assert row["a_title"] == f"'{start}HYPERLINK(1)"
+    assert row["a_parts_s"] == "60.0 / 90.5"
     assert row["a_genres"] == "'-x / y"
     assert row["score"] == "-0.5"
 
