@@ -46,10 +46,8 @@ def score_meaning(far: float | None, n_counted: int | None = None) -> str:
         if far == 0.0:
             return "no unrelated pair is expected to score this high"
         return f"{show_odds(far)} unrelated pairs score this high"
-    return (
-        f"fewer than 1 in {n_counted:,} unrelated pairs score this high (extrapolated: "
-        f"{show_odds(far) if far else 'none'})"
-    )
+    said = f"fewer than 1 in {n_counted:,} unrelated pairs score this high"
+    return f"{said} (extrapolated: {show_odds(far)})" if far else said
 
 
 def pair_meaning(pair: Pair, n_counted: int | None = None) -> str:
@@ -276,7 +274,7 @@ def counted_note(use: ThresholdUse) -> str:
     Examples
     --------
     >>> counted_note(ThresholdUse(0.9, "song.json", n_counted=4365)).partition(";")[0]
-    'The rates were counted on 4,365 unrelated pairs, so down to 1 in 4,400'
+    'Rates down to 1 in 4,400 were counted on 4,365 unrelated pairs'
     """
     if not use.n_counted:
         return ""

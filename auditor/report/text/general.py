@@ -83,7 +83,7 @@ def track_badges(track: Track) -> tuple[str, ...]:
         ("silent", track.silent),
         ("missing", track.missing),
         (f"{len(track.parts_s)} streams", bool(track.parts_s)),
-        (f"channels: {track.downmix}", bool(track.downmix)),
+        (f"channel mix: {track.downmix}", bool(track.downmix)),
     )
     return tuple(name for name, holds in known if holds)
 
