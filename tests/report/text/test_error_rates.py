@@ -55,7 +55,8 @@ def test_a_score_without_a_counted_rate():
 def test_a_rate_below_what_was_counted_is_said_to_be_an_estimate():
     assert score_meaning(1 / 4365, 4365) == "1 in 4,400 unrelated pairs score this high"
     for far, fitted in ((2e-4, "1 in 5,000"), (1e-12, "less than 1 in a billion"), (0.0, "none")):
-        said = f"fewer than 1 in 4,365 unrelated pairs score this high (extrapolated: {fitted})"
+        said = "fewer than 1 in 4,365 unrelated pairs score this high"
+        said += f" (extrapolated: {fitted})" if far else ""
         assert score_meaning(far, 4365) == said
     said = counted_note(ThresholdUse(0.9, "x", n_counted=4365))
     assert "Rates down to 1 in 4,400 were counted on 4,365 unrelated pairs; lower rates are" in said
