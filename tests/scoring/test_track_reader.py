@@ -29,7 +29,7 @@ def test_who_writes_finds_damage_in_the_middle_of_a_large_shard(catalogue, monke
     (shard,) = index.shards
     whole = shard.path.with_suffix(".ann").read_bytes()
     damaged = bytearray(whole)
-    damaged[len(damaged) // 2] ^= 1
+    damaged[12] ^= 1  # the last bit of a vector: nothing that would lead Annoy astray
     # A new file: the old one is mapped.
     partial = shard.path.with_suffix(".partial")
     partial.write_bytes(damaged)

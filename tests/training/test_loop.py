@@ -389,7 +389,7 @@ def with_state(text: str):
 def test_a_damaged_checkpoint_is_told(whole, train, tmp_path, change):
     data = (whole.parent / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(pack_tensors(*change(*unpack_tensors(data))))
-    with pytest.raises(WeightsError, match=f"{CHECKPOINT} is damaged: .* Delete it to start"):
+    with pytest.raises(WeightsError, match=f"{CHECKPOINT} is damaged: .* Delete it to restart"):
         train(tmp_path)
 
 
