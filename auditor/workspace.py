@@ -64,14 +64,6 @@ class Workspace:
         return self.extractor.weights_id
 
     @property
-    def aligns(self) -> bool:
-        """Whether d-vectors of the extractor say what is played when, so that they can be aligned.
-
-        True of those trained on excerpts; the others only tell tracks or genres apart.
-        """
-        return self.extractor.summary.get("classes") == "excerpt"
-
-    @property
     def hop_s(self) -> float:
         """Seconds from one d-vector to the next."""
         return self.extractor.config.hop_s

@@ -29,7 +29,7 @@ from auditor.catalogue.database import MIGRATIONS
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import AuditError, IndexFileError, show_path
 from auditor.records import SCHEMA_VERSION
-from auditor.scoring import SCORERS
+from auditor.scoring.base import scorer_of
 from auditor.workspace import lock_holder, workspace_directory
 
 if TYPE_CHECKING:
@@ -292,8 +292,7 @@ def _weights(extractor: str | os.PathLike[str], loaded: list[Extractor]) -> Iter
 
 def _threshold(folder: Path, loaded: list[Extractor]) -> Iterator[Finding]:
     for model in loaded:
-        name = "match" if model.summary.get("classes") == "excerpt" else "embedding-cosine"
-        scorer = importlib.import_module(SCORERS[name]).Scorer.id
+        scorer = scorer_of(model).id
         damaged: list[Path] = []
         folders = (folder / "thresholds", shipped_directory())
         found = find_thresholds(model.weights_id, folders, scorer=scorer, damaged=damaged)

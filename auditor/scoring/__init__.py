@@ -8,4 +8,5 @@ SCORERS = {
     "embedding-cosine": "auditor.scoring.cosine",
 }
 """The scoring models, by the names of ``--score``, and the module of each, which has a ``Scorer``.
-A further model is one module that keeps to ``scoring.base.Scorer``, and one line here."""
+The first that fits the extractor flags pairs.  A further model is one module that keeps to
+``scoring.base.Scorer``, and one line here."""

@@ -6,7 +6,7 @@ import functools
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from auditor.parallel import OnProgress, Tiles
 from auditor.records import Evidence, Pair, ThresholdUse, Track, TrackEmbedding
 from auditor.scoring import SCORERS
 from auditor.workspace import Workspace
+
+if TYPE_CHECKING:
+    from auditor.embedding.extractor import Extractor
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,12 @@ class Scorer(Protocol):
     similarity: ClassVar[str]
     max_calibrated: ClassVar[int | None]
 
+    def __init__(self, workspace: Workspace) -> None: ...
+
+    @staticmethod
+    def fits(extractor: Extractor) -> bool:
+        """Say whether the model can score what an extractor makes."""
+
     def scan(
         self,
         ids: list[str],
@@ -166,21 +175,24 @@ class Scorer(Protocol):
         """
 
 
-def open_scorer(workspace: Workspace, name: str = "") -> Scorer:
-    """Return the scorer of a name of ``SCORERS``, or the one that flags pairs in a workspace.
-
-    Extractors that were trained on excerpts have d-vectors that can be aligned, so that the match
-    score flags pairs; the others only have the cosine of the embeddings.
+def scorer_of(extractor: Extractor, name: str = "") -> type[Scorer]:
+    """Return the scoring model of a name, by default the first of ``SCORERS`` that fits.
 
     Raises
     ------
     UsageError
-        If the extractor's d-vectors cannot be aligned, which the match score needs.
+        If the model does not fit the extractor.
     """
-    if name == "match" and not workspace.aligns:
-        raise UsageError(
-            f"the extractor {workspace.extractor.name} was not trained on excerpts, so there is no "
-            "match score. Give --score embedding-cosine, or another --extractor."
-        )
-    name = name or ("match" if workspace.aligns else "embedding-cosine")
-    return cast(Scorer, importlib.import_module(SCORERS[name]).Scorer(workspace))
+    for candidate in (name,) if name else SCORERS:
+        model: type[Scorer] = importlib.import_module(SCORERS[candidate]).Scorer
+        if model.fits(extractor):
+            return model
+    raise UsageError(
+        f"--score {name} does not fit the extractor {extractor.name}. Give another --score, such "
+        "as embedding-cosine, or another --extractor."
+    )
+
+
+def open_scorer(workspace: Workspace, name: str = "") -> Scorer:
+    """Return the scorer of a name, or the one that flags pairs in a workspace (``scorer_of``)."""
+    return scorer_of(workspace.extractor, name)(workspace)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from auditor.search.exact import (
 )
 from auditor.search.vectors import rounding_margin, row_scores
 from auditor.workspace import Workspace
+
+if TYPE_CHECKING:
+    from auditor.embedding.extractor import Extractor
 
 N_SAMPLE = 1000
 """Tracks whose pairs are all compared to estimate the recall of candidate pairs."""
@@ -314,6 +317,11 @@ class Scorer:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+
+    @staticmethod
+    def fits(extractor: Extractor) -> bool:
+        """Return True: every track has an embedding."""
+        return True
 
     def scan(
         self,

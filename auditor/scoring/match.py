@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -43,6 +43,9 @@ from auditor.search.exact import named_histogram, nearest
 from auditor.search.excerpts.index import ExcerptSearch
 from auditor.search.vectors import exact_scores
 from auditor.workspace import Workspace
+
+if TYPE_CHECKING:
+    from auditor.embedding.extractor import Extractor
 
 N_NEAREST = 5
 """Candidates of each track by embedding."""
@@ -217,6 +220,15 @@ class Scorer:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+
+    @staticmethod
+    def fits(extractor: Extractor) -> bool:
+        """Say whether d-vectors tell what is played when, so that they can be aligned.
+
+        Those of an extractor that was trained on excerpts do; others only tell tracks or genres
+        apart.
+        """
+        return extractor.summary.get("classes") == "excerpt"
 
     def scan(
         self,

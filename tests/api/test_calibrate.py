@@ -231,7 +231,7 @@ def test_the_cosine_of_an_extractor_that_aligns_is_calibrated_on_request(aligned
     embeddings = workspace.catalogue.embeddings(workspace.weights_id)[1]
     highest = np.max((embeddings @ embeddings.T)[np.triu_indices(len(embeddings), 1)])
     assert made.nonmatching.max() == pytest.approx(highest)
-    with pytest.raises(UsageError, match="was not trained on excerpts, so there is no match score"):
+    with pytest.raises(UsageError, match="--score match does not fit the extractor"):
         calibrate.calibrate(calibrated[2], options=CalibrateOptions(score="match"))
     with pytest.raises(ValueError, match="score is 'loud'; one of"):
         CalibrateOptions(score="loud")
