@@ -254,14 +254,15 @@ def _embed_blocks(
         raise ValueError("the extractors have different feature configs; embed by one at a time")
     bands = LogBands(extractors[0].config.features)
     cutters = [WindowCutter(extractor.config, batch=BATCH) for extractor in extractors]
-    dvectors: list[list[np.ndarray]] = [[] for _ in extractors]
-    levels: list[list[np.ndarray]] = [[] for _ in extractors]
+    # Growing buffers: many small arrays that stay would scatter over the heap of a long file.
+    dvectors = [bytearray() for _ in extractors]
+    levels = [bytearray() for _ in extractors]
 
     def take(i: int, batches: Iterable[torch.Tensor]) -> None:
         for windows in batches:
             made = embed_windows(extractors[i], windows).numpy()
-            dvectors[i].append(made.astype(np.float16))
-            levels[i].append(window_levels(windows).numpy())
+            dvectors[i] += made.astype(np.float16).tobytes()
+            levels[i] += window_levels(windows).numpy().astype(np.float32).tobytes()
 
     for frames in _timed(stream_frames(blocks, bands), seconds, "features"):
         started = time.perf_counter()
@@ -277,7 +278,10 @@ def _embed_blocks(
     if not all(dvectors):
         return {}
     return {
-        extractor.weights_id: pool_dvectors(np.concatenate(d), np.concatenate(level))
+        extractor.weights_id: pool_dvectors(
+            np.frombuffer(d, np.float16).reshape(-1, extractor.config.n_dims),
+            np.frombuffer(level, np.float32),
+        )
         for extractor, d, level in zip(extractors, dvectors, levels, strict=True)
     }
 

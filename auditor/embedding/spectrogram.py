@@ -26,18 +26,18 @@ class SpectrumStream:
         from auditor.embedding.frames import FrameStream, LogBands  # torch takes a second to import
 
         self._stream = FrameStream(LogBands(SPECTRUM))
-        self._frames: list[np.ndarray] = []
+        # One growing buffer: many small arrays that stay would scatter over the heap of a long file.
+        self._packed = bytearray()
 
     def feed(self, block: np.ndarray) -> None:
         """Take the next samples, (n,) float32 at 16 kHz."""
         frames = self._stream.feed(block)
         if frames is not None:
-            self._frames.append(pack_frames(frames.numpy()))
+            self._packed += pack_frames(frames.numpy()).tobytes()
 
     def spectrum(self) -> np.ndarray:
         """Return what came so far, (n_frames, n_bands) uint8."""
-        none = np.zeros((0, SPECTRUM.n_bands), np.uint8)
-        return np.concatenate([none, *self._frames])
+        return np.array(np.frombuffer(self._packed, np.uint8)).reshape(-1, SPECTRUM.n_bands)
 
 
 def waveform_spectrum(waveform: np.ndarray) -> np.ndarray:
