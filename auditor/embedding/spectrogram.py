@@ -26,7 +26,7 @@ class SpectrumStream:
         from auditor.embedding.frames import FrameStream, LogBands  # torch takes a second to import
 
         self._stream = FrameStream(LogBands(SPECTRUM))
-        # One growing buffer: many small arrays that stay would scatter over the heap of a long file.
+        # One growing buffer: many small arrays that stay would scatter over the heap.
         self._packed = bytearray()
 
     def feed(self, block: np.ndarray) -> None:
