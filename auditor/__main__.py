@@ -91,9 +91,12 @@ def main() -> None:
         With the exit code of the command, or 128 plus the number of the signal that ended it.
     """
     stopper = _Stopper()
-    for number in _ENDING:
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, stopper)  # one that nohup or a shell had ignored stays ignored
+    try:
+        for number in _ENDING:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, stopper)  # one that nohup or a shell had ignored stays so
+    except KeyboardInterrupt:  # between Python's own start and here
+        sys.exit(_INTERRUPTED)
     show = sys.unraisablehook
     sys.unraisablehook = lambda what: None if what.exc_type is Stopped else show(what)
     code: object = 0

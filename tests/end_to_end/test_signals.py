@@ -156,7 +156,7 @@ def test_what_a_killed_scan_leaves_is_removed_by_the_next(
 
 
 @pytest.mark.parametrize(
-    ("number", "delays_s"), [(signal.SIGINT, (0.0, 0.4, 1.2)), (signal.SIGTERM, (0.2, 0.8))]
+    ("number", "delays_s"), [(signal.SIGINT, (0.05, 0.4, 1.2)), (signal.SIGTERM, (0.2, 0.8))]
 )
 def test_a_signal_while_modules_are_imported_ends_the_run_without_a_traceback(
     tmp_path, environment, number, delays_s
