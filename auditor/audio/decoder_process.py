@@ -31,7 +31,9 @@ CPU_S, CPU_SHARE = 10.0, 0.15
 
 def serve() -> None:
     """Answer requests on standard input until it is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the parent decides when to stop
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1):  # no library may write between the messages
