@@ -138,6 +138,11 @@ def _escape(c: str) -> str:
     return data.decode("latin-1").encode("unicode_escape").decode()
 
 
+def file_changed(path: str | os.PathLike[str] | bytes) -> AudioError:
+    """Return the error of a file that is another one than before it was read."""
+    return AudioError(f"{show_path(path)}: changed while it was read. Scan again.", code="changed")
+
+
 _JOINERS = "\u200c\u200d"
 
 

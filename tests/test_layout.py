@@ -274,3 +274,15 @@ def test_nothing_is_pickled():
             }
             assert not everywhere & {"pickle", "shelve", "dill", "joblib", "marshal"}, path
             assert "torch.load(" not in path.read_text(encoding="utf-8"), path
+
+
+def test_only_the_decoding_process_reads_what_strangers_encoded():
+    readers = {("auditor.audio.tags", "read_tags"), ("auditor.audio.decode", "AudioReader")}
+    importers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and any((node.module, alias.name) in readers for alias in node.names)
+    }
+    assert importers == {"audio/decoder_process.py"}

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from auditor.errors import AudioError, AuditError, UsageError, show_path
+from auditor.errors import AuditError, UsageError, file_changed, show_path
 from auditor.serialisation import TemporaryFolder
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def _download(url: bytes, copy: str, size: int | None) -> None:
     n_read = 0
     with source, open(copy, "xb") as target:
         if size is not None and n_there != size:
-            raise AudioError(f"{show_path(url)}: changed while it was read. Scan again.")
+            raise file_changed(url)
         while n_read < n_there:
             with _asking(url):
                 block = source.read(min(BLOCK_BYTES, n_there - n_read))

@@ -18,7 +18,7 @@ from auditor.audio.object_store import fetched
 from auditor.audio.tags import Tags
 from auditor.catalogue.catalogue import FileStamp
 from auditor.embedding.embed import EmbeddedFile, embed_file
-from auditor.errors import AudioError, show_path
+from auditor.errors import AudioError, file_changed
 
 if TYPE_CHECKING:
     from auditor.embedding.extractor import Extractor
@@ -161,9 +161,7 @@ def read_file(
             tags = read_tags(path)
         now = look_at(found.path)  # another machine may see another inode
         if (now.size, now.mtime_ns) != (found.size, found.mtime_ns):
-            raise AudioError(
-                f"{show_path(found.path)}: changed while it was read. Scan again.", code="changed"
-            )
+            raise file_changed(found.path)
     except (AudioError, OSError) as error:
         return PreparedFile(found, sha256, error=error)
     return PreparedFile(found, sha256, Prepared(FileStamp.of(found), sha256, embedded, tags))

@@ -20,10 +20,17 @@ from dataclasses import dataclass
 
 from auditor.audio.files import FoundFile, Walk, find_audio, hash_file, look_at
 from auditor.audio.fma_tags import FmaMetadata, FmaTrack, track_id_from_path
+from auditor.audio.isolated import read_tags
 from auditor.audio.object_store import fetched, is_object
-from auditor.audio.tags import read_tags
 from auditor.catalogue.catalogue import FileStamp
-from auditor.errors import AudioError, TooShortError, UsageError, WorkerDiedError, show_path
+from auditor.errors import (
+    AudioError,
+    TooShortError,
+    UsageError,
+    WorkerDiedError,
+    file_changed,
+    show_path,
+)
 from auditor.ingest.prepare import (
     Embedder,
     Prepared,
@@ -277,7 +284,7 @@ class _Run:
             return False
         track, embedding = content
         if FileStamp.of(look_at(found.path)) != stamp:
-            raise AudioError(f"{show_path(found.path)}: changed while it was read. Scan again.")
+            raise file_changed(found.path)
         track = dataclasses.replace(
             track, id=track_id, path=show_path(found.path), size=found.size, missing=False
         )
