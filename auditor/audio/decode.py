@@ -90,10 +90,18 @@ class AudioInfo:
     downmix: str = ""
 
 
+def check_blocks(block_s: float, sample_rate_hz: int) -> None:
+    """Raise ValueError unless blocks can have this length and rate."""
+    if block_s <= 0 or sample_rate_hz <= 0:
+        raise ValueError(
+            f"block_s is {block_s}, sample_rate_hz {sample_rate_hz}; both must be above 0"
+        )
+
+
 class AudioReader:
     """One audio file, decoded in blocks, in this process.
 
-    ``auditor.audio.isolated.open_audio`` does the same where a decoder may crash.  All audio
+    ``auditor.audio.isolated.IsolatedReader`` does the same where a decoder may crash.  All audio
     streams are decoded, one after the other.
 
     Parameters
@@ -144,10 +152,7 @@ class AudioReader:
         block_s: float = 10.0,
         mix: Mix = MEAN,
     ) -> None:
-        if block_s <= 0 or sample_rate_hz <= 0:
-            raise ValueError(
-                f"block_s is {block_s}, sample_rate_hz {sample_rate_hz}; both must be above 0"
-            )
+        check_blocks(block_s, sample_rate_hz)
         self.sample_rate_hz = sample_rate_hz
         self.n_bad_packets = 0
         self.truncated = False

@@ -20,7 +20,7 @@ from auditor.audio.decode import AudioReader
 from auditor.audio.downmix import Mix
 from auditor.audio.isolated import AHEAD, HEADER
 from auditor.audio.tags import read_tags
-from auditor.errors import AudioError, UsageError, show_path
+from auditor.errors import AudioError, show_path
 
 MEMORY_BYTES = 512 << 20
 """What a file may take, beyond what the process takes without one."""
@@ -69,8 +69,6 @@ def _answer(request: dict[str, Any], source: BinaryIO, target: BinaryIO) -> None
             "Convert it to FLAC or MP3 without its tags and pictures."
         )
         _send(target, b"X", {"kind": "AudioError", "message": message, "code": "too-large"})
-    except UsageError as error:
-        _send(target, b"X", {"kind": "UsageError", "message": str(error), "code": ""})
     except Exception as error:  # no file may end a run, whatever it makes a library raise
         message = f"{show_path(path)}: decoding it failed ({type(error).__name__}: {error})"
         _send(target, b"X", {"kind": "AudioError", "message": message, "code": "unreadable"})

@@ -28,14 +28,13 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import AudioInfo
+from auditor.audio.decode import AudioInfo, check_blocks
 from auditor.audio.downmix import MEAN, Mix
 from auditor.audio.tags import Tags
 from auditor.errors import (
     AUDIO_ERRORS,
     AudioError,
     AuditError,
-    UsageError,
     WorkerDiedError,
     show_path,
 )
@@ -81,6 +80,10 @@ class Decoder:
         self.n_files = 0
         self.usable = True
         _running.add(self)
+
+    def ask(self, request: dict[str, Any]) -> None:
+        """Send a request: what to do, and with which file."""
+        self.send(b"R", json.dumps(request).encode())
 
     def send(self, kind: bytes, data: bytes = b"") -> None:
         """Send a message; a process that died is noticed when its answer is read."""
@@ -222,17 +225,15 @@ class IsolatedReader:
         block_s: float = 10.0,
         mix: Mix = MEAN,
     ) -> None:
-        if block_s <= 0 or sample_rate_hz <= 0:
-            raise ValueError(
-                f"block_s is {block_s}, sample_rate_hz {sample_rate_hz}; both must be above 0"
-            )
+        check_blocks(block_s, sample_rate_hz)
         self.sample_rate_hz = sample_rate_hz
         self.n_bad_packets, self.truncated = 0, False
         self.better_mix: Mix | None = None
         self._n_samples, self._started, self._done = 0, False, False
         self._name, self._absolute = show_path(path), show_path(_absolute(path))
-        self._decoder = _take()
-        self._ask(
+        decoder = _take()
+        self._decoder: Decoder | None = decoder
+        decoder.ask(
             {
                 "do": "decode",
                 "path": _absolute(path).hex(),
@@ -242,7 +243,7 @@ class IsolatedReader:
             }
         )
         try:
-            kind, data = self._decoder.receive(self._name)
+            kind, data = decoder.receive(self._name)
             if kind != b"I":
                 self._done = True
                 raise self._error(data)
@@ -250,9 +251,6 @@ class IsolatedReader:
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
-
-    def _ask(self, request: dict[str, Any]) -> None:
-        self._decoder.send(b"R", json.dumps(request).encode())
 
     def __enter__(self) -> Self:
         return self
@@ -270,7 +268,7 @@ class IsolatedReader:
 
     def close(self) -> None:
         """Let the process go on with another file; the counts stay readable."""
-        decoder, self._decoder = getattr(self, "_decoder", None), None  # type: ignore[assignment]
+        decoder, self._decoder = self._decoder, None
         if decoder is None:
             return
         if decoder.usable and not self._done:
@@ -315,18 +313,13 @@ class IsolatedReader:
                 raise self._error(data)
             self._take_end(data)
 
-    def _error(self, data: memoryview) -> Exception:
+    def _error(self, data: memoryview) -> AudioError:
         """Return the error that the decoder told of, with the path as it was given."""
         told = json.loads(bytes(data))
         message = told["message"]
         if message.startswith(self._absolute):
             message = self._name + message.removeprefix(self._absolute)
-        kind = AUDIO_ERRORS.get(told["kind"])
-        if kind is not None:
-            return kind(message, code=told["code"])
-        if told["kind"] == "UsageError":
-            return UsageError(message)
-        return RuntimeError(f"in the process that decodes audio: {message}")
+        return AUDIO_ERRORS.get(told["kind"], AudioError)(message, code=told["code"])
 
     def _take_end(self, data: memoryview) -> None:
         end = json.loads(bytes(data))
@@ -342,17 +335,6 @@ def _info(data: dict[str, Any]) -> AudioInfo:
 def _absolute(path: str | bytes | os.PathLike[str]) -> bytes:
     """Return a path that means the same in a process whose working directory is another."""
     return os.path.abspath(os.fsencode(path))
-
-
-def open_audio(
-    path: str | bytes | os.PathLike[str],
-    *,
-    sample_rate_hz: int = SAMPLE_RATE_HZ,
-    block_s: float = 10.0,
-    mix: Mix = MEAN,
-) -> IsolatedReader:
-    """Open a file to decode it in another process; see ``IsolatedReader``."""
-    return IsolatedReader(path, sample_rate_hz=sample_rate_hz, block_s=block_s, mix=mix)
 
 
 def hear(
@@ -371,11 +353,11 @@ def hear(
     sample_rate_hz : int
         Rate of the blocks.
     """
-    with open_audio(path, sample_rate_hz=sample_rate_hz) as reader:
+    with IsolatedReader(path, sample_rate_hz=sample_rate_hz) as reader:
         heard = listen(reader)
     if reader.better_mix is None:
         return heard
-    with open_audio(path, sample_rate_hz=sample_rate_hz, mix=reader.better_mix) as reader:
+    with IsolatedReader(path, sample_rate_hz=sample_rate_hz, mix=reader.better_mix) as reader:
         return listen(reader)
 
 
@@ -457,8 +439,7 @@ def read_tags(path: str | bytes | os.PathLike[str]) -> Tags:
     """
     decoder = _take()
     try:
-        request = {"do": "tags", "path": _absolute(path).hex()}
-        decoder.send(b"R", json.dumps(request).encode())
+        decoder.ask({"do": "tags", "path": _absolute(path).hex()})
         kind, data = decoder.receive(show_path(path))
         return Tags(**json.loads(bytes(data))) if kind == b"E" else Tags()
     except AudioError:

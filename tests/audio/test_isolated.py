@@ -17,7 +17,7 @@ from tunes import tune
 from auditor.audio import isolated
 from auditor.audio.decode import AudioReader, encode, write_audio
 from auditor.audio.decoder_process import MEMORY_BYTES
-from auditor.audio.isolated import load_waveform, open_audio, read_tags
+from auditor.audio.isolated import IsolatedReader, load_waveform, read_tags
 from auditor.errors import AudioError, WorkerDiedError
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="ceilings are set on Linux")
@@ -41,7 +41,7 @@ def no_idle_decoders():
 def test_the_samples_and_facts_are_those_of_a_reader_here(song, block_s):
     with AudioReader(song, block_s=block_s) as here:
         expected = list(here.blocks())
-    with open_audio(song, block_s=block_s) as reader:
+    with IsolatedReader(song, block_s=block_s) as reader:
         blocks = list(reader.blocks())
     assert [len(b) for b in blocks] == [len(b) for b in expected]
     np.testing.assert_array_equal(np.concatenate(blocks), np.concatenate(expected))
@@ -51,7 +51,7 @@ def test_the_samples_and_facts_are_those_of_a_reader_here(song, block_s):
 
 def test_one_process_serves_one_file_after_the_other(song):
     for _ in range(3):
-        with open_audio(song) as reader:
+        with IsolatedReader(song) as reader:
             process = reader._decoder._process.pid
             for _block in reader.blocks():
                 break  # what is left is not waited for
@@ -59,14 +59,14 @@ def test_one_process_serves_one_file_after_the_other(song):
 
 
 def test_two_files_may_be_open_at_once(song):
-    with open_audio(song) as one, open_audio(song) as other:
+    with IsolatedReader(song) as one, IsolatedReader(song) as other:
         for a, b in zip(one.blocks(), other.blocks(), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("when", ["before the first block", "on the way"])
 def test_a_decoder_that_dies_is_an_error_of_the_file_and_the_next_one_works(song, when):
-    with open_audio(song, block_s=0.5) as reader:
+    with IsolatedReader(song, block_s=0.5) as reader:
         blocks = reader.blocks()
         if when == "on the way":
             next(blocks)
@@ -83,18 +83,18 @@ def test_errors_are_those_of_a_reader_here_with_the_path_as_it_was_given(tmp_pat
     monkeypatch.chdir(tmp_path)
     open("empty.mp3", "wb").close()
     with pytest.raises(AudioError, match=r"^empty\.mp3: is empty") as caught:
-        open_audio("empty.mp3")
+        IsolatedReader("empty.mp3")
     assert caught.value.code == "empty"
     with pytest.raises(AudioError, match=r"^gone\.mp3: no such file") as caught:
-        open_audio("gone.mp3")
+        IsolatedReader("gone.mp3")
     assert caught.value.code == "not-found"
     with pytest.raises(ValueError, match="must be above 0"):
-        open_audio("empty.mp3", block_s=0.0)
+        IsolatedReader("empty.mp3", block_s=0.0)
 
 
 @ON_LINUX
 def test_a_file_cannot_take_more_memory_than_the_ceiling(song):
-    with open_audio(song) as reader:
+    with IsolatedReader(song) as reader:
         process = reader._decoder._process.pid
         with open(f"/proc/{process}/limits", encoding="ascii") as file:
             limits = {line[:25].strip(): line[25:].split() for line in file}
@@ -157,8 +157,8 @@ def test_tags_larger_than_what_is_read_for_them_are_none(tmp_path):
 def test_no_decoder_outlives_who_started_it(song, how):
     code = (
         "import sys, time\n"
-        "from auditor.audio.isolated import open_audio\n"
-        "reader = open_audio(sys.argv[1])\n"
+        "from auditor.audio.isolated import IsolatedReader\n"
+        "reader = IsolatedReader(sys.argv[1])\n"
         "next(reader.blocks())\n"
         "print(reader._decoder._process.pid, flush=True)\n"
         "time.sleep(0 if sys.argv[2] == 'end' else 60)\n"
@@ -201,7 +201,7 @@ def test_warm_up_starts_the_decoder_that_the_next_file_finds(song):
 
 
 def test_ctrl_c_ends_the_decoder_of_a_file_at_once(song):
-    with pytest.raises(KeyboardInterrupt), open_audio(song, block_s=0.5) as reader:
+    with pytest.raises(KeyboardInterrupt), IsolatedReader(song, block_s=0.5) as reader:
         decoder = reader._decoder
         next(reader.blocks())
         raise KeyboardInterrupt
@@ -214,7 +214,7 @@ def test_ctrl_c_within_a_message_ends_the_decoder(song, monkeypatch):
     def interrupted(*_args):
         raise KeyboardInterrupt
 
-    reader = open_audio(song)
+    reader = IsolatedReader(song)
     decoder = reader._decoder
     monkeypatch.setattr(isolated.Decoder, "_read", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -225,7 +225,7 @@ def test_ctrl_c_within_a_message_ends_the_decoder(song, monkeypatch):
 
 
 def test_a_decoder_in_use_is_ended_with_the_process(song):
-    reader = open_audio(song)
+    reader = IsolatedReader(song)
     decoder = reader._decoder
     isolated._close_all()
     assert decoder._process.poll() == -signal.SIGKILL
