@@ -292,6 +292,15 @@ class AudioReader:
         self._n_unheard = max(0, len(streams) - _MAX_HEARD_STREAMS)
         return streams[:_MAX_HEARD_STREAMS]
 
+    def _opens(self, n: int) -> bool:
+        """Open a further part, or one again; say whether it could be, and count it if not."""
+        try:
+            self._streams = self._open(n)
+        except AudioError:
+            self._n_damaged += 1
+            return False
+        return True
+
     def _inspect(self, stream: av.AudioStream, part: FilePart) -> AudioInfo:
         container, context = self._container, stream.codec_context
         assert container is not None
@@ -311,22 +320,18 @@ class AudioReader:
         container = self._container
         assert container is not None
         name = container.format.name
+        at = part.tell()  # where FFmpeg goes on
         declared_s: float | None = None
         if name == "mp3":
-            at = part.tell()
             declared_s = mp3_declared_s(part)
-            part.seek(at)
         elif name not in HEADERLESS_CONTAINERS:
             if stream.duration is not None and stream.time_base:
                 declared_s = float(stream.duration * stream.time_base)
             elif container.duration is not None and len(container.streams.audio) == 1:
                 declared_s = container.duration / av.time_base
-        if declared_s is None or declared_s <= 0:
-            return None
-        at = part.tell()
         promise = wav_promise(part)
         part.seek(at)
-        return declared_s * promise
+        return declared_s * promise if declared_s is not None and declared_s > 0 else None
 
     def _check_rate(self, rate_hz: int) -> None:
         if not _MIN_RATE_HZ <= rate_hz <= _MAX_RATE_HZ:
@@ -340,14 +345,11 @@ class AudioReader:
         lengths_s: list[float] = []
         declared_s: list[float | None] = []
         for n, part in enumerate(self._parts):
-            for i in range(len(self._streams) if n == 0 else _MAX_HEARD_STREAMS):
-                if n or i:
-                    try:
-                        self._streams = self._open(n)
-                    except AudioError:
-                        self._n_damaged += 1
-                        break
-                if i >= len(self._streams):
+            if n and not self._opens(n):
+                continue
+            self._n_damaged += self._n_unheard
+            for i in range(len(self._streams)):
+                if i and not self._opens(n):  # each stream is read from the start of its part
                     break
                 self._stream = self._streams[i]
                 declared_s.append(self._declared_s(self._stream, part))
@@ -356,7 +358,6 @@ class AudioReader:
                     length_s += len(mono) / rate_hz
                     yield rate_hz, mono
                 lengths_s.append(length_s)
-                self._n_damaged += self._n_unheard if i == 0 else 0
         if len(lengths_s) > 1:
             promised = [s for s in declared_s if s is not None]
             whole_s = sum(promised) if len(promised) == len(declared_s) else None

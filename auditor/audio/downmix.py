@@ -116,12 +116,11 @@ class Mixer:
         gain = 2.0**self.mixing.gain_log2
         if samples.dtype.kind == "f":
             samples = self._in_range(samples, gain)
-        mean = _to_mono(samples)
-        mixed = mean
-        if n_channels > 1 and len(mean):
-            mixed = self._without_cancelling(samples, mean, rate_hz)
-        elif len(mean):
+        mixed = mean = _to_mono(samples)
+        if len(mean):
             self._peak_of_mean = max(self._peak_of_mean, _half_range(mean))
+            if n_channels > 1:
+                mixed = self._without_cancelling(samples, mean, rate_hz)
         if samples.dtype.kind != "f" and gain != 1.0:
             mixed = np.clip(mixed * np.float32(gain), -_SAMPLE_LIMIT, _SAMPLE_LIMIT)
         return mixed
@@ -177,16 +176,15 @@ class Mixer:
             other = _to_mono(samples[:1]) - mean  # left less mean is half of left less right
             power = _power(other)
             self._power_of_side += power
-            self._peak_of_side = max(self._peak_of_side, _half_range(other))
         else:
             powers = [_power(_to_mono(samples[i : i + 1])) for i in range(n_channels)]
             loudest = int(np.argmax(powers))
             other, power = _to_mono(samples[loudest : loudest + 1]), sum(powers) / n_channels**2
         self._power_of_mean += power_of_mean
-        self._peak_of_mean = max(self._peak_of_mean, _half_range(mean))
         cancels = power_of_mean < _CANCELS * power
         if cancels:
             self._cancelled_s += len(mean) / rate_hz
+        if cancels or n_channels == 2:
             self._peak_of_side = max(self._peak_of_side, _half_range(other))
         wanted = self.mixing.channels
         if wanted == "side" or (cancels and wanted != "mean"):
