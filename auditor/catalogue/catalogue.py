@@ -133,6 +133,11 @@ def _stamp_columns(connection: sqlite3.Connection) -> str:
     return ", ".join(STAMP if has_inodes(connection) else (*STAMP[:2], "NULL", "NULL"))
 
 
+def _usable(connection: sqlite3.Connection) -> str:
+    """Return the condition on rows of embeddings that are not set aside as damaged."""
+    return f"embeddings.crc <> {SET_ASIDE}" if has_checksums(connection) else "1"
+
+
 Stamped = tuple[str, FileStamp, set[str]]
 """Id, stamp and the weights ids a track has embeddings of."""
 
@@ -221,11 +226,10 @@ class Catalogue:
 
     def _stamps(self, where: str, *values: object) -> dict[bytes, Stamped]:
         with self._read() as connection:
-            good = f" AND crc <> {SET_ASIDE}" if has_checksums(connection) else ""
             rows = connection.execute(
                 f"SELECT path_bytes, id, {_stamp_columns(connection)}, weights_id"
                 " FROM tracks LEFT JOIN"
-                f" (SELECT track_id, weights_id FROM embeddings WHERE 1{good})"
+                f" (SELECT track_id, weights_id FROM embeddings WHERE {_usable(connection)})"
                 f" ON track_id = id {where}",
                 values,
             )
@@ -255,10 +259,9 @@ class Catalogue:
     def hashes(self, weights_id: str, sizes: Collection[int]) -> set[str]:
         """Return the hashes of the tracks of some sizes, in bytes, that have such embeddings."""
         with self._read() as connection:
-            good = f" AND embeddings.crc <> {SET_ASIDE}" if has_checksums(connection) else ""
             rows = connection.execute(
                 "SELECT DISTINCT size, sha256 FROM tracks JOIN embeddings ON track_id = id"
-                f" WHERE weights_id = ?{good}",
+                f" WHERE weights_id = ? AND {_usable(connection)}",
                 (weights_id,),
             )
             return {sha256 for size, sha256 in rows if size in sizes}
@@ -269,10 +272,10 @@ class Catalogue:
         A damaged one counts as none.
         """
         with self._read() as connection:
-            good = f" AND embeddings.crc <> {SET_ASIDE}" if has_checksums(connection) else ""
             row = connection.execute(
                 "SELECT id FROM tracks JOIN embeddings ON track_id = id"
-                f" WHERE sha256 = ? AND weights_id = ?{good} ORDER BY id LIMIT 1",
+                f" WHERE sha256 = ? AND weights_id = ? AND {_usable(connection)}"
+                " ORDER BY id LIMIT 1",
                 (sha256, weights_id),
             ).fetchone()
         if row is None:
