@@ -17,20 +17,21 @@ SWALLOWED = """
 import weakref
 class Thing: pass
 def swallow(_):
-    os.kill(os.getpid(), NUMBER)
-    time.sleep(0)
+    try:
+        os.kill(os.getpid(), NUMBER)
+        time.sleep(0)
+    finally:
+        print("swallowed", flush=True)
 def run():
     thing = Thing()
     kept = weakref.ref(thing, swallow)
     del thing
-    print("swallowed", flush=True)
     time.sleep(60)
 """
 
 IN_IMPORT = """
 def run():
     import slow
-    print("imported", flush=True)
     time.sleep(60)
 """
 
@@ -89,7 +90,8 @@ def test_one_that_a_callback_swallows_comes_again(tmp_path):
 
 
 def test_a_short_import_is_not_broken_off(tmp_path):
-    slow = "import os, time\nos.kill(os.getpid(), 15)\nfor _ in range(20): time.sleep(0.01)\n"
+    slow = "import os, time\nos.kill(os.getpid(), 15)\nfor _ in range(8): time.sleep(0.01)\n"
+    slow += "print('imported', flush=True)\n"  # within the import, where nothing is raised
     done = run_main(IN_IMPORT, tmp_path, slow=slow)
     assert (done.returncode, done.stdout) == (143, "imported\n")
     assert done.stderr == "audit: stopped\n"
