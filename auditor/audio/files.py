@@ -62,14 +62,17 @@ class Walk:
     """What lies below some folders: files sorted by path, and what could not be read.
 
     ``stores`` are the URLs of the objects that were looked for, and, with a slash at their ends,
-    those below which every object was listed.  ``not_read`` is the part of ``unreadable`` that is
-    music of formats that are not read (``formats.NOT_READ``).
+    those below which every object was listed.
     """
 
     files: tuple[FoundFile, ...]
     unreadable: tuple[Skipped, ...]
     stores: frozenset[bytes] = frozenset()
-    not_read: tuple[Skipped, ...] = ()
+
+    @property
+    def not_read(self) -> tuple[Skipped, ...]:
+        """The part of ``unreadable`` that is music of formats that are not read."""
+        return tuple(skipped for skipped in self.unreadable if skipped.code == "not-read")
 
     def is_without_audio(self) -> bool:
         """Say whether there is nothing that is audio by its name, or by what it is."""
@@ -128,7 +131,6 @@ def find_audio(roots: Iterable[str | bytes | os.PathLike[str]]) -> Walk:
         tuple(sorted(files.values(), key=lambda f: f.path)),
         tuple(sorted(unreadable, key=lambda s: s.path)),
         frozenset(store for walk in listed for store in walk.stores),
-        tuple(sorted({s for walk in walks for s in walk.not_read}, key=lambda s: s.path)),
     )
 
 
@@ -150,27 +152,30 @@ def _find_objects(root: bytes) -> Walk:
     by_name = [file.path for file in files] == [listing.root]
     refused = (Skipped(show_path(url), why) for url, why in listing.refused.items())
     unreadable = [skipped for skipped in refused if _is_audio(os.fsencode(skipped.path))]
-    not_read = []
     taken = []
     for file in files:
         if by_name:
             taken.append(file)
-        elif reason := _not_read(file.path):
-            not_read.append(Skipped(show_path(file.path), reason))
+        elif _is_not_read(file.path):
+            unreadable.append(_not_read(file.path))
         elif _is_audio(file.path):
             try:
                 if not _is_other(file.path):
                     taken.append(file)
             except OSError as error:
-                unreadable.append(
-                    Skipped(show_path(file.path), f"cannot be read: {error.strerror}")
-                )
-    return Walk(
-        tuple(taken),
-        (*unreadable, *not_read),
-        frozenset([listing.root if by_name else listing.root + b"/"]),
-        tuple(not_read),
-    )
+                unreadable.append(cannot_be_read(file.path, error))
+    stores = frozenset([listing.root if by_name else listing.root + b"/"])
+    return Walk(tuple(taken), tuple(unreadable), stores)
+
+
+def cannot_be_read(path: bytes, error: OSError, sha256: str = "") -> Skipped:
+    """Return a file or folder that the system, or its store, does not let us read."""
+    code = "io-error"
+    if isinstance(error, PermissionError):
+        code = "denied"
+    elif isinstance(error, FileNotFoundError):
+        code = "not-found"
+    return Skipped.of(show_path(path), f"cannot be read: {error.strerror}", code, sha256)
 
 
 def _suffix(name: bytes) -> str:
@@ -182,9 +187,14 @@ def _is_audio(name: bytes) -> bool:
     return _suffix(name) in SUFFIXES or _suffix(name) == TRANSPORT_SUFFIX
 
 
-def _not_read(name: bytes) -> str:
-    """Return why a file of music is not read, or ""."""
-    return NOT_READ.get(_suffix(name), "")
+def _is_not_read(name: bytes) -> bool:
+    """Say whether a name is one of music in a format that is not read."""
+    return _suffix(name) in NOT_READ
+
+
+def _not_read(path: bytes) -> Skipped:
+    """Return a file of such a name, with why it is not read."""
+    return Skipped.of(show_path(path), NOT_READ[_suffix(path)], "not-read")
 
 
 def _is_other(path: bytes) -> bool:
@@ -229,7 +239,7 @@ def _find_files(roots: Iterable[bytes]) -> Walk:
                 f"{show_path(root)} does not exist. Give a folder of music or an audio file."
             ) from None
         except OSError as error:
-            unreadable.append(Skipped(show_path(root), f"cannot be read: {error.strerror}"))
+            unreadable.append(cannot_be_read(root, error))
             continue
         if stat.S_ISDIR(status.st_mode):
             stack.append(root)
@@ -237,7 +247,7 @@ def _find_files(roots: Iterable[bytes]) -> Walk:
             take(root, status)
         else:
             reason = "is not a regular file. Give a folder of music or an audio file."
-            unreadable.append(Skipped(show_path(root), reason))
+            unreadable.append(Skipped.of(show_path(root), reason, "not-a-file"))
     stack.reverse()
     while stack:
         folder = stack.pop()
@@ -248,7 +258,7 @@ def _find_files(roots: Iterable[bytes]) -> Walk:
             seen_folders.add((status.st_dev, status.st_ino))
             names = sorted(os.listdir(folder))
         except OSError as error:
-            unreadable.append(Skipped(show_path(folder), f"cannot be read: {error.strerror}"))
+            unreadable.append(cannot_be_read(folder, error))
             continue
         folders = []
         for name in names:
@@ -260,13 +270,13 @@ def _find_files(roots: Iterable[bytes]) -> Walk:
                 status = os.stat(path)
             except OSError as error:
                 if is_audio:
-                    unreadable.append(Skipped(show_path(path), f"cannot be read: {error.strerror}"))
+                    unreadable.append(cannot_be_read(path, error))
                 continue
             if stat.S_ISDIR(status.st_mode):
                 folders.append(path)
             elif not stat.S_ISREG(status.st_mode):
                 continue
-            elif _not_read(name):
+            elif _is_not_read(name):
                 entry = os.path.islink(path), path
                 real = os.path.realpath(path)
                 not_read[real] = min(entry, not_read.get(real, entry))
@@ -275,15 +285,15 @@ def _find_files(roots: Iterable[bytes]) -> Walk:
                     if not _is_other(path):
                         take(path, status)
                 except OSError as error:
-                    unreadable.append(Skipped(show_path(path), f"cannot be read: {error.strerror}"))
+                    unreadable.append(cannot_be_read(path, error))
         stack += reversed(folders)
     files = (FoundFile.of(path, status) for _, path, status in found.values())
-    named = tuple(
-        Skipped(show_path(path), _not_read(path))
+    named = (
+        _not_read(path)
         for real, (_, path) in not_read.items()
         if real not in found  # given by name
     )
-    return Walk(tuple(files), (*unreadable, *named), not_read=named)
+    return Walk(tuple(files), (*unreadable, *named))
 
 
 def look_at(path: bytes) -> FoundFile:

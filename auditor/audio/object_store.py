@@ -313,7 +313,8 @@ def _asking(url: bytes) -> Iterator[None]:
     except OSError as error:
         lines = (error.strerror or str(error)).strip().splitlines()
         text = lines[0][:200] if lines else type(error).__name__
-        raise OSError(errno.EIO, f"the object store says: {text}", url) from error
+        number = errno.EACCES if isinstance(error, PermissionError) else errno.EIO
+        raise OSError(number, f"the object store says: {text}", url) from error
     except Exception as error:
         text = f"the object store cannot be asked ({type(error).__name__})"
         raise OSError(errno.EIO, text, url) from error

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
-from auditor.audio.files import FoundFile, Walk, find_audio, hash_file, look_at
+from auditor.audio.files import FoundFile, Walk, cannot_be_read, find_audio, hash_file, look_at
 from auditor.audio.fma_tags import FmaMetadata, FmaTrack, track_id_from_path
 from auditor.audio.isolated import read_tags
 from auditor.audio.object_store import fetched, is_object
@@ -448,10 +448,8 @@ def skip(path: bytes, error: AudioError | OSError, sha256: str = "") -> Skipped:
     shown = show_path(path)
     if isinstance(error, FileNotFoundError):
         return Skipped.of(shown, "disappeared during the scan", "not-found", sha256)
-    if isinstance(error, PermissionError):
-        return Skipped.of(shown, f"cannot be read: {error.strerror}", "denied", sha256)
     if isinstance(error, OSError):
-        return Skipped.of(shown, f"cannot be read: {error.strerror}", "io-error", sha256)
+        return cannot_be_read(path, error, sha256)
     text = str(error)
     for prefix in (shown, shown.rsplit("/", 1)[-1]):
         text = text.removeprefix(f"{prefix}: ")

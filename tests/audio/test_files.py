@@ -72,6 +72,7 @@ def test_loops_of_links_end(root):
     assert [os.path.basename(f.path) for f in walk.files] == [b"one.mp3"]
     assert [s.path for s in walk.unreadable] == [str(root / "self.mp3")]
     assert "symbolic links" in walk.unreadable[0].reason
+    assert (walk.unreadable[0].code, walk.unreadable[0].retry) == ("io-error", True)
 
 
 def test_a_folder_that_a_link_leads_to_is_walked(root, tmp_path):
@@ -116,8 +117,8 @@ def test_music_that_is_not_read_is_named_with_the_reason(root):
     walk = find_audio([root])
     assert names(root, below=root) == ["a.mp3", "sub/d.mod/e.flac"]
     assert walk.unreadable == (
-        Skipped(str(root / "b.MID"), NOT_READ[".mid"]),
-        Skipped(str(root / "sub/c.m4p"), NOT_READ[".m4p"]),
+        Skipped(str(root / "b.MID"), NOT_READ[".mid"], "not-read"),
+        Skipped(str(root / "sub/c.m4p"), NOT_READ[".m4p"], "not-read"),
     )
     assert walk.not_read == walk.unreadable
     assert not walk.is_without_audio()
@@ -137,7 +138,9 @@ def test_a_folder_of_nothing_else_is_without_audio(root):
         + "…."
     )
     (root / "gone.mp3").symlink_to("nowhere")
-    assert not find_audio([root]).is_without_audio()
+    walk = find_audio([root])
+    assert not walk.is_without_audio()
+    assert [s.path for s in walk.not_read] == [f"{root}/{n}.mid" for n in range(5)]
 
 
 PACKETS = b"".join(b"\x47" + bytes(187) for _ in range(3))
@@ -191,6 +194,7 @@ def test_dangling_links_are_told_where_they_look_like_audio(root):
     (skipped,) = find_audio([root]).unreadable
     assert skipped.path == str(root / "gone.mp3")
     assert skipped.reason == "cannot be read: No such file or directory"
+    assert (skipped.code, skipped.retry) == ("not-found", True)
 
 
 @pytest.fixture
@@ -217,6 +221,7 @@ def test_an_unreadable_folder_is_told_and_the_rest_goes_on(locked_folder):
     (skipped,) = walk.unreadable
     assert skipped.path == str(locked_folder / "locked")
     assert skipped.reason == "cannot be read: Permission denied"
+    assert (skipped.code, skipped.retry) == ("denied", True)
 
 
 @pytest.mark.parametrize("name", ["absent", "file.mp3/below"])
@@ -239,6 +244,7 @@ def test_a_pipe_or_a_device_given_by_name_is_no_file(root):
     assert [f.path for f in walk.files] == [os.fsencode(kept)]
     assert [s.path for s in walk.unreadable] == ["/dev/zero", str(root / "fifo.mp3")]
     assert all(s.reason.startswith("is not a regular file. Give") for s in walk.unreadable)
+    assert {(s.code, s.retry) for s in walk.unreadable} == {("not-a-file", False)}
 
 
 def test_hash_file_waits_for_no_pipe_and_no_device(root):

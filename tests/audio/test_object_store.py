@@ -96,7 +96,7 @@ def test_music_that_is_not_read_is_named_and_ts_is_taken_where_it_is_mpeg(store)
     walk = find_audio(["faulty://music"])
     assert sorted(store.opened) == ["b.ts", "c.ts"]
     assert [found.path for found in walk.files] == [b"faulty:///music/b.ts"]
-    assert walk.unreadable == (Skipped("faulty:///music/a.mid", NOT_READ[".mid"]),)
+    assert walk.unreadable == (Skipped("faulty:///music/a.mid", NOT_READ[".mid"], "not-read"),)
     assert walk.not_read == walk.unreadable
     assert find_audio(["faulty://music", "faulty://music/"]).not_read == walk.not_read
     assert walk.has_listed(b"faulty:///music/gone.ts")
@@ -115,6 +115,7 @@ def test_ts_that_a_store_does_not_give_is_named(store, monkeypatch):
     (skipped,) = find_audio(["faulty://music"]).unreadable
     assert skipped.path == "faulty:///music/b.ts"
     assert skipped.reason == "cannot be read: the object store says: no"
+    assert (skipped.code, skipped.retry) == ("denied", True)
 
 
 def test_a_stamp_changes_with_the_time_and_with_the_tag(store):
