@@ -450,6 +450,12 @@ class ThresholdUse:
     false pairs that was requested, None where the threshold was chosen otherwise.  ``n_counted`` is
     the number of unrelated pairs whose scores were counted: a rate below one in so many is read off
     a fitted tail.
+
+    ``per_submission`` says that each submission of a check has a threshold of its own, for the
+    budget or rate of that submission alone (``CheckResult.thresholds``).  Then ``threshold`` is the
+    highest of them, ``far`` the mean rate, and the numbers of pairs those of all submissions.
+    ``catalogue_size`` is the number of tracks that a budget was to hold for, None where it was to
+    hold for the catalogue as it is.
     """
 
     threshold: float
@@ -465,6 +471,33 @@ class ThresholdUse:
     n_comparisons: int | None = None
     n_counted: int | None = None
     n_one_source: int | None = None
+    per_submission: bool = False
+    catalogue_size: int | None = None
+
+
+@dataclass(frozen=True)
+class SubmissionThreshold:
+    """The threshold of one submission of a check, whatever else was checked with it.
+
+    Attributes
+    ----------
+    submission : str
+        Id of the track.
+    threshold : float
+    n_comparisons : int
+        Tracks of the catalogue that it was compared with, each content once.
+    n_one_source : int or None
+        Those of them that have its artist or album; None where they were not counted apart.
+    far, expected_false_pairs : float or None
+        The rate at this threshold, per pair, and the false pairs to expect of this submission.
+    """
+
+    submission: str
+    threshold: float
+    n_comparisons: int
+    n_one_source: int | None = None
+    far: float | None = None
+    expected_false_pairs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -513,7 +546,8 @@ class CheckResult:
 
     ``pairs`` holds, for each submission, every flagged pair and its nearest unflagged one
     (``flagged`` False), best first.  ``identical`` holds the groups of files of the same bytes in
-    the catalogue whose track is in a pair.
+    the catalogue whose track is in a pair.  ``thresholds`` has the threshold of each submission
+    that was compared.
     """
 
     submissions: tuple[Track, ...]
@@ -530,6 +564,7 @@ class CheckResult:
     schema_version: int = SCHEMA_VERSION
     detection: tuple[Detection, ...] = ()
     identical: tuple[IdenticalFiles, ...] = ()
+    thresholds: tuple[SubmissionThreshold, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from auditor.api.run import MAX_FALSE_ALARMS, Options, open_threshold, with_note
 from auditor.api.scan import damaged_files
 from auditor.audio.files import is_there
+from auditor.calibration.choose import RunThreshold, use_of_submissions
 from auditor.catalogue.catalogue import Catalogue
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.decisions.apply import apply_decisions
 from auditor.ingest.prepare import Embedder, PreparedFiles, SerialEmbedder
 from auditor.ingest.session import OnEvent, ingest
 from auditor.ingest.submissions import Submission, embed_submissions, own_id
-from auditor.records import CheckResult, Pair, Track
+from auditor.records import CheckResult, Pair, SubmissionThreshold, ThresholdUse, Track
 from auditor.scoring.base import RunContext, ScoringResult, open_scorer
 from auditor.scoring.identical import SameFiles, identical_files
 from auditor.workspace import Workspace, make_provenance, require_tracks
@@ -56,7 +57,9 @@ def check(
     -------
     CheckResult
         For each submission its flagged pairs and the nearest track that is not flagged.  What
-        cannot be decoded is in ``skipped``, even if that is everything.
+        cannot be decoded is in ``skipped``, even if that is everything.  Unless the budget is for
+        the whole batch (``Options.per_batch``), what is said of a submission depends on it and the
+        catalogue, not on the other submissions.
 
     Raises
     ------
@@ -90,20 +93,20 @@ def check(
     own_rows = [table.tracks.row_of(s.own_id) for s in compared]
     n_tracks = len(table.tracks)
     alone = [dataclasses.replace(s, own_id=_own_alone(s.own_id, table)) for s in compared]
-    n_own = sum(bool(s.own_id) for s in alone)
-    n_comparisons = len(compared) * len(distinct.tracks) - n_own
-    n_one_source = min(
-        n_comparisons,
-        sum(
-            max(0, workspace.catalogue.n_of_source(s.track) - (row >= 0))
-            for s, row in zip(compared, own_rows, strict=True)
-        ),
-    )
-    use = threshold.choose(n_comparisons, n_one_source)
+    counts = {
+        s.track.id: (
+            n := len(distinct.tracks) - bool(s.own_id),
+            min(n, max(0, workspace.catalogue.n_of_source(s.track) - (row >= 0))),
+        )
+        for s, row in zip(alone, own_rows, strict=True)
+    }
+    use, uses = _choose(threshold, counts, options, n_tracks=len(distinct.tracks))
     known = _Tracks(workspace.catalogue, {s.track.id: s.track for s in submitted.items})
     scored = ScoringResult([], 0)
     if compared:
-        run = RunContext(threshold, use, options.search)
+        contexts = {each: RunContext(threshold, each, options.search) for each in uses.values()}
+        of_submission = {track_id: contexts[each] for track_id, each in uses.items()}
+        run = RunContext(threshold, use, options.search, of_submission)
         scored = scorer.check(alone, distinct, known, run=run)
         use = with_note(use, scored.left_out)
     own_ids = {s.track.id: s.own_id for s in compared}
@@ -125,6 +128,9 @@ def check(
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
         identical=identical_files(same, known, firsts),
+        thresholds=tuple(
+            _of_submission(track_id, each, *counts[track_id]) for track_id, each in uses.items()
+        ),
     )
     if add:
         here = [s for s in submitted.items if is_there(s.path)]
@@ -134,6 +140,64 @@ def check(
         )
         ingest(workspace, [s.path for s in here], embedder=prepared)
     return result
+
+
+def _choose(
+    threshold: RunThreshold,
+    counts: Mapping[str, tuple[int, int]],
+    options: Options,
+    *,
+    n_tracks: int,
+) -> tuple[ThresholdUse, dict[str, ThresholdUse]]:
+    """Return what is known of the thresholds of a check as a whole, and of each submission.
+
+    Parameters
+    ----------
+    threshold : RunThreshold
+    counts : mapping of id to (int, int)
+        Comparisons of each submission, and those of them with tracks of its own source.
+    options : Options
+    n_tracks : int
+        Contents of the catalogue.
+    """
+    size = options.catalogue_size
+    n_comparisons = sum(n for n, _ in counts.values())
+    n_one_source = sum(n for _, n in counts.values())
+    if options.per_batch or not counts:
+        planned = None if size is None else size * len(counts)
+        whole = threshold.choose(n_comparisons, n_one_source, planned=planned)
+        whole = dataclasses.replace(whole, per_submission=not options.per_batch)
+        uses = dict.fromkeys(counts, whole)
+    else:
+        chosen = {
+            count: dataclasses.replace(
+                threshold.choose(*count, planned=size), per_submission=True, catalogue_size=size
+            )
+            for count in set(counts.values())
+        }
+        uses = {track_id: chosen[count] for track_id, count in counts.items()}
+        whole = use_of_submissions(list(uses.values()))
+    whole = dataclasses.replace(whole, catalogue_size=size)
+    if size is not None and n_tracks > size:
+        whole = with_note(
+            whole,
+            f"The catalogue has {n_tracks:,} tracks and the budget is for {size:,}, so more false "
+            "alarms are expected than it allows. Give a larger --catalogue-size.",
+        )
+    return whole, uses
+
+
+def _of_submission(
+    track_id: str, use: ThresholdUse, n_comparisons: int, n_one_source: int
+) -> SubmissionThreshold:
+    return SubmissionThreshold(
+        track_id,
+        use.threshold,
+        n_comparisons,
+        None if use.n_one_source is None else n_one_source,
+        use.far,
+        None if use.far is None else use.far * n_comparisons,
+    )
 
 
 def _own_alone(own_id: str, table: TrackTable) -> str:

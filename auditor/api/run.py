@@ -8,13 +8,14 @@ from pathlib import Path
 
 from auditor.calibration.choose import RunThreshold, ThresholdOptions
 from auditor.decisions.apply import check_owner_tags
+from auditor.errors import ThresholdError
 from auditor.records import ThresholdUse
 from auditor.scoring.base import Scorer
 from auditor.workspace import Workspace
 
 SEARCHES = ("exact", "annoy")
 MAX_FALSE_PAIRS, MAX_FALSE_ALARMS = 1.0, 0.01
-"""Error budgets of a scan and of a check: false pairs to be expected of the whole run, at most."""
+"""Error budgets: false pairs to be expected of a whole scan, and of each submission of a check."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,27 @@ class Options:
     Attributes
     ----------
     threshold, far, max_false : float, optional
-        A score, a false alarm rate per pair, or the false pairs that the whole run may be expected
-        to raise; at most one of them.  By default ``max_false`` is ``MAX_FALSE_PAIRS`` in a scan
-        and ``MAX_FALSE_ALARMS`` in a check.
+        A score, a false alarm rate per pair, or the false pairs that a scan, or each submission of
+        a check, may be expected to raise; at most one of them.  By default ``max_false`` is
+        ``MAX_FALSE_PAIRS`` in a scan and ``MAX_FALSE_ALARMS`` in a check.
     search : "exact" or "annoy"
     threshold_file : pathlib.Path, optional
         A calibration named by hand.
     same_owner : tuple of str
         Tags of ``decisions.OWNER_TAGS``; a pair that shares one of them is not flagged.
+    per_batch : bool
+        Of a check: the budget is for all submissions together, so that the verdict of one depends
+        on how many others there are.
+    catalogue_size : int, optional
+        Of a check: tracks that the budget is to hold for, so that the threshold does not rise while
+        the catalogue grows to this size; by default the tracks that are there.
+
+    Raises
+    ------
+    ThresholdError
+        If ``catalogue_size`` is below 1, or is given without a budget.
+    ValueError
+        If ``search`` or a tag is unknown.
     """
 
     threshold: float | None = None
@@ -40,11 +54,24 @@ class Options:
     threshold_file: Path | None = None
     same_owner: tuple[str, ...] = ()
     max_false: float | None = None
+    per_batch: bool = False
+    catalogue_size: int | None = None
 
     def __post_init__(self) -> None:
         if self.search not in SEARCHES:
             raise ValueError(f"search is {self.search!r}; it must be exact or annoy")
         check_owner_tags(self.same_owner)
+        if self.catalogue_size is not None and self.catalogue_size < 1:
+            raise ThresholdError(
+                f"--catalogue-size is {self.catalogue_size}; a catalogue has at least 1 track."
+            )
+        for option, value in (("--threshold", self.threshold), ("--far", self.far)):
+            if value is not None and (self.per_batch or self.catalogue_size is not None):
+                other = "--per-batch" if self.per_batch else "--catalogue-size"
+                raise ThresholdError(
+                    f"{other} says what a budget is for; {option} sets the threshold without a "
+                    "budget. Give one of them."
+                )
 
     def with_budget(self, max_false: float) -> Options:
         """Return these options with a budget, unless they set the threshold otherwise."""

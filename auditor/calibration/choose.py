@@ -131,7 +131,13 @@ class RunThreshold:
             of_cosine = find_thresholds(weights_id, directories, scorer=similarity, damaged=[])
             self._similarity = of_cosine[0] if of_cosine else None
 
-    def choose(self, n_comparisons: int | None = None, n_one_source: int = 0) -> ThresholdUse:
+    def choose(
+        self,
+        n_comparisons: int | None = None,
+        n_one_source: int = 0,
+        *,
+        planned: int | None = None,
+    ) -> ThresholdUse:
         """Return the threshold for a number of comparisons, and what is known of its error rate.
 
         Parameters
@@ -140,6 +146,9 @@ class RunThreshold:
             Pairs that the run compares; needed for a budget.
         n_one_source : int
             Those of them whose tracks are of one source (``auditor.catalogue.sources``).
+        planned : int, optional
+            Comparisons that a budget is for, where they are not those of the run: those with a
+            catalogue of a stated size.
 
         Returns
         -------
@@ -156,14 +165,18 @@ class RunThreshold:
         options = self._options
         if options.max_false is not None and n_comparisons is None:
             raise ValueError("a budget needs n_comparisons")
-        use = self._choose(options, n_comparisons, n_one_source)
+        use = self._choose(options, n_comparisons, n_one_source, planned)
         if options.max_false is not None and use.threshold < self._lowest:
             least = self._choose(ThresholdOptions(self._lowest), n_comparisons, n_one_source)
             use = dataclasses.replace(least, source=use.source, budget=use.budget)
         return use
 
     def _choose(
-        self, options: ThresholdOptions, n_comparisons: int | None, n_one_source: int
+        self,
+        options: ThresholdOptions,
+        n_comparisons: int | None,
+        n_one_source: int,
+        planned: int | None = None,
     ) -> ThresholdUse:
         notes = [
             f"{show_path(path)} was ignored: it is damaged or cannot be read."
@@ -187,9 +200,9 @@ class RunThreshold:
         elif options.far is not None:
             chosen = thresholds.threshold_at(options.far, one_source=share)
         elif options.max_false is not None:
-            chosen, said = _within_budget(
-                thresholds, path, options.max_false, n_comparisons or 0, share
-            )
+            n = n_comparisons or 0 if planned is None else planned
+            one_source = min(n_one_source, n) / n if n else 0.0
+            chosen, said = _within_budget(thresholds, path, options.max_false, n, one_source)
         rate, low, high = thresholds.far_at(chosen, one_source=share)
         if options.far is not None and high > options.far:
             said = (
@@ -267,6 +280,39 @@ class RunThreshold:
     def detection(self, use: ThresholdUse) -> tuple[Detection, ...]:
         """Return how likely copies are to be found at the threshold of a run, by alteration."""
         return self.calibration.detection(use.threshold) if self.calibration else ()
+
+
+def use_of_submissions(uses: Sequence[ThresholdUse]) -> ThresholdUse:
+    """Return what is known of the thresholds of several submissions together.
+
+    Parameters
+    ----------
+    uses : sequence of ThresholdUse
+        One of each submission, at least one; all of one ``RunThreshold`` and with a number of
+        comparisons.
+
+    Returns
+    -------
+    ThresholdUse
+        The highest threshold, with its note; the numbers of pairs in all, and the mean rate.
+    """
+    highest = max(uses, key=lambda use: use.threshold)
+    n = sum(use.n_comparisons or 0 for use in uses)
+    one_source = [use.n_one_source for use in uses if use.n_one_source is not None]
+    together = dataclasses.replace(
+        highest,
+        n_comparisons=n,
+        n_one_source=sum(one_source) if one_source else None,
+        n_counted=max((use.n_counted for use in uses if use.n_counted), default=None),
+        per_submission=True,
+    )
+    if highest.far is None or not n:
+        return together
+    far, low, high = (
+        sum((getattr(use, name) or 0.0) * (use.n_comparisons or 0) for use in uses) / n
+        for name in ("far", "far_low", "far_high")
+    )
+    return _expect(dataclasses.replace(together, far=far, far_low=low, far_high=high), n)
 
 
 def share_of_one_source(use: ThresholdUse) -> float:

@@ -11,6 +11,7 @@ import typer
 from auditor.commands.options import (
     MAX_REPORT_MB,
     BatchOption,
+    CatalogueSizeOption,
     DebugOption,
     Device,
     DeviceOption,
@@ -25,6 +26,7 @@ from auditor.commands.options import (
     NoReportOption,
     OpenOption,
     OutputOption,
+    PerBatchOption,
     Precision,
     PrecisionOption,
     QuietOption,
@@ -88,6 +90,8 @@ def check(
     threshold: ThresholdOption = None,
     far: FarOption = None,
     max_false_alarms: MaxFalseAlarmsOption = None,
+    per_batch: PerBatchOption = False,
+    catalogue_size: CatalogueSizeOption = None,
     threshold_file: ThresholdFileOption = None,
     search: SearchOption = Search.EXACT,
     same_owner: SameOwnerOption = None,
@@ -119,6 +123,8 @@ def check(
         search=search,
         same_owner=same_owner,
         max_false=max_false_alarms,
+        per_batch=per_batch,
+        catalogue_size=catalogue_size,
     )
     from auditor.api import check as api
     from auditor.commands.progress import Progress

@@ -167,8 +167,27 @@ MaxFalseAlarmsOption = Annotated[
         "--max-false-alarms",
         metavar="N",
         min=0.0,
-        help="Use the threshold at which the whole check is expected to raise N false alarms; "
-        "0.01 by default.",
+        help="Use the threshold at which each submission is expected to raise N false alarms; "
+        "0.01 by default, 10 in 1,000 submissions.",
+    ),
+]
+PerBatchOption = Annotated[
+    bool,
+    typer.Option(
+        "--per-batch",
+        help="Apply the budget to all submissions of this check together. A verdict then depends "
+        "on how many files are checked at once.",
+    ),
+]
+CatalogueSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--catalogue-size",
+        metavar="N",
+        min=1,
+        help="Use the threshold for a catalogue of N tracks, so that it does not rise as the "
+        "catalogue grows to that size; by default the tracks that are there.",
+        show_default=False,
     ),
 ]
 ThresholdFileOption = Annotated[

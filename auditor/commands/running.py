@@ -52,6 +52,8 @@ def make_options(
     search: Search,
     same_owner: list[OwnerTag] | None = None,
     max_false: float | None = None,
+    per_batch: bool = False,
+    catalogue_size: int | None = None,
 ) -> Options:
     """Return the options of a scan or check."""
     from auditor.api.run import Options
@@ -63,6 +65,8 @@ def make_options(
         threshold_file=threshold_file,
         same_owner=tuple(tag.value for tag in same_owner or ()),
         max_false=max_false,
+        per_batch=per_batch,
+        catalogue_size=catalogue_size,
     )
 
 

@@ -12,7 +12,7 @@ import io
 
 from auditor.decisions.csv_file import lead_formula
 from auditor.errors import show_text
-from auditor.records import Pair, RecommendResult, Result, Track, pairs_with_tracks
+from auditor.records import CheckResult, Pair, RecommendResult, Result, Track, pairs_with_tracks
 from auditor.report.text.evidence import verdict_sentence
 
 _TRACK_FIELDS = tuple(field.name for field in dataclasses.fields(Track))
@@ -74,10 +74,13 @@ def to_csv(result: Result) -> str:
         for group in result.identical
         for track_id in group.tracks
     }
+    own = result.thresholds if isinstance(result, CheckResult) else ()
+    thresholds = {use.submission: use.threshold for use in own}
     for pair, a, b in pairs_with_tracks(result):
+        threshold = thresholds.get(pair.a, result.threshold.threshold)
         said = (getattr(pair, name) for name in _PAIR_FIELDS)
         of_tracks = (*_track_values(a), *_track_values(b))
-        known = (pair.score, result.threshold.threshold, *said, *of_tracks, *_evidence_values(pair))
+        known = (pair.score, threshold, *said, *of_tracks, *_evidence_values(pair))
         copies = same.get(pair.b, ()) if pair.identical_file else ()
         cells = (*known, pair.n_files_a, pair.n_files_b, copies)
         writer.writerow([_csv_cell(cell) for cell in cells])

@@ -26,6 +26,7 @@ from auditor.report.text.error_rates import (
     error_line,
     false_alarm_rate,
     lowest_note,
+    own_thresholds,
     show_budget,
 )
 from auditor.report.text.evidence import best_range
@@ -185,8 +186,11 @@ def _print_verdicts(result: CheckResult, console: Console, n_rows: int | None) -
     for pair in result.pairs:
         n_flagged[pair.a] = n_flagged.get(pair.a, 0) + pair.flagged * pair.n_files_b
         n_set_aside[pair.a] = n_set_aside.get(pair.a, 0) + is_set_aside(pair)
+    own = own_thresholds(result)
     for track in result.submissions[:n_rows]:
-        verdict = submission_verdict(track, n_flagged[track.id], n_set_aside[track.id])
+        verdict = submission_verdict(
+            track, n_flagged[track.id], n_set_aside[track.id], threshold=own.get(track.id, "")
+        )
         line = Text(show_text(track.label), style="bold" if n_flagged[track.id] else "")
         line.append(f": {verdict}", style="")
         console.print(line, soft_wrap=True, highlight=False)

@@ -90,11 +90,18 @@ class RunContext:
         Its threshold for the comparisons of this run.
     search : "exact" or "annoy"
         How the nearest embeddings are found.
+    submissions : mapping of id to RunContext
+        Of a check: each submission has a threshold of its own, see ``of``.
     """
 
     threshold: RunThreshold
     use: ThresholdUse
     search: str = "exact"
+    submissions: Mapping[str, RunContext] = field(default_factory=dict)
+
+    def of(self, track_id: str) -> RunContext:
+        """Return what holds for the pairs of a submission: its own threshold, if it has one."""
+        return self.submissions.get(track_id, self)
 
     @functools.cached_property
     def similar_from(self) -> float:
@@ -150,7 +157,10 @@ class Scorer(Protocol):
         *,
         run: RunContext,
     ) -> ScoringResult:
-        """Return the pairs of submissions with the catalogue: the flagged ones and the nearest."""
+        """Return the pairs of submissions with the catalogue: the flagged ones and the nearest.
+
+        What is said of a submission follows from ``run.of(its id)``, not from the others.
+        """
 
     def pair(self, a: Side, b: Side) -> ScoredPair:
         """Return the score of one pair."""

@@ -205,7 +205,7 @@ def similar_tracks(
     ids: list[str],
     embeddings: np.ndarray,
     *,
-    threshold: float,
+    threshold: float | np.ndarray,
     search: str,
 ) -> Similar:
     """Return for each query the tracks at or above a threshold, and the nearest one below it.
@@ -216,13 +216,18 @@ def similar_tracks(
         (n_queries, n_dims) float32, unit norm.
     own_rows : list of int
         Row of the track that a query itself is, which is left out; -1 where it is none.
+    threshold : float or numpy.ndarray
+        Of all queries, or (n_queries,) one of each.
+    search : "exact" or "annoy"
     """
+    thresholds = np.broadcast_to(np.asarray(threshold, np.float64), len(queries))
+    lowest = float(thresholds.min(initial=1.0))
     if search == "exact":
         reaching = find_cross_pairs(
-            queries, embeddings, threshold, max_pairs=MAX_PAIRS, histogram=False
+            queries, embeddings, lowest, max_pairs=MAX_PAIRS, histogram=False
         )
         if reaching.n_left_out:
-            return _best_of_all(queries, own_rows, embeddings, reaching, threshold)
+            return _best_of_all(queries, own_rows, embeddings, reaching, thresholds)
         top = (
             int(np.bincount(reaching.rows_a, minlength=1).max()) + 2
         )  # itself, and the first below
@@ -245,7 +250,7 @@ def similar_tracks(
             if row == itself:
                 continue
             kept.append((query, int(row), float(score)))
-            if float(score) < threshold:
+            if float(score) < thresholds[query]:
                 break
     return Similar(
         np.asarray([a for a, _, _ in kept], np.int64),
@@ -261,7 +266,7 @@ def _best_of_all(
     own_rows: list[int],
     embeddings: np.ndarray,
     reaching: PairHits,
-    threshold: float,
+    thresholds: np.ndarray,
 ) -> Similar:
     """Return the best pairs of submissions where more reach the threshold than are held.
 
@@ -269,12 +274,14 @@ def _best_of_all(
     """
     own = np.asarray(own_rows, np.int64)
     strange = reaching.rows_b != own[reaching.rows_a]
+    n_strange = int(np.count_nonzero(strange))
+    strange &= reaching.scores.astype(np.float64) >= thresholds[reaching.rows_a]
     rows_a, rows_b, scores = (
         column[strange] for column in (reaching.rows_a, reaching.rows_b, reaching.scores)
     )
     n_own = int(np.count_nonzero(own >= 0))
-    n_left_out = len(reaching.scores) + reaching.n_left_out - n_own - len(scores)
-    note = left_out_note(max(0, n_left_out), len(scores), threshold)
+    n_left_out = len(reaching.scores) + reaching.n_left_out - n_own - n_strange
+    note = left_out_note(max(0, n_left_out), len(scores), float(thresholds.min()))
     without = np.setdiff1d(np.arange(len(queries)), rows_a)
     near, near_scores = nearest(queries[without], embeddings, min(2, len(embeddings)))
     place = (near == own[without, None])[:, :1].astype(np.int64)  # itself may be the first
@@ -364,7 +371,7 @@ class Scorer:
             [table.tracks.row_of(submission.own_id) for submission in submissions],
             ids,
             table.embeddings,
-            threshold=run.use.threshold,
+            threshold=np.array([run.of(s.track.id).use.threshold for s in submissions]),
             search=run.search,
         )
         return self._scored(found, [s.track.id for s in submissions], ids, tracks, run)
@@ -420,7 +427,9 @@ class Scorer:
     ) -> ScoringResult:
         pairs = [
             self.judge(
-                ScoredPair(ids_a[a], ids_b[b], float(score), None, float(score)), tracks, run
+                ScoredPair(ids_a[a], ids_b[b], float(score), None, float(score)),
+                tracks,
+                run.of(ids_a[a]),
             )
             for a, b, score in zip(found.rows_a, found.rows_b, found.scores, strict=True)
         ]

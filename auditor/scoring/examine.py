@@ -6,7 +6,7 @@ Whatever proposed a pair, this alone says what both tracks share (``auditor.scor
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -146,19 +146,31 @@ def examine_tiles(
     parts = [candidates[i : i + TILE_PAIRS] for i in range(0, len(candidates), TILE_PAIRS)]
     if on_pair is not None:
         on_pair(0, len(candidates))
+
+    def examined() -> Iterator[Examination]:
+        n_done = 0
+        for found in tiles.map(ExaminationTile(reader, limits), parts):
+            n_done += found.n_compared
+            if on_pair is not None:
+                on_pair(n_done, len(candidates))
+            yield found
+
+    return merge_examinations(examined())
+
+
+def merge_examinations(parts: Iterable[Examination]) -> Examination:
+    """Return several examinations as one."""
     pairs: list[ScoredPair] = []
     counts = np.zeros(len(histogram_edges()) - 1)
-    n_done = 0
+    n_compared = 0
     damaged: dict[str, str] = {}
-    for found in tiles.map(ExaminationTile(reader, limits), parts):
+    for found in parts:
         pairs += found.pairs
-        counts += found.histogram["counts"]
-        n_done += found.n_compared
+        counts += found.histogram.get("counts", 0.0)
+        n_compared += found.n_compared
         damaged |= found.damaged
-        if on_pair is not None:
-            on_pair(n_done, len(candidates))
-    found_all = tuple(sorted(pairs, key=_by_score))
-    return Examination(found_all, n_done, named_histogram(counts), damaged)
+    pairs.sort(key=_by_score)
+    return Examination(tuple(pairs), n_compared, named_histogram(counts), damaged)
 
 
 def _by_score(pair: ScoredPair) -> tuple[float, str, str]:

@@ -35,6 +35,7 @@ from auditor.scoring.examine import (
     Limits,
     examine_pairs,
     examine_tiles,
+    merge_examinations,
 )
 from auditor.scoring.track_reader import CatalogueReader, TrackReader, track_index
 from auditor.scoring.verdict import decide_verdict
@@ -130,7 +131,7 @@ def examine_submissions(
     queries: Sequence[Submission],
     table: TrackTable,
     *,
-    shown_from: float = MIN_SCORE_TO_SHOW,
+    shown_from: float | Mapping[str, float] = MIN_SCORE_TO_SHOW,
 ) -> Examination:
     """Examine the candidates of submissions; at least one of each is kept.
 
@@ -141,8 +142,8 @@ def examine_submissions(
     queries : sequence of Submission
     table : TrackTable
         Of the catalogue.
-    shown_from : float
-        See ``Limits``.
+    shown_from : float, or mapping of id to float
+        See ``Limits``; one for all submissions, or one for each.
 
     Raises
     ------
@@ -160,7 +161,7 @@ def examine_submissions(
     uncovered = {row_of(track_id) for track_id in index.uncovered}
     top = min(N_NEAREST + 1, len(table.tracks))  # one of them may be the submission itself
     near, _ = nearest(np.stack([query.embedding for query in queries]), table.embeddings, top)
-    candidates: list[Candidate] = []
+    candidates: dict[float, list[Candidate]] = {}  # by what is shown of them
     for query, rows in zip(queries, near, strict=True):
         found = index.candidates(
             query.dvectors,
@@ -177,10 +178,11 @@ def examine_submissions(
         similarities = exact_scores(
             query.embedding[None], np.zeros(len(wanted), np.int64), wanted, others=table.embeddings
         )
-        candidates += [
+        shown = shown_from if isinstance(shown_from, float) else shown_from[query.track.id]
+        candidates.setdefault(shown, []).extend(
             (query.track.id, id_of(row), similarity)
             for row, similarity in zip(wanted, similarities.tolist(), strict=True)
-        ]
+        )
     examiner = reader.examiner
     by_id = {query.track.id: query for query in queries}
 
@@ -197,11 +199,14 @@ def examine_submissions(
         )
 
     with threadpool_limits(1, user_api="blas"):  # products of a pair are too small to share
-        return examine_pairs(
-            candidates,
-            lambda name: submitted(name) if name in by_id else reader.side(name),
-            examiner,
-            limits=Limits(shown_from=shown_from),
+        return merge_examinations(
+            examine_pairs(
+                part,
+                lambda name: submitted(name) if name in by_id else reader.side(name),
+                examiner,
+                limits=Limits(shown_from=shown),
+            )
+            for shown, part in candidates.items()
         )
 
 
@@ -274,9 +279,12 @@ class Scorer:
         run: RunContext,
     ) -> ScoringResult:
         """See ``scoring.base.Scorer``."""
-        shown_from = min(MIN_SCORE_TO_SHOW, run.use.threshold)
+        shown_from = {
+            s.track.id: min(MIN_SCORE_TO_SHOW, run.of(s.track.id).use.threshold)
+            for s in submissions
+        }
         found = examine_submissions(self._workspace, submissions, table, shown_from=shown_from)
-        judged = [self.judge(pair, tracks, run) for pair in found.pairs]
+        judged = [self.judge(pair, tracks, run.of(pair.a)) for pair in found.pairs]
         return ScoringResult(_with_nearest(judged), found.n_compared, damaged=found.damaged)
 
     def judge(self, pair: ScoredPair, tracks: Mapping[str, Track], run: RunContext) -> Pair:

@@ -39,6 +39,7 @@ from auditor.catalogue.sources import n_pairs_of_one_source, track_sources
 from auditor.errors import CatalogueError, IndexFileError, ThresholdError, UsageError
 from auditor.parallel import LocalTiles
 from auditor.records import ThresholdUse, result_from_json, to_json
+from auditor.report.results_csv import to_csv
 from auditor.scoring.base import open_scorer
 from auditor.scoring.track_reader import CatalogueReader
 from auditor.workspace import open_workspace
@@ -458,6 +459,90 @@ def test_check_compares_and_does_not_add(tmp_path, reader, library, search):
     assert {t.id for t in result.tracks} == {pair.b for pair in result.pairs} | set(group.tracks)
     assert [p.n_files_b for p in result.pairs if p.b in group.tracks] == [2]
     assert result_from_json(to_json(result)) == result
+
+
+def test_a_verdict_does_not_depend_on_the_company_of_a_submission(reader, tmp_path):
+    copy = write_tune(tmp_path / "copy.ogg", 1)
+    others = [write_tune(tmp_path / f"{seed}.wav", seed) for seed in range(70, 76)]
+
+    def said_of_copy(paths, **how):
+        result = check(reader, paths, options=Options(max_false=1e-3, **how))
+        own = next(t.id for t in result.submissions if t.path.endswith("copy.ogg"))
+        (use,) = [use for use in result.thresholds if use.submission == own]
+        pairs = [pair for pair in result.pairs if pair.a == own]
+        return use, pairs, result.threshold
+
+    alone, of_alone, whole = said_of_copy([copy])
+    among, of_among, of_all = said_of_copy([*others, copy])
+    assert (among, of_among) == (alone, of_alone)
+    assert any(pair.flagged for pair in of_alone)
+    assert (alone.n_comparisons, whole.n_comparisons, of_all.n_comparisons) == (6, 6, 42)
+    assert of_all.expected_false_pairs == pytest.approx(7 * whole.expected_false_pairs)
+    assert of_all.per_submission and of_all.budget == 1e-3
+    batch, of_batch, _ = said_of_copy([copy], per_batch=True)
+    assert (batch, of_batch) == (alone, of_alone)
+    batch, of_batch, use = said_of_copy([*others, copy], per_batch=True)
+    assert not use.per_submission
+    assert batch.threshold > among.threshold
+    assert of_batch != of_among
+
+
+def test_a_threshold_for_a_stated_size_stays_while_the_catalogue_grows(workspace, tmp_path):
+    copy = write_tune(tmp_path / "copy.ogg", 1)
+
+    def use_of(**how):
+        return check(workspace, [copy], options=Options(max_false=7e-4, **how)).threshold
+
+    before, fixed = use_of(), use_of(catalogue_size=200)
+    assert fixed.catalogue_size == 200
+    assert fixed.threshold > before.threshold
+    assert fixed.expected_false_pairs < 7e-4
+    for seed in (80, 81, 82):
+        write_tune(tmp_path / "more" / f"{seed}.wav", seed)
+    scan(workspace, [tmp_path / "more"])
+    assert use_of().threshold > before.threshold
+    grown = use_of(catalogue_size=200)
+    assert (grown.threshold, grown.note) == (fixed.threshold, fixed.note)
+    beyond = use_of(catalogue_size=3)
+    assert beyond.note.startswith("The catalogue has 9 tracks and the budget is for 3, so more")
+
+
+def test_submissions_of_an_artist_in_the_catalogue_have_a_threshold_of_their_own(
+    workspace, tmp_path, monkeypatch
+):
+    file = next((workspace.directory / "thresholds").glob("*.json"))
+    plain = load_thresholds(file)
+    close = RateTable((OperatingPoint(0.5, 0.4, 0.3, 0.5), OperatingPoint(0.95, 0.05, 0.0, 0.1)), 9)
+    save_thresholds(dataclasses.replace(plain, one_source=close), file)
+    paths = [write_tune(tmp_path / f"{seed}.wav", seed) for seed in (70, 71)]
+    monkeypatch.setattr(
+        type(workspace.catalogue),
+        "n_of_source",
+        lambda _, track: 3 if track.path.endswith("71.wav") else 0,
+    )
+    result = check(workspace, paths)
+    stranger, known = result.thresholds
+    assert (stranger.n_one_source, known.n_one_source) == (0, 3)
+    assert stranger.threshold < known.threshold == result.threshold.threshold
+    assert result.threshold.n_one_source == 3
+    by_submission = {use.submission: repr(use.threshold) for use in result.thresholds}
+    rows = list(csv.DictReader(to_csv(result).splitlines()))
+    assert {row["a_id"]: row["threshold"] for row in rows} == by_submission
+    alone = check(workspace, paths[1:]).thresholds
+    assert [use.threshold for use in alone] == [known.threshold]
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"catalogue_size": 0}, "--catalogue-size is 0; a catalogue has at least 1 track"),
+        ({"catalogue_size": 9, "far": 0.1}, "--far sets the threshold without a budget"),
+        ({"per_batch": True, "threshold": 0.5}, "--per-batch says what a budget is for"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(how, message):
+    with pytest.raises(ThresholdError, match=message):
+        Options(**how)
 
 
 def test_scores_of_check_are_those_of_scan(tmp_path, workspace, library):

@@ -12,13 +12,19 @@ from auditor.report.html.case_json import cases_data
 from auditor.report.html.cases import CaseView, MediaLookup, Row, case_order, case_view
 from auditor.report.html.dossier import dossier_view
 from auditor.report.html.tracks import TrackView, track_view
-from auditor.report.text.error_rates import detection_line, false_alarm_rate, false_pairs
+from auditor.report.text.error_rates import (
+    detection_line,
+    false_alarm_rate,
+    false_pairs,
+    own_thresholds,
+    per_thousand,
+    show_threshold,
+)
 from auditor.report.text.general import (
     comparison_gaps,
     is_set_aside,
     show_count,
     show_duration,
-    show_score,
     show_search,
     show_when,
     submission_verdict,
@@ -68,7 +74,11 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
     of_submission: dict[str, list[tuple[Row, CaseView]]] = {id_: [] for id_ in place}
     for row, case in zip(rows, cases, strict=True):
         of_submission[row[1].id].append((row, case))
-    submissions = [_submission(track, of_submission[track.id]) for track in result.submissions]
+    own = own_thresholds(result)
+    submissions = [
+        _submission(track, of_submission[track.id], own.get(track.id, ""))
+        for track in result.submissions
+    ]
     clear = [
         track
         for track, view in zip(result.submissions, submissions, strict=True)
@@ -88,7 +98,9 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
     }
 
 
-def _submission(track: Track, found: Sequence[tuple[Row, CaseView]]) -> SubmissionView:
+def _submission(
+    track: Track, found: Sequence[tuple[Row, CaseView]], threshold: str
+) -> SubmissionView:
     cases = [case for row, case in found if not is_set_aside(row[0])]
     set_aside = [case for row, case in found if is_set_aside(row[0])]
     n_flagged = sum(
@@ -96,7 +108,7 @@ def _submission(track: Track, found: Sequence[tuple[Row, CaseView]]) -> Submissi
     )
     return SubmissionView(
         track=track_view(track),
-        verdict=submission_verdict(track, n_flagged, len(set_aside)),
+        verdict=submission_verdict(track, n_flagged, len(set_aside), threshold=threshold),
         flagged=n_flagged > 0,
         clear=not n_flagged and not set_aside and not track.silent,
         cases=tuple(cases),
@@ -119,13 +131,14 @@ def _certificate(result: CheckResult) -> Mapping[str, str]:
     content = (to_json(result) + "\n").encode("utf-8", "backslashreplace")
     n_skipped = len(result.skipped)
     n_gaps = sum(bool(comparison_gaps(track)) for track in result.submissions)
+    expected, many = false_pairs(use, result.n_pairs_compared), per_thousand(result)
     return {
         "Date": show_when(made.created),
         "Compared with": show_count(result.n_tracks, "track"),
         "Comparisons": f"{_comparisons(result)}; {show_search(result)}",
-        "Threshold": f"{show_score(use.threshold)}, from {use.source}",
+        "Threshold": f"{show_threshold(result)}, from {use.source}",
         "False alarm rate": false_alarm_rate(use),
-        "Expected false alarms": false_pairs(use, result.n_pairs_compared),
+        "Expected false alarms": f"{expected}, {many}" if many else expected,
         "Files not examined": f"{n_skipped:,}{', listed below' if n_skipped else ''}",
         "Not compared, or in part": show_count(n_gaps, "submission"),
         "Made by": f"audit {made.version}, extractor {made.extractor}, weights {made.weights_id}",

@@ -31,10 +31,12 @@ from auditor.report.text.error_rates import (
     false_pairs,
     likely_number,
     lowest_note,
+    per_thousand,
     score_meaning,
     show_budget,
     show_compared,
     show_comparisons,
+    show_threshold,
 )
 from auditor.report.text.general import (
     count_not_wholly_compared,
@@ -43,7 +45,6 @@ from auditor.report.text.general import (
     not_wholly_compared,
     show_count,
     show_number,
-    show_score,
     show_search,
     show_when,
 )
@@ -88,7 +89,8 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
     shelf = MediaLookup.of(media)
     view |= {
         "headline": headline(result) + expected,
-        "threshold": show_score(use.threshold),
+        "threshold": show_threshold(result),
+        "per_thousand": per_thousand(result),
         "threshold_meaning": score_meaning(use.far, use.n_counted),
         "counted": counted_note(use),
         "threshold_known": known,
@@ -152,7 +154,7 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
     if not isinstance(result, RecommendResult):
         use = result.threshold
         rows += [
-            ("Threshold", show_score(use.threshold)),
+            ("Threshold", show_threshold(result)),
             ("Threshold from", use.source),
             ("False alarm rate", false_alarm_rate(use)),
             ("Error budget", show_budget(use)),

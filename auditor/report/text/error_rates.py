@@ -228,10 +228,51 @@ def chance_words(use: ThresholdUse, n_flagged: int) -> str:
 
 def error_line(result: ScanResult | CheckResult) -> str:
     """Return pairs compared, threshold and expected false pairs, in one line."""
+    many = per_thousand(result)
     return (
-        f"{show_compared(result)} compared, threshold {show_score(result.threshold.threshold)}; "
+        f"{show_compared(result)} compared, threshold {show_threshold(result)}; "
         f"expected false positives: {false_pairs(result.threshold, result.n_pairs_compared)}"
+        f"{f', {many}' if many else ''}"
     )
+
+
+def show_threshold(result: ScanResult | CheckResult) -> str:
+    """Return the threshold of a result; from the lowest to the highest where submissions differ.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> uses = [SimpleNamespace(threshold=t) for t in (0.5, 0.4, 0.5)]
+    >>> show_threshold(SimpleNamespace(threshold=ThresholdUse(0.5, "x"), thresholds=uses))
+    '0.4000 to 0.5000'
+    """
+    thresholds = {use.threshold for use in getattr(result, "thresholds", ())}
+    highest = show_score(result.threshold.threshold)
+    lowest = show_score(min(thresholds)) if thresholds else highest
+    return highest if lowest == highest else f"{lowest} to {highest}"
+
+
+def own_thresholds(result: CheckResult) -> dict[str, str]:
+    """Return the threshold of each submission, by its id; empty where all have the same."""
+    if len({use.threshold for use in result.thresholds}) < 2:
+        return {}
+    return {use.submission: show_score(use.threshold) for use in result.thresholds}
+
+
+def per_thousand(result: ScanResult | CheckResult) -> str:
+    """Return how many false alarms a thousand submissions as those of a check would raise.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> use = ThresholdUse(0.5, "x", expected_false_pairs=0.0112, per_submission=True)
+    >>> per_thousand(SimpleNamespace(threshold=use, thresholds=[None, None]))
+    '5.6 per 1,000 submissions'
+    """
+    use, n = result.threshold, len(getattr(result, "thresholds", ()))
+    if not (n and use.per_submission) or use.expected_false_pairs is None:
+        return ""
+    return f"{show_number(1000.0 * use.expected_false_pairs / n)} per 1,000 submissions"
 
 
 def show_budget(use: ThresholdUse) -> str:
@@ -241,10 +282,18 @@ def show_budget(use: ThresholdUse) -> str:
     --------
     >>> show_budget(ThresholdUse(0.9, "song.json", budget=1.0))
     '1 false pair'
+    >>> show_budget(ThresholdUse(0.9, "song.json", budget=0.01, per_submission=True))
+    '10 false alarms per 1,000 submissions to a catalogue of this size'
     """
     if use.budget is None:
         return ""
-    return f"{use.budget:,g} false pair{'' if use.budget == 1.0 else 's'}"
+    if not use.per_submission:
+        said = f"{use.budget:,g} false pair{'' if use.budget == 1.0 else 's'}"
+        return said + (f" with {use.catalogue_size:,} tracks" if use.catalogue_size else "")
+    many = 1000.0 * use.budget
+    alarms = f"{many:,g} false alarm{'' if many == 1.0 else 's'} per 1,000 submissions"
+    size = f"{use.catalogue_size:,} tracks" if use.catalogue_size else "this size"
+    return f"{alarms} to a catalogue of {size}"
 
 
 def lowest_note(use: ThresholdUse) -> str:
@@ -259,7 +308,7 @@ no more copies and flag tracks that merely share an instrument.'
     """
     if use.budget is None or use.expected_false_pairs is None or use.threshold != LOWEST_THRESHOLD:
         return ""
-    if use.expected_false_pairs >= use.budget:
+    if use.expected_false_pairs >= use.budget and not use.per_submission:
         return ""
     return (
         f"This budget allows a threshold below {LOWEST_THRESHOLD:g}, but {LOWEST_THRESHOLD:g} "

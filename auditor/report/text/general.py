@@ -334,13 +334,25 @@ def _in_clusters(result: ScanResult) -> str:
     return f" in {show_count(len(result.clusters), 'cluster')}"
 
 
-def submission_verdict(submission: Track, n_flagged: int, n_set_aside: int = 0) -> str:
-    """Return what is said of one submission of a check."""
+def submission_verdict(
+    submission: Track, n_flagged: int, n_set_aside: int = 0, *, threshold: str = ""
+) -> str:
+    """Return what is said of one submission of a check.
+
+    Parameters
+    ----------
+    submission : Track
+    n_flagged, n_set_aside : int
+        Tracks that are flagged, and pairs that decisions set aside.
+    threshold : str
+        Its own threshold; empty where all submissions have the same.
+    """
+    the_threshold = f"its threshold, {threshold}" if threshold else "the threshold"
     if submission.silent:
         return "not compared: no window is loud enough"
     part = "; truncated, so only a part was compared" if submission.truncated else ""
     if n_flagged:
-        return f"flagged: {show_count(n_flagged, 'track')} at or above the threshold{part}"
+        return f"flagged: {show_count(n_flagged, 'track')} at or above {the_threshold}{part}"
     if n_set_aside:
         return f"nothing flagged: {show_count(n_set_aside, 'pair')} set aside by decisions{part}"
-    return f"nothing at or above the threshold{part}"
+    return f"nothing at or above {the_threshold}{part}"
