@@ -24,6 +24,7 @@ from auditor.commands import (
     calibrate,
     catalogue,
     check,
+    compare,
     decide,
     doctor,
     recommend,
@@ -149,6 +150,7 @@ app = typer.Typer(
 )
 app.command(epilog=scan.EXAMPLES)(scan.scan)
 app.command(epilog=check.EXAMPLES)(check.check)
+app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=review.EXAMPLES)(review.review)
 app.command(epilog=decide.EXAMPLES)(decide.decide)
 app.command(epilog=recommend.EXAMPLES)(recommend.recommend)

@@ -541,6 +541,57 @@ class ScanResult:
 
 
 @dataclass(frozen=True)
+class ComparedCollection:
+    """One side of a comparison of two collections.
+
+    Attributes
+    ----------
+    name : str
+        As it was named.
+    given_as : str
+        ``folder``, ``list``, ``workspace`` or ``subset``.
+    n_tracks : int
+        Files that were compared.
+    n_contents : int
+        Of these, files of different content.
+    duration_s : float
+        Seconds of sound in them.
+    """
+
+    name: str
+    given_as: str
+    n_tracks: int
+    n_contents: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class CompareResult(ScanResult):
+    """Every flagged pair of two collections.
+
+    In each pair, ``a`` is of the first collection and ``b`` of the second, unless pairs inside the
+    collections were asked for.
+
+    Attributes
+    ----------
+    collections : tuple of ComparedCollection
+        Both sides.
+    within : bool
+        Pairs inside either collection were compared, too.
+    n_shared : int
+        Files that both collections hold; a file is not compared with itself.
+    notes : tuple of str
+        What else a reader must know, a sentence each.
+    """
+
+    kind: str = "compare"
+    collections: tuple[ComparedCollection, ...] = ()
+    within: bool = False
+    n_shared: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class CheckResult:
     """Submissions against a catalogue.
 
@@ -594,7 +645,12 @@ class RecommendResult:
 
 
 Result = ScanResult | CheckResult | RecommendResult
-_KINDS = {"scan": ScanResult, "check": CheckResult, "recommend": RecommendResult}
+_KINDS = {
+    "scan": ScanResult,
+    "check": CheckResult,
+    "recommend": RecommendResult,
+    "compare": CompareResult,
+}
 
 
 def to_json(result: Result) -> str:
@@ -622,7 +678,7 @@ def result_from_json(text: str) -> Result:
     if not isinstance(kind, str) or kind not in _KINDS or version != SCHEMA_VERSION:
         raise ResultError(
             f"the result has kind {kind!r:.60} and schema_version {version!r:.60}; "
-            f"this version reads scan, check and recommend of version {SCHEMA_VERSION}."
+            f"this version reads {', '.join(_KINDS)} of version {SCHEMA_VERSION}."
         )
     try:
         return from_json(_KINDS[kind], data, where=kind)

@@ -104,7 +104,10 @@ def changed(**values) -> str:
         ("{", "the result is not JSON"),
         ("[" * 100_000, "the result is not JSON"),
         ("[]", "kind None and schema_version None"),
-        ("{}", "kind None and schema_version None; this version reads scan, check and recommend"),
+        (
+            "{}",
+            "kind None and schema_version None; this version reads scan, check, recommend, compare",
+        ),
         (changed(kind="audit"), "kind 'audit' and schema_version 2"),
         (changed(kind=[]), r"kind \[\] and schema_version 2"),
         (changed(schema_version=1), "kind 'scan' and schema_version 1; this version reads .* 2"),

@@ -110,8 +110,8 @@ def scan(
     return ScanResult(
         tracks=tuple(listed),
         pairs=pairs,
-        clusters=_clusters(table.tracks.names(), pairs, tracks, same),
-        skipped=_merge_skipped(
+        clusters=flagged_clusters(table.tracks.names(), pairs, tracks, same),
+        skipped=merge_skipped(
             workspace.catalogue.skipped(),
             damaged_files(workspace, rotten | scored.damaged),
             ingested.skipped,
@@ -136,12 +136,23 @@ def damaged_files(workspace: Workspace, damaged: Mapping[str, str]) -> list[Skip
     ]
 
 
-def _clusters(
+def flagged_clusters(
     ids: list[str],
     pairs: Sequence[Pair],
     tracks: Mapping[str, Track],
     same: Mapping[str, tuple[str, ...]],
 ) -> tuple[Cluster, ...]:
+    """Return the tracks that flagged pairs connect, with the files of the same bytes.
+
+    Parameters
+    ----------
+    ids : list of str
+        All tracks, sorted.
+    pairs : sequence of Pair
+    tracks : mapping of id to Track
+    same : mapping
+        See ``scoring.identical.SameFiles``.
+    """
     row_of = {track_id: row for row, track_id in enumerate(ids)}
     flagged = [pair for pair in pairs if pair.flagged]
     links = [(pair.a, pair.b) for pair in flagged]
@@ -164,6 +175,7 @@ def _clusters(
     )
 
 
-def _merge_skipped(*lists: Iterable[Skipped]) -> tuple[Skipped, ...]:
+def merge_skipped(*lists: Iterable[Skipped]) -> tuple[Skipped, ...]:
+    """Return each skipped path once, sorted; of two reasons the later one."""
     merged = {skipped.path: skipped for skipped in (s for part in lists for s in part)}
     return tuple(merged[path] for path in sorted(merged))

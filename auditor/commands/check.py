@@ -42,6 +42,7 @@ from auditor.commands.options import (
 )
 from auditor.commands.running import (
     EXIT_FLAGGED,
+    check_format,
     check_report_options,
     command_line,
     embedder_for,
@@ -113,6 +114,7 @@ def check(
     --add.
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)
+    check_format(form)
     from auditor.audio.isolated import warm_up
 
     warm_up()  # it starts while torch is imported

@@ -114,14 +114,14 @@ def open_catalogue(workspace: Path | None, *, write: bool) -> Catalogue:
 
 
 def results_of(workspace: Path | None, result: Path | None) -> list[ScanResult | CheckResult]:
-    """Return the result that was named, else the last scan and the last check, if kept."""
-    from auditor.decisions.review import last_check, last_scan, load_result
+    """Return the result that was named, else the last scan, check and comparison, if kept."""
+    from auditor.decisions.review import last_check, last_comparison, last_scan, load_result
     from auditor.workspace import workspace_directory
 
     if result is not None:
         return [load_result(result)]
     directory = workspace_directory(workspace)
-    kept = (last_scan(directory), last_check(directory))
+    kept = (last_scan(directory), last_check(directory), last_comparison(directory))
     return [found for found in kept if found is not None]
 
 

@@ -22,6 +22,7 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 class ListFormat(StrEnum):
@@ -127,6 +128,26 @@ DeviceOption = Annotated[
 ]
 BatchOption = Annotated[
     int, typer.Option("--batch", min=1, metavar="N", help="Windows per GPU batch.")
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="auto|ADDRESS",
+        help="Run on a Ray cluster: the one at HOST:PORT; with auto, the one this machine "
+        "belongs to, or a local one on all its cores.",
+        show_default=False,
+    ),
+]
+RayStorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster-storage",
+        metavar="URL",
+        help="Storage shared by all nodes of the cluster: a folder, or a URL such as "
+        "s3://BUCKET/NAME; by default the folder cluster in the workspace.",
+        show_default=False,
+    ),
 ]
 FmaOption = Annotated[
     Path | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -23,13 +24,14 @@ from auditor.commands.options import (
 from auditor.errors import UsageError, show_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
 
     from auditor.api.run import Options
     from auditor.ingest.prepare import Embedder
     from auditor.ingest.submissions import Submission
+    from auditor.parallel import Tiles
     from auditor.records import CheckResult, Result, ScanResult
     from auditor.report.media.model import Media
     from auditor.workspace import Workspace
@@ -101,6 +103,57 @@ def embedder_for(workspace: Workspace, *, jobs: int | None, device: Device, batc
     return make_embedder(workspace.extractor, jobs=n_jobs(jobs), device=device.value, batch=batch)
 
 
+@contextlib.contextmanager
+def workers_for(
+    context: typer.Context,
+    workspace: Workspace,
+    *,
+    jobs: int | None,
+    device: Device,
+    batch: int,
+    ray_address: str | None = None,
+    ray_storage: str | None = None,
+    roots: Sequence[str] = (),
+) -> Iterator[tuple[Embedder, Tiles]]:
+    """Yield what embeds files and compares pairs: here, or on a Ray cluster.
+
+    Raises
+    ------
+    UsageError
+        If the options exclude each other, or a node of the cluster cannot work.
+    """
+    from auditor.parallel import LocalTiles
+
+    check_ray_options(ray_address, storage=ray_storage, jobs=jobs)
+    if ray_address is None:
+        with LocalTiles(n_jobs(jobs)) as tiles:
+            yield embedder_for(workspace, jobs=jobs, device=device, batch=batch), tiles
+        return
+    from auditor.distributed.workers import ray_workers
+
+    source = context.get_parameter_source("batch")
+    with ray_workers(
+        workspace,
+        list(roots),
+        address=ray_address,
+        storage=ray_storage,
+        device=device.value,
+        batch=None if source is None or source.name == "DEFAULT" else batch,
+    ) as workers:
+        yield workers
+
+
+def check_ray_options(address: str | None, *, storage: str | None, jobs: int | None) -> None:
+    """Refuse what says nothing to a scan with ``--cluster``, or to one without it."""
+    if address is None and storage is not None:
+        raise UsageError("--cluster-storage requires --cluster. Give --cluster auto.")
+    if address is not None and jobs is not None:
+        raise UsageError(
+            f"--jobs {jobs} cannot be combined with --cluster, which uses all cores of its nodes. "
+            f"Leave it out; ray start --num-cpus={jobs} makes a node use fewer."
+        )
+
+
 def n_jobs(jobs: int | None) -> int:
     """Return the processes to use: as given, else one for each core this process may use."""
     if jobs is not None:
@@ -123,11 +176,40 @@ def check_report_options(*, no_report: bool, output: Path | None, open_report: b
         raise UsageError(f"--no-report and {other} cannot be combined. Give one of them.")
 
 
+def check_format(form: Format) -> None:
+    """Refuse a format whose library is missing, before anything is decoded.
+
+    Raises
+    ------
+    UsageError
+        If pyarrow is not installed.
+    """
+    if form is Format.PARQUET:
+        from auditor.report.results_parquet import import_pyarrow
+
+        import_pyarrow("--format parquet")
+
+
 def print_result(
     result: Result, form: Format, *, show_decided: bool = False, verbose: bool = False
 ) -> None:
-    """Print a result on stdout."""
-    if form is Format.JSON:
+    """Print a result on stdout.
+
+    Raises
+    ------
+    UsageError
+        If Parquet is to be printed on a terminal, or pyarrow is not installed.
+    """
+    if form is Format.PARQUET:
+        from auditor.report.results_parquet import to_parquet
+
+        if sys.stdout.isatty():
+            raise UsageError(
+                "--format parquet writes binary data, which a terminal cannot show. Redirect it: "
+                "> pairs.parquet"
+            )
+        sys.stdout.buffer.write(to_parquet(result))
+    elif form is Format.JSON:
         from auditor.errors import escape_json
         from auditor.records import to_json
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -30,6 +30,8 @@ from auditor.commands.options import (
     Precision,
     PrecisionOption,
     QuietOption,
+    RayAddressOption,
+    RayStorageOption,
     ReportSizeOption,
     SameOwnerOption,
     Search,
@@ -42,23 +44,20 @@ from auditor.commands.options import (
 )
 from auditor.commands.running import (
     EXIT_FLAGGED,
+    check_format,
+    check_ray_options,
     check_report_options,
     command_line,
-    embedder_for,
     finish,
     gather_media,
     keep_for_decisions,
     make_options,
-    n_jobs,
     open_for_command,
     report_path,
+    workers_for,
 )
 from auditor.embedding.config import DEFAULT_EXTRACTOR, GPU_BATCH
 from auditor.errors import UsageError
-
-if TYPE_CHECKING:
-    from auditor.ingest.prepare import Embedder
-    from auditor.parallel import Tiles
 
 EXAMPLES = """\b
 Examples:
@@ -90,26 +89,8 @@ def scan(
     jobs: JobsOption = None,
     device: DeviceOption = Device.AUTO,
     batch: BatchOption = GPU_BATCH,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster",
-            metavar="auto|ADDRESS",
-            help="Run on a Ray cluster: the one at HOST:PORT; with auto, the one this machine "
-            "belongs to, or a local one on all its cores.",
-            show_default=False,
-        ),
-    ] = None,
-    ray_storage: Annotated[
-        str | None,
-        typer.Option(
-            "--cluster-storage",
-            metavar="URL",
-            help="Storage shared by all nodes of the cluster: a folder, or a URL such as "
-            "s3://BUCKET/NAME; by default the folder cluster in the workspace.",
-            show_default=False,
-        ),
-    ] = None,
+    ray_address: RayAddressOption = None,
+    ray_storage: RayStorageOption = None,
     fma: FmaOption = None,
     threshold: ThresholdOption = None,
     far: FarOption = None,
@@ -136,6 +117,7 @@ def scan(
     reports the pairs at or above the threshold.
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)
+    check_format(form)
     if roots and ray_address is None:
         from auditor.audio.isolated import warm_up
 
@@ -148,10 +130,9 @@ def scan(
         same_owner=same_owner,
         max_false=max_false_pairs,
     )
-    _check_ray_options(ray_address, storage=ray_storage, jobs=jobs)
+    check_ray_options(ray_address, storage=ray_storage, jobs=jobs)
     from auditor.api import scan as api
     from auditor.commands.progress import Progress
-    from auditor.parallel import LocalTiles
 
     report = None if no_report else report_path(output, "scan")
     with (
@@ -162,24 +143,17 @@ def scan(
     ):
         if excerpt_index is not None:
             opened = dataclasses.replace(opened, excerpt_backend=excerpt_index.value)
-        embedder: Embedder
-        tiles: Tiles
-        if ray_address is not None:
-            from auditor.distributed.workers import ray_workers
-
-            source = context.get_parameter_source("batch")
-            workers = ray_workers(
-                opened,
-                roots or [],
-                address=ray_address,
-                storage=ray_storage,
-                device=device.value,
-                batch=None if source is None or source.name == "DEFAULT" else batch,
-            )
-            embedder, tiles = stack.enter_context(workers)
-        else:
-            embedder = embedder_for(opened, jobs=jobs, device=device, batch=batch)
-            tiles = stack.enter_context(LocalTiles(n_jobs(jobs)))
+        workers = workers_for(
+            context,
+            opened,
+            jobs=jobs,
+            device=device,
+            batch=batch,
+            ray_address=ray_address,
+            ray_storage=ray_storage,
+            roots=roots or (),
+        )
+        embedder, tiles = stack.enter_context(workers)
         result = api.scan(
             opened,
             roots or [],
@@ -217,14 +191,3 @@ def scan(
         )
     if not exit_zero and any(pair.flagged for pair in result.pairs):
         raise typer.Exit(EXIT_FLAGGED)
-
-
-def _check_ray_options(address: str | None, *, storage: str | None, jobs: int | None) -> None:
-    """Refuse what says nothing to a scan with ``--cluster``, or to one without it."""
-    if address is None and storage is not None:
-        raise UsageError("--cluster-storage requires --cluster. Give --cluster auto.")
-    if address is not None and jobs is not None:
-        raise UsageError(
-            f"--jobs {jobs} cannot be combined with --cluster, which uses all cores of its nodes. "
-            f"Leave it out; ray start --num-cpus={jobs} makes a node use fewer."
-        )

@@ -21,6 +21,7 @@ from auditor.decisions.apply import Hashes, in_order
 from auditor.errors import AudioError, AuditError, ResultError, show_path
 from auditor.records import (
     CheckResult,
+    CompareResult,
     Pair,
     RecommendResult,
     ScanResult,
@@ -32,6 +33,7 @@ from auditor.records import (
 from auditor.serialisation import atomic_write
 
 LAST_SCAN, LAST_CHECK = "last-scan.json", "last-check.json"
+LAST_COMPARISON = "last-compare.json"
 """Names of the last results in the workspace."""
 
 MAX_RESULT_BYTES = 1 << 30
@@ -48,14 +50,17 @@ class Case:
 
 
 def keep_last(directory: Path, result: ScanResult | CheckResult) -> None:
-    """Keep a result in its workspace, in place of the scan or the check before.
+    """Keep a result in its workspace, in place of the scan, check or comparison before.
 
     Raises
     ------
     OSError
         If it cannot be written; the one before stays.
     """
-    path = directory / (LAST_SCAN if isinstance(result, ScanResult) else LAST_CHECK)
+    name = LAST_SCAN if isinstance(result, ScanResult) else LAST_CHECK
+    if isinstance(result, CompareResult):
+        name = LAST_COMPARISON
+    path = directory / name
     atomic_write(path, (to_json(result) + "\n").encode("utf-8", "backslashreplace"))
 
 
@@ -75,6 +80,15 @@ def last_check(directory: Path) -> CheckResult | None:
     except ResultError:
         return None
     return result if isinstance(result, CheckResult) else None
+
+
+def last_comparison(directory: Path) -> CompareResult | None:
+    """Return the last comparison of two collections, None if none is kept, as ``last_scan``."""
+    try:
+        result = load_result(directory / LAST_COMPARISON)
+    except ResultError:
+        return None
+    return result if isinstance(result, CompareResult) else None
 
 
 def load_result(path: str | os.PathLike[str]) -> ScanResult | CheckResult:

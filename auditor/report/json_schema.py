@@ -24,9 +24,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from auditor.api.doctor import Diagnosis
-from auditor.records import SCHEMA_VERSION, CheckResult, DecisionKind, ScanResult
+from auditor.records import (
+    SCHEMA_VERSION,
+    CheckResult,
+    CompareResult,
+    DecisionKind,
+    ScanResult,
+)
 
-RESULTS = {"scan": ScanResult, "check": CheckResult}
+RESULTS = {"scan": ScanResult, "check": CheckResult, "compare": CompareResult}
 """Results of comparisons: kind to dataclass."""
 
 DOCUMENTS: dict[str, type] = {**RESULTS, "doctor": Diagnosis}
@@ -41,6 +47,8 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
     "Pair.decision": {"enum": ["", *DecisionKind]},
     "ScanResult.search": {"enum": ["exact", "annoy"]},
     "CheckResult.search": {"enum": ["exact", "annoy"]},
+    "CompareResult.search": {"enum": ["exact"]},
+    "ComparedCollection.given_as": {"enum": ["folder", "list", "workspace", "subset"]},
 }
 """What a field's type does not say, by class and field."""
 

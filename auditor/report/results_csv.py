@@ -50,24 +50,30 @@ def to_csv(result: Result) -> str:
     ResultError
         If a pair names a track that the result does not list.
     """
+    names, rows = result_table(result)
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\r\n")
+    writer.writerow(names)
+    for cells in rows:
+        writer.writerow([_csv_cell(cell) for cell in cells])
+    return lines.getvalue()
+
+
+def result_table(result: Result) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Return the names of the columns, and a row of values for each pair or recommended track.
+
+    Raises
+    ------
+    ResultError
+        If a pair names a track that the result does not list.
+    """
     if isinstance(result, RecommendResult):
-        writer.writerow(("rank", "score", "nearest_to", *_TRACK_FIELDS, "same"))
-        for rank, answer in enumerate(result.recommendations, start=1):
-            cells = (
-                rank,
-                answer.score,
-                answer.nearest_to,
-                *_track_values(answer.track),
-                answer.same,
-            )
-            writer.writerow([_csv_cell(cell) for cell in cells])
-        return lines.getvalue()
+        return ("rank", "score", "nearest_to", *_TRACK_FIELDS, "same"), [
+            (rank, answer.score, answer.nearest_to, *_track_values(answer.track), answer.same)
+            for rank, answer in enumerate(result.recommendations, start=1)
+        ]
     fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
-    writer.writerow(
-        ("score", "threshold", *_PAIR_FIELDS, *fields, *_EVIDENCE_FIELDS, *_SAME_FIELDS)
-    )
+    names = ("score", "threshold", *_PAIR_FIELDS, *fields, *_EVIDENCE_FIELDS, *_SAME_FIELDS)
     paths = {track.id: track.path for track in result.tracks}
     same = {
         track_id: tuple(paths[other] for other in group.tracks if other in paths)
@@ -76,15 +82,15 @@ def to_csv(result: Result) -> str:
     }
     own = result.thresholds if isinstance(result, CheckResult) else ()
     thresholds = {use.submission: use.threshold for use in own}
+    rows: list[tuple[object, ...]] = []
     for pair, a, b in pairs_with_tracks(result):
         threshold = thresholds.get(pair.a, result.threshold.threshold)
         said = (getattr(pair, name) for name in _PAIR_FIELDS)
         of_tracks = (*_track_values(a), *_track_values(b))
         known = (pair.score, threshold, *said, *of_tracks, *_evidence_values(pair))
         copies = same.get(pair.b, ()) if pair.identical_file else ()
-        cells = (*known, pair.n_files_a, pair.n_files_b, copies)
-        writer.writerow([_csv_cell(cell) for cell in cells])
-    return lines.getvalue()
+        rows.append((*known, pair.n_files_a, pair.n_files_b, copies))
+    return names, rows
 
 
 def _evidence_values(pair: Pair) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from rich.text import Text
 from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
+    CompareResult,
     Pair,
     Recommended,
     RecommendResult,
@@ -121,9 +122,9 @@ def _print_rows(
     if not rows:
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
-    columns = {"scan": ("Track A", "Track B"), "check": ("Submission", "Catalogue track")}
+    columns = {"check": ("Submission", "Catalogue track"), "recommend": ("Track", "Nearest to")}
     table.add_column("Score", justify="right", no_wrap=True)
-    for name in columns.get(result.kind, ("Track", "Nearest to")):
+    for name in columns.get(result.kind, ("Track A", "Track B")):
         table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
     for cells in rows[:n_rows]:
         table.add_row(*cells)
@@ -239,4 +240,6 @@ def _last_lines(result: Result, *, verbose: bool) -> list[str]:
         lines.append(f"{show_count(n_alike, 'pair')} not flagged; the report lists them")
     if use.note:
         lines.append(use.note)
+    if isinstance(result, CompareResult):
+        lines += result.notes
     return lines

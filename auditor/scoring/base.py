@@ -18,6 +18,7 @@ from auditor.ingest.submissions import Submission
 from auditor.parallel import OnProgress, Tiles
 from auditor.records import Evidence, Pair, ThresholdUse, Track, TrackEmbedding
 from auditor.scoring import SCORERS
+from auditor.search.across import TwoSides
 from auditor.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -148,6 +149,22 @@ class Scorer(Protocol):
         on_pair: OnProgress | None = None,
     ) -> ScoringResult:
         """Return the pairs of one track of each content; embeddings are (n, n_dims) float32."""
+
+    def compare(
+        self,
+        ids: list[str],
+        embeddings: np.ndarray,
+        tracks: Mapping[str, Track],
+        *,
+        sides: TwoSides,
+        run: RunContext,
+        tiles: Tiles,
+        on_pair: OnProgress | None = None,
+    ) -> ScoringResult:
+        """Return the pairs across two sides of a catalogue, the left track first.
+
+        ``ids`` and ``embeddings`` are those of the whole catalogue, as in ``scan``.
+        """
 
     def check(
         self,

@@ -7,6 +7,7 @@ file would fill the places of all others.  No score comes from here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from auditor.parallel import Tiles, pack_arrays, ranges, unpack_arrays
 from auditor.scoring.track_reader import TrackReader
+from auditor.search.across import TwoSides
 from auditor.search.excerpts.index import ExcerptSearch, excerpt_pairs
 
 TILE_TRACKS = 64
@@ -64,6 +66,68 @@ def voted_pairs(tiles: Tiles, reader: TrackReader, n: int, *, top: int) -> np.nd
     """
     work = ExcerptTile(reader, ExcerptSearch(top=top))
     found = tiles.map(work, ranges(n, TILE_TRACKS))
+    return np.concatenate([np.zeros((0, 2), np.int64), *found])
+
+
+N_ACROSS, ACROSS_S = 12, 240.0
+"""Candidates of a track on the other side for each so many seconds: a mix holds many tracks."""
+
+
+@dataclass(frozen=True)
+class AcrossTile:
+    """Lets some tracks of the left side ask the excerpt index for tracks of the right one.
+
+    Attributes
+    ----------
+    reader : TrackReader
+    sides : TwoSides
+    top : int
+        The most candidates of a short track; longer ones have more by their length.
+    """
+
+    reader: TrackReader
+    sides: TwoSides
+    top: int
+    shares_memory: ClassVar[bool] = False
+
+    def __call__(self, part: tuple[int, int]) -> np.ndarray:
+        """Return what a range of the left rows proposes, (n, 2) int64 rows, left and right."""
+        index, source = self.reader.excerpts()
+        among = self.reader.excerpts_among(self.sides.right)
+        found: list[tuple[int, int]] = []
+        for row in self.sides.rows(left=True)[slice(*part)].tolist():
+            track_id = index.tracks.id_of(row)
+            dvectors, levels = source.read(track_id)
+            duration_s = self.reader.content(track_id).duration_s
+            top = max(self.top, math.ceil(N_ACROSS * duration_s / ACROSS_S))
+            proposed = among.candidates(
+                dvectors, levels=levels, exclude=track_id, search=ExcerptSearch(top=top)
+            )
+            found += [(row, index.tracks.row_of(other.track_id)) for other in proposed]
+        return np.array(found, np.int64).reshape(-1, 2)
+
+    def pack(self, result: np.ndarray) -> bytes:
+        """Return a result as bytes."""
+        return pack_arrays(result)
+
+    def unpack(self, data: bytes) -> np.ndarray:
+        """Return the result of which ``pack`` made these bytes."""
+        return unpack_arrays(data, 1)[0]
+
+
+def voted_across(tiles: Tiles, reader: TrackReader, sides: TwoSides, *, top: int) -> np.ndarray:
+    """Return the pairs that left tracks propose by excerpt, (n_pairs, 2) int64, left rows first.
+
+    Parameters
+    ----------
+    tiles, reader
+        As for ``voted_pairs``.
+    sides : TwoSides
+    top : int
+        The most candidates of a short track.
+    """
+    n_left = len(sides.rows(left=True))
+    found = tiles.map(AcrossTile(reader, sides, top), ranges(n_left, TILE_TRACKS))
     return np.concatenate([np.zeros((0, 2), np.int64), *found])
 
 

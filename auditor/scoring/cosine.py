@@ -20,6 +20,7 @@ from auditor.parallel import OnProgress, Tiles
 from auditor.records import Evidence, Pair, Track, TrackEmbedding
 from auditor.scoring.base import RunContext, ScoredPair, ScoringResult
 from auditor.scoring.track_reader import CatalogueReader, track_index
+from auditor.search.across import TwoSides, similar_across
 from auditor.search.all_pairs import EmbeddingReader, similar_rows
 from auditor.search.annoy_index import TrackIndex
 from auditor.search.exact import (
@@ -352,6 +353,28 @@ class Scorer:
             search=run.search,
             tiles=tiles,
             reader=reader,
+        )
+        return self._scored(found, ids, ids, tracks, run)
+
+    def compare(
+        self,
+        ids: list[str],
+        embeddings: np.ndarray,
+        tracks: Mapping[str, Track],
+        *,
+        sides: TwoSides,
+        run: RunContext,
+        tiles: Tiles,
+        on_pair: OnProgress | None = None,
+    ) -> ScoringResult:
+        """See ``scoring.base.Scorer``."""
+        own = CatalogueReader.of(self._workspace, (ids, embeddings))
+        reader = tiles.publish(own, with_excerpts=False)
+        hits = similar_across(tiles, reader, sides, run.use.threshold, max_pairs=MAX_PAIRS)
+        found = Similar(
+            *(hits.rows_a, hits.rows_b, hits.scores, sides.n_pairs),
+            histogram=named_histogram(hits.histogram),
+            left_out=left_out_note(hits.n_left_out, len(hits.scores), run.use.threshold),
         )
         return self._scored(found, ids, ids, tracks, run)
 

@@ -28,7 +28,7 @@ from auditor.ingest.submissions import Submission
 from auditor.parallel import OnProgress, Tiles
 from auditor.records import Evidence, Pair, Track, TrackEmbedding, Verdict
 from auditor.scoring.base import RunContext, ScoredPair, ScoringResult
-from auditor.scoring.candidates import distinct_pairs, voted_pairs, with_rows
+from auditor.scoring.candidates import distinct_pairs, voted_across, voted_pairs, with_rows
 from auditor.scoring.examine import (
     Candidate,
     Examination,
@@ -39,6 +39,7 @@ from auditor.scoring.examine import (
 )
 from auditor.scoring.track_reader import CatalogueReader, TrackReader, track_index
 from auditor.scoring.verdict import decide_verdict
+from auditor.search.across import TwoSides, nearest_across, similar_across
 from auditor.search.all_pairs import nearest_rows, similar_rows
 from auditor.search.exact import named_histogram, nearest
 from auditor.search.excerpts.index import ExcerptSearch
@@ -105,6 +106,48 @@ def examine_catalogue(
         near = np.array([[row for row, _ in found] for found in hits], np.int64)
     voted = voted_pairs(tiles, reader, n, top=N_EXCERPT)
     rows = distinct_pairs(n, with_rows(near), voted)
+    return _examine_rows(
+        rows, ids, embeddings, limits=limits, tiles=tiles, reader=reader, on_pair=on_pair
+    )
+
+
+def examine_across(
+    ids: list[str],
+    embeddings: np.ndarray,
+    sides: TwoSides,
+    *,
+    limits: Limits,
+    tiles: Tiles,
+    reader: TrackReader,
+    on_pair: OnProgress | None = None,
+) -> Examination:
+    """Examine the candidate pairs of two sides of a catalogue, the left track first.
+
+    Each track of either side proposes tracks of the other: a track that has many copies there is
+    the nearest one to each of them.  Parameters and errors are those of ``examine_catalogue``.
+    """
+    if not sides.n_pairs:
+        return Examination()
+    ways = sides.both_ways
+    near = [nearest_across(tiles, reader, way, top=N_NEAREST) for way in ways]
+    voted = [voted_across(tiles, reader, way, top=N_EXCERPT) for way in ways]
+    rows = sides.orient(distinct_pairs(len(ids), *near, *voted))
+    return _examine_rows(
+        rows, ids, embeddings, limits=limits, tiles=tiles, reader=reader, on_pair=on_pair
+    )
+
+
+def _examine_rows(
+    rows: np.ndarray,
+    ids: list[str],
+    embeddings: np.ndarray,
+    *,
+    limits: Limits,
+    tiles: Tiles,
+    reader: TrackReader,
+    on_pair: OnProgress | None,
+) -> Examination:
+    """Examine pairs of rows, (n_pairs, 2) int64, sorted."""
     similarities = exact_scores(embeddings, rows[:, 0], rows[:, 1], others=embeddings)
     if isinstance(reader, CatalogueReader):  # the processes of the tiles may not write
         reader.store_spectra(ids[row] for row in np.unique(rows).tolist())
@@ -266,6 +309,41 @@ class Scorer:
             found.n_compared,
             histogram=found.histogram,
             cosines=_cosines(tiles, reader, len(ids)) if run.search == "exact" else {},
+            similar_from=similar_from,
+            damaged=found.damaged,
+        )
+
+    def compare(
+        self,
+        ids: list[str],
+        embeddings: np.ndarray,
+        tracks: Mapping[str, Track],
+        *,
+        sides: TwoSides,
+        run: RunContext,
+        tiles: Tiles,
+        on_pair: OnProgress | None = None,
+    ) -> ScoringResult:
+        """See ``scoring.base.Scorer``; the excerpt index is brought up to date first."""
+        own = CatalogueReader.of(self._workspace, (ids, embeddings))
+        own.excerpts()
+        reader = tiles.publish(own, with_excerpts=True)
+        similar_from = run.similar_from
+        found = examine_across(
+            ids,
+            embeddings,
+            sides,
+            limits=Limits(similar_from, min(MIN_SCORE_TO_SHOW, run.use.threshold)),
+            tiles=tiles,
+            reader=reader,
+            on_pair=on_pair,
+        )
+        judged = (self.judge(pair, tracks, run) for pair in found.pairs)
+        return ScoringResult(
+            [pair for pair in judged if pair.verdict != Verdict.CLEAR],
+            found.n_compared,
+            histogram=found.histogram,
+            cosines=named_histogram(similar_across(tiles, reader, sides, 1.0).histogram),
             similar_from=similar_from,
             damaged=found.damaged,
         )

@@ -23,7 +23,9 @@ from auditor.errors import IndexFileError, show_path
 from auditor.evidence.alignment.aligner import Examiner
 from auditor.evidence.alignment.ranges import WitnessConfig
 from auditor.evidence.side import Side
+from auditor.search.across import unpack_mask
 from auditor.search.annoy_index import TrackIndex, open_index, refresh_index
+from auditor.search.excerpts.among import excerpts_among
 from auditor.search.excerpts.backends.annoy import ExcerptConfig
 from auditor.search.excerpts.build import refresh_excerpts
 from auditor.search.excerpts.index import ExcerptIndex, ExcerptSource, open_excerpts
@@ -66,6 +68,7 @@ class TrackReader(ABC):
         self.content = functools.lru_cache(maxsize=N_CONTENTS)(self._content)
         self.spectrum = functools.lru_cache(maxsize=N_SPECTRA)(self._spectrum)
         self.side = functools.lru_cache(maxsize=2)(self._side)  # pairs are sorted by a
+        self.excerpts_among = functools.lru_cache(maxsize=2)(self._excerpts_among)
         self.examiner = Examiner(
             lambda i: (*self.dvectors(i), self.content(i).duration_s),
             hop_s=hop_s,
@@ -83,6 +86,12 @@ class TrackReader(ABC):
             windows=lambda: self.examiner.track(track_id),
             frames=lambda: self.spectrum(track_id),
         )
+
+    def _excerpts_among(self, wanted: bytes) -> ExcerptIndex:
+        """Return an excerpt index of some tracks, by a bit for each row (``numpy.packbits``)."""
+        index, source = self.excerpts()
+        mask = unpack_mask(wanted, len(index.tracks))
+        return excerpts_among(index, source, mask, hop_s=self.hop_s)
 
     @abstractmethod
     def embeddings(self, start: int, end: int) -> np.ndarray:

@@ -21,6 +21,7 @@ import torch
 from small_audit import facts
 from tunes import tune
 
+from auditor.api.compare import compare
 from auditor.api.run import Options
 from auditor.api.scan import scan
 from auditor.audio.decode import write_audio
@@ -209,6 +210,28 @@ def test_three_nodes_say_what_one_process_says(cluster, tmp_path, library, weigh
     catalogue[1].unlink()
     assert on_cluster(cluster.address, tmp_path, library, weights) == expected
     assert results_of(tmp_path).keys() == done.keys()
+
+
+def test_a_comparison_on_three_nodes_says_what_one_process_says(
+    cluster, tmp_path, library, weights
+):
+    new = tmp_path / "new"
+    new.mkdir()
+    for seed in (0, 3, 90):
+        write_audio(new / f"{seed}.mp3", tune(seed, duration_s=30.0), codec="mp3")
+    with open_workspace(tmp_path / "one", extractor=weights) as workspace:
+        alone = facts(compare(workspace, library, new, options=OPTIONS))
+    shared = Storage(f"{tmp_path}/shared")
+    with (
+        ray_cluster(cluster.address),
+        open_workspace(tmp_path / "two", extractor=weights) as workspace,
+    ):
+        embedder = RayEmbedder(workspace.extractor, shared, n_files=2)
+        tiles = RayTiles(shared)
+        how = {"options": OPTIONS, "embedder": embedder, "tiles": tiles}
+        found = facts(compare(workspace, library, new, **how))
+    assert found == alone
+    assert sum(pair["flagged"] for pair in found["pairs"]) >= 3
 
 
 def test_a_ledger_of_another_format_is_not_used(

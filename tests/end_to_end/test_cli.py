@@ -110,6 +110,59 @@ def run(*arguments: object, **options) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, env=environment, **options)
 
 
+# compare
+
+
+def test_compare_finds_the_copy_across_two_folders(tmp_path, weights, music, workspace):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(music / "tune1.wav", other / "again<b>.wav")
+    given_here = ("-w", workspace, *given(weights), "-o", tmp_path / "out.html")
+    result = invoke("compare", music, other, *given_here)
+    assert result.exit_code == 1, result.output
+    assert f"1 matching pair between {music} (5 tracks) and {other} (1 track)" in " ".join(
+        result.stdout.split()
+    )
+    page = (tmp_path / "out.html").read_text()
+    assert "Comparison report" in page
+    assert "again&lt;b&gt;.wav" in page
+    assert "again<b>" not in page
+    assert invoke("report", tmp_path / "out.json", "-o", tmp_path / "2.html").exit_code == 0
+    assert (tmp_path / "2.html").read_text().count("<section") == page.count("<section")
+    assert invoke("compare", music, other, *given_here, "--exit-zero").exit_code == 0
+    pair = re.search(r"^([0-9a-f]{8}) ", result.stdout, re.M)[1]
+    assert invoke("decide", pair, "--as", "licensed", "-w", workspace).exit_code == 0
+    assert invoke("compare", music, other, *given_here).exit_code == 0
+
+
+def test_compare_refuses_what_it_cannot_compare(weights, music, workspace):
+    result = invoke("compare", music, music, "-w", workspace, *given(weights))
+    assert result.exit_code == 2
+    assert "are the same 5 files" in result.stderr
+    result = invoke("compare", music, "none", "-w", workspace, *given(weights))
+    assert result.exit_code == 2
+    assert "none does not exist" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["scan", "compare"])
+def test_pairs_as_parquet(tmp_path, weights, music, workspace, command):
+    pq = pytest.importorskip("pyarrow.parquet")
+    sides = (music, f"@folder={music}/tune0.wav") if command == "compare" else ()
+    how = ("-w", workspace, *given(weights, "0.3"), "--no-report", "--quiet")
+    result = invoke(command, *sides, *how, "--format", "parquet")
+    assert result.exit_code == 1, result.output
+    (tmp_path / "pairs.parquet").write_bytes(result.stdout_bytes)
+    table = pq.read_table(tmp_path / "pairs.parquet")
+    rows = list(
+        csv.DictReader(io.StringIO(invoke(command, *sides, *how, "--format", "csv").stdout))
+    )
+    assert table.num_rows == len(rows) > 0
+    assert table.column_names == list(rows[0])
+    assert table["score"].to_pylist() == [float(row["score"]) for row in rows]
+    assert table["flagged"].to_pylist() == [row["flagged"] == "true" for row in rows]
+    assert table["a_path"].to_pylist() == [row["a_path"] for row in rows]
+
+
 # scan
 
 

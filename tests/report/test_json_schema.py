@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from small_audit import THRESHOLD, make_library, save_small_extractor, write_tune
 
 from auditor.api.check import check
+from auditor.api.compare import compare
 from auditor.api.run import Options
 from auditor.api.scan import scan
 from auditor.records import Pair, to_json
@@ -66,7 +67,11 @@ def results(tmp_path_factory) -> dict[str, dict]:
         tracks = {track.id: track for track in first.tracks}
         pair = first.pairs[-1]
         opened.catalogue.decide(tracks[pair.a].sha256, tracks[pair.b].sha256, "cover", note="x")
-        made = scan(opened, options=options), check(opened, [new], options=options)
+        made = (
+            scan(opened, options=options),
+            check(opened, [new], options=options),
+            compare(opened, f"@folder={library}/sub", "@codec=pcm_s16le", options=options),
+        )
     return {result.kind: json.loads(to_json(result)) for result in made}
 
 

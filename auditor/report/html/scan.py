@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.errors import show_text
 from auditor.records import (
     Cluster,
+    CompareResult,
     IdenticalFiles,
     Pair,
     ScanResult,
@@ -37,6 +39,7 @@ from auditor.report.text.general import (
     is_set_aside,
     not_wholly_compared,
     show_count,
+    show_duration,
     show_score,
 )
 from auditor.scoring.originals import NOTHING_TELLS, first_released
@@ -114,9 +117,25 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
             for track in not_wholly_compared(result.tracks)
         ],
         "charts": [chart.draw(filled, threshold, width=w) for w in (1040, 350)] if filled else [],
+        "collections": _collections(result),
         "reaching": _reaching(result),
         "bins": [(show_score(low), show_score(high), f"{n:,}") for low, high, n in filled],
     }
+
+
+def _collections(result: ScanResult) -> list[tuple[str, str, str, str]]:
+    """Return side, name, files and length of the collections that were compared; none of a scan."""
+    if not isinstance(result, CompareResult):
+        return []
+    return [
+        (
+            side,
+            show_text(collection.name),
+            show_count(collection.n_tracks, "file"),
+            show_duration(collection.duration_s),
+        )
+        for side, collection in zip("AB", result.collections, strict=False)
+    ]
 
 
 def _case(number: int, row: Row, cluster: int, result: ScanResult) -> CaseView:

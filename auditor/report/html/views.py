@@ -12,6 +12,7 @@ from typing import Any
 
 from auditor.records import (
     CheckResult,
+    CompareResult,
     RecommendResult,
     Result,
     ScanResult,
@@ -104,7 +105,7 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
         "chance": chance_words(use, sum(pair.flagged for pair in result.pairs)),
         "n_tracks": show_count(result.n_tracks, "track"),
         "skipped": result.skipped,
-        "notes": tuple(filter(None, (lowest_note(use), use.note))),
+        "notes": tuple(filter(None, (lowest_note(use), use.note, *_own_notes(result)))),
         "media_notes": media.notes if media else (),
         "tiles": _tiles(result),
         "detection": detection_view(result.detection),
@@ -112,6 +113,10 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
     if isinstance(result, CheckResult):
         return view | check_view(result, shelf)
     return view | scan_view(result, shelf)
+
+
+def _own_notes(result: ScanResult | CheckResult) -> tuple[str, ...]:
+    return result.notes if isinstance(result, CompareResult) else ()
 
 
 def _tiles(result: ScanResult | CheckResult) -> tuple[Figure, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
+    CompareResult,
     DecisionKind,
     Pair,
     RecommendResult,
@@ -302,8 +303,11 @@ def headline(result: Result) -> str:
     if isinstance(result, RecommendResult):
         n_recommended = len(result.recommendations)
         return f"{show_count(n_recommended, 'track')} recommended {among}"
+    if isinstance(result, CompareResult):
+        sides = (f"{c.name} ({show_count(c.n_tracks, 'track')})" for c in result.collections)
+        among = show_text(f"between {' and '.join(sides)}")
     if isinstance(result, ScanResult):
-        if not result.n_pairs_compared:
+        if not result.n_pairs_compared and not result.pairs:
             return f"No pairs to compare {among}"
         n_flagged = sum(pair.flagged for pair in result.pairs)
         if not n_flagged and any(is_set_aside(pair) for pair in result.pairs):

@@ -11,9 +11,10 @@ track its version, uint32, and rows, uint32; and the ids, ``id_bytes`` each, in 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -125,7 +126,7 @@ class Shard:
         (n_tracks,) int64, rows of each.
     """
 
-    def __init__(self, path: Path, sidecar: ShardSidecar, rows: _Rows, found: Backend) -> None:
+    def __init__(self, path: Path, sidecar: ShardSidecar, rows: _Rows, found: Searcher) -> None:
         self.path, self.sidecar, self._backend = path, sidecar, found
         self._axes, self.windows, self.tracks, self.n_rows = rows
         self._ends = np.cumsum(self.n_rows)
@@ -158,6 +159,61 @@ class Shard:
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.sidecar.n_items:
             raise _damaged(self.path, f"it names the row {rows.max()} of {self.sidecar.n_items}")
         return which, rows, cosines * np.linalg.norm(along, axis=1)[which]
+
+
+class Searcher(Protocol):
+    """What finds rows near a vector: a ``Backend``, or rows in memory."""
+
+    def search(
+        self, vectors: np.ndarray, top: int, search_k: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return vector numbers and rows, int64, and cosines, float32, of up to ``top`` each."""
+
+
+def memory_shard(
+    path: Path,
+    backend: Searcher,
+    *,
+    weights_id: str,
+    config: ExcerptConfig,
+    axes: np.ndarray,
+    windows: Sequence[np.ndarray],
+    tracks: TrackVersions,
+) -> Shard:
+    """Return a shard that has no files.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Its name in messages.
+    backend : Searcher
+        Has the rows of all tracks.
+    weights_id : str
+    config : ExcerptConfig
+    axes : numpy.ndarray
+        (n_dims, n_axes) float32.
+    windows : sequence of numpy.ndarray
+        Of each track, (n,) integers: the window of each of its rows.
+    tracks : TrackVersions
+        In the order of their rows.
+    """
+    n_rows = np.array([len(part) for part in windows], np.int64)
+    n_items = int(n_rows.sum())
+    sidecar = ShardSidecar(
+        format_version=FORMAT_VERSION,
+        audit_version=program_version(),
+        weights_id=weights_id,
+        n_dims=axes.shape[0],
+        config=config,
+        n_items=n_items,
+        n_tracks=len(tracks),
+        id_bytes=tracks.ids.itemsize,
+        data_size=0,
+        data_sha256="0" * 64,
+        rows_sha256="0" * 64,
+    )
+    at = np.concatenate([np.zeros(0, np.int32), *windows]).astype(np.int32)
+    return Shard(path, sidecar, _Rows(axes, at, tracks, n_rows), backend)
 
 
 class ShardWriter:
