@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -11,58 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from schema_0_1_0 import SCHEMA_0_1_0
 from small_catalogue import WEIGHTS, make_track, put, sha
 
+from auditor.catalogue import checksums
 from auditor.catalogue.catalogue import Catalogue
+from auditor.catalogue.database import APPLICATION_ID, MIGRATIONS, READABLE_AS_THEY_ARE
 from auditor.errors import CatalogueError, DamagedTrackError
 
-SCHEMA_0_1_0 = """
-CREATE TABLE tracks (
-    id TEXT PRIMARY KEY NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL,
-    size INTEGER NOT NULL, duration_s REAL NOT NULL, declared_s REAL,
-    truncated INTEGER NOT NULL, silent INTEGER NOT NULL,
-    codec TEXT NOT NULL, container TEXT NOT NULL,
-    sample_rate_hz INTEGER NOT NULL, n_channels INTEGER NOT NULL, bit_rate INTEGER,
-    title TEXT NOT NULL, artist TEXT NOT NULL, album TEXT NOT NULL, genre TEXT NOT NULL,
-    genres TEXT NOT NULL, date TEXT NOT NULL, licence TEXT NOT NULL,
-    source TEXT NOT NULL, missing INTEGER NOT NULL,
-    path_bytes BLOB UNIQUE, mtime_ns INTEGER NOT NULL, added_at INTEGER NOT NULL);
-CREATE INDEX tracks_sha256 ON tracks (sha256);
-CREATE TABLE embeddings (
-    track_id TEXT NOT NULL REFERENCES tracks (id) ON DELETE CASCADE,
-    weights_id TEXT NOT NULL, n_windows INTEGER NOT NULL, n_dims INTEGER NOT NULL,
-    embedding BLOB NOT NULL,
-    PRIMARY KEY (track_id, weights_id));
-CREATE TABLE dvectors (
-    track_id TEXT NOT NULL, weights_id TEXT NOT NULL,
-    dvectors BLOB NOT NULL, levels BLOB NOT NULL,
-    PRIMARY KEY (track_id, weights_id),
-    FOREIGN KEY (track_id, weights_id)
-        REFERENCES embeddings (track_id, weights_id) ON DELETE CASCADE);
-CREATE TABLE skipped (
-    path_bytes BLOB PRIMARY KEY NOT NULL, path TEXT NOT NULL, reason TEXT NOT NULL,
-    size INTEGER, mtime_ns INTEGER);
-CREATE TABLE decisions (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    sha256_a TEXT NOT NULL, sha256_b TEXT NOT NULL, kind TEXT NOT NULL,
-    note TEXT NOT NULL, decided_at TEXT NOT NULL, decided_by TEXT NOT NULL,
-    UNIQUE (sha256_a, sha256_b, decided_at, kind, note, decided_by));
-CREATE TABLE spectra (sha256 TEXT PRIMARY KEY NOT NULL, layout TEXT NOT NULL, frames BLOB NOT NULL);
-CREATE TABLE revision (token BLOB NOT NULL);
-INSERT INTO revision VALUES (randomblob(16));
-CREATE TRIGGER revision_0 AFTER INSERT ON embeddings
-    BEGIN UPDATE revision SET token = randomblob(16); END;
-CREATE TRIGGER revision_1 AFTER UPDATE ON embeddings
-    BEGIN UPDATE revision SET token = randomblob(16); END;
-CREATE TRIGGER revision_2 AFTER DELETE ON embeddings
-    BEGIN UPDATE revision SET token = randomblob(16); END;
-CREATE TRIGGER revision_3 AFTER UPDATE OF id, sha256, silent, missing ON tracks
-    BEGIN UPDATE revision SET token = randomblob(16); END;
-CREATE INDEX tracks_artist ON tracks (artist COLLATE NOCASE);
-CREATE INDEX tracks_album ON tracks (album COLLATE NOCASE);
-PRAGMA application_id = 0x41554454;
-PRAGMA user_version = 5;
-"""
 SPECTRUM = np.arange(40, dtype=np.uint8).reshape(1, 40)
 
 
@@ -152,6 +109,77 @@ def test_a_workspace_of_0_1_0_is_filled_in_when_it_is_written_to(tmp_path):
             rotten.dvectors("c", WEIGHTS)
         problems = [p for p in rotten.verify() if "checksum" in p]
     assert [problem[:8] for problem in problems] == ["track a:", "track c:"]
+
+
+TABLES = ("tracks", "embeddings", "dvectors", "skipped", "decisions", "spectra")
+PUBLISHED = (
+    "01da3699991bbea4",
+    "4fc3fe35cf5ec750",
+    "62a3262b112953d0",
+    "6f71fa91ba6beb1a",
+    "3dfcc76567a82e43",
+    "50fe3d4eb4a92f4b",
+    "59295ddd2fd36f6d",
+)
+"""SHA-256 of each step that a release or its users' catalogues have seen, first 16 digits."""
+
+
+def test_a_published_migration_is_never_edited():
+    digests = [hashlib.sha256("\n".join(s).encode()).hexdigest()[:16] for s in MIGRATIONS]
+    assert tuple(digests[: len(PUBLISHED)]) == PUBLISHED
+
+
+def schema_of(connection: sqlite3.Connection) -> dict[str, set[str]]:
+    """Return the columns of each table, and the statements of indexes and triggers."""
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    return {
+        name: {column[1] for column in connection.execute(f"PRAGMA table_info({name})")}
+        if kind == "table"
+        else {sql}
+        for kind, name, sql in rows
+    }
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+def test_every_schema_version_opens_and_becomes_that_of_a_new_catalogue(tmp_path, version):
+    file = tmp_path / "catalogue.sqlite3"
+    write_0_1_0(tmp_path / "source.sqlite3", ("a", "b", "c"))
+    if version >= checksums.SINCE:
+        with Catalogue.open(tmp_path / "source.sqlite3"):
+            pass  # fills in checksums
+    with contextlib.closing(sqlite3.connect(file)) as old:
+        for statement in (text for step in MIGRATIONS[:version] for text in step):
+            old.execute(statement)
+        old.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        old.execute(f"PRAGMA user_version = {version}")
+        old.execute("ATTACH ? AS source", (str(tmp_path / "source.sqlite3"),))
+        tables = {name for (name,) in old.execute("SELECT name FROM main.sqlite_master")}
+        copied = [table for table in TABLES if table in tables]
+        for table in copied:
+            here, there = (
+                {row[1] for row in old.execute(f"PRAGMA {base}.table_info({table})")}
+                for base in ("main", "source")
+            )
+            columns = ", ".join(sorted(here & there))
+            old.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM source.{table}")
+        old.commit()
+    if version in READABLE_AS_THEY_ARE:
+        with Catalogue.open(file, read_only=True) as catalogue:
+            before = told(catalogue)
+    with Catalogue.open(file) as catalogue:
+        after = told(catalogue)
+        assert catalogue.set_damaged_aside(WEIGHTS) == {}
+        assert not [problem for problem in catalogue.verify() if "checksum" in problem]
+    assert version not in READABLE_AS_THEY_ARE or after == before
+    assert [track.id for track in after[3]] == ["a", "b", "c"]
+    assert after[5] == ([("cover", "live", "Ana")] if "decisions" in copied else [])
+    with Catalogue.open(tmp_path / "new.sqlite3"):
+        pass
+    found = []
+    for name in (file, tmp_path / "new.sqlite3"):
+        with contextlib.closing(sqlite3.connect(name)) as connection:
+            found.append(schema_of(connection))
+    assert found[0] == found[1]
 
 
 def test_every_way_of_writing_a_track_keeps_its_checksum(tmp_path):
