@@ -73,6 +73,8 @@ def scan(
     metadata = load_fma(fma) if fma is not None else None
     damaged = workspace.catalogue.set_damaged_aside(workspace.weights_id)
     ingested = ingest(workspace, roots, fma=metadata, embedder=embedder, on_event=on_event)
+    if damaged and roots:
+        workspace.catalogue.drop_lost_rows(workspace.weights_id)
     table = workspace.catalogue.table(workspace.weights_id)
     if not roots:
         require_tracks(workspace, len(table.tracks))

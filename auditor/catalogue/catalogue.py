@@ -28,7 +28,9 @@ from auditor.catalogue.checksums import (
     check_track,
     checksum,
     damaged_rows,
+    drop_lost_rows,
     has_checksums,
+    lost_rows,
     seal_tracks,
 )
 from auditor.catalogue.checksums import damaged as damaged_track
@@ -393,8 +395,8 @@ class Catalogue:
                         *(checksum(n_windows, n_dims, embedding), checksum(dvectors, levels)),
                     ),
                 )
-                connection.execute(
-                    "INSERT INTO dvectors VALUES (?, ?, ?, ?)", (*key, dvectors, levels)
+                connection.execute(  # those of an embedding whose id the disk changed are there yet
+                    "INSERT OR REPLACE INTO dvectors VALUES (?, ?, ?, ?)", (*key, dvectors, levels)
                 )
 
     def put_skipped(self, path_bytes: bytes, why: Skipped, stamp: FileStamp | None) -> None:
@@ -606,6 +608,11 @@ class Catalogue:
                 )
         return found
 
+    def drop_lost_rows(self, weights_id: str) -> None:
+        """Delete rows that lost their track or counterpart, once no track lacks an embedding."""
+        with self._write() as connection:
+            drop_lost_rows(connection, weights_id)
+
     def n_of_source(self, track: Track) -> int:
         """Return how many tracks have the artist of a track, or if it names none the album.
 
@@ -733,6 +740,9 @@ class Catalogue:
                 known = connection.execute("SELECT 1 FROM tracks WHERE id = ?", (track_id,))
                 if not known.fetchone():
                     raise self._unknown(track_id)
+                for lost, problem in lost_rows(connection, weights_id):
+                    if lost == track_id:
+                        raise DamagedTrackError(problem, track_id)
                 raise CatalogueError(
                     f"track {track_id} has no d-vectors of weights {weights_id}. "
                     "Run audit scan DIR with that extractor."

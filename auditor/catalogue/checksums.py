@@ -26,9 +26,16 @@ SUMMED = (*FIELDS, "path_bytes", "mtime_ns")
 
 _TRACKS = f"SELECT {', '.join(SUMMED)}, crc FROM tracks"
 _EMBEDDINGS = """SELECT track_id, weights_id, embeddings.crc, dvectors_crc,
-    track_id IN (SELECT id FROM tracks),
     n_windows, n_dims, embedding, dvectors, levels
     FROM embeddings LEFT JOIN dvectors USING (track_id, weights_id)"""
+
+# The d-vectors of a track lie in a table of their own, under the same key: they remember whose
+# they were when the key of the track or of its embedding has changed.
+_LOST = """SELECT dvectors.track_id, tracks.id IS NULL
+    FROM dvectors LEFT JOIN embeddings USING (track_id, weights_id)
+    LEFT JOIN tracks ON tracks.id = dvectors.track_id
+    WHERE (?1 IS NULL OR dvectors.weights_id = ?1)
+    AND (tracks.id IS NULL) <> (embeddings.track_id IS NULL) ORDER BY 1"""
 
 
 def checksum(*values: object) -> int:
@@ -66,7 +73,7 @@ def fill(connection: sqlite3.Connection) -> None:
     keys = connection.execute("SELECT track_id, weights_id FROM embeddings WHERE crc IS NULL")
     for key in keys.fetchall():
         row = connection.execute(f"{_EMBEDDINGS} WHERE track_id = ? AND weights_id = ?", key)
-        values = row.fetchone()[5:]
+        values = row.fetchone()[4:]
         connection.execute(
             "UPDATE embeddings SET crc = ?, dvectors_crc = ? WHERE track_id = ? AND weights_id = ?",
             (checksum(*values[:3]), checksum(*values[3:]), *key),
@@ -88,6 +95,45 @@ def damaged(track_id: object, what: str) -> DamagedTrackError:
     )
 
 
+def lost_rows(
+    connection: sqlite3.Connection, weights_id: str | None = None
+) -> Iterator[tuple[str, str]]:
+    """Yield the id of each track that has lost its embedding, and what is wrong; reads keys only.
+
+    Such an embedding has no row that a checksum could cover: its key, or that of its track, is
+    another on the disk, and no search for the track finds it.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    weights_id : str, optional
+        Whose embeddings to look for; those of all weights by default.
+    """
+    for track_id, is_of_none in connection.execute(_LOST, (weights_id,)):
+        what = f"track {track_id}: its embedding is lost"
+        if is_of_none:
+            what = f"an embedding belongs to no track ({track_id})"
+        yield (
+            str(track_id),
+            f"{what}: an id changed on the disk. Run audit scan DIR with the folder of its file, "
+            "which embeds it anew",
+        )
+
+
+def damaged_tracks(connection: sqlite3.Connection, where: str = "1") -> Iterator[tuple[str, str]]:
+    """Yield the id of each track whose own row is damaged, and what is wrong.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    where : str
+        A condition of SQL on the tracks to read.
+    """
+    for row in connection.execute(f"{_TRACKS} WHERE {where} ORDER BY id"):
+        if checksum(row[:-1]) != row[-1]:
+            yield str(row[0]), str(damaged(row[0], "row of tags and facts"))
+
+
 def damaged_rows(
     connection: sqlite3.Connection, weights_id: str | None = None
 ) -> Iterator[tuple[str, str]]:
@@ -101,23 +147,37 @@ def damaged_rows(
     """
     if not has_checksums(connection):
         return
-    for row in connection.execute(f"{_TRACKS} ORDER BY id"):
-        if checksum(row[:-1]) != row[-1]:
-            yield str(row[0]), str(damaged(row[0], "row of tags and facts"))
+    yield from damaged_tracks(connection)
+    yield from lost_rows(connection, weights_id)
     rows = connection.execute(
-        f"{_EMBEDDINGS} WHERE ?1 IS NULL OR weights_id = ?1 ORDER BY track_id, weights_id",
+        f"{_EMBEDDINGS} WHERE (?1 IS NULL OR weights_id = ?1)"
+        " AND track_id IN (SELECT id FROM tracks) ORDER BY track_id, weights_id",
         (weights_id,),
     )
-    for track_id, _, crc, dvectors_crc, known, *values in rows:
-        if not known:
-            lost = f"an embedding belongs to no track ({track_id}): a track has lost it. Run audit"
-            yield (
-                str(track_id),
-                f"{lost} scan DIR with the folder of its file, which embeds it anew",
-            )
-            continue
+    for track_id, _, crc, dvectors_crc, *values in rows:
         if crc == SET_ASIDE or checksum(*values[:3]) != crc:
             what = "embedding" if crc != SET_ASIDE else "stored data"
             yield str(track_id), str(damaged(track_id, what))
         elif checksum(*values[3:]) != dvectors_crc:
             yield str(track_id), str(damaged(track_id, "d-vectors"))
+
+
+_ALONE = """DELETE FROM {table} WHERE (track_id NOT IN (SELECT id FROM tracks) OR NOT EXISTS (
+        SELECT 1 FROM {other} WHERE {other}.track_id = {table}.track_id
+        AND {other}.weights_id = {table}.weights_id))
+    AND (weights_id = ? OR weights_id NOT IN (SELECT weights_id FROM {other}))"""
+
+
+def drop_lost_rows(connection: sqlite3.Connection, weights_id: str) -> None:
+    """Delete what belongs to no track or has no counterpart, once no track lacks an embedding.
+
+    Until then such rows say that something is lost.  Those of other weights stay.
+    """
+    lacking = connection.execute(
+        "SELECT 1 FROM tracks WHERE NOT EXISTS (SELECT 1 FROM embeddings JOIN dvectors"
+        " USING (track_id, weights_id) WHERE track_id = tracks.id AND weights_id = ?)",
+        (weights_id,),
+    )
+    if lacking.fetchone() is None:
+        for table, other in (("embeddings", "dvectors"), ("dvectors", "embeddings")):
+            connection.execute(_ALONE.format(table=table, other=other), (weights_id,))

@@ -23,7 +23,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auditor.catalogue.checksums import checksum, damaged, has_checksums
+from auditor.catalogue.checksums import (
+    checksum,
+    damaged,
+    damaged_tracks,
+    has_checksums,
+    lost_rows,
+)
 from auditor.catalogue.rows import NORM_TOLERANCE, remedy, unpack
 from auditor.errors import CatalogueError, show_path
 from auditor.serialisation import partial_file, put_in_place
@@ -130,7 +136,7 @@ class TrackTable(NamedTuple):
     embeddings : numpy.ndarray
         (n, n_dims) float32, unit norm; (0, 0) when there is none.
     damaged : tuple of (str, str)
-        Tracks that are left out because their rows are damaged: id, and what is wrong.
+        Tracks that are left out because their rows are damaged: id, and what is wrong, by id.
     """
 
     tracks: TrackVersions
@@ -220,13 +226,16 @@ def read_table(
     hashes: list[str] = []
     vectors: list[bytes] = []
     n_dims = 0
-    wrong: list[tuple[str, str]] = []
+    wrong: dict[str, str] = {}
     summed = has_checksums(connection)
+    if summed:  # what the query below does not find, or leaves out
+        wrong.update(lost_rows(connection, weights_id))
+        wrong.update(damaged_tracks(connection, "silent OR missing" if present_only else "silent"))
     columns = "n_windows, embeddings.crc" if summed else "NULL, NULL"
     found = connection.execute(_ROWS.format(sums=columns), (weights_id, present_only))
     for track_id, size, blob, sha256, n_windows, crc in found:
         if summed and crc != checksum(n_windows, size, blob):
-            wrong.append((track_id, _what_is_wrong(track_id, size, blob, weights_id)))
+            wrong[track_id] = _what_is_wrong(track_id, size, blob, weights_id)
             continue
         unpack(blob, "<f4", (size,), track_id, "embedding")
         if ids and size != n_dims:
@@ -242,7 +251,7 @@ def read_table(
     versions = np.fromiter(map(zlib.crc32, vectors), np.uint32, len(ids))
     _check_norms(embeddings, ids, weights_id)
     tracks = TrackVersions(encode_ids(ids), versions)
-    return TrackTable(tracks, np.array(hashes, "S64"), embeddings, tuple(wrong))
+    return TrackTable(tracks, np.array(hashes, "S64"), embeddings, tuple(sorted(wrong.items())))
 
 
 def _check_norms(embeddings: np.ndarray, ids: list[str], weights_id: str) -> None:

@@ -219,20 +219,6 @@ def test_a_flipped_bit_of_a_mapped_table_is_not_taken_for_what_was_stored(
     shutil.rmtree(tmp_path / "tables")
 
 
-def test_an_embedding_whose_track_is_another_on_the_disk_is_named(tmp_path):
-    path = tmp_path / "catalogue.sqlite3"
-    with Catalogue.open(path) as catalogue:
-        put(catalogue, make_track("t00001"))
-        put(catalogue, make_track("t00002"))
-    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE embeddings SET track_id = 't00009' WHERE track_id = 't00002'")
-    with Catalogue.open(path) as catalogue:
-        damaged = catalogue.set_damaged_aside(WEIGHTS)
-        assert set(damaged) == {"t00009"}
-        assert "belongs to no track" in damaged["t00009"]
-        assert catalogue.shown_path("t00009") == "t00009"
-
-
 def test_a_text_that_is_no_unicode_any_more_is_damage_and_no_bug(tmp_path):
     path = tmp_path / "catalogue.sqlite3"
     with Catalogue.open(path) as catalogue:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -342,6 +343,30 @@ def test_a_catalogue_that_is_no_database(tmp_path, run, scanned):
     assert file.read_bytes() == b"garbage" * 1000
     file.unlink()
     assert_whole(run(scanned))
+
+
+@pytest.mark.parametrize("table", ["embeddings", "tracks"])
+def test_a_track_whose_key_changed_on_the_disk_is_named_until_it_is_embedded_anew(
+    tmp_path, run, scanned, check_one, table
+):
+    column = "id" if table == "tracks" else "track_id"
+    with contextlib.closing(sqlite3.connect(tmp_path / "ws" / "catalogue.sqlite3")) as connection:
+        (track_id,) = connection.execute(
+            "SELECT id FROM tracks WHERE path LIKE '%z.ogg'"
+        ).fetchone()
+        connection.execute(f"UPDATE {table} SET {column} = 'zz' WHERE {column} = ?", (track_id,))
+        connection.commit()
+    for result in (check_one(scanned / "a.wav"), run(), check_one(scanned / "a.wav"), run()):
+        assert {s.code for s in result.skipped} == {"damaged-row"}
+        assert all(
+            "an id changed on the disk" in s.reason or "zz" in s.reason for s in result.skipped
+        )
+    assert_whole(run(scanned))
+    again = run()
+    assert_whole(again)
+    assert again.skipped == ()
+    with open_workspace(tmp_path / "ws", write=False) as workspace:
+        assert list(workspace.catalogue.verify()) == []
 
 
 def test_a_catalogue_with_damaged_pages(tmp_path, run, scanned):
