@@ -12,6 +12,7 @@ import collections
 import contextlib
 import functools
 import io
+import mmap
 import multiprocessing
 import os
 import signal
@@ -249,6 +250,30 @@ def one_thread() -> None:
 
     torch.set_num_threads(1)
     threadpool_limits(1)
+
+
+_BLAS_BYTES = 64 << 20
+"""Twice what OpenBLAS takes for its first product of a thread."""
+
+
+@functools.cache
+def reserve_blas() -> None:
+    """Let BLAS take the memory that it works in, while a lack of it can be reported.
+
+    OpenBLAS takes it at its first product and keeps it; where there is none, it prints a message of
+    its own and ends the process with exit code 1, which no caller can catch.
+
+    Raises
+    ------
+    MemoryError
+        If this process cannot have so much memory.
+    """
+    try:
+        mmap.mmap(-1, _BLAS_BYTES).close()
+    except OSError:
+        raise MemoryError from None
+    a = np.ones((300, 300), np.float32)
+    np.dot(a, a)
 
 
 def ranges(n: int, size: int) -> list[tuple[int, int]]:

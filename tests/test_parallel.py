@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from auditor.errors import AuditError, IndexFileError
-from auditor.parallel import LocalTiles, map_ahead, pack_arrays, ranges, unpack_arrays
+from auditor.parallel import LocalTiles, map_ahead, pack_arrays, ranges, reserve_blas, unpack_arrays
 
 
 @dataclass(frozen=True)
@@ -196,3 +196,36 @@ def test_arrays_come_back_as_they_were_packed():
 def test_nothing_pickled_is_read_back():
     with pytest.raises(ValueError, match="allow_pickle|Object arrays"):
         pack_arrays(np.array([object()]))
+
+
+WITH_LITTLE_MEMORY = """
+import resource
+import numpy as np
+from auditor.parallel import reserve_blas
+
+def limit(n_bytes):
+    with open("/proc/self/statm") as file:
+        taken = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + n_bytes, -1))
+
+a = np.ones((300, 300), np.float32)
+limit(8 << 20)
+try:
+    reserve_blas()
+except MemoryError:
+    print("refused")
+limit(256 << 20)
+reserve_blas()
+limit(1 << 20)
+print(int(np.dot(a, a)[0, 0]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a ceiling on address space")
+def test_blas_has_its_memory_before_it_could_end_the_process_for_want_of_it():
+    command = [sys.executable, "-c", WITH_LITTLE_MEMORY]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout.split()) == (0, ["refused", "300"]), done.stderr
+    reserve_blas()  # more than once is nothing
+    reserve_blas()

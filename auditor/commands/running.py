@@ -88,10 +88,12 @@ def open_for_command(
     """
     import torch
 
+    from auditor.parallel import reserve_blas
     from auditor.serialisation import remove_leftovers
     from auditor.workspace import open_workspace
 
     remove_leftovers()
+    reserve_blas()
     torch.set_num_threads(1)
     return open_workspace(directory, extractor=extractor, precision=precision.value, write=write)
 
