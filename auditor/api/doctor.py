@@ -30,6 +30,7 @@ from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import AuditError, IndexFileError, show_path
 from auditor.records import SCHEMA_VERSION
 from auditor.scoring.base import scorer_of
+from auditor.serialisation import TemporaryFolder
 from auditor.workspace import lock_holder, workspace_directory
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def _decoder() -> Iterator[Finding]:
 
     turns = np.exp(2j * np.pi * TONE_HZ * np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ)
     good: list[str] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with TemporaryFolder() as folder:
         for codec in CODECS:
             path = Path(folder, f"tone.{codec}")
             try:

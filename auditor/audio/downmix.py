@@ -77,7 +77,9 @@ MEAN = Mix()
 
 
 class Mixer:
-    """Brings the channels of decoded samples to one, and measures whether the mix is a good one.
+    """Brings the channels of decoded samples to one, and measures whether their mean is a good mix.
+
+    Of any other mix nothing is measured: it is the better one.
 
     Parameters
     ----------
@@ -118,8 +120,9 @@ class Mixer:
             samples = self._in_range(samples, gain)
         mixed = mean = _to_mono(samples)
         if len(mean):
-            self._peak_of_mean = max(self._peak_of_mean, _half_range(mean))
-            if n_channels > 1:
+            if self.mixing == MEAN:
+                self._peak_of_mean = max(self._peak_of_mean, _half_range(mean))
+            if n_channels > 1 and (self.mixing == MEAN or self.mixing.channels != "mean"):
                 mixed = self._without_cancelling(samples, mean, rate_hz)
         if samples.dtype.kind != "f" and gain != 1.0:
             mixed = np.clip(mixed * np.float32(gain), -_SAMPLE_LIMIT, _SAMPLE_LIMIT)
@@ -161,34 +164,39 @@ class Mixer:
             if low >= -_SAMPLE_LIMIT and high <= _SAMPLE_LIMIT:
                 return samples
         samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-        if samples.size:
+        if samples.size and self.mixing == MEAN:
             self._peak = max(self._peak, float(np.abs(samples).max()))
         return np.clip(samples * samples.dtype.type(gain), -_SAMPLE_LIMIT, _SAMPLE_LIMIT)
 
     def _without_cancelling(
         self, samples: np.ndarray, mean: np.ndarray, rate_hz: int
     ) -> np.ndarray:
-        """Return the mix of some seconds of several channels, and measure them."""
-        n_channels = len(samples)
-        power_of_mean = _power(mean)
-        if n_channels == 2:
-            self._has_side = True
+        """Return the mix of some seconds of several channels; measure them where it is the mean."""
+        wanted = self.mixing.channels
+        if len(samples) == 2:
             other = _to_mono(samples[:1]) - mean  # left less mean is half of left less right
+            if wanted == "side":
+                return other
             power = _power(other)
-            self._power_of_side += power
         else:
-            powers = [_power(_to_mono(samples[i : i + 1])) for i in range(n_channels)]
+            powers = [_power(_to_mono(samples[i : i + 1])) for i in range(len(samples))]
             loudest = int(np.argmax(powers))
-            other, power = _to_mono(samples[loudest : loudest + 1]), sum(powers) / n_channels**2
-        self._power_of_mean += power_of_mean
+            other = _to_mono(samples[loudest : loudest + 1])
+            if wanted == "side":
+                return other
+            power = sum(powers) / len(samples) ** 2
+        power_of_mean = _power(mean)
         cancels = power_of_mean < _CANCELS * power
+        if self.mixing != MEAN:
+            return other if cancels else mean
+        self._power_of_mean += power_of_mean
+        if len(samples) == 2:
+            self._has_side = True
+            self._power_of_side += power
         if cancels:
             self._cancelled_s += len(mean) / rate_hz
-        if cancels or n_channels == 2:
+        if cancels or len(samples) == 2:
             self._peak_of_side = max(self._peak_of_side, _half_range(other))
-        wanted = self.mixing.channels
-        if wanted == "side" or (cancels and wanted != "mean"):
-            return other
         return mean
 
 

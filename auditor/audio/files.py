@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from auditor.audio.container import open_audio_file
 from auditor.audio.formats import (
@@ -41,7 +41,7 @@ class FoundFile:
 
     Of an object: its URL, size, and stamp (``objects.StoredObject``).  ``ctime_ns`` and ``inode``
     are what the file system says beside, which nobody can set as one can set the time of change;
-    None of an object.
+    None of an object.  ``sha256`` is its hash where it was read already, else empty.
     """
 
     path: bytes
@@ -49,6 +49,7 @@ class FoundFile:
     mtime_ns: int
     ctime_ns: int | None = None
     inode: int | None = None
+    sha256: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, path: bytes, status: os.stat_result) -> FoundFile:

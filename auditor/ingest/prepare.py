@@ -151,10 +151,10 @@ def read_file(
 
     An object is fetched once, and ``make`` is given the path of the copy.
     """
-    sha256 = ""
+    sha256 = found.sha256
     try:
         with fetched(found.path, size=found.size) as path:
-            sha256 = hash_file(path)
+            sha256 = sha256 or hash_file(path)
             if sha256 in known:
                 return PreparedFile(found, sha256)
             embedded = make(path)

@@ -15,7 +15,7 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from auditor.audio.files import FoundFile, Walk, cannot_be_read, find_audio, hash_file, look_at
@@ -162,7 +162,6 @@ class _Run:
         self.of_size: dict[int, list[FoundFile]] = {}
         for found in walk.files:
             self.of_size.setdefault(found.size, []).append(found)
-        self.hashes: dict[FoundFile, str] = {}
         self.known = self.catalogue.stamps()
         self.holders = {entry[0]: path for path, entry in self.known.items()}
         self.refused = self.catalogue.skipped_stamps()
@@ -170,9 +169,14 @@ class _Run:
         self.audio_s = 0.0
         self.seconds: dict[str, float] = {}
         unknown = [found for found in walk.files if self._is_unknown(found)]
-        self.copies = find_copies(unknown)
+        self.hashes = hash_alike(unknown)
+        self.copies = find_copies(self.hashes)
         self.failed: dict[str, tuple[Skipped, bool]] = {}
-        self.unknown = dict.fromkeys(found for found in unknown if found not in self.copies)
+        self.unknown = dict.fromkeys(
+            dataclasses.replace(found, sha256=self.hashes.get(found, ""))
+            for found in unknown
+            if found not in self.copies
+        )
 
     def prepare(self, embedder: Embedder) -> Generator[PreparedFile]:
         """Yield what became of each unknown file, in order; what has only moved is but hashed.
@@ -405,8 +409,8 @@ HEAD_BYTES = 1 << 16
 """Of files of one size, read before the whole: most differ there."""
 
 
-def find_copies(files: Sequence[FoundFile]) -> dict[FoundFile, str]:
-    """Return the files that hold the same bytes as one before them, with their SHA-256.
+def hash_alike(files: Sequence[FoundFile]) -> dict[FoundFile, str]:
+    """Return the SHA-256 of the files that may hold the same bytes as another one.
 
     Only files of one size whose beginnings are equal are read.  Objects are left out, since reading
     them is fetching them, and so is what cannot be read.
@@ -415,19 +419,26 @@ def find_copies(files: Sequence[FoundFile]) -> dict[FoundFile, str]:
     for found in files:
         if not is_object(found.path):
             of_size.setdefault(found.size, []).append(found)
-    copies: dict[FoundFile, str] = {}
+    hashes: dict[FoundFile, str] = {}
     for group in of_size.values():
         of_head: dict[str, list[FoundFile]] = {}
         for found in group if len(group) > 1 else ():
             with contextlib.suppress(AudioError, OSError):
                 of_head.setdefault(hash_file(found.path, n_bytes=HEAD_BYTES), []).append(found)
-        seen: set[str] = set()
         for found in (found for alike in of_head.values() if len(alike) > 1 for found in alike):
             with contextlib.suppress(AudioError, OSError):
-                sha256 = hash_file(found.path)
-                if sha256 in seen:
-                    copies[found] = sha256
-                seen.add(sha256)
+                hashes[found] = hash_file(found.path)
+    return hashes
+
+
+def find_copies(hashes: Mapping[FoundFile, str]) -> dict[FoundFile, str]:
+    """Return the files, with their hashes, that hold the same bytes as one before them."""
+    seen: set[str] = set()
+    copies: dict[FoundFile, str] = {}
+    for found, sha256 in hashes.items():
+        if sha256 in seen:
+            copies[found] = sha256
+        seen.add(sha256)
     return copies
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -552,9 +553,39 @@ def test_other_bytes_of_one_size_and_one_beginning_are_no_copies(tmp_path):
     for name, last in (("a.wav", b"a"), ("b.wav", b"b"), ("c.wav", b"a"), ("d.wav", b"c")):
         (tmp_path / name).write_bytes(b"x" * (size - 1) + last)
     (tmp_path / "e.wav").write_bytes(b"y" * size)
-    copies = auditor.ingest.session.find_copies(find_audio([tmp_path]).files)
+    hashes = auditor.ingest.session.hash_alike(find_audio([tmp_path]).files)
+    assert [os.path.basename(found.path) for found in hashes] == [
+        b"a.wav",
+        b"b.wav",
+        b"c.wav",
+        b"d.wav",
+    ]
+    copies = auditor.ingest.session.find_copies(hashes)
     assert [os.path.basename(found.path) for found in copies] == [b"c.wav"]
     assert set(copies.values()) == {hash_file(tmp_path / "a.wav")}
+
+
+def test_files_that_begin_alike_are_read_once_to_hash_them(workspace, music, monkeypatch):
+    alike = bytearray((music / "one.wav").read_bytes())
+    alike[-1] ^= 1
+    (music / "alike.wav").write_bytes(alike)
+    shutil.copyfile(music / "one.wav", music / "same.wav")
+    hashed = Counter()
+
+    def count(path, *, n_bytes=None):
+        if n_bytes is None:
+            hashed[os.path.basename(os.fsdecode(path))] += 1
+        return hash_file(path, n_bytes=n_bytes)
+
+    for module in (auditor.ingest.session, auditor.ingest.prepare):
+        monkeypatch.setattr(module, "hash_file", count)
+    counts = ingest(workspace, [music]).counts
+    assert counts["identical"] == 1
+    assert counts["skipped"] == 0
+    assert {"alike.wav", "one.wav", "same.wav"} <= set(hashed)
+    assert set(hashed.values()) == {1}
+    hashes = {os.path.basename(t.path): t.sha256 for t in workspace.catalogue.tracks()}
+    assert all(hashes[name] == hash_file(music / name) for name in hashes)
 
 
 def rewrite(path, change, *, replace=False):
