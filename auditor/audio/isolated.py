@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -49,6 +50,14 @@ AHEAD = 4
 
 MAX_MESSAGE = 1 << 28
 
+STALLED_S = 300.0
+"""Wall time that a decoder may send nothing while it is waited for.  One that works on a block is
+ended by its limit on processor time, 12 s (``decoder_process``); this is for one that is stopped,
+or whose disk does not answer."""
+
+_TICK_S = 5.0
+"""The wait is counted in parts of so many seconds: what this process was stopped for is one."""
+
 _MAX_IDLE = 2
 _MAX_FILES = 500
 """A process is replaced after so many: what libraries leak stays small."""
@@ -68,6 +77,7 @@ class Decoder:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, json.dumps(path)],
+                bufsize=0,  # else nobody knows whether an answer waits in the pipe or in the buffer
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # FFmpeg and PyAV complain there of files
@@ -77,6 +87,10 @@ class Decoder:
                 f"no process to decode audio can be started: {error.strerror}. Free some memory or "
                 "raise the limit on processes."
             ) from None
+        assert self._process.stdout is not None
+        self._answers = select.poll() if hasattr(select, "poll") else None  # Windows has none
+        if self._answers is not None:
+            self._answers.register(self._process.stdout, select.POLLIN)
         self.n_files = 0
         self.usable = True
         _running.add(self)
@@ -89,8 +103,9 @@ class Decoder:
         """Send a message; a process that died is noticed when its answer is read."""
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
-            self._process.stdin.write(HEADER.pack(kind, len(data)) + data)
-            self._process.stdin.flush()
+            message = memoryview(HEADER.pack(kind, len(data)) + data)
+            while message:
+                message = message[self._process.stdin.write(message) :]
 
     def receive(self, name: str) -> tuple[bytes, memoryview]:
         """Return the kind and the content of the next message.
@@ -98,7 +113,7 @@ class Decoder:
         Raises
         ------
         WorkerDiedError
-            If the process has died; ``name`` is the file's.
+            If the process has died, or sends nothing for ``STALLED_S``; ``name`` is the file's.
         """
         try:
             kind, length = HEADER.unpack(self._read(HEADER.size, name))
@@ -114,11 +129,26 @@ class Decoder:
         data = memoryview(bytearray(n_bytes))
         n_read = 0
         while n_read < n_bytes:
+            self._wait(name)
             n = self._process.stdout.readinto(data[n_read:])  # type: ignore[attr-defined]
             if not n:
                 raise self._died(name)
             n_read += n
         return data
+
+    def _wait(self, name: str) -> None:
+        """Wait until there is something to read, or the process has died."""
+        if self._answers is None:
+            return
+        waited_s, tick_s = 0.0, min(_TICK_S, STALLED_S)
+        while not self._answers.poll(1000.0 * tick_s):
+            waited_s += tick_s
+            if waited_s >= STALLED_S:
+                self.close()
+                raise WorkerDiedError(
+                    f"{name}: the decoder sent nothing for {STALLED_S:.0f} s and was ended. Check "
+                    "whether the disk answers; the next run tries the file again."
+                )
 
     def _died(self, name: str) -> AudioError:
         self.usable = False

@@ -99,7 +99,8 @@ ExcerptIndexOption = Annotated[
     typer.Option(
         "--excerpt-index",
         help="Rebuild the excerpt index with this backend, and use it from then on; faiss and "
-        "usearch are optional extras. The default is annoy.",
+        "usearch are optional extras, whose files are not checked: open no stranger's workspace "
+        "with them. The default is annoy.",
         show_default=False,
     ),
 ]

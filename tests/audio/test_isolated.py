@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from auditor.audio import isolated
 from auditor.audio.decode import AudioReader, encode, write_audio
 from auditor.audio.decoder_process import MEMORY_BYTES
 from auditor.audio.isolated import IsolatedReader, load_waveform, read_tags
+from auditor.audio.tags import Tags
 from auditor.errors import AudioError, WorkerDiedError
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="ceilings are set on Linux")
@@ -123,6 +125,42 @@ def test_a_file_that_takes_too_long_is_stopped(song, monkeypatch):
     with pytest.raises(AudioError, match="took much longer") as caught:
         load_waveform(song)
     assert caught.value.code == "too-slow"
+
+
+@ON_LINUX
+@pytest.mark.parametrize("when", ["before the file", "within it"])
+def test_a_stopped_decoder_is_not_waited_for_without_end(song, monkeypatch, when):
+    """A stopped process sends nothing, however slow the machine is that waits."""
+    if when == "before the file":
+        isolated.warm_up()
+        (decoder,) = isolated._idle
+        os.kill(decoder._process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(isolated, "STALLED_S", 0.1)
+        with pytest.raises(WorkerDiedError, match=r"song\.flac: the decoder sent nothing for 0 s"):
+            IsolatedReader(song)
+    else:
+        reader = IsolatedReader(song, block_s=0.5)
+        decoder = reader._decoder
+        blocks = reader.blocks()
+        next(blocks)
+        os.kill(decoder._process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(isolated, "STALLED_S", 0.1)
+        with pytest.raises(WorkerDiedError, match="the next run tries the file again") as caught:
+            collections.deque(blocks, 0)  # those in the pipe come yet
+        assert caught.value.code == "crashed"
+        reader.close()
+    assert decoder._process.poll() == -signal.SIGKILL
+    monkeypatch.undo()
+    assert len(load_waveform(song)) > 0
+
+
+@ON_LINUX
+def test_tags_of_a_stopped_decoder_are_none(song, monkeypatch):
+    isolated.warm_up()
+    os.kill(isolated._idle[0]._process.pid, signal.SIGSTOP)
+    monkeypatch.setattr(isolated, "STALLED_S", 0.1)
+    assert read_tags(song) == Tags()
+    assert isolated._idle == []
 
 
 def test_tags_that_inflate_without_end_are_none_and_the_music_is_heard(tmp_path):
