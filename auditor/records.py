@@ -343,6 +343,136 @@ class Pair:
     n_files_b: int = 1
 
 
+class CompositionVerdict(_Explained):
+    """What is said of two tracks as compositions (``auditor.scoring.composition``)."""
+
+    SAME_COMPOSITION = (
+        "same composition",
+        "Both tracks play the same melody for some time: one piece, in two performances or "
+        "arrangements.",
+    )
+    SAME_CHORDS = (
+        "same chords",
+        "The chords follow each other in the same order, and the melodies differ. It is shown and "
+        "not flagged.",
+    )
+
+
+@dataclass(frozen=True)
+class CompositionMatch:
+    """Two tracks that may be the same piece of music, whatever recording it is.
+
+    In a scan ``a`` sorts before ``b``; in a check ``a`` is the submission.
+
+    Attributes
+    ----------
+    a, b : str
+        Ids.
+    score : float
+        At most 1; what ``far`` is read at.
+    verdict : str
+        One of ``CompositionVerdict``.
+    flagged : bool
+        The chance share of the list down to this line is at most that of the run, the melodies
+        agree, and nobody decided otherwise.
+    far : float or None
+        How often unrelated tracks score as high, per pair; None where nobody counted.
+    expected_by_chance : float or None
+        Unrelated pairs to expect among all pairs compared that score as high as this one.
+    chance_share, chance_share_low, chance_share_high : float or None
+        Share of the list down to this line that is expected to be chance, 0 to 1, and its 95 %
+        interval.
+    a_start_s, a_end_s, b_start_s, b_end_s : float
+        The passage in either track, in seconds.
+    transposition : int
+        Semitones by which b is moved up to fit a, -5 to 6; octaves do not count.
+    tempo : float
+        Seconds of b that pass in one second of a; above 1 a is the faster one.
+    melody, harmony : float
+        How far the melodies and the chords agree along the passage, 0 to 1.
+    melody_a, melody_b : tuple of int
+        MIDI pitches of the melodies, step by step along the passage, that of b in the key of a; 0
+        where none is heard.
+    chords_a, chords_b : tuple of int
+        Triads along the passage, 0 to 11 major from C upwards and 12 to 23 minor, -1 for none.
+    step_s : float
+        Seconds of the pieces in which both melodies are given.
+    pair_id, decision, decision_note, licences_differ, decision_by, decision_when
+        As in ``Pair``; a decision on a pair holds for its recordings and its compositions.
+    """
+
+    a: str
+    b: str
+    score: float
+    verdict: str
+    flagged: bool
+    far: float | None
+    expected_by_chance: float | None
+    chance_share: float | None
+    chance_share_low: float | None
+    chance_share_high: float | None
+    a_start_s: float
+    a_end_s: float
+    b_start_s: float
+    b_end_s: float
+    transposition: int
+    tempo: float
+    melody: float
+    harmony: float
+    melody_a: tuple[int, ...] = ()
+    melody_b: tuple[int, ...] = ()
+    chords_a: tuple[int, ...] = ()
+    chords_b: tuple[int, ...] = ()
+    step_s: float = 0.384
+    pair_id: str = ""
+    decision: str = ""
+    decision_note: str = ""
+    licences_differ: bool = False
+    decision_by: str = ""
+    decision_when: str = ""
+
+
+@dataclass(frozen=True)
+class NotComparable:
+    """A track that has no composition to compare, and why."""
+
+    track: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Compositions:
+    """The composition match of a scan or check: a list that says how much of it is chance.
+
+    Attributes
+    ----------
+    matches : tuple of CompositionMatch
+        Best first; in a check by submission.
+    max_chance_share : float
+        Lines are flagged down to this share of chance.
+    n_pairs : int
+        Pairs that the list stands for: all of them.
+    n_compared : int
+        Pairs that were aligned, the candidates of the summaries among them.
+    model_id : str
+        Of the pitch model.
+    source : str
+        The calibration.
+    not_comparable : tuple of NotComparable
+        Tracks without pitched music.
+    note : str
+    """
+
+    matches: tuple[CompositionMatch, ...]
+    max_chance_share: float
+    n_pairs: int
+    n_compared: int
+    model_id: str
+    source: str = ""
+    not_comparable: tuple[NotComparable, ...] = ()
+    note: str = ""
+
+
 @dataclass(frozen=True)
 class Decision:
     """A decision on two recordings, identified by content and not by id or path.
@@ -538,6 +668,7 @@ class ScanResult:
     schema_version: int = SCHEMA_VERSION
     detection: tuple[Detection, ...] = ()
     identical: tuple[IdenticalFiles, ...] = ()
+    compositions: Compositions | None = None
 
 
 @dataclass(frozen=True)
@@ -616,6 +747,7 @@ class CheckResult:
     detection: tuple[Detection, ...] = ()
     identical: tuple[IdenticalFiles, ...] = ()
     thresholds: tuple[SubmissionThreshold, ...] = ()
+    compositions: Compositions | None = None
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ def calibrate(
         row_of = {name: row for row, name in enumerate(names)}
         matching[DECIDED_KIND] = np.asarray([scores[row_of[a], row_of[b]] for a, b in decided])
     made = Thresholds(
-        weights_id=workspace.weights_id,
+        weights_id=scorer.weights_id,
         extractor=workspace.extractor.name,
         threshold=1.0,
         target_far=options.target_far,

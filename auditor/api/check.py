@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from auditor.api.compositions import compositions_of_submissions, tracks_of_compositions
 from auditor.api.run import MAX_FALSE_ALARMS, Options, open_threshold, with_note
 from auditor.api.scan import damaged_files
 from auditor.audio.files import is_there
@@ -112,7 +113,11 @@ def check(
     own_ids = {s.track.id: s.own_id for s in compared}
     found = [_without_itself(pair, own_ids[pair.a], same) for pair in scored.pairs]
     firsts = {pair.b for pair in scored.pairs}
+    compositions = compositions_of_submissions(
+        workspace, alone, distinct, known, found, options=options
+    )
     wanted = {pair.b for pair in found}.union(*(same.get(first, ()) for first in firsts))
+    wanted |= {track_id for track_id in tracks_of_compositions(compositions) if table.tracks.row_of(track_id) >= 0}
     rotten = dict(table.damaged) | scored.damaged
     decisions = workspace.catalogue.decisions()
     result = CheckResult(
@@ -128,6 +133,7 @@ def check(
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
         identical=identical_files(same, known, firsts),
+        compositions=compositions,
         thresholds=tuple(
             _of_submission(track_id, each, *counts[track_id]) for track_id, each in uses.items()
         ),

@@ -11,6 +11,7 @@ from auditor.decisions.apply import check_owner_tags
 from auditor.errors import ThresholdError
 from auditor.records import ThresholdUse
 from auditor.scoring.base import Scorer
+from auditor.scoring.composition import MAX_CHANCE_SHARE
 from auditor.workspace import Workspace
 
 SEARCHES = ("exact", "annoy")
@@ -40,10 +41,16 @@ class Options:
         Of a check: tracks that the budget is to hold for, so that the threshold does not rise while
         the catalogue grows to this size; by default the tracks that are there.
 
+    compositions : bool
+        Also look for the same piece in another recording (``scoring.composition``).
+    max_chance_share : float
+        Lines of that list are flagged down to this share of chance, above 0 and at most 1.
+
     Raises
     ------
     ThresholdError
-        If ``catalogue_size`` is below 1, or is given without a budget.
+        If ``catalogue_size`` is below 1, or is given without a budget; or if ``max_chance_share``
+        is out of range.
     ValueError
         If ``search`` or a tag is unknown.
     """
@@ -56,11 +63,17 @@ class Options:
     max_false: float | None = None
     per_batch: bool = False
     catalogue_size: int | None = None
+    compositions: bool = True
+    max_chance_share: float = MAX_CHANCE_SHARE
 
     def __post_init__(self) -> None:
         if self.search not in SEARCHES:
             raise ValueError(f"search is {self.search!r}; it must be exact or annoy")
         check_owner_tags(self.same_owner)
+        if not 0.0 < self.max_chance_share <= 1.0:
+            raise ThresholdError(
+                f"--max-chance-share is {self.max_chance_share}; a share lies in (0, 1]."
+            )
         if self.catalogue_size is not None and self.catalogue_size < 1:
             raise ThresholdError(
                 f"--catalogue-size is {self.catalogue_size}; a catalogue has at least 1 track."

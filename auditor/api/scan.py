@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from auditor.api.compositions import compositions_of_catalogue, tracks_of_compositions
 from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold, with_note
 from auditor.audio.fma_tags import load_fma
 from auditor.catalogue.sources import n_pairs_of_one_source, track_sources
@@ -102,8 +103,12 @@ def scan(
     found.sort(key=lambda pair: (-pair.score, pair.a, pair.b))
     decisions = workspace.catalogue.decisions()
     pairs = apply_decisions(found, tracks, decisions, options.same_owner)
+    compositions = compositions_of_catalogue(
+        workspace, ids, tracks, pairs, options=options, on_pair=on_pair
+    )
     in_pairs = {track_id for pair in pairs for track_id in (pair.a, pair.b)}
     in_pairs.update(*same.values())
+    in_pairs.update(tracks_of_compositions(compositions))
     listed = [
         track
         for track in tracks.values()
@@ -127,6 +132,7 @@ def scan(
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
         identical=identical_files(same, tracks),
+        compositions=compositions,
     )
 
 

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
+from typing import TypeVar
 
 from auditor.audio.files import hash_file
 from auditor.audio.object_store import is_object
@@ -22,6 +23,7 @@ from auditor.errors import CatalogueError, UsageError, show_path
 from auditor.records import (
     UNDO,
     CheckResult,
+    CompositionMatch,
     Decision,
     DecisionKind,
     Pair,
@@ -108,6 +110,32 @@ def apply_decisions(
     ValueError
         If ``same_owner`` holds another tag.
     """
+    decided = _laid_over(pairs, tracks, decisions, same_owner)
+    return tuple(sorted(decided, key=lambda pair: not (pair.flagged and pair.licences_differ)))
+
+
+def apply_to_compositions(
+    matches: Iterable[CompositionMatch],
+    tracks: Mapping[str, Track],
+    decisions: Iterable[Decision],
+    same_owner: Collection[str] = (),
+) -> tuple[CompositionMatch, ...]:
+    """Return the lines of a composition match with ids and decisions, in their order.
+
+    See ``apply_decisions``; a decision on a pair holds for both kinds of match.
+    """
+    return tuple(_laid_over(matches, tracks, decisions, same_owner))
+
+
+_Match = TypeVar("_Match", Pair, CompositionMatch)
+
+
+def _laid_over(
+    pairs: Iterable[_Match],
+    tracks: Mapping[str, Track],
+    decisions: Iterable[Decision],
+    same_owner: Collection[str],
+) -> list[_Match]:
     check_owner_tags(same_owner)
     counts = standing(decisions)
     decided = []
@@ -129,7 +157,7 @@ def apply_decisions(
                 licences_differ=pair.flagged and _licences_differ(a, b),
             )
         )
-    return tuple(sorted(decided, key=lambda pair: not (pair.flagged and pair.licences_differ)))
+    return decided
 
 
 def check_owner_tags(tags: Collection[str]) -> None:

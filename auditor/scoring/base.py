@@ -134,6 +134,10 @@ class Scorer(Protocol):
 
     def __init__(self, workspace: Workspace) -> None: ...
 
+    @property
+    def weights_id(self) -> str:
+        """Weights whose scores these are; stands in threshold files."""
+
     @staticmethod
     def fits(extractor: Extractor) -> bool:
         """Say whether the model can score what an extractor makes."""

@@ -326,6 +326,11 @@ class Scorer:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
 
+    @property
+    def weights_id(self) -> str:
+        """See ``scoring.base.Scorer``."""
+        return self._workspace.weights_id
+
     @staticmethod
     def fits(extractor: Extractor) -> bool:
         """Return True: every track has an embedding."""

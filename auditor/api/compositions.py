@@ -1,0 +1,130 @@
+"""The composition match of a scan or a check, beside that of recordings."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from auditor.api.run import Options
+from auditor.catalogue.embedding_table import TrackTable
+from auditor.decisions.apply import apply_to_compositions
+from auditor.ingest.submissions import Submission
+from auditor.parallel import OnProgress
+from auditor.records import Compositions, Decision, Pair, Track, Verdict
+from auditor.scoring.composition import (
+    CompositionReader,
+    open_rates,
+    search_catalogue,
+    search_submissions,
+)
+from auditor.workspace import Workspace
+
+
+def compositions_of_catalogue(
+    workspace: Workspace,
+    ids: Sequence[str],
+    tracks: Mapping[str, Track],
+    pairs: Iterable[Pair],
+    *,
+    options: Options,
+    on_track: OnProgress | None = None,
+    on_pair: OnProgress | None = None,
+) -> Compositions | None:
+    """Return the list of a scan, None where it was not asked for.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Opened for writing.
+    ids : sequence of str
+        One track of each content.
+    tracks : mapping of id to Track
+    pairs : iterable of Pair
+        Those of the recordings; the ones that share a recording are not listed again.
+    options : Options
+    on_track, on_pair : callables, optional
+        Progress of reading pitches, and of aligning pairs.
+    """
+    if not options.compositions:
+        return None
+    chosen = [tracks[i] for i in ids if i in tracks and not tracks[i].silent]
+    with contextlib.closing(CompositionReader(workspace)) as reader:
+        reader.bring_up_to_date(chosen, on_track=on_track)
+        found = search_catalogue(
+            reader,
+            chosen,
+            known=_one_recording(pairs),
+            rates=open_rates(reader.model.id, workspace.threshold_directories),
+            max_chance_share=options.max_chance_share,
+            on_pair=on_pair,
+        )
+    return _decided(found, tracks, workspace.catalogue.decisions(), options.same_owner)
+
+
+def compositions_of_submissions(
+    workspace: Workspace,
+    submissions: Sequence[Submission],
+    table: TrackTable,
+    tracks: Mapping[str, Track],
+    pairs: Iterable[Pair],
+    *,
+    options: Options,
+) -> Compositions | None:
+    """Return the list of a check, None where it was not asked for.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    submissions : sequence of Submission
+    table : TrackTable
+        One track of each content.
+    tracks : mapping of id to Track
+        Of the submissions and the catalogue.
+    pairs, options
+        As in ``compositions_of_catalogue``.
+    """
+    if not options.compositions:
+        return None
+    with contextlib.closing(CompositionReader(workspace)) as reader:
+        found = search_submissions(
+            reader,
+            submissions,
+            table,
+            known=_one_recording(pairs),
+            rates=open_rates(reader.model.id, workspace.threshold_directories),
+            max_chance_share=options.max_chance_share,
+        )
+    return _decided(found, tracks, workspace.catalogue.decisions(), options.same_owner)
+
+
+def tracks_of_compositions(found: Compositions | None) -> set[str]:
+    """Return the ids that a list names."""
+    if found is None:
+        return set()
+    named = {track_id for match in found.matches for track_id in (match.a, match.b)}
+    return named | {each.track for each in found.not_comparable}
+
+
+class _one_recording:  # noqa: N801  # a predicate
+    """Says of two ids whether their tracks share a recording."""
+
+    def __init__(self, pairs: Iterable[Pair]) -> None:
+        self._pairs = {
+            frozenset((pair.a, pair.b))
+            for pair in pairs
+            if pair.verdict and Verdict(pair.verdict).flagged
+        }
+
+    def __call__(self, a: str, b: str) -> bool:
+        return frozenset((a, b)) in self._pairs
+
+
+def _decided(
+    found: Compositions,
+    tracks: Mapping[str, Track],
+    decisions: Iterable[Decision],
+    same_owner: Collection[str],
+) -> Compositions:
+    matches = apply_to_compositions(found.matches, tracks, decisions, same_owner)
+    return dataclasses.replace(found, matches=matches)

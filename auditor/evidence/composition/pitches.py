@@ -1,0 +1,122 @@
+"""The pitches of a track, as they are stored and as they are compared.
+
+One row every 384 ms: how strongly each pitch class sounds as melody, as bass and at all, and the
+pitch of the melody (``embedding.salience``).  What is compared is the melody, and half as much all
+that sounds: a melody keeps its notes in another arrangement, chords do not have to.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+STEP_S = 0.384
+"""Seconds from one row to the next: four frames of the stored spectrum."""
+
+N_COLUMNS = 37
+"""12 pitch classes of melody, of bass and of all, 0 to 255 each; the MIDI pitch of the melody."""
+
+MELODY, BASS, ALL, PITCH = slice(0, 12), slice(12, 24), slice(24, 36), 36
+
+LAYOUT = "pitches37-384ms/1"
+"""Names this format where it is stored."""
+
+MAX_STEPS = 1600
+"""Rows that are aligned at once, ten minutes; longer tracks are compared in parts."""
+
+AVERAGED = 6
+"""Rows whose similarities are averaged along the diagonal, 2.3 s."""
+
+_ALL_WEIGHT = 0.5
+_MELODY_FLOOR = 0.3
+_IS_MELODY = 0.35
+_MIN_MELODIC_S = 10.0
+_MIN_CHANGES = 12
+
+
+class PitchTrack:
+    """A track as one side of a comparison of compositions.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        (n, 37) uint8.
+    """
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+        scaled = rows[:, :36].astype(np.float32) / 255.0
+        self.melody, self.all = scaled[:, MELODY], scaled[:, ALL]
+        self._bass = scaled[:, BASS]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @functools.cached_property
+    def features(self) -> np.ndarray:
+        """What is aligned: melody and all pitch classes of the last ``AVERAGED`` rows.
+
+        (n, 24 * AVERAGED) float32, columns of zero mean.  The product of two tracks' features is
+        their similarity averaged along the diagonal, less its means over rows and columns.
+        """
+        strength = np.linalg.norm(self.melody, axis=1, keepdims=True)
+        now = np.concatenate(
+            [
+                self.melody / np.maximum(strength, _MELODY_FLOOR),
+                _ALL_WEIGHT * unit_rows(self.all - self.all.mean(0)),
+            ],
+            axis=1,
+        ).astype(np.float32)
+        stacked = np.zeros((len(now), AVERAGED, 24), np.float32)
+        for k in range(min(AVERAGED, len(now))):
+            stacked[k:, k] = now[: len(now) - k]
+        rows = stacked.reshape(len(now), -1)
+        return rows - rows.mean(0)
+
+    @functools.cached_property
+    def gram(self) -> np.ndarray:
+        """Covariance of the features, (24 * AVERAGED,) squared, float32."""
+        return self.features.T @ self.features / max(1, len(self))
+
+    @functools.cached_property
+    def profile(self) -> np.ndarray:
+        """Share of each pitch class in melody, bass and all, (36,) float32, three unit vectors."""
+        parts = [unit_rows(part.mean(0)[None])[0] for part in (self.melody, self._bass, self.all)]
+        return np.concatenate([parts[0], 0.5 * parts[1], parts[2]]).astype(np.float32)
+
+    @functools.cached_property
+    def is_melodic(self) -> np.ndarray:
+        """Rows in which a melody is heard, (n,) bool."""
+        return self.melody.max(axis=1, initial=0.0) >= _IS_MELODY
+
+    @functools.cached_property
+    def problem(self) -> str:
+        """Why the track cannot be compared as a composition; empty if it can."""
+        if self.is_melodic.sum() * STEP_S < _MIN_MELODIC_S:
+            return "no pitched music to compare"
+        line = self.melody.argmax(1)[self.is_melodic]
+        if np.count_nonzero(np.diff(line)) < _MIN_CHANGES:
+            return "no melody to compare: the pitch hardly changes"
+        return ""
+
+    def part(self, start: int, end: int) -> PitchTrack:
+        """Return some of its rows as a track."""
+        return PitchTrack(self.rows[start:end])
+
+
+def unit_rows(rows: np.ndarray) -> np.ndarray:
+    """Return rows of unit length; rows of zeros stay."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
+
+
+def transposed(features: np.ndarray, semitones: int) -> np.ndarray:
+    """Return features of blocks of 12 pitch classes, moved up by semitones.
+
+    Examples
+    --------
+    >>> transposed(np.eye(12)[0], 3).argmax()
+    np.int64(3)
+    """
+    blocks = features.reshape(*features.shape[:-1], -1, 12)
+    return np.roll(blocks, semitones, axis=-1).reshape(features.shape)

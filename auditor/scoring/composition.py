@@ -1,0 +1,547 @@
+"""The composition match: the same piece, played anew.
+
+Tracks are proposed by their summaries (``search.compositions``), or all of them where they are few;
+each candidate is aligned (``evidence.composition``).  The sum along the best path grows with the
+lengths of both tracks and with how common their music is, so it is set against the sums of either
+track with a fixed cohort of unrelated works (AS-norm of speaker verification; Matejka et al. 2017).
+The cohort is part of the model: a score depends on the two tracks and on nothing else.
+
+The rate of a score is read from a calibration of its own.  Few of all pairs of a library are
+versions of each other, so no fixed rate serves every library; the result is a list, best first,
+that says down to each line how many of its pairs are expected to be chance.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from auditor.calibration.choose import RunThreshold, ThresholdOptions
+from auditor.catalogue.embedding_table import TrackTable
+from auditor.catalogue.track_spectrum import read_track_spectrum
+from auditor.errors import ThresholdError, UsageError
+from auditor.evidence.composition.agreement import agreement
+from auditor.evidence.composition.align import align, raw_scores
+from auditor.evidence.composition.pitches import PitchTrack
+from auditor.evidence.composition.roll import lines_of
+from auditor.evidence.side import Side
+from auditor.ingest.submissions import Submission
+from auditor.metrics import poisson_quantile
+from auditor.parallel import OnProgress, Tiles
+from auditor.records import (
+    CompositionMatch,
+    Compositions,
+    CompositionVerdict,
+    Evidence,
+    NotComparable,
+    Pair,
+    Track,
+    TrackEmbedding,
+    Verdict,
+)
+from auditor.scoring.base import RunContext, ScoredPair, ScoringResult
+from auditor.search.compositions import PitchStore, StoredPitches, nearest_contents
+from auditor.workspace import Workspace
+
+if TYPE_CHECKING:
+    from auditor.embedding.extractor import Extractor
+    from auditor.embedding.salience import PitchModel
+
+SCORER_ID = "composition/1"
+MAX_CHANCE_SHARE = 0.1
+"""Lines are flagged down to this share of chance, unless told otherwise."""
+
+N_CANDIDATES = 40
+"""Tracks that are aligned with each track of a scan, or with each submission of a check."""
+
+MAX_EXHAUSTIVE = 150
+"""Up to so many tracks all are candidates."""
+
+MIN_MELODY = 0.35
+"""Agreement of the melodies below which two tracks share their chords only."""
+
+MIN_HARMONY = 0.5
+N_LISTED = 1000
+"""Lines that a result keeps beside those that are flagged."""
+
+MAX_LISTED_SHARE = 0.9
+_HALF = 10.0
+_STORED_AT_ONCE = 32
+
+
+def score_of(z: float) -> float:
+    """Return a normalised sum as a score below 1; 0.5 stands for ten standard deviations.
+
+    Examples
+    --------
+    >>> score_of(0.0), score_of(10.0)
+    (0.0, 0.5)
+    """
+    return z / (_HALF + abs(z))
+
+
+class CompositionReader:
+    """Pitches of tracks: stored ones, or made of the stored spectra.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    model : PitchModel, optional
+        The shipped one by default.
+    """
+
+    def __init__(self, workspace: Workspace, model: PitchModel | None = None) -> None:
+        from auditor.embedding.salience import load_pitch_model
+
+        self._workspace = workspace
+        self.model = model or load_pitch_model()
+        self.store = PitchStore(
+            workspace.index_directory, self.model.id, writable=workspace.writable
+        )
+        self.stored = functools.lru_cache(maxsize=256)(self._stored)
+        self.track = functools.lru_cache(maxsize=256)(self._track)
+
+    @functools.cached_property
+    def cohort(self) -> list[PitchTrack]:
+        """The works that scores are normalised with."""
+        return [PitchTrack(rows) for rows in self.model.cohort]
+
+    def made_of(self, spectrum: np.ndarray | None) -> StoredPitches:
+        """Return what is kept of a spectrum, (n_frames, n_bands) uint8."""
+        empty = np.zeros((0, 1), np.float16)
+        if spectrum is None or len(spectrum) < 8:
+            rows = np.zeros((0, 37), np.uint8)
+            return StoredPitches(rows, empty, 0.0, 1.0, "too short, or no spectrum")
+        rows = self.model.pitches(spectrum)
+        track = PitchTrack(rows)
+        if track.problem:
+            return StoredPitches(rows, empty, 0.0, 1.0, track.problem)
+        with threadpool_limits(1, user_api="blas"):
+            raw, _ = raw_scores(track, self.cohort)
+        raw = np.sort(raw)[: max(1, len(raw) - 2)]  # the cohort might hold a version of it
+        summaries = self.model.summaries(rows)
+        return StoredPitches(rows, summaries, float(raw.mean()), float(max(raw.std(), 1.0)))
+
+    def bring_up_to_date(
+        self, tracks: Iterable[Track], *, on_track: OnProgress | None = None
+    ) -> None:
+        """Make and store what is missing of some tracks; a killed run loses at most a few."""
+        known = self.store.hashes()
+        missing = {track.sha256: track for track in tracks if track.sha256 not in known}
+        files = {entry[0]: (path, entry[1]) for path, entry in self._stamps().items()}
+        made: list[tuple[str, StoredPitches]] = []
+        for n_done, (sha256, track) in enumerate(sorted(missing.items()), start=1):
+            spectrum = read_track_spectrum(
+                self._workspace.catalogue, sha256, files.get(track.id)
+            )
+            made.append((sha256, self.made_of(spectrum)))
+            if len(made) == _STORED_AT_ONCE or n_done == len(missing):
+                self.store.put(made)
+                made = []
+            if on_track is not None:
+                on_track(n_done, len(missing))
+
+    def _stamps(self) -> dict:
+        return self._workspace.catalogue.stamps()
+
+    def _stored(self, sha256: str) -> StoredPitches:
+        kept = self.store.get(sha256)
+        if kept is not None:
+            return kept
+        return self.made_of(read_track_spectrum(self._workspace.catalogue, sha256, None))
+
+    def _track(self, sha256: str) -> PitchTrack:
+        return PitchTrack(self.stored(sha256).pitches)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+
+def normalised(raw: np.ndarray, a: StoredPitches, others: Sequence[StoredPitches]) -> np.ndarray:
+    """Return sums against those of both tracks with the cohort, (n,) float64."""
+    mean = np.array([other.mean for other in others])
+    spread = np.array([other.spread for other in others])
+    return 0.5 * ((raw - a.mean) / a.spread + (raw - mean) / spread)
+
+
+def open_rates(model_id: str, directories: Sequence[Path]) -> RunThreshold | None:
+    """Return the calibration of the composition match, None where there is none."""
+    try:
+        return RunThreshold(
+            model_id, directories, scorer=SCORER_ID, options=ThresholdOptions(), lowest=0.0
+        )
+    except ThresholdError:
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scored:
+    a: str
+    b: str
+    score: float
+
+
+def search_catalogue(
+    reader: CompositionReader,
+    tracks: Sequence[Track],
+    *,
+    known: Callable[[str, str], bool],
+    rates: RunThreshold | None,
+    max_chance_share: float = MAX_CHANCE_SHARE,
+    on_pair: OnProgress | None = None,
+) -> Compositions:
+    """Return the list of pairs of a catalogue that may be one piece of music.
+
+    Parameters
+    ----------
+    reader : CompositionReader
+        Brought up to date.
+    tracks : sequence of Track
+        One of each content.
+    known : callable
+        Says of two ids whether they are one recording; such pairs are left out.
+    rates : RunThreshold or None
+        See ``open_rates``.
+    max_chance_share : float
+    on_pair : callable, optional
+        Called with the pairs aligned and all of them.
+    """
+    by_hash = {track.sha256: track for track in sorted(tracks, key=lambda t: t.id)}
+    comparable, excluded = _comparable(reader, by_hash)
+    hashes = [sha256 for sha256, _ in comparable]
+    wanted: dict[str, list[str]] = {}
+    if len(hashes) <= MAX_EXHAUSTIVE:
+        wanted = {a: hashes[i + 1 :] for i, a in enumerate(hashes)}
+    else:
+        pairs = set()
+        for a, summaries in comparable:
+            for b in nearest_contents(summaries, comparable, top=N_CANDIDATES + 1):
+                if a != b:
+                    pairs.add((min(a, b), max(a, b)))
+        for a, b in sorted(pairs):
+            wanted.setdefault(a, []).append(b)
+    n_all, n_done = sum(map(len, wanted.values())), 0
+    found: list[_Scored] = []
+    for a, others in wanted.items():
+        scores = _scores(reader, a, others)
+        for b, score in zip(others, scores, strict=True):
+            first, second = sorted((by_hash[a].id, by_hash[b].id))
+            found.append(_Scored(first, second, score))
+        n_done += len(others)
+        if on_pair is not None:
+            on_pair(n_done, n_all)
+    found = [pair for pair in found if not known(pair.a, pair.b)]
+    n_pairs = len(hashes) * (len(hashes) - 1) // 2
+    ranked = _ranked(found, n_pairs, rates, max_chance_share)
+    by_id = {track.id: track.sha256 for track in by_hash.values()}
+    return Compositions(
+        tuple(_with_evidence(reader, by_id, match, rates) for match in ranked),
+        max_chance_share,
+        n_pairs,
+        n_done,
+        reader.model.id,
+        _source(rates),
+        excluded,
+        _note(rates),
+    )
+
+
+def search_submissions(
+    reader: CompositionReader,
+    submissions: Sequence[Submission],
+    tracks: Mapping[str, Track],
+    table: TrackTable,
+    *,
+    known: Callable[[str, str], bool],
+    rates: RunThreshold | None,
+    max_chance_share: float = MAX_CHANCE_SHARE,
+) -> Compositions:
+    """Return, of each submission, the tracks of a catalogue that may be the same piece.
+
+    Parameters
+    ----------
+    reader : CompositionReader
+    submissions : sequence of Submission
+    tracks : mapping of id to Track
+        Of the catalogue and the submissions.
+    table : TrackTable
+        One track of each content.
+    known, rates, max_chance_share
+        As in ``search_catalogue``; the share is that of each submission's own list.
+    """
+    id_of = {}
+    for row, digest in enumerate(table.hashes):
+        id_of[digest.decode()] = table.tracks.id_of(row)
+    kept = [(h, s) for h, s in reader.store.all_summaries() if h in id_of]
+    note = ""
+    if len(reader.store.hashes() & set(id_of)) < len(id_of):
+        note = (
+            "Some tracks of the catalogue were not compared as compositions: their pitches are not "
+            "stored yet. Run: audit scan"
+        )
+    matches: list[CompositionMatch] = []
+    excluded: list[NotComparable] = []
+    n_pairs = n_compared = 0
+    for submission in submissions:
+        own = reader.made_of(submission.spectrum)
+        if own.problem:
+            excluded.append(NotComparable(submission.track.id, own.problem))
+            continue
+        others = [(h, s) for h, s in kept if h != submission.track.sha256]
+        if len(others) > MAX_EXHAUSTIVE:
+            hashes = nearest_contents(own.summaries, others, top=N_CANDIDATES)
+        else:
+            hashes = [sha256 for sha256, _ in others]
+        scores = _scores_of(reader, own, hashes)
+        found = [
+            _Scored(submission.track.id, id_of[h], score)
+            for h, score in zip(hashes, scores, strict=True)
+            if not known(submission.track.id, id_of[h])
+        ]
+        ranked = _ranked(found, len(others), rates, max_chance_share, n_listed=3)
+        hash_of = {id_of[h]: h for h in hashes}
+        mine = PitchTrack(own.pitches)
+        matches += [
+            _with_evidence(reader, hash_of, match, rates, mine=mine) for match in ranked
+        ]
+        n_pairs += len(others)
+        n_compared += len(hashes)
+    return Compositions(
+        tuple(matches),
+        max_chance_share,
+        n_pairs,
+        n_compared,
+        reader.model.id,
+        _source(rates),
+        tuple(excluded),
+        " ".join(part for part in (_note(rates), note) if part),
+    )
+
+
+def _comparable(
+    reader: CompositionReader, by_hash: Mapping[str, Track]
+) -> tuple[list[tuple[str, np.ndarray]], tuple[NotComparable, ...]]:
+    """Return the contents that can be compared with their summaries, and the others."""
+    comparable = [(h, s) for h, s in reader.store.all_summaries() if h in by_hash]
+    ready = {h for h, _ in comparable}
+    excluded = []
+    for sha256, track in by_hash.items():
+        if sha256 not in ready:
+            excluded.append(
+                NotComparable(track.id, reader.stored(sha256).problem or "its row is damaged")
+            )
+    return comparable, tuple(sorted(excluded, key=lambda each: each.track))
+
+
+def _scores(reader: CompositionReader, a: str, others: Sequence[str]) -> list[float]:
+    return _scores_of(reader, reader.stored(a), others)
+
+
+def _scores_of(reader: CompositionReader, a: StoredPitches, others: Sequence[str]) -> list[float]:
+    """Return the scores of a track with contents."""
+    if not others:
+        return []
+    stored = [reader.stored(b) for b in others]
+    with threadpool_limits(1, user_api="blas"):
+        raw, _ = raw_scores(PitchTrack(a.pitches), [reader.track(b) for b in others])
+    return [score_of(float(z)) for z in normalised(raw, a, stored)]
+
+
+def _ranked(
+    found: list[_Scored],
+    n_pairs: int,
+    rates: RunThreshold | None,
+    max_chance_share: float,
+    *,
+    n_listed: int = N_LISTED,
+) -> list[CompositionMatch]:
+    """Return the pairs best first, each with how much of the list down to it is chance."""
+    found = sorted(found, key=lambda pair: (-pair.score, pair.a, pair.b))
+    ranked: list[CompositionMatch] = []
+    for rank, pair in enumerate(found, start=1):
+        far = low = high = None
+        expected = share = share_low = share_high = None
+        if rates is not None and rates.calibration is not None:
+            far, low, high = rates.calibration.far_at(pair.score)
+            expected = far * n_pairs
+            share = min(1.0, expected / rank)
+            share_low = min(1.0, poisson_quantile(0.025, low * n_pairs) / rank)
+            share_high = min(1.0, poisson_quantile(0.975, high * n_pairs) / rank)
+        if rank > n_listed or (share or 0.0) > MAX_LISTED_SHARE:
+            break
+        ranked.append(
+            CompositionMatch(
+                pair.a, pair.b, pair.score, "", share is not None and share <= max_chance_share,
+                far, expected, share, share_low, share_high,
+                0.0, 0.0, 0.0, 0.0, 0, 1.0, 0.0, 0.0,
+            )  # fmt: skip
+        )
+    # Chance may fall again further down the list: a line is flagged if any line below it is.
+    flagged = max((k for k, match in enumerate(ranked) if match.flagged), default=-1)
+    return [
+        dataclasses.replace(match, flagged=k <= flagged) for k, match in enumerate(ranked)
+    ]
+
+
+def _with_evidence(
+    reader: CompositionReader,
+    hash_of: Mapping[str, str],
+    match: CompositionMatch,
+    rates: RunThreshold | None,
+    *,
+    mine: PitchTrack | None = None,
+) -> CompositionMatch:
+    """Return a line with its passage, agreement, lines and verdict."""
+    a = mine if mine is not None else reader.track(hash_of[match.a])
+    b = reader.track(hash_of[match.b])
+    alignment = align(a, b)
+    if alignment is None:
+        return dataclasses.replace(match, flagged=False, verdict=CompositionVerdict.SAME_CHORDS)
+    said = agreement(a, b, alignment)
+    melody_a, melody_b, chords_a, chords_b = lines_of(a, b, alignment)
+    same = said.melody >= MIN_MELODY
+    verdict = CompositionVerdict.SAME_COMPOSITION if same else CompositionVerdict.SAME_CHORDS
+    return dataclasses.replace(
+        match,
+        **dataclasses.asdict(said),
+        verdict=verdict.value,
+        flagged=match.flagged and same,
+        melody_a=melody_a,
+        melody_b=melody_b,
+        chords_a=chords_a,
+        chords_b=chords_b,
+    )
+
+
+def _source(rates: RunThreshold | None) -> str:
+    if rates is None or rates.calibration is None:
+        return ""
+    return rates.choose().source
+
+
+def _note(rates: RunThreshold | None) -> str:
+    if rates is None:
+        return (
+            "No rate is known for the composition match, so nothing is flagged. "
+            "Run: audit calibrate --score composition"
+        )
+    return ""
+
+
+class Scorer:
+    """See ``scoring.base.Scorer``; used by ``audit calibrate --score composition``.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    """
+
+    id: ClassVar[str] = SCORER_ID
+    lowest: ClassVar[float] = 0.0
+    similarity: ClassVar[str] = ""
+    max_calibrated: ClassVar[int | None] = 1500
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    @property
+    def weights_id(self) -> str:
+        """See ``scoring.base.Scorer``: that of the pitch model."""
+        return self._reader.model.id
+
+    @staticmethod
+    def fits(extractor: Extractor) -> bool:
+        """Say that any extractor will do: pitches come from the stored spectrum."""
+        return True
+
+    def scan(
+        self,
+        ids: list[str],
+        embeddings: np.ndarray,
+        tracks: Mapping[str, Track],
+        *,
+        run: RunContext,
+        tiles: Tiles,
+        on_pair: OnProgress | None = None,
+    ) -> ScoringResult:
+        """Compositions have a list of their own (``search_catalogue``), not pairs of recordings."""
+        raise UsageError("compositions are compared beside recordings. Give --compositions.")
+
+    def check(
+        self,
+        submissions: Sequence[Submission],
+        table: TrackTable,
+        tracks: Mapping[str, Track],
+        *,
+        run: RunContext,
+    ) -> ScoringResult:
+        """See ``scan``."""
+        raise UsageError("compositions are compared beside recordings. Give --compositions.")
+
+    def pair(self, a: Side, b: Side) -> ScoredPair:
+        """See ``scoring.base.Scorer``; a side without pitched music scores -1."""
+        mine, other = self._of_side(a), self._of_side(b)
+        if mine.problem or other.problem:
+            return ScoredPair(a.id, b.id, -1.0, None, -1.0)
+        raw, _ = raw_scores(PitchTrack(mine.pitches), [PitchTrack(other.pitches)])
+        return ScoredPair(
+            a.id, b.id, -1.0, None, score_of(float(normalised(raw, mine, [other])[0]))
+        )
+
+    def _of_side(self, side: Side) -> StoredPitches:
+        if side.sha256:
+            return self._reader.stored(side.sha256)
+        return self._reader.made_of(None if side.spectrum is None else side.spectrum.frames)
+
+    def judge(self, pair: ScoredPair, tracks: Mapping[str, Track], run: RunContext) -> Pair:
+        """See ``scoring.base.Scorer``."""
+        return Pair(pair.a, pair.b, pair.score, flagged=False, verdict=Verdict.CLEAR)
+
+    def side(self, track_id: str) -> Side:
+        """See ``scoring.base.Scorer``."""
+        track = self._workspace.catalogue.track(track_id)
+        return Side(
+            track_id, track.sha256, track.duration_s, windows=lambda: None, frames=lambda: None
+        )
+
+    def side_of_copy(
+        self, copy: TrackEmbedding, *, duration_s: float, spectrum: np.ndarray | None
+    ) -> Side:
+        """See ``scoring.base.Scorer``."""
+        return Side("", "", duration_s, windows=lambda: None, frames=lambda: spectrum)
+
+    def matrix(
+        self, ids: Sequence[str], *, on_pair: OnProgress | None = None
+    ) -> tuple[np.ndarray, dict[tuple[str, str], Evidence]]:
+        """See ``scoring.base.Scorer``; tracks without pitched music score -1 with all others."""
+        tracks = [self._workspace.catalogue.track(track_id) for track_id in ids]
+        if self._workspace.writable:
+            self._reader.bring_up_to_date(tracks)
+        stored = [self._reader.stored(track.sha256) for track in tracks]
+        usable = [k for k, each in enumerate(stored) if not each.problem]
+        views = {k: PitchTrack(stored[k].pitches) for k in usable}
+        n, n_done = len(ids), 0
+        scores = np.full((n, n), -1.0)
+        np.fill_diagonal(scores, 1.0)
+        for place, i in enumerate(usable):
+            others = usable[place + 1 :]
+            if others:
+                raw, _ = raw_scores(views[i], [views[j] for j in others])
+                z = normalised(raw, stored[i], [stored[j] for j in others])
+                scores[i, others] = scores[others, i] = [score_of(float(v)) for v in z]
+            n_done += n - 1 - i
+            if on_pair is not None:
+                on_pair(min(n_done, n * (n - 1) // 2), n * (n - 1) // 2)
+        return scores, {}
+
+    @functools.cached_property
+    def _reader(self) -> CompositionReader:
+        return CompositionReader(self._workspace)
+

@@ -1,0 +1,204 @@
+"""What is kept of tracks for the composition match: pitches, summaries, cohort statistics.
+
+It is derived from the stored spectra, so it lies beside the indexes and not in the catalogue:
+``index/pitches-<model>.sqlite3``, one row a content.  A file that is damaged, or a row that is,
+counts as absent and is made again by the next scan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+N_COLUMNS = 37
+MAX_ROWS = 1 << 20
+_SCHEMA = """CREATE TABLE IF NOT EXISTS pitches (
+    sha256 TEXT PRIMARY KEY NOT NULL, n_dims INTEGER NOT NULL,
+    mean REAL NOT NULL, spread REAL NOT NULL, problem TEXT NOT NULL,
+    summaries BLOB NOT NULL, pitches BLOB NOT NULL, crc INTEGER NOT NULL)"""
+
+
+@dataclass(frozen=True)
+class StoredPitches:
+    """What is kept of one content.
+
+    Attributes
+    ----------
+    pitches : numpy.ndarray
+        (n, 37) uint8, see ``evidence.composition.pitches``.
+    summaries : numpy.ndarray
+        (n_windows, n_dims) float16, unit norm.
+    mean, spread : float
+        Of its scores with the cohort.
+    problem : str
+        Why it cannot be compared; empty if it can.
+    """
+
+    pitches: np.ndarray
+    summaries: np.ndarray
+    mean: float
+    spread: float
+    problem: str = ""
+
+
+class PitchStore:
+    """The file of one model in the index folder of a workspace.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The index folder.
+    model_id : str
+    writable : bool
+        False reads what is there, and nothing where there is no file.
+    """
+
+    def __init__(self, folder: Path, model_id: str, *, writable: bool) -> None:
+        self.path = folder / f"pitches-{model_id}.sqlite3"
+        self._writable = writable
+        self._connection: sqlite3.Connection | None = None
+        if writable:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._connection = self._open()
+        elif self.path.exists():
+            with contextlib.suppress(sqlite3.Error):
+                uri = f"{self.path.absolute().as_uri()}?mode=ro"
+                self._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+                self._connection.execute("SELECT sha256 FROM pitches LIMIT 1").fetchone()
+
+    def _open(self) -> sqlite3.Connection:
+        for attempt in range(2):
+            try:
+                connection = sqlite3.connect(self.path, isolation_level=None, timeout=30.0)
+                connection.execute("PRAGMA trusted_schema = OFF")
+                connection.execute(_SCHEMA)
+                connection.execute("SELECT sha256, crc FROM pitches LIMIT 1").fetchone()
+                return connection
+            except sqlite3.DatabaseError as error:
+                code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+                if attempt or code not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                    raise
+                connection.close()
+                os.unlink(self.path)  # derived: it is made again
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def hashes(self) -> set[str]:
+        """Return the contents that are kept."""
+        if self._connection is None:
+            return set()
+        with contextlib.suppress(sqlite3.DatabaseError):
+            return {row[0] for row in self._connection.execute("SELECT sha256 FROM pitches")}
+        return set()
+
+    def put(self, items: Iterable[tuple[str, StoredPitches]]) -> None:
+        """Keep what was made of some contents, in one transaction."""
+        assert self._writable
+        assert self._connection is not None
+        rows = []
+        for sha256, item in items:
+            summaries = np.ascontiguousarray(item.summaries, np.float16).tobytes()
+            packed = zlib.compress(np.ascontiguousarray(item.pitches, np.uint8).tobytes(), 6)
+            facts = (item.summaries.shape[1], float(item.mean), float(item.spread), item.problem)
+            rows.append((sha256, *facts, summaries, packed, _crc(sha256, *facts, summaries)))
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO pitches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
+            )
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def get(self, sha256: str) -> StoredPitches | None:
+        """Return what is kept of a content; None where nothing is, or it is damaged."""
+        if self._connection is None:
+            return None
+        try:
+            row = self._connection.execute(
+                "SELECT n_dims, mean, spread, problem, summaries, crc, pitches FROM pitches"
+                " WHERE sha256 = ?",
+                (sha256,),
+            ).fetchone()
+            if row is None or _crc(sha256, *row[:5]) != row[5]:
+                return None
+            n_dims, mean, spread, problem, summaries, _, packed = row
+            unpack = zlib.decompressobj()
+            data = unpack.decompress(packed, MAX_ROWS * N_COLUMNS)
+            if not unpack.eof or len(data) % N_COLUMNS:
+                return None
+            pitches = np.frombuffer(data, np.uint8).reshape(-1, N_COLUMNS)
+            return StoredPitches(
+                pitches, np.frombuffer(summaries, np.float16).reshape(-1, n_dims), mean, spread,
+                problem,
+            )  # fmt: skip
+        except (sqlite3.DatabaseError, zlib.error, ValueError, TypeError):
+            return None
+
+    def all_summaries(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield each comparable content with its summaries, by hash; damaged rows are left out."""
+        if self._connection is None:
+            return
+        with contextlib.suppress(sqlite3.DatabaseError, ValueError, TypeError):
+            for sha256, *facts, summaries, crc in self._connection.execute(
+                "SELECT sha256, n_dims, mean, spread, problem, summaries, crc FROM pitches"
+                " WHERE problem = '' ORDER BY sha256"
+            ):
+                if _crc(sha256, *facts, summaries) == crc:
+                    yield sha256, np.frombuffer(summaries, np.float16).reshape(-1, facts[0])
+
+
+def _crc(*values: object) -> int:
+    crc = 0
+    for value in values:
+        data = value if isinstance(value, bytes) else repr(value).encode("utf-8", "replace")
+        crc = zlib.crc32(data, crc)
+    return crc
+
+
+def nearest_contents(
+    query: np.ndarray, contents: list[tuple[str, np.ndarray]], *, top: int
+) -> list[str]:
+    """Return the contents whose summaries are most like those of a query, best first.
+
+    Each is ranked by the mean of its three best windows' cosines.
+
+    Parameters
+    ----------
+    query : numpy.ndarray
+        (n_windows, n_dims) float16.
+    contents : list of (str, numpy.ndarray)
+        See ``PitchStore.all_summaries``.
+    top : int
+    """
+    if not contents or not len(query):
+        return []
+    wanted = query.astype(np.float32).T
+    scores = np.empty(len(contents), np.float32)
+    block, first, n = [], 0, 0
+    for k, (_, summaries) in enumerate(contents):
+        block.append(summaries)
+        n += len(summaries)
+        if n >= 50_000 or k == len(contents) - 1:
+            near = (np.concatenate(block).astype(np.float32) @ wanted).max(1)
+            ends = np.cumsum([len(part) for part in block])
+            for j, part in enumerate(np.split(near, ends[:-1])):
+                best = np.sort(part)[-3:]
+                scores[first + j] = best.mean()
+            block, first, n = [], k + 1, 0
+    order = np.argsort(-scores, kind="stable")[:top]
+    return [contents[k][0] for k in order.tolist()]
