@@ -411,14 +411,14 @@ class CompositionMatch:
     chance_share: float | None
     chance_share_low: float | None
     chance_share_high: float | None
-    a_start_s: float
-    a_end_s: float
-    b_start_s: float
-    b_end_s: float
-    transposition: int
-    tempo: float
-    melody: float
-    harmony: float
+    a_start_s: float = 0.0
+    a_end_s: float = 0.0
+    b_start_s: float = 0.0
+    b_end_s: float = 0.0
+    transposition: int = 0
+    tempo: float = 1.0
+    melody: float = 0.0
+    harmony: float = 0.0
     melody_a: tuple[int, ...] = ()
     melody_b: tuple[int, ...] = ()
     chords_a: tuple[int, ...] = ()

@@ -28,7 +28,7 @@ BASSES = (32, 33, 34, 35, 36, 38, 39, 43, 58, 0, 42)
 
 @dataclass(frozen=True)
 class Note:
-    """One note: seconds (or quarter notes, before the tempo is set), MIDI pitch, loudness 0 to 1."""
+    """One note: seconds (or quarter notes, before the tempo), MIDI pitch, loudness 0 to 1."""
 
     start: float
     length: float
@@ -110,7 +110,7 @@ Chord = tuple[float, float, int, tuple[int, ...]]
 
 
 def arrange(work: Work, taste: Taste, *, chords: list[Chord] | None = None) -> list[Note]:
-    """Return the notes of a version, in seconds, sorted by start; a tune may be given its chords."""
+    """Return the notes of a version, in seconds, by start; a tune may be given its chords."""
     rng = np.random.default_rng(taste.seed)
     if work.programs:
         notes = _from_midi(work, taste, rng)
@@ -147,9 +147,7 @@ def _from_tune(
     return notes
 
 
-def harmonise(
-    line: list[Note], bar: float, sharps: int, *, seed: int = 0
-) -> list[Chord]:
+def harmonise(line: list[Note], bar: float, sharps: int, *, seed: int = 0) -> list[Chord]:
     """Return chords under a melody: (start, length, root, pitch classes) in quarter notes.
 
     One chord every half bar; the path of diatonic triads that holds most of the melody, by
@@ -191,9 +189,7 @@ def _voicing(pitch_classes: tuple[int, ...], low: int) -> list[int]:
     return sorted(low + (pc - low) % 12 for pc in pitch_classes)
 
 
-def _accompany(
-    chords: list[Chord], taste: Taste, rng: np.random.Generator
-) -> list[Note]:
+def _accompany(chords: list[Chord], taste: Taste, rng: np.random.Generator) -> list[Note]:
     low = int(rng.integers(48, 61))
     unit = float(rng.choice((0.5, 1.0)))
     order = rng.permutation(6)
@@ -221,9 +217,7 @@ def _accompany(
     return [Note(s, d, p, CHORDS, v, taste.pad) for s, d, p, v in notes]
 
 
-def _bass(
-    chords: list[Chord], taste: Taste, rng: np.random.Generator
-) -> list[Note]:
+def _bass(chords: list[Chord], taste: Taste, rng: np.random.Generator) -> list[Note]:
     style, low = rng.choice(("root", "fifth", "beat")), int(rng.integers(31, 41))
     notes = []
     for start, length, root, pcs in chords:
@@ -283,7 +277,10 @@ def _vary(notes: list[Note], share: float, rng: np.random.Generator) -> list[Not
             continue
         elif draw < 2 * share / 3:
             half = note.length / 2
-            varied += [replace(note, length=half), replace(note, start=note.start + half, length=half)]
+            varied += [
+                replace(note, length=half),
+                replace(note, start=note.start + half, length=half),
+            ]
         else:
             grace = min(0.25, note.length / 3)
             neighbour = note.pitch + int(rng.choice((-2, -1, 1, 2)))

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from arrangements import BASS, CHORDS, DRUMS, MELODY, Note, Taste
 from scipy import signal
 
-from arrangements import BASS, CHORDS, DRUMS, MELODY, Note, Taste
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.embedding.config import SPECTRUM
 

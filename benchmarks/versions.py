@@ -22,11 +22,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-
 from arrangements import Chord, Note, Taste, Work, arrange, chords_of, draw_taste
-from auditor.embedding.spectrogram import waveform_spectrum
 from rendering import Recording, Synthesizer, draw_recording, labels, record
 from works import is_test, lengthened, load_works, plain_title
+
+from auditor.embedding.spectrogram import waveform_spectrum
 
 KINDS = ("original", "re-arranged", "other chords", "melody alone", "parts dropped")
 MAX_S = 100.0
@@ -140,7 +140,11 @@ def load(folder: Path) -> list[Version]:
                 every = np.unpackbits(arrays[f"pitch_classes{k}"], axis=1)[:, :12].astype(bool)
                 versions.append(
                     Version(
-                        *row, arrays[f"spectrum{k}"], every, arrays[f"melody{k}"], arrays[f"bass{k}"]
+                        *row,
+                        arrays[f"spectrum{k}"],
+                        every,
+                        arrays[f"melody{k}"],
+                        arrays[f"bass{k}"],
                     )
                 )
     return versions

@@ -226,7 +226,9 @@ def chorale_works(limit: int = 250) -> Iterator[Work]:
             if isinstance(n, note.Note) and n.quarterLength > 0
         )
         if len(notes) >= _MIN_NOTES and len(score.parts) > 1:
-            yield Work(f"bach/{path.stem}", "bach", path.stem, tuple(notes), n_parts=len(score.parts))
+            yield Work(
+                f"bach/{path.stem}", "bach", path.stem, tuple(notes), n_parts=len(score.parts)
+            )
 
 
 def main() -> None:

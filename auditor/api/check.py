@@ -117,7 +117,11 @@ def check(
         workspace, alone, distinct, known, found, options=options
     )
     wanted = {pair.b for pair in found}.union(*(same.get(first, ()) for first in firsts))
-    wanted |= {track_id for track_id in tracks_of_compositions(compositions) if table.tracks.row_of(track_id) >= 0}
+    wanted |= {
+        track_id
+        for track_id in tracks_of_compositions(compositions)
+        if table.tracks.row_of(track_id) >= 0
+    }
     rotten = dict(table.damaged) | scored.damaged
     decisions = workspace.catalogue.decisions()
     result = CheckResult(

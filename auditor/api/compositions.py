@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from auditor.api.run import Options
 from auditor.catalogue.embedding_table import TrackTable
@@ -106,18 +106,13 @@ def tracks_of_compositions(found: Compositions | None) -> set[str]:
     return named | {each.track for each in found.not_comparable}
 
 
-class _one_recording:  # noqa: N801  # a predicate
-    """Says of two ids whether their tracks share a recording."""
+_SHARED_RECORDING = frozenset(verdict.value for verdict in Verdict if verdict.flagged)
 
-    def __init__(self, pairs: Iterable[Pair]) -> None:
-        self._pairs = {
-            frozenset((pair.a, pair.b))
-            for pair in pairs
-            if pair.verdict and Verdict(pair.verdict).flagged
-        }
 
-    def __call__(self, a: str, b: str) -> bool:
-        return frozenset((a, b)) in self._pairs
+def _one_recording(pairs: Iterable[Pair]) -> Callable[[str, str], bool]:
+    """Return what says of two ids whether their tracks share a recording."""
+    known = {frozenset((p.a, p.b)) for p in pairs if p.verdict in _SHARED_RECORDING}
+    return lambda a, b: frozenset((a, b)) in known
 
 
 def _decided(

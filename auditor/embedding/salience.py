@@ -48,6 +48,8 @@ _BLOCK = 1024
 _MARGIN = 32
 _SUMMARY_ROWS, _SUMMARY_HOP = 64, 16
 _FLOOR_DB = -160.0
+_WIDTHS = (3, 24, 32, 64)
+_KERNELS = ((5, 12), (3, 12), (3, 7))
 
 
 class SalienceNetwork(nn.Module):
@@ -72,13 +74,17 @@ class SalienceNetwork(nn.Module):
         self.norms = nn.ModuleList([nn.BatchNorm2d(c) for c in (channels, channels, 32, 32)])
 
     def forward(self, spectrum: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits of pitches, (n, n_frames // 2, N_PITCHES, 3): melody, bass, any; and of
-        "no melody" and "no bass", (n, n_frames // 2, 2).
+        """Return logits of pitches: of melody, bass and any; and of "no melody" and "no bass".
 
         Parameters
         ----------
         spectrum : torch.Tensor
             (n, n_frames, n_bands), in dB; n_frames even.
+
+        Returns
+        -------
+        tuple of torch.Tensor
+            (n, n_frames // 2, N_PITCHES, 3) and (n, n_frames // 2, 2).
         """
         x = torch.relu(self.norms[0](self.first(stack_harmonics(spectrum))))
         x = torch.relu(self.norms[1](self.second(x)))
@@ -101,9 +107,7 @@ def stack_harmonics(spectrum: torch.Tensor) -> torch.Tensor:
     reach = 15  # frames either side: 3 s
     peak = nn.functional.max_pool1d(peak, 2 * reach + 1, 1, reach).transpose(1, 2)
     level = ((spectrum - peak) / 30.0 + 1.0).clamp(min=-1.0)
-    around = nn.functional.avg_pool1d(
-        spectrum, 2 * 12 + 1, 1, 12, count_include_pad=False
-    )
+    around = nn.functional.avg_pool1d(spectrum, 2 * 12 + 1, 1, 12, count_include_pad=False)
     contrast = ((spectrum - around) / 10.0).clamp(-2.0, 3.0)
     both = torch.stack([level, contrast], 1)
     longest = max(HARMONICS)
@@ -152,17 +156,22 @@ class SummaryNetwork(nn.Module):
     def __init__(self, n_dims: int = 96) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            [nn.Conv2d(3, 32, (5, 12)), nn.Conv2d(32, 64, (5, 12)), nn.Conv2d(64, 128, (5, 12))]
+            [
+                nn.Conv2d(n_in, n_out, kernel)
+                for n_in, n_out, kernel in zip(_WIDTHS, _WIDTHS[1:], _KERNELS, strict=False)
+            ]
         )
-        self.norms = nn.ModuleList([nn.BatchNorm2d(c) for c in (32, 64, 128)])
-        self.out = nn.Linear(256, n_dims)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(n_out) for n_out in _WIDTHS[1:]])
+        self.out = nn.Linear(128, n_dims)
 
     def forward(self, pitches: torch.Tensor) -> torch.Tensor:
         """Return (n, n_dims), unit norm, of pitch-class salience (n, n_rows, 36) in 0..1."""
         x = pitches.unflatten(-1, (3, 12)).permute(0, 2, 1, 3)
-        for k, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            around = torch.cat([x, x[..., :11]], -1)
-            x = torch.relu(norm(layer(nn.functional.pad(around, (0, 0, 2, 2)))))
+        parts = zip(self.layers.children(), self.norms.children(), strict=True)
+        for k, (layer, norm) in enumerate(parts):
+            rows, classes = _KERNELS[k]
+            around = torch.cat([x, x[..., : classes - 1]], -1)
+            x = torch.relu(norm(layer(nn.functional.pad(around, (0, 0, rows // 2, rows // 2)))))
             if k < 2:
                 x = nn.functional.max_pool2d(x, (2, 1))
         pooled = torch.cat([x.mean(2).amax(2), x.amax(2).mean(2)], 1)

@@ -64,9 +64,10 @@ MAX_EXHAUSTIVE = 150
 """Up to so many tracks all are candidates."""
 
 MIN_MELODY = 0.35
-"""Agreement of the melodies below which two tracks share their chords only."""
-
 MIN_HARMONY = 0.5
+"""Tracks share their chords only where the melodies agree by less than the first and the chords by
+the second or more."""
+
 N_LISTED = 1000
 """Lines that a result keeps beside those that are flagged."""
 
@@ -134,21 +135,17 @@ class CompositionReader:
         """Make and store what is missing of some tracks; a killed run loses at most a few."""
         known = self.store.hashes()
         missing = {track.sha256: track for track in tracks if track.sha256 not in known}
-        files = {entry[0]: (path, entry[1]) for path, entry in self._stamps().items()}
+        stamps = self._workspace.catalogue.stamps() if missing else {}
+        files = {entry[0]: (path, entry[1]) for path, entry in stamps.items()}
         made: list[tuple[str, StoredPitches]] = []
         for n_done, (sha256, track) in enumerate(sorted(missing.items()), start=1):
-            spectrum = read_track_spectrum(
-                self._workspace.catalogue, sha256, files.get(track.id)
-            )
+            spectrum = read_track_spectrum(self._workspace.catalogue, sha256, files.get(track.id))
             made.append((sha256, self.made_of(spectrum)))
             if len(made) == _STORED_AT_ONCE or n_done == len(missing):
                 self.store.put(made)
                 made = []
             if on_track is not None:
                 on_track(n_done, len(missing))
-
-    def _stamps(self) -> dict:
-        return self._workspace.catalogue.stamps()
 
     def _stored(self, sha256: str) -> StoredPitches:
         kept = self.store.get(sha256)
@@ -256,7 +253,6 @@ def search_catalogue(
 def search_submissions(
     reader: CompositionReader,
     submissions: Sequence[Submission],
-    tracks: Mapping[str, Track],
     table: TrackTable,
     *,
     known: Callable[[str, str], bool],
@@ -269,8 +265,6 @@ def search_submissions(
     ----------
     reader : CompositionReader
     submissions : sequence of Submission
-    tracks : mapping of id to Track
-        Of the catalogue and the submissions.
     table : TrackTable
         One track of each content.
     known, rates, max_chance_share
@@ -308,9 +302,7 @@ def search_submissions(
         ranked = _ranked(found, len(others), rates, max_chance_share, n_listed=3)
         hash_of = {id_of[h]: h for h in hashes}
         mine = PitchTrack(own.pitches)
-        matches += [
-            _with_evidence(reader, hash_of, match, rates, mine=mine) for match in ranked
-        ]
+        matches += [_with_evidence(reader, hash_of, match, rates, mine=mine) for match in ranked]
         n_pairs += len(others)
         n_compared += len(hashes)
     return Compositions(
@@ -378,16 +370,21 @@ def _ranked(
             break
         ranked.append(
             CompositionMatch(
-                pair.a, pair.b, pair.score, "", share is not None and share <= max_chance_share,
-                far, expected, share, share_low, share_high,
-                0.0, 0.0, 0.0, 0.0, 0, 1.0, 0.0, 0.0,
-            )  # fmt: skip
+                pair.a,
+                pair.b,
+                pair.score,
+                verdict="",
+                flagged=share is not None and share <= max_chance_share,
+                far=far,
+                expected_by_chance=expected,
+                chance_share=share,
+                chance_share_low=share_low,
+                chance_share_high=share_high,
+            )
         )
     # Chance may fall again further down the list: a line is flagged if any line below it is.
     flagged = max((k for k, match in enumerate(ranked) if match.flagged), default=-1)
-    return [
-        dataclasses.replace(match, flagged=k <= flagged) for k, match in enumerate(ranked)
-    ]
+    return [dataclasses.replace(match, flagged=k <= flagged) for k, match in enumerate(ranked)]
 
 
 def _with_evidence(
@@ -406,7 +403,7 @@ def _with_evidence(
         return dataclasses.replace(match, flagged=False, verdict=CompositionVerdict.SAME_CHORDS)
     said = agreement(a, b, alignment)
     melody_a, melody_b, chords_a, chords_b = lines_of(a, b, alignment)
-    same = said.melody >= MIN_MELODY
+    same = said.melody >= MIN_MELODY or said.harmony < MIN_HARMONY
     verdict = CompositionVerdict.SAME_COMPOSITION if same else CompositionVerdict.SAME_CHORDS
     return dataclasses.replace(
         match,
@@ -544,4 +541,3 @@ class Scorer:
     @functools.cached_property
     def _reader(self) -> CompositionReader:
         return CompositionReader(self._workspace)
-
