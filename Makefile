@@ -169,6 +169,36 @@ bench-cluster: $(INSTALLED_CLUSTER) ## Measure a scan on Ray beside one on this 
 	$(BIN)/python benchmarks/cluster.py tiles corpus/test --every 2
 	$(BIN)/python benchmarks/cluster.py schedule --workers 1000 4000
 
+FONTS := /usr/share/sounds
+TRAIN_FONTS := $(FONTS)/sf2/FluidR3_GM.sf2 $(FONTS)/sf2/TimGM6mb.sf2 $(FONTS)/sf2/OPL-3_FM_128M.sf2
+TEST_FONT := $(FONTS)/sf3/MuseScore_General_Lite.sf3
+
+$(VENV)/.installed-scores: $(INSTALLED_DEV)
+	$(INSTALL) --editable '.[scores]'
+	$(INSTALL) --no-deps 'tinysoundfont>=0.3.7'
+	@touch $@
+
+.PHONY: scores
+scores: $(VENV)/.installed-scores ## Fetch scores and render works with sound fonts, for the composition match
+	@ls $(TRAIN_FONTS) $(TEST_FONT) > /dev/null || { \
+	echo 'Install the sound fonts: fluid-soundfont-gm timgm6mb-soundfont opl3-soundfont musescore-general-soundfont-small' >&2; exit 1; }
+	$(BIN)/python benchmarks/works.py scores
+	$(BIN)/python benchmarks/versions.py scores scores/train --train 900 --seed 1 \
+	    $(foreach font,$(TRAIN_FONTS),--font $(font))
+	$(BIN)/python benchmarks/versions.py scores scores/test --font $(TEST_FONT)
+
+.PHONY: train-pitches
+train-pitches: $(VENV)/.installed-scores ## Train the pitch model of the composition match (an hour), after make scores
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/pitch_training.py scores/train runs/pitches
+
+.PHONY: composition-rates
+composition-rates: $(VENV)/.installed-scores ## Count the error rates of the composition match, after make scores corpus
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/composition_rates.py scores scores/train --corpus corpus --out thresholds
+
+.PHONY: bench-compositions
+bench-compositions: $(VENV)/.installed-scores ## Measure the composition match on works that no training saw, after make scores
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compositions.py scores scores/test --chroma --out runs/compositions.json
+
 .PHONY: bench-quality
 bench-quality: $(INSTALLED_DEV) ## Measure what is found of altered copies, beside other tools
 	$(NEEDS_CORPUS)

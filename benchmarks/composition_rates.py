@@ -14,13 +14,15 @@ Examples
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import hashlib
-import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from fetch_corpus import AUDIO_SUFFIXES
 from threadpoolctl import threadpool_limits
 from versions import Version, load
 from works import load_works, plain_title
@@ -29,6 +31,8 @@ import auditor
 from auditor.calibration.rates import count_rates
 from auditor.calibration.thresholds import AlterationRecall, Thresholds, save_thresholds
 from auditor.embedding.salience import load_pitch_model
+from auditor.embedding.spectrogram import file_spectrum
+from auditor.errors import AudioError
 from auditor.evidence.composition.align import raw_scores
 from auditor.evidence.composition.pitches import PitchTrack
 from auditor.metrics import wilson_interval
@@ -50,6 +54,19 @@ def true_rows(version: Version) -> np.ndarray:
         heard = version.pitch_classes[4 * k : 4 * k + 4].mean(0)
         rows[k, 24:36] = (255 * heard).astype(np.uint8)
     return rows
+
+
+def corpus_spectra(corpus: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield package and spectrum of the recordings of train and val, at most five minutes each."""
+    for role in ("train", "val"):
+        for path in sorted((corpus / role).rglob("*")):
+            if path.suffix.lower() in AUDIO_SUFFIXES:
+                try:
+                    spectrum = file_spectrum(path)
+                except AudioError as error:
+                    print(error, file=sys.stderr)
+                    continue
+                yield path.relative_to(corpus).parts[1], spectrum[:3000]
 
 
 def keep(rows: np.ndarray, cohort: list[PitchTrack]) -> StoredPitches:
@@ -78,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scores", type=Path)
     parser.add_argument("versions", type=Path)
-    parser.add_argument("--corpus", type=Path, help="folder of spectra.npz of the recordings")
+    parser.add_argument("--corpus", type=Path, help="music of fetch_corpus.py")
     parser.add_argument("--works", type=int, default=500)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -119,12 +136,11 @@ def main() -> None:
         recordings: list[StoredPitches] = []
         sources: list[str] = [f"work {name}" for name in names]
         if args.corpus:
-            with np.load(args.corpus / "spectra.npz") as arrays:
-                for row in json.loads(str(arrays["rows"])):
-                    rows = model.pitches(arrays[row["key"]])
-                    if not PitchTrack(rows).problem:
-                        recordings.append(keep(rows, cohort))
-                        sources.append(f"package {row['package']}")
+            for package, spectrum in corpus_spectra(args.corpus):
+                rows = model.pitches(spectrum)
+                if not PitchTrack(rows).problem:
+                    recordings.append(keep(rows, cohort))
+                    sources.append(f"package {package}")
         n, m = len(first), len(recordings)
         z = np.zeros((n + m, n + m))
         counted = np.zeros(z.shape, bool)
@@ -166,8 +182,6 @@ def main() -> None:
         scorer=SCORER_ID,
         tail=rates.tail,
     )
-    import dataclasses
-
     threshold = float(np.ceil(made.threshold_at(1e-4) * 1e6) / 1e6)
     found = sum(score >= threshold for score in copies)
     low, high = wilson_interval(found, len(copies))

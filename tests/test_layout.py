@@ -33,7 +33,12 @@ LAYERS = (
 """From the top.  A module or package imports what stands in the layers below its own."""
 
 LAYER_OF = {name: i for i, layer in enumerate(LAYERS) for name in layer}
-TORCH_AT_ONCE = {"auditor.embedding.extractor", "auditor.embedding.frames", "auditor.augment.bands"}
+TORCH_AT_ONCE = {
+    "auditor.embedding.extractor",
+    "auditor.embedding.frames",
+    "auditor.embedding.salience",
+    "auditor.augment.bands",
+}
 """Modules that import torch when they are imported, beside those of ``training``."""
 WITH_TORCH = ("embedding", "augment", "training")
 WITHOUT_TORCH = tuple(sorted(LAYER_OF.keys() - set(WITH_TORCH)))

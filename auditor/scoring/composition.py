@@ -364,8 +364,8 @@ def _ranked(
             far, low, high = rates.calibration.far_at(pair.score)
             expected = far * n_pairs
             share = min(1.0, expected / rank)
-            share_low = min(1.0, poisson_quantile(0.025, low * n_pairs) / rank)
-            share_high = min(1.0, poisson_quantile(0.975, high * n_pairs) / rank)
+            share_low = min(share, poisson_quantile(0.025, low * n_pairs) / rank)
+            share_high = min(1.0, max(share, poisson_quantile(0.975, high * n_pairs) / rank))
         if rank > n_listed or (share or 0.0) > MAX_LISTED_SHARE:
             break
         ranked.append(

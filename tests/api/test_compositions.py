@@ -1,0 +1,123 @@
+"""The composition match of a scan and a check, with the shipped model, on sound."""
+
+from __future__ import annotations
+
+import wave
+
+import numpy as np
+import pytest
+from melodies import random_tune, sound_of
+
+from auditor.api.check import check
+from auditor.api.run import Options
+from auditor.api.scan import scan
+from auditor.decisions.apply import in_order
+from auditor.records import CompositionVerdict, Decision, result_from_json, to_json
+from auditor.workspace import open_workspace
+
+ORGAN = (1.0, 0.6, 0.4, 0.3, 0.2)
+FLUTE = (1.0, 0.15, 0.05)
+
+
+def write(path, sound):
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes((sound * 32_000).astype(np.int16).tobytes())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tunes")
+    for seed in range(6):
+        write(folder / f"tune{seed}.wav", sound_of(random_tune(seed, 60), overtones=ORGAN))
+    other = sound_of(random_tune(3, 60), overtones=FLUTE, transposition=4, tempo=1.2, decay_s=0.3)
+    write(folder / "version.wav", other)
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000 * 30)
+    write(folder / "noise.wav", np.clip(noise, -1, 1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scanned(folder, tmp_path_factory):
+    """Workspace of all but the version, and the scan of everything in another one."""
+    whole = tmp_path_factory.mktemp("whole")
+    with open_workspace(whole) as workspace:
+        return whole, scan(workspace, [folder])
+
+
+def names(result, match):
+    path_of = {track.id: track.path.rsplit("/", 1)[-1] for track in result.tracks}
+    return {path_of[match.a], path_of[match.b]}
+
+
+def test_the_version_heads_the_list(scanned):
+    _, result = scanned
+    first, *others = result.compositions.matches
+    assert names(result, first) == {"tune3.wav", "version.wav"}
+    assert first.verdict == CompositionVerdict.SAME_COMPOSITION
+    assert first.transposition in (4, -4)
+    assert first.tempo == pytest.approx(1.2, rel=0.06) or first.tempo == pytest.approx(
+        1 / 1.2, rel=0.06
+    )
+    assert first.melody > 0.5
+    assert first.flagged
+    assert not any(match.flagged for match in others)
+    assert first.score > 1.3 * max((match.score for match in others), default=0.0)
+
+
+def test_what_has_no_pitched_music_is_named(scanned):
+    _, result = scanned
+    path_of = {track.id: track.path.rsplit("/", 1)[-1] for track in result.tracks}
+    assert [path_of[each.track] for each in result.compositions.not_comparable] == ["noise.wav"]
+
+
+def test_a_result_comes_back_from_json(scanned):
+    _, result = scanned
+    assert result_from_json(to_json(result)) == result
+
+
+def test_a_second_scan_says_the_same(scanned):
+    directory, result = scanned
+    with open_workspace(directory) as workspace:
+        again = scan(workspace)
+    assert again.compositions == result.compositions
+
+
+def test_without_compositions_there_is_no_list(scanned):
+    directory, result = scanned
+    with open_workspace(directory) as workspace:
+        plain = scan(workspace, options=Options(compositions=False))
+    assert plain.compositions is None
+    assert plain.pairs == result.pairs
+
+
+def test_a_check_finds_the_version(scanned, folder, tmp_path):
+    directory, _ = scanned
+    submission = tmp_path / "submission.wav"
+    sound = sound_of(random_tune(2, 60), overtones=FLUTE, transposition=-3, tempo=0.85)
+    write(submission, sound)
+    with open_workspace(directory, write=False) as workspace:
+        result = check(workspace, [submission])
+        alone = check(workspace, [submission, folder / "tune5.wav"])
+    first = result.compositions.matches[0]
+    assert first.a == result.submissions[0].id
+    assert {track.id: track.path for track in result.tracks}[first.b].endswith("tune2.wav")
+    assert first.flagged
+    mine = [match for match in alone.compositions.matches if match.a == first.a]
+    assert mine == [m for m in result.compositions.matches if m.a == first.a]
+
+
+def test_a_decision_takes_a_line_out(scanned):
+    directory, result = scanned
+    first = result.compositions.matches[0]
+    tracks = {track.id: track for track in result.tracks}
+    hashes = in_order(tracks[first.a].sha256, tracks[first.b].sha256)
+    with open_workspace(directory) as workspace:
+        workspace.catalogue.record_decisions(
+            [Decision(*hashes, "cover", "a cover", "2026-01-31T12:00:00.000000Z", "me")]
+        )
+        again = scan(workspace)
+    same = again.compositions.matches[0]
+    assert (same.pair_id, same.decision, same.flagged) == (first.pair_id, "cover", False)

@@ -1,0 +1,128 @@
+"""The pitch model: what it hears of plain tones, and its file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from melodies import random_tune, sound_of
+
+from auditor.embedding.salience import (
+    DIRECTORY,
+    LOWEST_PITCH,
+    N_PITCHES,
+    PitchModel,
+    SalienceNetwork,
+    SummaryNetwork,
+    fold,
+    load_pitch_model,
+    pitch_class_logits,
+)
+from auditor.embedding.spectrogram import waveform_spectrum
+from auditor.errors import WeightsError
+
+
+@pytest.fixture(scope="module")
+def model() -> PitchModel:
+    return load_pitch_model()
+
+
+def small_model() -> PitchModel:
+    torch.manual_seed(0)
+    rows = np.random.default_rng(0).integers(0, 256, (90, 37)).astype(np.uint8)
+    return PitchModel(SalienceNetwork(), SummaryNetwork(), (rows[:40], rows[40:]))
+
+
+def test_a_melody_is_heard_note_for_note(model):
+    notes = random_tune(3, 40)
+    rows = model.pitches(waveform_spectrum(sound_of(notes)))
+    times = (np.arange(len(rows)) + 0.5) * 0.384
+    right = sounded = 0
+    for start, length, pitch in notes:
+        here = (times > start + 0.15) & (times < start + length - 0.15)
+        right += int((rows[here, :12].argmax(1) == pitch % 12).sum())
+        sounded += int(here.sum())
+    assert sounded > 20
+    assert right / sounded > 0.8
+
+
+def test_a_transposition_moves_the_pitches(model):
+    notes = random_tune(3, 40)
+    low, high = (
+        model.pitches(waveform_spectrum(sound_of(notes, transposition=k)))[:, :12].astype(float)
+        for k in (0, 3)
+    )
+    moved = np.roll(low, 3, axis=1)
+    agree = (moved * high).sum() / np.sqrt((moved**2).sum() * (high**2).sum())
+    assert agree > 0.85
+
+
+def test_loudness_does_not_matter(model):
+    sound = sound_of(random_tune(3, 20))
+    loud, soft = (model.pitches(waveform_spectrum(sound * gain)) for gain in (1.0, 0.05))
+    assert np.abs(loud[:, :36].astype(int) - soft[:, :36]).mean() < 6
+
+
+def test_a_long_spectrum_is_read_in_blocks_without_a_seam(model):
+    spectrum = np.random.default_rng(0).integers(40, 160, (2304, 100)).astype(np.uint8)
+    whole = model._block(spectrum)
+    in_blocks = model.pitches(spectrum)
+    assert in_blocks.shape == (576, 37)
+    assert np.abs(in_blocks[:, :36].astype(int) - whole[:, :36]).max() <= 1
+
+
+@pytest.mark.parametrize("n_frames", [0, 3, 4, 9, 961])
+def test_any_length_is_read(model, n_frames):
+    rows = model.pitches(np.zeros((n_frames, 100), np.uint8))
+    assert rows.shape == (n_frames // 4, 37)
+
+
+def test_summaries_do_not_depend_on_the_key(model):
+    rows = model.pitches(waveform_spectrum(sound_of(random_tune(3, 60))))
+    moved = rows.copy()
+    for part in (0, 12, 24):
+        moved[:, part : part + 12] = np.roll(rows[:, part : part + 12], 5, axis=1)
+    here, there = (model.summaries(each).astype(np.float32) for each in (rows, moved))
+    assert (here * there).sum(1).min() > 0.999
+    np.testing.assert_allclose(np.linalg.norm(here, axis=1), 1.0, atol=2e-3)
+
+
+def test_folding_adds_octaves():
+    logits = torch.full((1, 1, N_PITCHES, 3), -20.0)
+    for octave in (0, 12):
+        logits[0, 0, 60 - LOWEST_PITCH + octave, :] = 5.0
+    folded = fold(logits, torch.full((1, 1, 2), -20.0))[0, 0]
+    assert folded[:12].argmax() == folded[12:24].argmax() == folded[24:].argmax() == 0
+    assert folded[0] == pytest.approx(1.0, abs=1e-3)
+    assert pitch_class_logits(logits[..., 0]).shape == (1, 1, 12)
+
+
+def test_a_saved_model_is_the_same(tmp_path):
+    made = small_model()
+    path = made.save(tmp_path)
+    back = load_pitch_model(path)
+    assert path.name == f"pitches-{back.id}.safetensors"
+    spectrum = np.random.default_rng(1).integers(0, 160, (64, 100)).astype(np.uint8)
+    np.testing.assert_allclose(back.pitches(spectrum), made.pitches(spectrum), atol=1)
+    for there, here in zip(back.cohort, made.cohort, strict=True):
+        np.testing.assert_array_equal(there, here)
+
+
+def test_a_damaged_or_foreign_file_is_refused(tmp_path):
+    data = small_model().save(tmp_path).read_bytes()
+    for name, content in (
+        ("cut", data[: len(data) // 2]),
+        ("foreign", data.replace(b"audit-pitches-1", b"other-pitches-1")),
+        ("text", b"not a model"),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=name):
+            load_pitch_model(path)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        load_pitch_model(tmp_path / "absent.safetensors")
+
+
+def test_one_model_is_shipped():
+    assert len(list(DIRECTORY.glob("pitches-*.safetensors"))) == 1
+    assert len(load_pitch_model().cohort) >= 20
