@@ -115,7 +115,7 @@ def test_a_decision_takes_a_line_out(scanned):
     tracks = {track.id: track for track in result.tracks}
     hashes = in_order(tracks[first.a].sha256, tracks[first.b].sha256)
     with open_workspace(directory) as workspace:
-        workspace.catalogue.record_decisions(
+        workspace.catalogue.import_decisions(
             [Decision(*hashes, "cover", "a cover", "2026-01-31T12:00:00.000000Z", "me")]
         )
         again = scan(workspace)
