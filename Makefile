@@ -84,7 +84,8 @@ test: $(INSTALLED_DEV) ## Run the quick tests on all cores
 
 .PHONY: coverage
 coverage: $(INSTALLED_DEV) ## Run the quick tests, with coverage
-	$(PYTEST) --cov
+	COVERAGE_CORE=$$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")') \
+		$(PYTEST) --cov
 
 .PHONY: test-slow
 test-slow: $(INSTALLED_DEV) ## Run the tests that take minutes

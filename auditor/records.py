@@ -645,12 +645,33 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class SinceLastScan:
+    """What differs from the last scan of the same workspace with the same weights.
+
+    Attributes
+    ----------
+    when : str
+        When that scan was made, as ``Provenance.created``.
+    new : tuple of str
+        Ids of the pairs that are flagged now and were not listed as flagged then, in the order of
+        the result.
+    gone : tuple of str
+        Ids of the pairs that were flagged then and are not now, sorted.
+    """
+
+    when: str
+    new: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ScanResult:
     """Every flagged pair of a catalogue.
 
     ``search`` is ``exact`` or ``annoy``; ``index_recall`` is the estimated share of true pairs that
     the Annoy search proposes, None for the exact pass.  ``identical`` holds every group of files of
-    the same bytes, the largest first; one track of each takes part in pairs.
+    the same bytes, the largest first; one track of each takes part in pairs.  ``since`` compares
+    with the last scan, None where there was none; nothing else depends on earlier scans.
     """
 
     tracks: tuple[Track, ...]
@@ -669,6 +690,7 @@ class ScanResult:
     detection: tuple[Detection, ...] = ()
     identical: tuple[IdenticalFiles, ...] = ()
     compositions: Compositions | None = None
+    since: SinceLastScan | None = None
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -17,6 +19,22 @@ from auditor.embedding.config import ExtractorConfig
 
 settings.register_profile("same", derandomize=True, deadline=None)  # each run tries the same
 settings.load_profile("same")
+
+SERVER = pytest.StashKey[forks.ForkServer]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the process that runs programs; pytest-xdist's workers share it."""
+    if not hasattr(config, "workerinput") and sys.platform == "linux":
+        config.stash[SERVER] = server = forks.ForkServer()
+        os.environ[forks.ADDRESS] = server.address
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End it."""
+    if SERVER in config.stash:
+        del os.environ[forks.ADDRESS]
+        config.stash[SERVER].close()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,10 +9,10 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import forks
 import pytest
 import typer
 from synthetic_music import synthesise_track
@@ -175,7 +175,7 @@ def reader(tmp_path_factory) -> Path:
 def run(command: str, folder: Path, bin_folder: Path) -> subprocess.CompletedProcess[str]:
     """Run one command as a shell would, with this package as ``audit``."""
     program = bin_folder / "audit"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m auditor.cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {forks.shell(forks.AUDIT)} "$@"\n')
     program.chmod(0o755)
     environment = {
         **os.environ,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
 
 from auditor.calibration.thresholds import shipped_directory
@@ -81,17 +80,15 @@ with lock_workspace(Path(sys.argv[1])):
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    process, said = forks.start_reading(HOLD, tmp_path)
     try:
-        assert process.stdout.readline() == "held\n"
+        assert said.readline() == "held\n"
         with pytest.raises(WorkspaceLockedError, match="in use"), lock_workspace(tmp_path):
             pass
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        process.stdout.close()
+        said.close()
     with lock_workspace(tmp_path):
         pass
 

@@ -17,7 +17,7 @@ from auditor.decisions.apply import apply_decisions
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent, ingest
 from auditor.parallel import LocalTiles, OnProgress, Tiles
-from auditor.records import Cluster, Pair, ScanResult, Skipped, Track
+from auditor.records import Cluster, Pair, ScanResult, SinceLastScan, Skipped, Track
 from auditor.scoring.base import RunContext, open_scorer
 from auditor.scoring.identical import identical_files, identical_pairs, with_n_files
 from auditor.scoring.originals import suggest_original
@@ -36,6 +36,7 @@ def scan(
     on_event: OnEvent | None = None,
     on_pair: OnProgress | None = None,
     command: str = "",
+    last: ScanResult | None = None,
 ) -> ScanResult:
     """Embed what is new below some folders and find every flagged pair of the whole catalogue.
 
@@ -56,6 +57,8 @@ def scan(
         Called after each file; and with the candidate pairs examined and all of them.
     command : str
         Kept in the provenance.
+    last : ScanResult, optional
+        The scan before, to say what is new since (``decisions.review.last_scan``).
 
     Returns
     -------
@@ -133,6 +136,25 @@ def scan(
         detection=threshold.detection(use),
         identical=identical_files(same, tracks),
         compositions=compositions,
+        since=compare_with_last(pairs, last, workspace.weights_id),
+    )
+
+
+def compare_with_last(
+    pairs: Sequence[Pair], last: ScanResult | None, weights_id: str
+) -> SinceLastScan | None:
+    """Return what is new among the pairs of a scan; None without an earlier scan of these weights.
+
+    Pairs are compared by their ids, which follow from the contents of both files.
+    """
+    if last is None or last.provenance.weights_id != weights_id:
+        return None
+    before = {pair.pair_id for pair in last.pairs if pair.flagged}
+    flagged = [pair.pair_id for pair in pairs if pair.flagged]
+    return SinceLastScan(
+        last.provenance.created,
+        tuple(dict.fromkeys(pair_id for pair_id in flagged if pair_id not in before)),
+        tuple(sorted(before.difference(flagged))),
     )
 
 

@@ -133,6 +133,7 @@ def scan(
     check_ray_options(ray_address, storage=ray_storage, jobs=jobs)
     from auditor.api import scan as api
     from auditor.commands.progress import Progress
+    from auditor.decisions.review import last_scan
 
     report = None if no_report else report_path(output, "scan")
     with (
@@ -164,6 +165,7 @@ def scan(
             on_event=progress,
             on_pair=comparing.advance,
             command=command_line(context),
+            last=last_scan(opened.directory),
         )
         keep_for_decisions(opened.directory, result)
         media = gather_media(

@@ -12,8 +12,17 @@ import io
 
 from auditor.decisions.csv_file import lead_formula
 from auditor.errors import show_text
-from auditor.records import CheckResult, Pair, RecommendResult, Result, Track, pairs_with_tracks
+from auditor.records import (
+    CheckResult,
+    Pair,
+    RecommendResult,
+    Result,
+    ScanResult,
+    Track,
+    pairs_with_tracks,
+)
 from auditor.report.text.evidence import verdict_sentence
+from auditor.report.text.general import new_pairs
 
 _TRACK_FIELDS = tuple(field.name for field in dataclasses.fields(Track))
 _EVIDENCE_FIELDS = (
@@ -35,8 +44,9 @@ _PAIR_FIELDS = (
 )
 
 
-_SAME_FIELDS = ("n_files_a", "n_files_b", "same")
-"""Very last: files of the same bytes, see ``Pair``, and the paths of those of an identical pair."""
+_SAME_FIELDS = ("n_files_a", "n_files_b", "same", "new")
+"""Very last: files of the same bytes, see ``Pair``, the paths of those of an identical pair, and
+whether the last scan did not flag the pair, empty where there was none."""
 
 
 def to_csv(result: Result) -> str:
@@ -83,13 +93,16 @@ def result_table(result: Result) -> tuple[tuple[str, ...], list[tuple[object, ..
     own = result.thresholds if isinstance(result, CheckResult) else ()
     thresholds = {use.submission: use.threshold for use in own}
     rows: list[tuple[object, ...]] = []
+    since = result.since if isinstance(result, ScanResult) else None
+    new = new_pairs(result)
     for pair, a, b in pairs_with_tracks(result):
         threshold = thresholds.get(pair.a, result.threshold.threshold)
         said = (getattr(pair, name) for name in _PAIR_FIELDS)
         of_tracks = (*_track_values(a), *_track_values(b))
         known = (pair.score, threshold, *said, *of_tracks, *_evidence_values(pair))
         copies = same.get(pair.b, ()) if pair.identical_file else ()
-        rows.append((*known, pair.n_files_a, pair.n_files_b, copies))
+        is_new = pair.flagged and pair.pair_id in new if since is not None else None
+        rows.append((*known, pair.n_files_a, pair.n_files_b, copies, is_new))
     return names, rows
 
 

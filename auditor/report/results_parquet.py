@@ -88,6 +88,8 @@ def column_type(name: str) -> type:
         return list[str]
     if name in ("n_ranges", "rank"):
         return int
+    if name == "new":
+        return bool
     bare = (
         name[2:] if name[:2] in ("a_", "b_") and not name.endswith(("_start_s", "_end_s")) else ""
     )

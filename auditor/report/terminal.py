@@ -38,6 +38,7 @@ from auditor.report.text.general import (
     identical_line,
     is_set_aside,
     n_files_badge,
+    new_pairs,
     not_wholly_compared,
     pair_marks,
     pair_state,
@@ -45,6 +46,7 @@ from auditor.report.text.general import (
     show_decider,
     show_score,
     show_search,
+    since_line,
     submission_verdict,
     track_badges,
     track_facts,
@@ -90,6 +92,8 @@ def print_table(
     else:
         rows, aside = _pair_rows(result), _pair_rows(result, set_aside=True)
     _print_line(console, headline(result))
+    if since := since_line(result):
+        _print_line(console, since)
     if not verbose and not isinstance(result, RecommendResult):
         _print_line(console, "-v shows how the threshold was chosen")
     console.print()
@@ -138,14 +142,18 @@ def _pair_rows(
     result: ScanResult | CheckResult, *, set_aside: bool = False
 ) -> list[tuple[Text, Text, Text]]:
     rows = []
-    for pair, a, b in pairs_with_tracks(result):
+    listed = pairs_with_tracks(result)
+    if new := new_pairs(result):
+        listed.sort(key=lambda row: row[0].pair_id not in new)  # which come first
+    for pair, a, b in listed:
         if is_set_aside(pair) != set_aside or _only_alike(result, pair):
             continue
         style = "" if pair.flagged else "dim"
         score = Text(show_score(pair.score), style=style or "bold")
         if pair.pair_id:
             score.append(f"\n{show_text(pair.pair_id)}", style="dim not bold")
-        said = pair_marks(pair) + ((state,) if (state := pair_state(pair)) else ())
+        marks = pair_marks(pair) + (("new",) if pair.flagged and pair.pair_id in new else ())
+        said = marks + ((state,) if (state := pair_state(pair)) else ())
         of_a, of_b = (n_files_badge(pair, n) for n in (pair.n_files_a, pair.n_files_b))
         cell_b = _track_cell(b, said + track_badges(b) + of_b, style)
         cell_a = _track_cell(a, track_badges(a) + of_a, style)

@@ -5,8 +5,9 @@ Whatever proposed a pair, this alone says what both tracks share (``auditor.scor
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -18,12 +19,19 @@ from auditor.evidence.match_score import MIN_SCORE_TO_CONFIRM, MIN_SCORE_TO_SHOW
 from auditor.evidence.side import Side, compare_sides
 from auditor.parallel import OnProgress, Tiles
 from auditor.scoring.base import ScoredPair
+from auditor.scoring.examined import ExaminedPairs
 from auditor.scoring.track_reader import TrackReader
 from auditor.search.exact import histogram_edges, named_histogram
 from auditor.serialisation import from_json, to_json
 
 TILE_PAIRS = 256
 """Candidate pairs of one tile: a second or two of work."""
+
+N_LOOKED_UP = 50_000
+"""Pairs that are looked up among the remembered ones at once, for memory's sake."""
+
+_ALL = -2.0
+"""No cosine is as low: every pair is kept, for the next scan."""
 
 Candidate = tuple[str, str, float]
 """Ids of both tracks, and the cosine of their embeddings."""
@@ -77,9 +85,7 @@ def examine_pairs(
     examiner : Examiner
     limits : Limits
     """
-    kept = []
-    edges = histogram_edges()
-    counts = np.zeros(len(edges) - 1)
+    pairs = []
     damaged: dict[str, str] = {}
     for a, b, similarity in candidates:
         try:
@@ -87,13 +93,8 @@ def examine_pairs(
         except DamagedTrackError as error:
             damaged[error.track_id] = str(error)
             continue
-        score = match_score(evidence)
-        above = int(np.searchsorted(edges, score, side="right"))
-        counts[min(above - 1, len(counts) - 1)] += 1
-        if score >= MIN_SCORE_TO_CONFIRM or similarity >= limits.similar_from:
-            kept.append(ScoredPair(a, b, similarity, evidence, score))
-    kept.sort(key=_by_score)
-    return Examination(tuple(kept), int(counts.sum()), named_histogram(counts), damaged)
+        pairs.append(ScoredPair(a, b, similarity, evidence, match_score(evidence)))
+    return _kept(pairs, limits, damaged)
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,10 @@ def examine_tiles(
     *,
     limits: Limits,
     on_pair: OnProgress | None = None,
+    examined: ExaminedPairs | None = None,
+    keys: Sequence[bytes] = (),
 ) -> Examination:
-    """Examine the candidate pairs of a catalogue, in tiles.
+    """Examine the candidate pairs of a catalogue, in tiles; those that are remembered are not.
 
     Parameters
     ----------
@@ -141,21 +144,67 @@ def examine_tiles(
         Sorted, so that the tracks of one tile are few.
     limits : Limits
     on_pair : callable, optional
-        Called with the candidates examined and all of them.
+        Called with the candidates examined and all that are to be.
+    examined : ExaminedPairs, optional
+        What is known of earlier scans, and is to be known by later ones.
+    keys : sequence of bytes
+        One of each candidate, where there is ``examined``.
     """
-    parts = [candidates[i : i + TILE_PAIRS] for i in range(0, len(candidates), TILE_PAIRS)]
-    if on_pair is not None:
-        on_pair(0, len(candidates))
+    examined = examined or ExaminedPairs(None)
+    remembered: list[Examination] = []
+    unknown: list[Candidate] = []
+    key_of: dict[tuple[str, str], bytes] = {}
+    for start in range(0, len(candidates), N_LOOKED_UP):
+        part = candidates[start : start + N_LOOKED_UP]
+        its_keys = keys[start : start + N_LOOKED_UP]
+        known = examined.look_up(its_keys) if its_keys else [None] * len(part)
+        scored = []
+        for place, ((a, b, similarity), evidence) in enumerate(zip(part, known, strict=True)):
+            if evidence is not None:
+                scored.append(ScoredPair(a, b, similarity, evidence, match_score(evidence)))
+                continue
+            unknown.append((a, b, similarity))
+            if its_keys:
+                key_of[a, b] = its_keys[place]
+        remembered.append(_kept(scored, limits))
+    parts = [unknown[i : i + TILE_PAIRS] for i in range(0, len(unknown), TILE_PAIRS)]
+    work = ExaminationTile(reader, dataclasses.replace(limits, similar_from=_ALL))
+    if on_pair is not None and unknown:
+        on_pair(0, len(unknown))
 
-    def examined() -> Iterator[Examination]:
+    def results() -> Iterator[Examination]:
+        yield from remembered
         n_done = 0
-        for found in tiles.map(ExaminationTile(reader, limits), parts):
+        for found in tiles.map(work, parts):
+            seen = [pair for pair in found.pairs if pair.evidence and (pair.a, pair.b) in key_of]
+            examined.add(
+                [key_of[pair.a, pair.b] for pair in seen],
+                [pair.evidence for pair in seen if pair.evidence],
+            )
             n_done += found.n_compared
             if on_pair is not None:
-                on_pair(n_done, len(candidates))
-            yield found
+                on_pair(n_done, len(unknown))
+            yield _kept(found.pairs, limits, found.damaged)
 
-    return merge_examinations(examined())
+    merged = merge_examinations(results())
+    examined.trim(keys)
+    return merged
+
+
+def _kept(
+    pairs: Iterable[ScoredPair], limits: Limits, damaged: Mapping[str, str] | None = None
+) -> Examination:
+    """Count pairs and their scores, and keep those that are more than candidates."""
+    kept = []
+    edges = histogram_edges()
+    counts = np.zeros(len(edges) - 1)
+    for pair in pairs:
+        above = int(np.searchsorted(edges, pair.score, side="right"))
+        counts[min(above - 1, len(counts) - 1)] += 1
+        if pair.score >= MIN_SCORE_TO_CONFIRM or pair.similarity >= limits.similar_from:
+            kept.append(pair)
+    kept.sort(key=_by_score)
+    return Examination(tuple(kept), int(counts.sum()), named_histogram(counts), dict(damaged or {}))
 
 
 def merge_examinations(parts: Iterable[Examination]) -> Examination:

@@ -37,6 +37,7 @@ from auditor.scoring.examine import (
     examine_tiles,
     merge_examinations,
 )
+from auditor.scoring.examined import ExaminedPairs, PairKeys
 from auditor.scoring.track_reader import CatalogueReader, TrackReader, track_index
 from auditor.scoring.verdict import decide_verdict
 from auditor.search.across import TwoSides, nearest_across, similar_across
@@ -98,17 +99,38 @@ def examine_catalogue(
     n = len(ids)
     if n < 2:
         return Examination()
-    top = min(N_NEAREST + 1, n)
-    if search == "exact":
-        near = nearest_rows(tiles, reader, n, top=top)
-    else:
-        hits = track_index(workspace, ids, embeddings).query(embeddings, top)
-        near = np.array([[row for row, _ in found] for found in hits], np.int64)
-    voted = voted_pairs(tiles, reader, n, top=N_EXCERPT)
-    rows = distinct_pairs(n, with_rows(near), voted)
-    return _examine_rows(
-        rows, ids, embeddings, limits=limits, tiles=tiles, reader=reader, on_pair=on_pair
-    )
+    weights_id = workspace.weights_id
+    with ExaminedPairs.opened(
+        workspace.directory, weights_id, writable=workspace.writable
+    ) as examined:
+        if isinstance(reader, CatalogueReader):  # the processes of the tiles may not write
+            reader.store_spectra(ids)
+        table = workspace.catalogue.table(weights_id).distinct()
+        settings = f"{Scorer.id}|{weights_id}|{limits.shown_from}|{reader.hop_s}|{reader.window_s}"
+        keys = PairKeys(settings, table, workspace.catalogue.spectra())
+        state = keys.catalogue(search, N_NEAREST, N_EXCERPT, _index_files(workspace))
+        rows = examined.candidates(state, n)
+        if rows is None:
+            top = min(N_NEAREST + 1, n)
+            if search == "exact":
+                near = nearest_rows(tiles, reader, n, top=top)
+            else:
+                hits = track_index(workspace, ids, embeddings).query(embeddings, top)
+                near = np.array([[row for row, _ in found] for found in hits], np.int64)
+            voted = voted_pairs(tiles, reader, n, top=N_EXCERPT)
+            rows = distinct_pairs(n, with_rows(near), voted)
+            examined.keep_candidates(state, rows)
+        return _examine_rows(
+            rows,
+            ids,
+            embeddings,
+            limits=limits,
+            tiles=tiles,
+            reader=reader,
+            on_pair=on_pair,
+            examined=examined,
+            keys=keys,
+        )
 
 
 def examine_across(
@@ -146,6 +168,8 @@ def _examine_rows(
     tiles: Tiles,
     reader: TrackReader,
     on_pair: OnProgress | None,
+    examined: ExaminedPairs | None = None,
+    keys: PairKeys | None = None,
 ) -> Examination:
     """Examine pairs of rows, (n_pairs, 2) int64, sorted."""
     similarities = exact_scores(embeddings, rows[:, 0], rows[:, 1], others=embeddings)
@@ -155,7 +179,22 @@ def _examine_rows(
         (ids[a], ids[b], similarity)
         for (a, b), similarity in zip(rows.tolist(), similarities.tolist(), strict=True)
     ]
-    return examine_tiles(tiles, reader, candidates, limits=limits, on_pair=on_pair)
+    return examine_tiles(
+        tiles,
+        reader,
+        candidates,
+        limits=limits,
+        on_pair=on_pair,
+        examined=examined,
+        keys=[] if keys is None else [keys(a, b) for a, b, _ in candidates],
+    )
+
+
+def _index_files(workspace: Workspace) -> list[tuple[str, int]]:
+    """Return the files of the indexes with their sizes: candidates follow from what they hold."""
+    root = workspace.index_directory
+    files = (path for path in root.rglob("*") if path.is_file()) if root.is_dir() else ()
+    return sorted((path.relative_to(root).as_posix(), path.stat().st_size) for path in files)
 
 
 def n_checked(duration_s: float) -> int:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import forks
 import pytest
 from jsonschema import Draft202012Validator
 from small_audit import THRESHOLD, make_library, save_small_extractor, write_tune
@@ -210,13 +211,8 @@ def test_a_disk_with_no_space_is_a_problem(tmp_path, weights):
 
 def run_doctor(*arguments: str, **environment: str) -> dict[str, dict]:
     """Run the command in a process of its own; return its findings by their part."""
-    done = subprocess.run(
-        [sys.executable, "-m", "auditor.cli", "doctor", "--format", "json", *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments = ("doctor", "--format", "json", *arguments)
+    done = forks.run(forks.AUDIT, *arguments, env={**os.environ, **environment})
     return {f["part"]: f for f in json.loads(done.stdout)["findings"]} | {"code": done.returncode}
 
 

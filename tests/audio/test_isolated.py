@@ -25,9 +25,9 @@ from auditor.errors import AudioError, WorkerDiedError
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="ceilings are set on Linux")
 
 
-@pytest.fixture
-def song(tmp_path):
-    path = tmp_path / "song.flac"
+@pytest.fixture(scope="module")
+def song(tmp_path_factory):
+    path = tmp_path_factory.mktemp("song") / "song.flac"
     write_audio(path, tune(1, duration_s=60.0), codec="flac")
     return path
 

@@ -341,6 +341,8 @@ def test_every_row_is_deterministic_and_bounded(name, music):
         pytest.importorskip("python_stretch")
     alteration = ALTERATIONS[name]
     assert alteration.name == name
+    if name not in ("crop30", "planted"):  # those need 30 s
+        music = music[: 12 * RATE]
     other = noise(20.0, seed=9)
     before = music.copy()
     copy = alteration(music, rng(4), other)

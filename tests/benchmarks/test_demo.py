@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,14 +12,25 @@ import demo
 import numpy as np
 import pytest
 from demo_catalogue import PLANTS, Plant, get_music, plant_copies
-from synthetic_music import synthesise_track, write_music
+from synthetic_music import FORMATS, synthesise_track
+from tunes import tune
 
-from auditor.audio.decode import AudioReader
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.decode import AudioReader, write_audio
 from auditor.audio.isolated import load_waveform
 from auditor.errors import UsageError
 from auditor.records import CheckResult, Pair, Provenance, ScanResult, ThresholdUse, Track
 
 PIECE_S = 41.0
+
+
+def write_pieces(folder: Path, n_tracks: int) -> None:
+    """Write tunes in the formats of the pieces that the demo synthesises."""
+    folder.mkdir()
+    for number in range(1, n_tracks + 1):
+        suffix, codec, bit_rate = FORMATS[number % len(FORMATS)]
+        piece = np.resize(tune(number, duration_s=10.0), round(PIECE_S * SAMPLE_RATE_HZ))
+        write_audio(folder / f"piece-{number:02}.{suffix}", piece, codec=codec, bit_rate=bit_rate)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +40,7 @@ def planted(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         (folder / "demo").mkdir()
-        write_music(Path("pieces"), len(PLANTS), duration_s=PIECE_S)
+        write_pieces(Path("pieces"), len(PLANTS))
         return folder, Path("pieces"), plant_copies(Path("pieces"))
 
 
@@ -77,9 +89,14 @@ def test_copies_are_what_they_are_said_to_be(planted):
     assert Path(submission.file).parent.name == "new"
 
 
-def test_second_run_keeps_copies_and_other_music_replaces_them(planted, monkeypatch):
-    folder, music, plants = planted
-    monkeypatch.chdir(folder)
+def test_second_run_keeps_copies_and_other_music_replaces_them(planted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("demo_catalogue.PLANTS", PLANTS[1:4])
+    (tmp_path / "demo").mkdir()
+    folder, music = tmp_path, Path("pieces")
+    shutil.copytree(planted[0] / planted[1], music)
+    plants = plant_copies(music)
+    assert len(plants) == 3
     before = Path(plants[0].file).stat().st_mtime_ns
     assert plant_copies(music) == plants
     assert Path(plants[0].file).stat().st_mtime_ns == before
@@ -93,7 +110,7 @@ def test_second_run_keeps_copies_and_other_music_replaces_them(planted, monkeypa
 
 def test_a_folder_of_too_few_tracks_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_music(tmp_path / "few", 2, duration_s=PIECE_S)
+    write_pieces(tmp_path / "few", 2)
     with pytest.raises(UsageError, match=r"has 2 tracks of 40 s .* 7 are needed"):
         plant_copies(tmp_path / "few")
     with pytest.raises(UsageError, match="is no folder"):

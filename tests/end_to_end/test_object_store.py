@@ -7,11 +7,10 @@ import datetime
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forks
 import fsspec
 import numpy as np
 import pytest
@@ -364,7 +363,7 @@ def served(tmp_path, copies, weights) -> dict[str, str]:
 
 
 def test_processes_fetch_what_they_embed_and_leave_nothing(served, copies, tmp_path, weights):
-    command = [Path(sys.executable).with_name("audit"), "scan", "dir://music", "--jobs", "2"]
+    command = ["scan", "dir://music", "--jobs", "2"]
     command += ["--extractor", weights, "--workspace", tmp_path / "ws", "--no-report"]
     command += ["--threshold", str(THRESHOLD), "--quiet"]
     temporary = copies
@@ -373,17 +372,14 @@ def test_processes_fetch_what_they_embed_and_leave_nothing(served, copies, tmp_p
         found = (name for *_, names in os.walk(temporary) for name in names)
         return [name for name in found if name == "audio.wav"]
 
-    def heed():  # a job in the background ignores it, and so would its children
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    with subprocess.Popen(command, env=served, stderr=subprocess.PIPE, preexec_fn=heed) as process:
-        while not fetched_here() and process.poll() is None:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate()[1]
-    assert process.returncode == 130, said
+    with open(tmp_path / "stderr", "w+b") as said:
+        with forks.start(forks.AUDIT, *command, env=served, stderr=said) as process:
+            while not fetched_here() and process.poll() is None:
+                time.sleep(0.005)
+            process.send_signal(signal.SIGINT)
+        assert process.returncode == 130, Path(said.name).read_text()
     assert list(temporary.glob("audit-*")) == []
-    done = subprocess.run(command, env=served, capture_output=True, check=False)
+    done = forks.run(forks.AUDIT, *command, env=served)
     assert done.returncode == 0, done.stderr
     assert list(temporary.glob("audit-*")) == []
     with open_workspace(tmp_path / "ws", extractor=weights, write=False) as workspace:

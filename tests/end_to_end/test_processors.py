@@ -11,8 +11,10 @@ import platform
 import subprocess
 import sys
 
+import forks
 import numpy as np
 import pytest
+from tunes import tune
 
 from auditor.audio.encode import write_audio
 
@@ -32,46 +34,62 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def run_limited(code: list[str], cwd, limits: dict[str, str]) -> str:
-    """Run Python with instruction sets limited; numpy may lack those that are named."""
-    environment = {**os.environ, **limits, "PYTHONWARNINGS": "ignore"}
-    run = subprocess.run(
-        [sys.executable, *code], cwd=cwd, env=environment, capture_output=True, text=True
-    )
-    assert run.returncode in (0, 1), run.stderr
-    return run.stdout
+TRAINED = """
+import sys
+import torch
+from auditor.embedding.extractor import has_bfloat16_training, mixed_precision
+with mixed_precision("bfloat16"):
+    states, _ = torch.nn.LSTM(8, 8)(torch.randn(4, 2, 8))
+print(has_bfloat16_training(), states.dtype, flush=True)
+"""
 
 
-def test_training_falls_back_to_float32_without_a_bfloat16_lstm(tmp_path):
-    code = (
-        "import torch\n"
-        "from auditor.embedding.extractor import has_bfloat16_training, mixed_precision\n"
-        "with mixed_precision('bfloat16'):\n"
-        "    states, _ = torch.nn.LSTM(8, 8)(torch.randn(4, 2, 8))\n"
-        "print(has_bfloat16_training(), states.dtype)\n"
-    )
-    assert run_limited(["-c", code], tmp_path, AVX2_ONLY) == "False torch.float32\n"
-
-
-def test_a_scan_finds_the_same_on_a_processor_without_avx_512(tmp_path, make_tune):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with music, of which one track is there three times."""
+    folder = tmp_path_factory.mktemp("processors")
     noise = np.random.default_rng(0).normal(0.0, 0.05, 16_000 * 20).astype(np.float32)
-    first = make_tune(1, duration_s=20.0)
+    first = tune(1, duration_s=20.0)
     for name, waveform in {
         "a.wav": first,
         "b.wav": first * 0.7 + noise,
-        "c.wav": np.concatenate([make_tune(2, duration_s=8.0), first[: 16_000 * 12]]),
-        "d.wav": make_tune(3, duration_s=20.0),
-        "e.wav": make_tune(4, duration_s=20.0),
+        "c.wav": np.concatenate([tune(2, duration_s=8.0), first[: 16_000 * 12]]),
+        "d.wav": tune(3, duration_s=20.0),
+        "e.wav": tune(4, duration_s=20.0),
     }.items():
-        (tmp_path / "music").mkdir(exist_ok=True)
-        write_audio(tmp_path / "music" / name, waveform.astype(np.float32), codec="wav")
-    results = []
-    for name, limits in (("full", {}), ("avx2", AVX2_ONLY)):
-        out = tmp_path / f"{name}.html"
-        options = ["--workspace", name, "--jobs", "1", "--quiet", "--no-audio", "-o", str(out)]
-        run_limited(["-m", "auditor.cli", "scan", "music", *options], tmp_path, limits)
-        results.append(json.loads(out.with_suffix(".json").read_text()))
-    full, avx2 = results
+        (folder / "music").mkdir(exist_ok=True)
+        write_audio(folder / "music" / name, waveform.astype(np.float32), codec="wav")
+    return folder
+
+
+def scan_into(name: str) -> list[str]:
+    options = ["--workspace", name, "--jobs", "1", "--quiet", "--no-audio", "-o", f"{name}.html"]
+    return ["scan", "music", *options]
+
+
+@pytest.fixture(scope="module")
+def limited(folder) -> str:
+    """Train and scan with instruction sets limited; return what the training said."""
+    run = subprocess.run(
+        [sys.executable, "-c", TRAINED + forks.AUDIT, *scan_into("avx2")],
+        cwd=folder,
+        # numpy may lack those that are named
+        env={**os.environ, **AVX2_ONLY, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 1, run.stderr
+    return run.stdout.splitlines()[0]
+
+
+def test_training_falls_back_to_float32_without_a_bfloat16_lstm(limited):
+    assert limited == "False torch.float32"
+
+
+def test_a_scan_finds_the_same_on_a_processor_without_avx_512(folder, limited):
+    run = forks.run(forks.AUDIT, *scan_into("full"), cwd=folder)
+    assert run.returncode == 1, run.stderr
+    full, avx2 = (json.loads((folder / f"{name}.json").read_text()) for name in ("full", "avx2"))
     assert full["pairs"] and any(pair["flagged"] for pair in full["pairs"])
     for one, other in zip(full["pairs"], avx2["pairs"], strict=True):
         assert [one[key] for key in ("a", "b", "verdict", "flagged")] == [

@@ -6,11 +6,10 @@ import json
 import os
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+import forks
 import pytest
 from small_audit import THRESHOLD, calibrate_by_hand, save_small_extractor, write_tune
 
@@ -99,12 +98,7 @@ def run_as_another(folder: Path) -> tuple[dict, dict]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     (folder / "ws").chmod(0o555)
     before = {p: p.read_bytes() for p in (folder / "ws").rglob("*") if p.is_file()}
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS, str(folder), str(weights), track, pair],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forks.run(COMMANDS, folder, weights, track, pair, text=True)
     assert done.returncode == 0, done.stderr
     warm, found = json.loads(done.stdout.rpartition("\nRESULT")[2])
     assert {p: p.read_bytes() for p in (folder / "ws").rglob("*") if p.is_file()} == before
@@ -165,12 +159,7 @@ except CatalogueError as error:
     for path in (folder / "ws").iterdir():
         path.chmod(0o555 if path.is_dir() else 0o444)
     (folder / "ws").chmod(0o555)
-    done = subprocess.run(
-        [sys.executable, "-c", script, str(file), str(folder / "out")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forks.run(script, file, folder / "out", text=True)
     assert done.returncode == 0, done.stderr
     first, temporary, refused = done.stdout.splitlines()
     assert (first, temporary) == ("['/x'] 4", "[]")

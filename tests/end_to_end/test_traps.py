@@ -45,7 +45,7 @@ def tracks(seed: int) -> dict[str, np.ndarray]:
     return {f"{name} {n}.wav": track for name, pair in made.items() for n, track in enumerate(pair)}
 
 
-@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("seed", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_only_what_was_copied_is_flagged(tmp_path: Path, seed: int):
     library = tmp_path / "library"
     library.mkdir()

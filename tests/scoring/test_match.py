@@ -113,6 +113,7 @@ def test_a_result_does_not_depend_on_tiles_nor_on_jobs(scanned, monkeypatch):
     monkeypatch.setattr("auditor.scoring.examine.TILE_PAIRS", 4)
     for jobs in (1, 2):
         done = []
+        shutil.rmtree(folder / "examined")  # or nothing is left to examine
         with open_workspace(folder, extractor="excerpt") as workspace, LocalTiles(jobs) as tiles:
             again = scan(
                 workspace,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from synthetic_music import synthesise_track
+from tunes import tune
 
 from auditor.audio.decode import write_audio
 from auditor.records import result_from_json
@@ -223,13 +222,10 @@ main()
 
 def test_a_scan_without_annoy_flags_the_same_pairs(tmp_path):
     for seed in range(1, 5):
-        write_audio(
-            tmp_path / f"{seed}.flac", synthesise_track(seed, duration_s=20.0), codec="flac"
-        )
-    write_audio(tmp_path / "again.ogg", synthesise_track(1, duration_s=20.0), codec="ogg")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        write_audio(tmp_path / f"{seed}.flac", tune(seed, duration_s=20.0), codec="flac")
+    write_audio(tmp_path / "again.ogg", tune(1, duration_s=20.0), codec="ogg")
     pairs = []
-    for name, code in (("with", "from auditor.cli import main; main()"), ("out", WITHOUT_ANNOY)):
+    for name, code in (("with", forks.AUDIT), ("out", WITHOUT_ANNOY)):
         command = [
             "scan",
             str(tmp_path),
@@ -240,13 +236,7 @@ def test_a_scan_without_annoy_flags_the_same_pairs(tmp_path):
             "-j",
             "1",
         ]
-        done = subprocess.run(
-            [sys.executable, "-c", code, *command, "--no-report", "-q", "--format", "json"],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = forks.run(code, *command, "--no-report", "-q", "--format", "json", text=True)
         assert done.returncode == 1, done.stderr
         pairs.append(result_from_json(done.stdout).pairs)
     assert pairs[0] == pairs[1]

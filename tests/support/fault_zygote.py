@@ -7,40 +7,25 @@ largest memory of any of its processes, and what it left behind.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
-import gc
 import importlib
 import json
 import os
 import select
 import signal
 import sys
-import threading
 import time
 import tomllib
 import traceback
+
+from fork_server import import_all, leave
 
 with open(os.path.join(os.path.dirname(__file__), "../../pyproject.toml"), "rb") as file:
     COMMAND = tomllib.load(file)["project"]["scripts"]["audit"]
 """What the console script calls."""
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-MODULES = (
-    "auditor.cli",
-    "auditor.api.calibrate",
-    "auditor.api.check",
-    "auditor.api.map",
-    "auditor.api.recommend",
-    "auditor.api.scan",
-    "auditor.audio.isolated",
-    "auditor.ingest.embedders",
-    "auditor.report.html.page",
-    "auditor.report.media.build",
-    "auditor.training.dataset",
-    "auditor.training.loop",
-)
 
 
 class Child:
@@ -164,18 +149,6 @@ def become(job: dict, layer: ctypes.CDLL | None) -> None:
     leave(code)
 
 
-def leave(code: object) -> None:
-    """End as an interpreter does, but for freeing memory that the child shares with the zygote."""
-    if isinstance(code, str):
-        print(code, file=sys.stderr)
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
-
-
 def load_layer(path: str) -> ctypes.CDLL | None:
     if not path:
         return None
@@ -213,13 +186,7 @@ def run(jobs: list[dict], layer: ctypes.CDLL | None) -> list[dict]:
 
 def main() -> None:
     layer = load_layer(sys.argv[1])
-    for name in MODULES:
-        importlib.import_module(name)
-    import torch
-
-    torch.set_num_threads(1)
-    gc.collect()
-    gc.freeze()  # a child's collections leave shared pages as they are
+    import_all()
     answers = os.fdopen(os.dup(1), "w")
     for line in iter(sys.stdin.readline, ""):
         print(json.dumps(run(json.loads(line), layer)), file=answers, flush=True)

@@ -12,7 +12,7 @@ import torch
 from tunes import tune
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.encode import write_audio
+from auditor.audio.encode import encode, write_audio
 from auditor.calibration.rates import OperatingPoint
 from auditor.calibration.thresholds import Thresholds, save_thresholds
 from auditor.catalogue.catalogue import Catalogue
@@ -64,8 +64,13 @@ def make_library(folder: Path) -> Path:
 def write_tune(path: Path, seed: int, *, duration_s: float = TUNE_S) -> Path:
     """Write the tune of a seed in the codec that the name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_audio(path, tune(seed, duration_s=duration_s), codec=path.suffix[1:])
+    path.write_bytes(_encoded(seed, duration_s, path.suffix[1:]))
     return path
+
+
+@functools.lru_cache(maxsize=512)
+def _encoded(seed: int, duration_s: float, codec: str) -> bytes:
+    return encode(tune(seed, duration_s=duration_s), codec=codec)
 
 
 def calibrate_by_hand(workspace: Path, weights_id: str, *, threshold: float = THRESHOLD) -> Path:

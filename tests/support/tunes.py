@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from auditor.audio import SAMPLE_RATE_HZ
@@ -11,6 +13,11 @@ N_SCALE_DEGREES = 14
 
 def tune(seed: int, *, duration_s: float = 12.0, level: float = 0.4) -> np.ndarray:
     """Return (n,) float32 at 16 kHz: seeded notes over a bass, every seed another track."""
+    return _tune(seed, duration_s, level).copy()
+
+
+@functools.lru_cache(maxsize=128)
+def _tune(seed: int, duration_s: float, level: float) -> np.ndarray:
     rng = np.random.default_rng(seed)
     n_samples = round(duration_s * SAMPLE_RATE_HZ)
     waveform = np.zeros(n_samples)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
 import torch
 
@@ -143,10 +142,9 @@ def test_the_lock_of_a_killed_run_is_free(tmp_path):
         "    print('locked', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as child:
-        assert child.stdout.readline() == "locked\n"
+    child, said = forks.start_reading(code, tmp_path)
+    with said, child:
+        assert said.readline() == "locked\n"
         with pytest.raises(UsageError, match="is in use by another training run"):
             lock_run(tmp_path).__enter__()
         child.kill()

@@ -195,6 +195,7 @@ def case_view(
     n_counted: int | None = None,
     cluster: str = "",
     suggested: str = "",
+    new: bool = False,
 ) -> CaseView:
     """Return a pair as a case, without its media: a row of a table needs none.
 
@@ -211,6 +212,8 @@ def case_view(
         Name of the cluster that holds both tracks; empty for none.
     suggested : str
         Which track of the cluster was probably the original, and why; empty where nobody knows.
+    new : bool
+        Whether the last scan did not flag it.
     """
     pair, a, b = row
     return CaseView(
@@ -223,7 +226,7 @@ def case_view(
         coded=coding_words(pair, a, b),
         meaning=pair_meaning(pair, n_counted),
         flagged=pair.flagged,
-        badges=_badges(pair, a, b, sides),
+        badges=(*(("new",) if new else ()), *_badges(pair, a, b, sides)),
         decision=show_kind(pair.decision),
         decided=show_decider(pair),
         note=show_text(" / ".join(pair.decision_note.splitlines())),

@@ -37,10 +37,12 @@ from auditor.report.text.general import (
     count_set_aside,
     identical_line,
     is_set_aside,
+    new_pairs,
     not_wholly_compared,
     show_count,
     show_duration,
     show_score,
+    since_line,
 )
 from auditor.scoring.originals import NOTHING_TELLS, first_released
 
@@ -85,9 +87,17 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
         for number, cluster in enumerate(result.clusters, start=1)
         for track_id in cluster.tracks
     }
-    rows = sorted(pairs_with_tracks(result), key=case_order)
+    new = new_pairs(result)
+    rows = sorted(
+        pairs_with_tracks(result),
+        key=lambda row: (
+            GROUPS.index(case_group(row[0])),
+            row[0].pair_id not in new,
+            case_order(row),
+        ),
+    )
     cases = [
-        _case(number, row, _shared_cluster(row[0], numbers), result)
+        _case(number, row, _shared_cluster(row[0], numbers), result, new)
         for number, row in enumerate(rows, start=1)
     ]
     groups = {name: [case for case in cases if case.group == name] for name in GROUPS}
@@ -96,6 +106,7 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
     threshold = result.threshold.threshold
     return {
         "identical": [_identical(group, listed) for group in result.identical[:N_STATIC_CLUSTERS]],
+        "since": since_line(result),
         "identical_line": identical_line(result),
         "n_identical": len(result.identical),
         "cases": flagged[:N_STATIC_PAIRS],
@@ -138,7 +149,7 @@ def _collections(result: ScanResult) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _case(number: int, row: Row, cluster: int, result: ScanResult) -> CaseView:
+def _case(number: int, row: Row, cluster: int, result: ScanResult, new: frozenset[str]) -> CaseView:
     return case_view(
         number,
         row,
@@ -146,6 +157,7 @@ def _case(number: int, row: Row, cluster: int, result: ScanResult) -> CaseView:
         n_counted=result.threshold.n_counted,
         cluster=cluster_name(cluster),
         suggested=_suggested(row, result.clusters[cluster - 1]) if cluster else "",
+        new=row[0].flagged and row[0].pair_id in new,
     )
 
 

@@ -18,6 +18,7 @@ from auditor.records import (
     RecommendResult,
     Result,
     ScanResult,
+    SinceLastScan,
     Track,
     Verdict,
 )
@@ -324,6 +325,33 @@ def headline(result: Result) -> str:
     if any(is_set_aside(pair) for pair in result.pairs):
         return f"No undecided match: {submissions}, compared with {catalogue}"
     return f"No match: {submissions}, compared with {catalogue}"
+
+
+def new_pairs(result: Result) -> frozenset[str]:
+    """Return the ids of the pairs that the last scan did not flag; empty without a last scan."""
+    since = result.since if isinstance(result, ScanResult) else None
+    return frozenset(() if since is None else since.new)
+
+
+def since_line(result: Result) -> str:
+    """Return what is new since the last scan, in one line; empty where there was none."""
+    since = result.since if isinstance(result, ScanResult) else None
+    return "" if since is None else since_words(since)
+
+
+def since_words(since: SinceLastScan) -> str:
+    """Return how many pairs are new and how many are gone, and since when.
+
+    Examples
+    --------
+    >>> since_words(SinceLastScan("2026-05-03T12:00:59Z", ("dacd20d3",), ()))
+    '1 new pair since the last scan (2026-05-03 12:00 UTC)'
+    >>> since_words(SinceLastScan("2026-05-03T12:00:59Z", (), ("dacd20d3", "264efbe4")))
+    'no new pair since the last scan (2026-05-03 12:00 UTC); 2 pairs no longer flagged'
+    """
+    new = show_count(len(since.new), "new pair") if since.new else "no new pair"
+    gone = f"; {show_count(len(since.gone), 'pair')} no longer flagged" if since.gone else ""
+    return f"{new} since the last scan ({show_when(since.when)}){gone}"
 
 
 def has_larger_cluster(result: ScanResult) -> bool:
