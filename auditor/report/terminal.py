@@ -22,6 +22,7 @@ from auditor.records import (
     pairs_with_tracks,
 )
 from auditor.report.results_csv import to_csv as to_csv
+from auditor.report.terminal_compositions import print_compositions
 from auditor.report.text.error_rates import (
     detection_line,
     error_line,
@@ -106,6 +107,9 @@ def print_table(
         _print_line(console, f"{count_set_aside(result.pairs)}{how}")
     if not isinstance(result, RecommendResult):
         _print_gaps(result, console, None if n_rows is None else N_PATHS_SHOWN)
+        print_compositions(
+            result, console, n_rows=n_rows, show_decided=show_decided, verbose=verbose
+        )
 
 
 def _track_cell(track: Track, badges: tuple[str, ...], style: str = "") -> Text:

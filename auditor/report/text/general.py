@@ -13,6 +13,7 @@ from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
     CompareResult,
+    CompositionMatch,
     DecisionKind,
     Pair,
     RecommendResult,
@@ -197,7 +198,7 @@ def show_when(moment: str) -> str:
     return f"{moment[:16].replace('T', ' ')} UTC" if moment else ""
 
 
-def show_decider(pair: Pair) -> str:
+def show_decider(pair: Pair | CompositionMatch) -> str:
     """Return who decided a pair and when, as far as that is known.
 
     Examples
