@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from small_report import make_check, make_scan
+from small_report import CLIP_S, clip_audio, make_check, make_media, make_scan
 
 from auditor.decisions.apply import pair_id
 from auditor.records import (
@@ -14,6 +14,7 @@ from auditor.records import (
     NotComparable,
     ScanResult,
 )
+from auditor.report.media.model import Clip, Media, PairMedia
 
 STEP_S = 0.384
 _TUNE = (
@@ -90,3 +91,19 @@ def check_with_compositions() -> CheckResult:
     """Return a check of one submission, clear as a recording, with a list of compositions."""
     check = make_check("clear")
     return dataclasses.replace(check, compositions=make_compositions(check))
+
+
+def media_with_compositions(result: ScanResult | CheckResult) -> Media:
+    """Return the media of a result, with clips of the first three lines of its list."""
+    assert result.compositions is not None
+    lines = []
+    for match in result.compositions.matches[:3]:
+        clips = tuple(
+            Clip(0, side, start_s + 5.0, start_s + 5.0 + CLIP_S, "audio/ogg; codecs=opus", audio)
+            for side, start_s, audio in (
+                ("a", match.a_start_s, clip_audio(1)),
+                ("b", match.b_start_s, clip_audio(2)),
+            )
+        )
+        lines.append(PairMedia(match.a, match.b, clips))
+    return dataclasses.replace(make_media(result), compositions=tuple(lines))

@@ -78,6 +78,11 @@ def listed_matches(result: ScanResult | CheckResult) -> list[ListedMatch]:
     return listed
 
 
+def matches_in_order(result: ScanResult | CheckResult) -> list[ListedMatch]:
+    """Return the lines in the order of the report: by ``GROUPS``, then as listed."""
+    return sorted(listed_matches(result), key=lambda line: GROUPS.index(line.group))
+
+
 def compositions_headline(found: Compositions, listed: Sequence[ListedMatch]) -> str:
     """Return what the list says, in one line.
 
