@@ -26,7 +26,7 @@ from auditor.records import (
 from auditor.report.html.cases import NO_MEDIA, ClipView, MediaLookup, clip_view
 from auditor.report.html.shapes import Mark, round_step_s
 from auditor.report.html.tracks import TrackView, track_view
-from auditor.report.media.model import Media, PairMedia
+from auditor.report.media.model import Clip, Media, PairMedia
 from auditor.report.text.compositions import (
     GROUPS,
     NOT_COMPARED,
@@ -153,6 +153,7 @@ class CompositionView:
     clips: tuple[ClipView, ...] = ()
     lacking: str = ""
     roll: RollView | None = None
+    heard: tuple[float, float] | None = None
 
 
 def compositions_view(
@@ -350,7 +351,19 @@ def _view(
         clips=tuple(clip_view(clip) for clip in found.clips) if found else (),
         lacking=(show_text(found.lacking) if found else NO_MEDIA) if in_full else "",
         roll=draw_roll(match) if in_full else None,
+        heard=_heard(match, found.clips) if found else None,
     )
+
+
+def _heard(match: CompositionMatch, clips: Sequence[Clip]) -> tuple[float, float] | None:
+    """Return where the clip of a begins and how long it is, in per cent of the passage."""
+    length_s = match.a_end_s - match.a_start_s
+    for clip in clips:
+        if clip.side == "a" and length_s > 0.0:
+            ends = [(time_s - match.a_start_s) / length_s for time_s in (clip.start_s, clip.end_s)]
+            start, end = (min(1.0, max(0.0, share)) for share in ends)
+            return round(100.0 * start, 2), round(100.0 * (end - start), 2)
+    return None
 
 
 def _said(match: CompositionMatch) -> str:

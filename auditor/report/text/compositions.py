@@ -117,15 +117,13 @@ def chance_statement(line: ListedMatch) -> str:
     interval = ""
     if low is not None and high is not None:
         interval = f" (95 % {round(low * line.rank):,}–{round(high * line.rank):,})"
-    return f"{_down_to(line.rank)}, {show_number(expected)} {_are(expected)} chance{interval}"
-
-
-def _down_to(rank: int) -> str:
-    return "Of the first line" if rank == 1 else f"Of the {rank:,} lines down to this one"
-
-
-def _are(expected: float) -> str:
-    return "is expected to be" if expected == 1.0 else "are expected to be"
+    many = show_number(expected)
+    if line.rank == 1:
+        return f"{many} lines as high as this first one are expected by chance{interval}"
+    are = "is" if expected == 1.0 else "are"
+    return (
+        f"Of the {line.rank:,} lines down to this one, {many} {are} expected to be chance{interval}"
+    )
 
 
 def show_transposition(semitones: int) -> str:
