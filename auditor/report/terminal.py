@@ -22,7 +22,7 @@ from auditor.records import (
     pairs_with_tracks,
 )
 from auditor.report.results_csv import to_csv as to_csv
-from auditor.report.terminal_compositions import print_compositions
+from auditor.report.terminal_compositions import print_compositions, shared_cell
 from auditor.report.text.error_rates import (
     detection_line,
     error_line,
@@ -127,6 +127,8 @@ def _print_rows(
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
     columns = {"check": ("Submission", "Catalogue track"), "recommend": ("Track", "Nearest to")}
+    if isinstance(result, RecommendResult) and result.compositions is not None:
+        columns["recommend"] = ("Track", "What is shared")
     table.add_column("Score", justify="right", no_wrap=True)
     for name in columns.get(result.kind, ("Track A", "Track B")):
         table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
@@ -170,11 +172,13 @@ def _only_alike(result: ScanResult | CheckResult, pair: Pair) -> bool:
 
 
 def _recommend_rows(result: RecommendResult) -> list[tuple[Text, Text, Text]]:
+    lines = result.compositions.matches if result.compositions is not None else ()
+    shared = {match.b: shared_cell(match) for match in lines}
     return [
         (
             Text(show_score(answer.score), style="bold"),
             _track_cell(answer.track, (*track_badges(answer.track), *_same_files(answer))),
-            Text(show_text(answer.nearest_to)),
+            shared.get(answer.track.id, Text(show_text(answer.nearest_to))),
         )
         for answer in result.recommendations
     ]

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.errors import show_text
-from auditor.records import CheckResult, ScanResult, Track
+from auditor.records import CheckResult, CompositionMatch, ScanResult, Track
 from auditor.report.text.compositions import (
     ListedMatch,
     agreement_words,
@@ -83,6 +83,33 @@ def print_compositions(
         _print_line(console, found.note)
 
 
+def shared_cell(match: CompositionMatch) -> Text:
+    """Return what two tracks share as compositions, as one cell of a table."""
+    cell = Text(show_text(match.verdict), style="bold" if match.flagged else "")
+    cell.append(f"\n{agreement_words(match)}", style="not bold")
+    cell.append(f"\n{_passages(match)}", style="not bold")
+    cell.append(f"\n{_changes(match)}", style="not bold")
+    if match.expected_by_chance is not None:
+        many = show_number(match.expected_by_chance)
+        cell.append(f"\nby chance to this line: {many}", style="not bold")
+    return cell
+
+
+def _passages(match: CompositionMatch) -> str:
+    a, b = (
+        f"{show_duration(start_s)}-{show_duration(end_s)}"
+        for start_s, end_s in (
+            (match.a_start_s, match.a_end_s),
+            (match.b_start_s, match.b_end_s),
+        )
+    )
+    return f"a {a} = b {b}"
+
+
+def _changes(match: CompositionMatch) -> str:
+    return f"{show_transposition(match.transposition)}, {show_tempo(match.tempo)}"
+
+
 def _print_rows(
     result: ScanResult | CheckResult, rows: list[ListedMatch], console: Console
 ) -> None:
@@ -112,15 +139,7 @@ def _cells(line: ListedMatch) -> tuple[Text, Text, Text]:
     if match.expected_by_chance is not None:
         cell_a.append(f"\nby chance to this line: {show_number(match.expected_by_chance)}")
     cell_b = _track(line.b, style)
-    a, b = (
-        f"{show_duration(start_s)}-{show_duration(end_s)}"
-        for start_s, end_s in (
-            (match.a_start_s, match.a_end_s),
-            (match.b_start_s, match.b_end_s),
-        )
-    )
-    cell_b.append(f"\na {a} = b {b}")
-    cell_b.append(f"\n{show_transposition(match.transposition)}, {show_tempo(match.tempo)}")
+    cell_b.append(f"\n{_passages(match)}\n{_changes(match)}")
     if match.decision:
         note = show_text(" / ".join(match.decision_note.splitlines()))
         said = (show_kind(show_text(match.decision)), show_decider(match), note)

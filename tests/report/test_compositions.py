@@ -135,7 +135,8 @@ def line(rank: int, **changes: object) -> ListedMatch:
 @pytest.mark.parametrize(
     ("rank", "changes", "said"),
     [
-        (1, {"expected_by_chance": 0.04}, "0.04 lines as high as this first one are expected by chance (95 % 0–1)"),
+        (1, {"expected_by_chance": 0.04},
+         "0.04 lines as high as this first one are expected by chance (95 % 0–1)"),
         (20, {"expected_by_chance": 1.0, "chance_share_low": 0.05, "chance_share_high": 0.2},
          "Of the 20 lines down to this one, 1 is expected to be chance (95 % 1–4)"),
         (2, {"expected_by_chance": 7.0}, "2 are expected to be chance"),

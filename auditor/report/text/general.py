@@ -303,6 +303,8 @@ def headline(result: Result) -> str:
     among = f"among {show_count(result.n_tracks, 'track')}"
     if isinstance(result, RecommendResult):
         n_recommended = len(result.recommendations)
+        if result.compositions is not None:
+            return f"{show_count(n_recommended, 'track')} may be the same composition {among}"
         return f"{show_count(n_recommended, 'track')} recommended {among}"
     if isinstance(result, CompareResult):
         sides = (f"{c.name} ({show_count(c.n_tracks, 'track')})" for c in result.collections)
