@@ -86,7 +86,7 @@ def test_the_default_share_is_that_of_the_scorer():
     [
         (["--no-compositions", "--fail-on", "composition"], "cannot be combined"),
         (["--max-chance-share", "0"], "a share lies in (0, 1]"),
-        (["--max-chance-share", "1.5"], "not in the range"),
+        (["--max-chance-share", "1.5"], "Invalid value for '--max-chance-share'"),
         (["--fail-on", "everything"], "'everything' is not one of 'recording', 'composition'"),
     ],
 )
