@@ -787,7 +787,11 @@ class Recommended:
 
 @dataclass(frozen=True)
 class RecommendResult:
-    """Tracks in the order they are recommended."""
+    """Tracks in the order they are recommended.
+
+    ``compositions`` has a line for each of them where versions of a track were asked for, else it
+    is None.
+    """
 
     query: dict[str, tuple[str, ...]]
     recommendations: tuple[Recommended, ...]
@@ -796,6 +800,7 @@ class RecommendResult:
     kind: str = "recommend"
     schema_version: int = SCHEMA_VERSION
     notes: tuple[str, ...] = field(default=())
+    compositions: Compositions | None = None
 
 
 Result = ScanResult | CheckResult | RecommendResult

@@ -9,16 +9,22 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from auditor.api.run import Options
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.decisions.apply import apply_to_compositions
+from auditor.errors import UsageError
+from auditor.evidence.composition.pitches import PitchTrack
 from auditor.ingest.submissions import Submission
 from auditor.parallel import OnProgress
 from auditor.records import Compositions, Decision, Pair, Track, Verdict
+from auditor.scoring import composition
 from auditor.scoring.composition import (
     CompositionReader,
     open_rates,
     search_catalogue,
     search_submissions,
 )
+from auditor.search.compositions import nearest_contents
 from auditor.workspace import Workspace
+
+_NOT_STORED = "Some tracks were not compared: their pitches are not stored yet. Run: audit scan"
 
 
 def compositions_of_catalogue(
@@ -96,6 +102,90 @@ def compositions_of_submissions(
             max_chance_share=options.max_chance_share,
         )
     return _decided(found, tracks, workspace.catalogue.decisions(), options.same_owner)
+
+
+def versions_of(
+    workspace: Workspace,
+    track_id: str,
+    *,
+    top: int = 10,
+    leave_out: Collection[str] = (),
+    options: Options | None = None,
+) -> Compositions:
+    """Return the tracks of a catalogue that may be the same piece as one of them.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        May be opened read-only.
+    track_id : str
+    top : int
+        Lines at most.
+    leave_out : collection of str
+        Ids that are not listed, such as copies of the recording.
+    options : Options, optional
+
+    Returns
+    -------
+    Compositions
+        Its lines have the track as ``a``, best first.
+
+    Raises
+    ------
+    CatalogueError
+        If no track has this id.
+    UsageError
+        If the track has no composition to compare.
+    """
+    options = options or Options()
+    track = workspace.catalogue.track(track_id)
+    table = workspace.catalogue.table(workspace.weights_id).distinct()
+    id_of = {digest.decode(): table.tracks.id_of(row) for row, digest in enumerate(table.hashes)}
+    with contextlib.closing(CompositionReader(workspace)) as reader:
+        own = reader.stored(track.sha256)
+        if own.problem:
+            raise UsageError(
+                f"{track_id} has no composition to compare: {own.problem}. Give another track."
+            )
+        n_stored = len(reader.store.hashes() & set(id_of))
+        others = [
+            (sha256, summaries)
+            for sha256, summaries in reader.store.all_summaries()
+            if sha256 in id_of and sha256 != track.sha256
+        ]
+        if len(others) > composition.MAX_EXHAUSTIVE:
+            hashes = nearest_contents(own.summaries, others, top=composition.N_CANDIDATES)
+        else:
+            hashes = [sha256 for sha256, _ in others]
+        scores = composition._scores_of(reader, own, hashes)
+        rates = open_rates(reader.model.id, workspace.threshold_directories)
+        found = [
+            composition._Scored(track_id, id_of[sha256], score)
+            for sha256, score in zip(hashes, scores, strict=True)
+            if id_of[sha256] not in leave_out
+        ]
+        ranked = composition._ranked(
+            found, len(others), rates, options.max_chance_share, n_listed=top
+        )
+        hash_of = {id_of[sha256]: sha256 for sha256 in hashes}
+        view = PitchTrack(own.pitches)
+        matches = [
+            composition._with_evidence(reader, hash_of, match, rates, mine=view) for match in ranked
+        ]
+        listed = Compositions(
+            tuple(matches),
+            options.max_chance_share,
+            len(others),
+            len(hashes),
+            reader.model.id,
+            composition._source(rates),
+            note=composition._note(rates),
+        )
+    if n_stored < len(id_of):
+        listed = dataclasses.replace(listed, note=f"{listed.note} {_NOT_STORED}".strip())
+    named = {track.id, *(match.b for match in matches)}
+    tracks = {i: workspace.catalogue.track(i) for i in named}
+    return _decided(listed, tracks, workspace.catalogue.decisions(), options.same_owner)
 
 
 def tracks_of_compositions(found: Compositions | None) -> set[str]:

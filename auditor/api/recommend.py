@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from auditor.api.compositions import versions_of
 from auditor.audio.files import hash_file, is_there, look_at
 from auditor.audio.object_store import fetched, is_object
 from auditor.calibration.thresholds import find_thresholds
@@ -42,6 +43,8 @@ class Query:
         Number of answers.
     copies : bool
         Also answer with tracks that are flagged copies of the query's.
+    versions : bool
+        Answer with tracks that may be the same composition as ``of`` instead (``versions_of``).
     """
 
     of: str = ""
@@ -50,6 +53,7 @@ class Query:
     farthest: bool = False
     top: int = 10
     copies: bool = False
+    versions: bool = False
 
 
 def recommend(workspace: Workspace, query: Query, *, command: str = "") -> RecommendResult:
@@ -85,6 +89,8 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
         raise UsageError("no track was given. Give an ID or a file, --like ID, or --dislike ID.")
     if query.top < 1:
         raise UsageError(f"--top is {query.top}; it must be at least 1.")
+    if query.versions:
+        return _versions(workspace, query, command=command, started=started)
     ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
     require_tracks(workspace, len(ids))
     row_of = {track_id: row for row, track_id in enumerate(ids)}
@@ -156,6 +162,54 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
         n_tracks=len(ids),
         provenance=make_provenance(workspace, command=command, started=started),
         notes=notes,
+    )
+
+
+def _versions(
+    workspace: Workspace, query: Query, *, command: str, started: float
+) -> RecommendResult:
+    """Return the tracks that may be the same composition as the track of a query."""
+    if not query.of or query.like or query.dislike or query.farthest:
+        raise UsageError(
+            "--versions starts from one track of the catalogue. Give its ID, without --like, "
+            "--dislike and --farthest."
+        )
+    ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
+    require_tracks(workspace, len(ids))
+    row_of = {track_id: row for row, track_id in enumerate(ids)}
+    itself = query.of
+    if itself not in row_of and is_there(itself):
+        itself = unchanged_id(workspace, _absolute(itself))
+        if itself not in row_of:
+            raise UsageError(
+                f"{show_path(query.of)} is not in the catalogue. Run: audit check FILE, which also "
+                "lists compositions."
+            )
+    left_out: set[str] = set()
+    if itself in row_of and not query.copies:
+        copies = _copies(workspace, embeddings, embeddings[row_of[itself]][None])
+        left_out = {ids[row] for row in (() if copies is None else copies)}
+    found = versions_of(workspace, itself, top=query.top, leave_out=left_out)
+    same = workspace.catalogue.table(workspace.weights_id).same_files()
+    tracks = [workspace.catalogue.track(match.b) for match in found.matches]
+    return RecommendResult(
+        query={"versions": (itself,)},
+        recommendations=tuple(
+            Recommended(
+                track=track,
+                score=match.score,
+                same=tuple(
+                    workspace.catalogue.track(other).path
+                    for other in same.get(track.id, ())
+                    if other != track.id
+                ),
+            )
+            for match, track in zip(found.matches, tracks, strict=True)
+        ),
+        n_tracks=len(ids),
+        provenance=make_provenance(workspace, command=command, started=started),
+        notes=tuple(filter(None, (found.note,))),
+        compositions=found,
     )
 
 

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from auditor.commands.options import (
+    MAX_CHANCE_SHARE,
     MAX_REPORT_MB,
     BatchOption,
     CatalogueSizeOption,
+    CompositionsOption,
     DebugOption,
     Device,
     DeviceOption,
     ExitZeroOption,
     ExtractorOption,
+    FailOnOption,
     FarOption,
     Format,
     FormatOption,
     JobsOption,
+    MaxChanceShareOption,
     MaxFalseAlarmsOption,
     NoAudioOption,
     NoReportOption,
@@ -41,11 +45,12 @@ from auditor.commands.options import (
     WorkspaceOption,
 )
 from auditor.commands.running import (
-    EXIT_FLAGGED,
+    check_fail_on,
     check_format,
     check_report_options,
     command_line,
     embedder_for,
+    exit_code,
     finish,
     gather_media,
     keep_for_decisions,
@@ -96,6 +101,8 @@ def check(
     threshold_file: ThresholdFileOption = None,
     search: SearchOption = Search.EXACT,
     same_owner: SameOwnerOption = None,
+    compositions: CompositionsOption = True,
+    max_chance_share: MaxChanceShareOption = MAX_CHANCE_SHARE,
     show_decided: ShowDecidedOption = False,
     form: FormatOption = Format.TABLE,
     output: OutputOption = None,
@@ -103,6 +110,7 @@ def check(
     no_audio: NoAudioOption = False,
     max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
+    fail_on: FailOnOption = None,
     exit_zero: ExitZeroOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
@@ -115,6 +123,7 @@ def check(
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)
     check_format(form)
+    check_fail_on(fail_on, compositions=compositions)
     from auditor.audio.isolated import warm_up
 
     warm_up()  # it starts while torch is imported
@@ -127,6 +136,8 @@ def check(
         max_false=max_false_alarms,
         per_batch=per_batch,
         catalogue_size=catalogue_size,
+        compositions=compositions,
+        max_chance_share=max_chance_share,
     )
     from auditor.api import check as api
     from auditor.commands.progress import Progress
@@ -173,9 +184,10 @@ def check(
         verbose=verbose,
         quiet=quiet,
     )
-    flagged = [pair.pair_id for pair in result.pairs if pair.flagged]
+    listed = result.compositions.matches if result.compositions is not None else ()
+    flagged = [pair.pair_id for pair in (*result.pairs, *listed) if pair.flagged]
     if flagged and form is Format.TABLE and not quiet:
         named = "" if workspace is None else f" --workspace {shlex.quote(str(workspace))}"
         print(f"decide a pair: audit decide {flagged[0]} --as KIND{named}", file=sys.stderr)
-    if not exit_zero and flagged:
-        raise typer.Exit(EXIT_FLAGGED)
+    if code := exit_code(result, fail_on, exit_zero=exit_zero):
+        raise typer.Exit(code)

@@ -15,6 +15,9 @@ import typer
 CONTEXT_DEBUG = "audit.debug"
 CONTEXT_COMMAND = "audit.command"
 
+MAX_CHANCE_SHARE = 0.1
+"""The same as ``scoring.composition.MAX_CHANCE_SHARE``, which would import NumPy."""
+
 
 class Format(StrEnum):
     """How results are printed."""
@@ -61,6 +64,13 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+class FailOn(StrEnum):
+    """What makes a scan or check exit with 1."""
+
+    RECORDING = "recording"
+    COMPOSITION = "composition"
 
 
 class Search(StrEnum):
@@ -228,6 +238,32 @@ SameOwnerOption = Annotated[
         "--same-owner",
         help="Set pairs aside when both tracks have the same value of this tag, and so the same "
         "owner; repeatable.",
+    ),
+]
+CompositionsOption = Annotated[
+    bool,
+    typer.Option(
+        "--compositions/--no-compositions",
+        help="Also list pairs that may be the same composition, played anew.",
+    ),
+]
+MaxChanceShareOption = Annotated[
+    float,
+    typer.Option(
+        "--max-chance-share",
+        metavar="X",
+        min=0.0,
+        max=1.0,
+        help="Flag compositions down to the line at which this share of the list is expected to "
+        "be chance.",
+    ),
+]
+FailOnOption = Annotated[
+    list[FailOn] | None,
+    typer.Option(
+        "--fail-on",
+        help="What ends with exit code 1 if it is flagged; repeatable. The default is recording.",
+        show_default=False,
     ),
 ]
 ShowDecidedOption = Annotated[

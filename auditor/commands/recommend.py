@@ -34,6 +34,7 @@ Examples:
   audit recommend music/one.mp3 --top 5
   audit recommend --like mjq2hx5a --like b3wz7kqd --dislike x4d2p6ta
   audit recommend mjq2hx5a --farthest --format json
+  audit recommend --versions mjq2hx5a
   audit recommend mjq2hx5a --open
 """
 
@@ -60,6 +61,13 @@ def recommend(
         bool,
         typer.Option(
             "--farthest", help="List the least similar tracks instead of the most similar."
+        ),
+    ] = False,
+    versions: Annotated[
+        bool,
+        typer.Option(
+            "--versions",
+            help="List tracks that may be the same composition, instead of those that sound alike.",
         ),
     ] = False,
     top: Annotated[int, typer.Option("--top", min=1, help="Number of tracks.")] = 10,
@@ -105,6 +113,7 @@ def recommend(
         farthest=farthest,
         top=top,
         copies=copies,
+        versions=versions,
     )
     with open_for_command(
         workspace, extractor=extractor, precision=precision, write=False

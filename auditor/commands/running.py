@@ -14,8 +14,10 @@ import typer
 
 from auditor.commands.options import (
     CONTEXT_COMMAND,
+    MAX_CHANCE_SHARE,
     MAX_REPORT_MB,
     Device,
+    FailOn,
     Format,
     OwnerTag,
     Precision,
@@ -24,7 +26,7 @@ from auditor.commands.options import (
 from auditor.errors import UsageError, show_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     import numpy as np
 
@@ -56,6 +58,8 @@ def make_options(
     max_false: float | None = None,
     per_batch: bool = False,
     catalogue_size: int | None = None,
+    compositions: bool = False,
+    max_chance_share: float = MAX_CHANCE_SHARE,
 ) -> Options:
     """Return the options of a scan or check."""
     from auditor.api.run import Options
@@ -69,7 +73,49 @@ def make_options(
         max_false=max_false,
         per_batch=per_batch,
         catalogue_size=catalogue_size,
+        compositions=compositions,
+        max_chance_share=max_chance_share,
     )
+
+
+def check_fail_on(fail_on: Collection[FailOn] | None, *, compositions: bool) -> None:
+    """Refuse ``--fail-on composition`` where compositions are not compared.
+
+    Raises
+    ------
+    UsageError
+        If they exclude each other.
+    """
+    if fail_on and FailOn.COMPOSITION in fail_on and not compositions:
+        raise UsageError(
+            "--fail-on composition and --no-compositions cannot be combined. Give one of them."
+        )
+
+
+def exit_code(
+    result: ScanResult | CheckResult,
+    fail_on: Collection[FailOn] | None = None,
+    *,
+    exit_zero: bool = False,
+) -> int:
+    """Return 1 if something is flagged that a command is to fail on, else 0.
+
+    Parameters
+    ----------
+    result : ScanResult or CheckResult
+    fail_on : collection of FailOn, optional
+        Recordings alone unless told otherwise.
+    exit_zero : bool
+        Return 0 whatever is flagged.
+    """
+    kinds = set(fail_on or (FailOn.RECORDING,))
+    listed = result.compositions.matches if result.compositions is not None else ()
+    flagged = {
+        FailOn.RECORDING: any(pair.flagged for pair in result.pairs),
+        FailOn.COMPOSITION: any(match.flagged for match in listed),
+    }
+    fails = any(flagged[kind] for kind in kinds) and not exit_zero
+    return EXIT_FLAGGED if fails else 0
 
 
 def open_for_command(

@@ -9,19 +9,23 @@ from typing import Annotated
 import typer
 
 from auditor.commands.options import (
+    MAX_CHANCE_SHARE,
     MAX_REPORT_MB,
     BatchOption,
+    CompositionsOption,
     DebugOption,
     Device,
     DeviceOption,
     ExcerptIndexOption,
     ExitZeroOption,
     ExtractorOption,
+    FailOnOption,
     FarOption,
     FmaOption,
     Format,
     FormatOption,
     JobsOption,
+    MaxChanceShareOption,
     MaxFalsePairsOption,
     NoAudioOption,
     NoReportOption,
@@ -43,11 +47,12 @@ from auditor.commands.options import (
     WorkspaceOption,
 )
 from auditor.commands.running import (
-    EXIT_FLAGGED,
+    check_fail_on,
     check_format,
     check_ray_options,
     check_report_options,
     command_line,
+    exit_code,
     finish,
     gather_media,
     keep_for_decisions,
@@ -99,6 +104,8 @@ def scan(
     search: SearchOption = Search.EXACT,
     excerpt_index: ExcerptIndexOption = None,
     same_owner: SameOwnerOption = None,
+    compositions: CompositionsOption = True,
+    max_chance_share: MaxChanceShareOption = MAX_CHANCE_SHARE,
     show_decided: ShowDecidedOption = False,
     form: FormatOption = Format.TABLE,
     output: OutputOption = None,
@@ -106,6 +113,7 @@ def scan(
     no_audio: NoAudioOption = False,
     max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
+    fail_on: FailOnOption = None,
     exit_zero: ExitZeroOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
@@ -118,6 +126,7 @@ def scan(
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)
     check_format(form)
+    check_fail_on(fail_on, compositions=compositions)
     if roots and ray_address is None:
         from auditor.audio.isolated import warm_up
 
@@ -129,6 +138,8 @@ def scan(
         search=search,
         same_owner=same_owner,
         max_false=max_false_pairs,
+        compositions=compositions,
+        max_chance_share=max_chance_share,
     )
     check_ray_options(ray_address, storage=ray_storage, jobs=jobs)
     from auditor.api import scan as api
@@ -191,5 +202,5 @@ def scan(
             f"nothing was compared: none of the {len(result.skipped) + len(result.tracks)} files "
             "contains usable sound. Give folders of music."
         )
-    if not exit_zero and any(pair.flagged for pair in result.pairs):
-        raise typer.Exit(EXIT_FLAGGED)
+    if code := exit_code(result, fail_on, exit_zero=exit_zero):
+        raise typer.Exit(code)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+from collections.abc import Iterable, Sequence
 
 from auditor.decisions.csv_file import lead_formula
 from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
+    CompositionMatch,
     Pair,
     RecommendResult,
     Result,
@@ -21,6 +23,7 @@ from auditor.records import (
     Track,
     pairs_with_tracks,
 )
+from auditor.report.text.compositions import listed_matches
 from auditor.report.text.evidence import verdict_sentence
 from auditor.report.text.general import new_pairs
 
@@ -44,6 +47,13 @@ _PAIR_FIELDS = (
 )
 
 
+_SEQUENCES = ("melody_a", "melody_b", "chords_a", "chords_b", "step_s")
+_COMPOSITION_FIELDS = tuple(
+    field.name
+    for field in dataclasses.fields(CompositionMatch)
+    if field.name not in ("a", "b", *_SEQUENCES)
+)
+
 _SAME_FIELDS = ("n_files_a", "n_files_b", "same", "new")
 """Very last: files of the same bytes, see ``Pair``, the paths of those of an identical pair, and
 whether the last scan did not flag the pair, empty where there was none."""
@@ -60,7 +70,34 @@ def to_csv(result: Result) -> str:
     ResultError
         If a pair names a track that the result does not list.
     """
-    names, rows = result_table(result)
+    return table_csv(*result_table(result))
+
+
+def compositions_csv(result: ScanResult | CheckResult) -> str:
+    """Return the list of compositions as CSV, one row per line, as ``to_csv``.
+
+    The melodies and chords are in the JSON alone.
+
+    Raises
+    ------
+    ResultError
+        If a line names a track that the result does not list.
+    """
+    fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
+    rows = [
+        (
+            line.rank,
+            *(getattr(line.match, name) for name in _COMPOSITION_FIELDS),
+            *_track_values(line.a),
+            *_track_values(line.b),
+        )
+        for line in listed_matches(result)
+    ]
+    return table_csv(("rank", *_COMPOSITION_FIELDS, *fields), rows)
+
+
+def table_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table as CSV; texts are made safe for spreadsheets."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\r\n")
     writer.writerow(names)

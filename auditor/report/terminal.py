@@ -22,6 +22,7 @@ from auditor.records import (
     pairs_with_tracks,
 )
 from auditor.report.results_csv import to_csv as to_csv
+from auditor.report.terminal_compositions import print_compositions, shared_cell
 from auditor.report.text.error_rates import (
     detection_line,
     error_line,
@@ -110,6 +111,9 @@ def print_table(
         _print_line(console, f"{count_set_aside(result.pairs)}{how}")
     if not isinstance(result, RecommendResult):
         _print_gaps(result, console, None if n_rows is None else N_PATHS_SHOWN)
+        print_compositions(
+            result, console, n_rows=n_rows, show_decided=show_decided, verbose=verbose
+        )
 
 
 def _track_cell(track: Track, badges: tuple[str, ...], style: str = "") -> Text:
@@ -127,6 +131,8 @@ def _print_rows(
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
     columns = {"check": ("Submission", "Catalogue track"), "recommend": ("Track", "Nearest to")}
+    if isinstance(result, RecommendResult) and result.compositions is not None:
+        columns["recommend"] = ("Track", "What is shared")
     table.add_column("Score", justify="right", no_wrap=True)
     for name in columns.get(result.kind, ("Track A", "Track B")):
         table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
@@ -174,11 +180,13 @@ def _only_alike(result: ScanResult | CheckResult, pair: Pair) -> bool:
 
 
 def _recommend_rows(result: RecommendResult) -> list[tuple[Text, Text, Text]]:
+    lines = result.compositions.matches if result.compositions is not None else ()
+    shared = {match.b: shared_cell(match) for match in lines}
     return [
         (
             Text(show_score(answer.score), style="bold"),
             _track_cell(answer.track, (*track_badges(answer.track), *_same_files(answer))),
-            Text(show_text(answer.nearest_to)),
+            shared.get(answer.track.id, Text(show_text(answer.nearest_to))),
         )
         for answer in result.recommendations
     ]

@@ -1,6 +1,7 @@
 """Write a report to disk, whole or not at all, and read its JSON again.
 
-A report is four files of one name: the page, the result as JSON and as CSV, and the media.
+A report is four files of one name: the page, the result as JSON and as CSV, and the media.  The
+list of compositions is a CSV of its own.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from auditor.errors import AuditError, ResultError, show_path
-from auditor.records import Result, result_from_json, to_json
+from auditor.records import RecommendResult, Result, result_from_json, to_json
 from auditor.report.html.page import render_html
 from auditor.report.media.model import Media, media_from_json, media_to_json
-from auditor.report.results_csv import to_csv
+from auditor.report.results_csv import compositions_csv, to_csv
 from auditor.serialisation import partial_file, put_in_place
 
 MAX_BYTES = 1 << 30
@@ -41,10 +42,12 @@ def write_report(
     result : ScanResult, CheckResult or RecommendResult
         What to write.
     path : path-like
-        The HTML file; the others have the same name with the suffixes ``.json``, ``.csv`` and
-        ``.media.json``.  A path without any of these suffixes gets them.  Missing folders are made.
+        The HTML file; the others have the same name with the suffixes ``.json``, ``.csv``,
+        ``-compositions.csv`` and ``.media.json``.  A path without any of these suffixes gets
+        them.  Missing folders are made.
     media : Media, optional
-        What is heard and seen of the pairs; media of an older report of that name are removed.
+        What is heard and seen of the pairs; media and compositions of an older report of that
+        name are removed.
 
     Returns
     -------
@@ -69,10 +72,13 @@ def write_report(
     if media is not None and media != Media():
         text = media_to_json(media) + "\n"
         contents[media_path(json_path)] = text.encode("utf-8", "backslashreplace")
+    if not isinstance(result, RecommendResult) and result.compositions is not None:
+        contents[compositions_path(json_path)] = compositions_csv(result).encode()
     contents[html_path] = render_html(result, media).encode("utf-8")
     write_files(contents)
-    if media_path(json_path) not in contents:
-        media_path(json_path).unlink(missing_ok=True)
+    for optional in (media_path(json_path), compositions_path(json_path)):
+        if optional not in contents:
+            optional.unlink(missing_ok=True)
     return html_path, json_path
 
 
@@ -85,6 +91,18 @@ def media_path(json_path: str | os.PathLike[str]) -> Path:
     'reports/scan.media.json'
     """
     return Path(json_path).with_suffix(".media.json")
+
+
+def compositions_path(json_path: str | os.PathLike[str]) -> Path:
+    """Return where the CSV of the compositions lies, beside the JSON of a result.
+
+    Examples
+    --------
+    >>> str(compositions_path("reports/scan.json"))
+    'reports/scan-compositions.csv'
+    """
+    path = Path(json_path)
+    return path.with_name(f"{path.stem}-compositions.csv")
 
 
 def load_report(path: str | os.PathLike[str]) -> tuple[Result, Media | None]:

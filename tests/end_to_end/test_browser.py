@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from small_catalogue import make_workspace, open_workspace_file
+from small_compositions import media_with_compositions, scan_with_compositions
 from small_report import (
     HOSTILE,
     make_check,
@@ -89,6 +90,55 @@ def report(tmp_path: Path) -> Callable[..., Path]:
         return write_report(result, tmp_path / "r.html", make_media(result) if media else None)[0]
 
     return write
+
+
+def test_compositions_are_drawn_played_and_decided(open_page, tmp_path):
+    scan = scan_with_compositions()
+    path, _ = write_report(scan, tmp_path / "r.html", media_with_compositions(scan))
+    for viewport in (NARROW, WIDE):
+        page = open_page(path, viewport=viewport)
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        assert page.locator("#composition-1").get_attribute("open") is not None
+        box = page.locator("#composition-1 .roll-picture").bounding_box()
+        assert box["width"] > 0.7 * viewport["width"] / 1.5
+        wide_names = page.locator("#composition-1 text.wide").first
+        assert wide_names.is_visible() == (viewport is WIDE)
+
+    first, third = page.locator("#composition-1"), page.locator("#composition-3")
+    first.locator('[data-f="both"]').click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('#composition-1 audio')]"
+        ".some((audio) => !audio.paused && audio.currentTime > 0.2)"
+    )
+    assert first.locator('[data-f="playhead"]').get_attribute("visibility") == "visible"
+    first.locator('[data-f="both"]').click()
+
+    first.locator('[data-f="note"]').fill("=live at the Roxy")
+    first.locator('[data-kind="cover"]').click()
+    assert "cover, in this page" in first.locator('[data-f="decided"]').inner_text()
+    third.locator("summary").first.click()
+    third.locator('[data-kind="false-alarm"]').click()
+    assert "2 decisions made in this page." in page.locator("#decision-bar").inner_text()
+    with page.expect_download() as download:
+        page.locator("#decision-bar [data-export]").click()
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text("utf-8"))))
+    lines = scan.compositions.matches
+    assert [(row["pair_id"], row["kind"]) for row in rows] == [
+        (lines[0].pair_id, "cover"),
+        (lines[2].pair_id, "false-alarm"),
+    ]
+    assert rows[0]["note"] == "'=live at the Roxy"
+    first.locator('[data-kind="undo"]').click()
+    assert "none yet" in first.locator('[data-f="decided"]').inner_text()
+
+
+def test_a_scan_of_compositions_alone_can_be_decided(open_page, tmp_path):
+    scan = dataclasses.replace(scan_with_compositions(), pairs=(), clusters=())
+    page = open_page(write_report(scan, tmp_path / "r.html")[0])
+    page.locator('#composition-1 [data-kind="licensed"]').click()
+    assert (
+        "licensed, in this page" in page.locator('#composition-1 [data-f="decided"]').inner_text()
+    )
 
 
 def shown_cases(page: Any) -> list[str]:

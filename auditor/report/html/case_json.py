@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from auditor.decisions.csv_file import COLUMNS
+from auditor.errors import show_text
 from auditor.records import CheckResult, MatchedRange, ScanResult, Track, to_json
 from auditor.report.html.cases import CaseView, MediaLookup, Row
 from auditor.report.html.shapes import draw_ruler, pack_peaks, raise_peaks, thin_peaks
-from auditor.report.html.tracks import TrackView
+from auditor.report.html.tracks import TrackView, track_view
+from auditor.report.text.compositions import ListedMatch, matches_in_order
 from auditor.report.text.evidence import show_times, what_differs
+from auditor.report.text.general import show_decider
 
 
 def cases_data(
@@ -38,16 +41,22 @@ def cases_data(
     -------
     dict
         ``report`` names the result, so that decisions are kept apart from those of other reports;
-        ``columns`` are those of a file of decisions; the tracks of ``pairs`` are places in
-        ``tracks``.
+        ``columns`` are those of a file of decisions; the tracks of ``pairs`` and
+        ``compositions`` are places in ``tracks``.
     """
     places: dict[Track, int] = {}
     tracks: list[list[Any]] = []
-    for (_, a, b), case in zip(rows, cases, strict=True):
-        for track, view in ((a, case.a.track), (b, case.b.track)):
-            if track not in places:
-                places[track] = len(tracks)
-                tracks.append(_track(track, view, shelf))
+    listed = matches_in_order(result)
+    shown = [
+        side
+        for (_, a, b), case in zip(rows, cases, strict=True)
+        for side in ((a, case.a.track), (b, case.b.track))
+    ]
+    shown += [(track, track_view(track)) for line in listed for track in (line.a, line.b)]
+    for track, view in shown:
+        if track not in places:
+            places[track] = len(tracks)
+            tracks.append(_track(track, view, shelf))
     content = to_json(result).encode("utf-8", "backslashreplace")
     return {
         "report": hashlib.sha256(content).hexdigest()[:16],
@@ -57,7 +66,17 @@ def cases_data(
             _pair(row, case, places[row[1]], places[row[2]], shelf.pair(row[0]).lacking)
             for row, case in zip(rows, cases, strict=True)
         ],
+        "compositions": [_composition(line, places[line.a], places[line.b]) for line in listed],
     }
+
+
+def _composition(line: ListedMatch, a: int, b: int) -> dict[str, Any]:
+    """Return what a decision on a line needs; its picture stands in the page."""
+    match = line.match
+    note = show_text(" / ".join(match.decision_note.splitlines()))
+    data: dict[str, Any] = {"id": match.pair_id, "a": a, "b": b}
+    optional = {"decision": match.decision, "decided": show_decider(match), "note": note}
+    return data | {name: value for name, value in optional.items() if value}
 
 
 def _track(track: Track, view: TrackView, shelf: MediaLookup) -> list[Any]:

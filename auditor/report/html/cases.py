@@ -163,7 +163,7 @@ class MediaLookup:
             has_ranges = pair.evidence is not None and pair.evidence.ranges
             return MediaView(lacking=NO_MEDIA if has_ranges else "")
         return MediaView(
-            clips=tuple(_clip(clip) for clip in found.clips),
+            clips=tuple(clip_view(clip) for clip in found.clips),
             matrix=f"data:image/png;base64,{found.matrix}" if found.matrix else "",
             matrix_a_s=found.matrix_a_s,
             matrix_b_s=found.matrix_b_s,
@@ -308,7 +308,8 @@ def _range(
     )
 
 
-def _clip(clip: Clip) -> ClipView:
+def clip_view(clip: Clip) -> ClipView:
+    """Return a clip as the source of an audio element."""
     mime = clip.mime.replace("; ", ";")
     source = f"data:{mime};base64,{clip.audio}"
     return ClipView(clip.range, clip.side, clip.start_s, clip.end_s, source)

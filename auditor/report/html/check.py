@@ -85,10 +85,11 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
         if view.clear and result.n_pairs_compared
     ]
     found = detection_line(result.detection)
+    lines = result.compositions.matches if result.compositions is not None else ()
     return {
         "submissions": submissions,
         "cases": cases,
-        "cases_data": cases_data(result, rows, cases, shelf) if rows else None,
+        "cases_data": cases_data(result, rows, cases, shelf) if rows or lines else None,
         **dossier_view(rows, cases, shelf),
         "side_names": ("A (submission)", "B (catalogue)"),
         "certified": [_certified(track) for track in clear],

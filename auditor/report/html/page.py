@@ -39,7 +39,7 @@ def playable(policy: str) -> str:
 
 SCRIPTS = (
     *("report_elements.js", "report_decisions.js", "report_table.js", "report_shapes.js"),
-    *("report_sound.js", "report_case.js", "report.js"),
+    *("report_sound.js", "report_case.js", "report_compositions.js", "report.js"),
 )
 """Parts of the one script of a page of cases."""
 
@@ -64,6 +64,8 @@ def render_html(result: Result, media: Media | None = None) -> str:
     pages = environment()
     view = page_view(result, media)
     style = source(pages, "report.css") + source(pages, "case.css")
+    if view.get("compositions"):
+        style += source(pages, "compositions.css")
     script = join_scripts(pages, SCRIPTS) if view.get("cases_data") else ""
     policy = content_policy(style, script)
     if result.kind == "recommend":

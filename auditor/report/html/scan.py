@@ -104,6 +104,7 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
     flagged, set_aside, alike = (groups[name] for name in GROUPS)
     filled = chart.bins(result.histogram)
     threshold = result.threshold.threshold
+    lines = result.compositions.matches if result.compositions is not None else ()
     return {
         "identical": [_identical(group, listed) for group in result.identical[:N_STATIC_CLUSTERS]],
         "since": since_line(result),
@@ -117,7 +118,7 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
         "alike": alike[:N_STATIC_PAIRS],
         "n_alike": len(alike),
         "alike_why": _why_alike([pair for pair, _, _ in rows if case_group(pair) == GROUPS[2]]),
-        "cases_data": cases_data(result, rows, cases, shelf) if rows else None,
+        "cases_data": cases_data(result, rows, cases, shelf) if rows or lines else None,
         **dossier_view(rows, cases, shelf),
         "side_names": ("Track A", "Track B"),
         "clusters": clusters,

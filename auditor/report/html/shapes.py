@@ -138,11 +138,22 @@ def draw_ruler(duration_s: float) -> tuple[Mark, ...]:
     >>> draw_ruler(12.5), draw_ruler(0.0)
     ((Mark(x=40.0, label='0:05'), Mark(x=80.0, label='0:10')), ())
     """
-    step = next((s for s in _STEPS_S if duration_s / s <= N_MARKS), _STEPS_S[-1])
+    step = round_step_s(duration_s)
     n_marks = min(N_MARKS, math.floor(0.9 * duration_s / step))
     return tuple(
         Mark(_share(i * step, duration_s), show_duration(i * step)) for i in range(1, n_marks + 1)
     )
+
+
+def round_step_s(duration_s: float) -> int:
+    """Return seconds between the marks of a ruler of some seconds, few enough for a phone.
+
+    Examples
+    --------
+    >>> round_step_s(12.5), round_step_s(200.0)
+    (5, 60)
+    """
+    return next((s for s in _STEPS_S if duration_s / s <= N_MARKS), _STEPS_S[-1])
 
 
 def draw_lines(ranges: Sequence[MatchedRange], a_s: float, b_s: float) -> tuple[Line, ...]:

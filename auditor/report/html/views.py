@@ -20,6 +20,7 @@ from auditor.records import (
 )
 from auditor.report.html.cases import MediaLookup
 from auditor.report.html.check import check_view
+from auditor.report.html.compositions import compositions_view
 from auditor.report.html.dossier import detection_view
 from auditor.report.html.recommend import recommend_view
 from auditor.report.html.scan import scan_view
@@ -109,6 +110,7 @@ def page_view(result: Result, media: Media | None = None) -> dict[str, Any]:
         "media_notes": media.notes if media else (),
         "tiles": _tiles(result),
         "detection": detection_view(result.detection),
+        "compositions": compositions_view(result, shelf, media),
     }
     if isinstance(result, CheckResult):
         return view | check_view(result, shelf)

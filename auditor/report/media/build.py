@@ -19,11 +19,13 @@ import numpy as np
 from auditor.audio.object_store import fetched
 from auditor.embedding.pooling import audible_windows
 from auditor.errors import AuditError
-from auditor.records import CheckResult, MatchedRange, Pair, ScanResult
+from auditor.records import CheckResult, Evidence, MatchedRange, Pair, ScanResult
 from auditor.report.links import relative_link
 from auditor.report.media.clips import (
     CLIP_MIME,
     CLIP_RATE_HZ,
+    MAX_CLIP_S,
+    MAX_COMPOSITION_CLIP_S,
     N_PEAKS,
     DecodedTrack,
     Span,
@@ -33,12 +35,16 @@ from auditor.report.media.clips import (
 )
 from auditor.report.media.matrix_png import grey_png, similarity_pixels, span_s
 from auditor.report.media.model import Clip, Media, PairMedia, TrackMedia
+from auditor.report.text.compositions import matches_in_order
 
 MAX_REPORT_BYTES = 25_000_000
 """Bytes of media, as they stand in a report, unless another limit is given."""
 
 MAX_PAIRS = 500
 """Pairs that get media."""
+
+MAX_COMPOSITIONS = 50
+"""Lines of the list of compositions that get clips."""
 
 MAX_RANGES = 3
 """Ranges of a pair that get clips, the best first."""
@@ -83,7 +89,8 @@ def make_media(
 ) -> Media:
     """Make the media of a result's pairs: those flagged first, then those decided, then the rest.
 
-    Of the rest only pairs with evidence get media, and of all of them the first ``MAX_PAIRS``.
+    Of the rest only pairs with evidence get media, and of all of them the first ``MAX_PAIRS``;
+    then the first ``MAX_COMPOSITIONS`` lines of the compositions get clips.
     Files that cannot be read, and what does not fit into the limit, are left out and counted in
     the notes.
 
@@ -127,12 +134,17 @@ def make_media(
     if isinstance(result, CheckResult):
         tracks = (*result.submissions, *tracks)
     durations_s = {track.id: track.duration_s for track in tracks}
-    wanted = _wanted_spans(chosen, max_bytes) if audio else {}
+    pieces = _pieces(result)
+    planned = [(pair, MAX_CLIP_S) for pair in chosen]
+    planned += [(pair, MAX_COMPOSITION_CLIP_S) for pair in pieces]
+    wanted = _wanted_spans(planned, max_bytes) if audio else {}
     budget = _Budget(max_bytes)
     decoded: dict[str, DecodedTrack] = {}
     unread: set[str] = set()
     pairs: list[PairMedia] = []
-    for n_done, pair in enumerate(chosen, 1):
+    compositions: list[PairMedia] = []
+    for n_done, (pair, longest_s) in enumerate(planned, 1):
+        is_recording = n_done <= len(chosen)
         for track in dict.fromkeys((pair.a, pair.b)):
             if track in decoded:
                 continue
@@ -146,15 +158,17 @@ def make_media(
             ].clips.keys():
                 unread.add(track)
         media = PairMedia(pair.a, pair.b)
-        if matrices and dvectors is not None and not pair.identical_file:
+        if matrices and dvectors is not None and is_recording and not pair.identical_file:
             media = _with_matrix(media, pair, dvectors, hop_s, window_s, budget)
-        clips = _clips(pair, decoded, wanted, budget) if audio else ()
+        clips = _clips(pair, decoded, wanted, budget, longest_s) if audio else ()
         lacking = _lacking(pair, clips, unread, max_bytes) if audio else NO_AUDIO
-        pairs.append(replace(media, clips=clips, lacking=lacking))
+        done = pairs if is_recording else compositions
+        done.append(replace(media, clips=clips, lacking=lacking))
         if on_pair is not None:
-            on_pair(n_done, len(chosen))
+            on_pair(n_done, len(planned))
     pairs += [PairMedia(pair.a, pair.b, lacking=BEYOND) for pair in worth[MAX_PAIRS:]]
-    ends = dict.fromkeys(end for pair in (*chosen, *result.pairs) for end in (pair.a, pair.b))
+    every = (*chosen, *result.pairs, *pieces)
+    ends = dict.fromkeys(end for pair in every for end in (pair.a, pair.b))
     shown = [
         TrackMedia(track, decoded.get(track, DecodedTrack()).peaks, _link(paths.get(track), folder))
         for track in ends
@@ -162,6 +176,7 @@ def make_media(
     return Media(
         tracks=tuple(track for track in shown if track.peaks or track.link),
         pairs=tuple(pairs),
+        compositions=tuple(compositions),
         notes=tuple(_notes(budget.left_out, max_bytes, len(unread), len(worth) - len(chosen))),
     )
 
@@ -197,13 +212,30 @@ def _ranges(pair: Pair) -> tuple[MatchedRange, ...]:
     return pair.evidence.ranges[:MAX_RANGES] if pair.evidence is not None else ()
 
 
-def _wanted_spans(pairs: Sequence[Pair], max_bytes: int) -> dict[str, set[Span]]:
-    """Return for each track the clips to encode: as many as will about fit into the limit."""
+def _pieces(result: ScanResult | CheckResult) -> list[Pair]:
+    """Return the compositions that get clips, each as a pair with its passage as the one range."""
+    pieces = []
+    for line in matches_in_order(result)[:MAX_COMPOSITIONS]:
+        match = line.match
+        times = (match.a_start_s, match.a_end_s, match.b_start_s, match.b_end_s)
+        length_a, length_b = times[1] - times[0], times[3] - times[2]
+        tempo = length_b / length_a if length_a > 0.0 and length_b > 0.0 else match.tempo
+        passage = MatchedRange(*times, tempo, match.score, None, 0.0)
+        evidence = Evidence(match.score, (passage,), 0.0, 0.0, tempo, 0.0)
+        pieces.append(Pair(match.a, match.b, match.score, evidence=evidence))
+    return pieces
+
+
+def _wanted_spans(planned: Sequence[tuple[Pair, float]], max_bytes: int) -> dict[str, set[Span]]:
+    """Return for each track the clips to encode: as many as will about fit into the limit.
+
+    Each pair comes with the seconds that its clips have at most.
+    """
     wanted: dict[str, set[Span]] = defaultdict(set)
     left = float(max_bytes)
-    for pair in pairs:
+    for pair, longest_s in planned:
         for matched in _ranges(pair):
-            spans = clip_spans(matched)
+            spans = clip_spans(matched, longest_s=longest_s)
             left -= clip_bytes(spans)
             if left < 0.0:
                 return wanted
@@ -228,13 +260,15 @@ def _clips(
     decoded: Mapping[str, DecodedTrack],
     wanted: Mapping[str, set[Span]],
     budget: _Budget,
+    longest_s: float,
 ) -> tuple[Clip, ...]:
     """Return the clips of a pair; none any more once a pair had to go without."""
     clips: list[Clip] = []
     for place, matched in enumerate(_ranges(pair)):
         of_range: list[Clip] = []
         planned = not budget.left_out[_CLIPS]
-        for side, track, span in zip("ab", (pair.a, pair.b), clip_spans(matched), strict=True):
+        spans = clip_spans(matched, longest_s=longest_s)
+        for side, track, span in zip("ab", (pair.a, pair.b), spans, strict=True):
             planned &= span in wanted.get(track, ())
             if span in decoded[track].clips:
                 n_decoded, encoded = decoded[track].clips[span]

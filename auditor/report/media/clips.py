@@ -30,7 +30,10 @@ CLIP_MIME = "audio/ogg; codecs=opus"
 MAX_CLIP_S = 10.0
 """Longest clip of a track a, in seconds; that of b holds the same music at its own tempo."""
 
-_MAX_CLIP_B_S = 13.0
+MAX_COMPOSITION_CLIP_S = 20.0
+"""As ``MAX_CLIP_S``, of a composition: a melody takes longer to recognise than a recording."""
+
+_MAX_STRETCH = 1.3
 _MIN_CLIP_S = 0.5
 _TEMPOS = (0.25, 4.0)
 """A range that claims a tempo outside these is cut as if both tracks were equally fast."""
@@ -56,10 +59,11 @@ class DecodedTrack:
     clips: Mapping[Span, tuple[int, str]] = field(default_factory=dict)
 
 
-def clip_spans(matched: MatchedRange) -> tuple[Span, Span]:
+def clip_spans(matched: MatchedRange, *, longest_s: float = MAX_CLIP_S) -> tuple[Span, Span]:
     """Return where the clips of a range lie in a and in b: the same music, from the same moment.
 
-    Both begin with the range if it is short, else at the same moment about its middle.
+    Both begin with the range if it is short, else at the same moment about its middle.  That of a
+    has at most ``longest_s`` seconds.
 
     Examples
     --------
@@ -69,8 +73,8 @@ def clip_spans(matched: MatchedRange) -> tuple[Span, Span]:
     """
     length_s = max(_MIN_CLIP_S, matched.a_end_s - matched.a_start_s)
     tempo = matched.tempo if _TEMPOS[0] <= matched.tempo <= _TEMPOS[1] else 1.0
-    clip_s = min(length_s, MAX_CLIP_S, _MAX_CLIP_B_S / tempo)
-    into_s = (length_s - clip_s) / 2.0 if length_s > MAX_CLIP_S else 0.0
+    clip_s = min(length_s, longest_s, _MAX_STRETCH * longest_s / tempo)
+    into_s = (length_s - clip_s) / 2.0 if length_s > longest_s else 0.0
     return (
         _span(matched.a_start_s + into_s, clip_s),
         _span(matched.b_start_s + into_s * tempo, clip_s * tempo),

@@ -131,12 +131,15 @@ class Media:
     pairs : tuple of PairMedia
     notes : tuple of str
         What was left out, and why.
+    compositions : tuple of PairMedia
+        Clips of the passages of compositions; two tracks may have media as recordings, too.
     """
 
     tracks: tuple[TrackMedia, ...] = ()
     pairs: tuple[PairMedia, ...] = ()
     notes: tuple[str, ...] = ()
     format: str = FORMAT
+    compositions: tuple[PairMedia, ...] = ()
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:

@@ -13,6 +13,7 @@ from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
     CompareResult,
+    CompositionMatch,
     DecisionKind,
     Pair,
     RecommendResult,
@@ -198,7 +199,7 @@ def show_when(moment: str) -> str:
     return f"{moment[:16].replace('T', ' ')} UTC" if moment else ""
 
 
-def show_decider(pair: Pair) -> str:
+def show_decider(pair: Pair | CompositionMatch) -> str:
     """Return who decided a pair and when, as far as that is known.
 
     Examples
@@ -303,6 +304,8 @@ def headline(result: Result) -> str:
     among = f"among {show_count(result.n_tracks, 'track')}"
     if isinstance(result, RecommendResult):
         n_recommended = len(result.recommendations)
+        if result.compositions is not None:
+            return f"{show_count(n_recommended, 'track')} may be the same composition {among}"
         return f"{show_count(n_recommended, 'track')} recommended {among}"
     if isinstance(result, CompareResult):
         sides = (f"{c.name} ({show_count(c.n_tracks, 'track')})" for c in result.collections)

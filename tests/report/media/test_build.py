@@ -20,6 +20,8 @@ from auditor.audio.isolated import load_waveform
 from auditor.errors import CatalogueError
 from auditor.records import (
     CheckResult,
+    CompositionMatch,
+    Compositions,
     Evidence,
     MatchedRange,
     Pair,
@@ -30,6 +32,7 @@ from auditor.records import (
 )
 from auditor.report.media.build import (
     BEYOND,
+    MAX_COMPOSITIONS,
     MAX_PAIRS,
     NO_AUDIO,
     NO_RANGE,
@@ -143,6 +146,57 @@ def test_the_clip_of_b_holds_the_same_music_at_its_tempo():
     assert b_n == 13 * CLIP_RATE_HZ and a_n == b_n / 2
     assert clip_spans(matched(0.0, 0.0, 5.0, tempo=1e9))[1] == (0, 5 * CLIP_RATE_HZ)
     assert clip_spans(matched(-0.5, 0.0, 0.0))[0] == (0, CLIP_RATE_HZ // 2)
+
+
+def piece(*times_s: float, **fields: object) -> CompositionMatch:
+    values = {
+        **dict(zip(("a_start_s", "a_end_s", "b_start_s", "b_end_s"), times_s, strict=True)),
+        **{"a": "a", "b": "b", "score": 0.5, "verdict": "same composition", "flagged": True},
+        **dict.fromkeys(("far", "expected_by_chance", "chance_share"), None),
+        **dict.fromkeys(("chance_share_low", "chance_share_high"), None),
+        **{"transposition": 0, "tempo": 1.0, "melody": 0.9, "harmony": 0.9},
+    }
+    return CompositionMatch(**{**values, **fields})  # type: ignore[arg-type]
+
+
+def with_pieces(result: ScanResult, *pieces: CompositionMatch) -> ScanResult:
+    return replace(result, compositions=Compositions(pieces, 0.1, 1, 1, "0a1b2c3d"))
+
+
+def test_the_passage_of_a_composition_can_be_heard_beside_the_ranges(planted, tmp_path):
+    recordings = scan(TRACKS, pair("a", "b", matched(6.0, 12.0, 4.0)))
+    result = with_pieces(recordings, piece(5.0, 29.0, 11.0, 35.0))
+    media = media_of(result, planted, tmp_path)
+    assert [clip.start_s for clip in media.pairs[0].clips] == [6.0, 12.0]
+    (line,) = media.compositions
+    spans = [(clip.side, clip.start_s, clip.end_s) for clip in line.clips]
+    assert spans == [("a", 7.0, 27.0), ("b", 13.0, 33.0)]  # 20 s from the middle
+    heard = [decode(base64.b64decode(clip.audio)) for clip in line.clips]
+    assert likeness(heard[0], heard[1]) > 0.95
+    assert not line.matrix and not line.lacking
+
+
+def test_clips_of_a_composition_follow_its_passages_and_not_its_local_tempo(planted, tmp_path):
+    result = with_pieces(scan(TRACKS), piece(0.0, 10.0, 20.0, 32.0, tempo=0.9))
+    clips = media_of(result, planted, tmp_path).compositions[0].clips
+    assert [(clip.start_s, clip.end_s) for clip in clips] == [(0.0, 10.0), (20.0, 32.0)]
+
+
+def test_compositions_come_after_the_recordings_and_their_number_is_bound(planted, tmp_path):
+    many = [piece(0.0, 1.0, 0.0, 1.0, score=0.5 - k / 1000) for k in range(MAX_COMPOSITIONS + 3)]
+    result = with_pieces(scan(TRACKS, pair("a", "b", matched(5.0, 11.0, 4.0))), *many)
+    assert len(media_of(result, planted, tmp_path).compositions) == MAX_COMPOSITIONS
+    media = media_of(result, planted, tmp_path, max_bytes=46_000)
+    assert media.pairs[0].clips
+    assert "--max-report-size" in media.compositions[-1].lacking
+    assert media_of(result, planted, tmp_path, audio=False).compositions[0].lacking == NO_AUDIO
+
+
+def test_media_of_an_older_version_are_read():
+    text = media_to_json(Media())
+    older = text.replace(',\n "compositions": []', "")
+    assert older != text
+    assert media_from_json(older) == Media()
 
 
 def test_at_most_three_ranges_get_clips(planted, tmp_path):

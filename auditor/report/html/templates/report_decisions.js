@@ -67,7 +67,7 @@ const decisions = (() => {
   const toCsv = (by) => {
     const lines = [data.columns];
     const written = new Set();
-    for (const pair of data.pairs) {
+    for (const pair of [...data.pairs, ...data.compositions]) {
       const decision = made.get(nameOf(pair));
       if (!decision || written.has(nameOf(pair))) continue;
       written.add(nameOf(pair));
