@@ -32,6 +32,14 @@ class ListFormat(StrEnum):
     JSON = "json"
 
 
+class Drop(StrEnum):
+    """Whose files a removal list names; the same as ``api.split_lists.DropSide``."""
+
+    TEST = "test"
+    TRAIN = "train"
+    SMALLER = "smaller"
+
+
 class OwnerTag(StrEnum):
     """Tags that may name an owner; the same as ``decisions.apply.OWNER_TAGS``."""
 

@@ -29,10 +29,11 @@ from auditor.records import (
     CheckResult,
     CompareResult,
     DecisionKind,
+    LeakResult,
     ScanResult,
 )
 
-RESULTS = {"scan": ScanResult, "check": CheckResult, "compare": CompareResult}
+RESULTS = {"scan": ScanResult, "check": CheckResult, "compare": CompareResult, "leak": LeakResult}
 """Results of comparisons: kind to dataclass."""
 
 DOCUMENTS: dict[str, type] = {**RESULTS, "doctor": Diagnosis}
@@ -47,6 +48,7 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
     "Pair.decision": {"enum": ["", *DecisionKind]},
     "ScanResult.search": {"enum": ["exact", "annoy"]},
     "CheckResult.search": {"enum": ["exact", "annoy"]},
+    "LeakResult.search": {"enum": ["exact"]},
     "CompareResult.search": {"enum": ["exact"]},
     "ComparedCollection.given_as": {"enum": ["folder", "list", "workspace", "subset"]},
 }

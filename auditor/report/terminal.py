@@ -13,6 +13,7 @@ from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
     CompareResult,
+    LeakResult,
     Pair,
     Recommended,
     RecommendResult,
@@ -51,6 +52,7 @@ from auditor.report.text.general import (
     track_badges,
     track_facts,
 )
+from auditor.report.text.leaks import leak_lines
 
 N_ROWS_SHOWN = 100
 """Rows that ``print_table`` shows unless told otherwise; the report and the CSV hold them all."""
@@ -248,6 +250,8 @@ def _last_lines(result: Result, *, verbose: bool) -> list[str]:
         lines.append(f"{show_count(n_alike, 'pair')} not flagged; the report lists them")
     if use.note:
         lines.append(use.note)
+    if isinstance(result, LeakResult):
+        lines = [*leak_lines(result), *lines]
     if isinstance(result, CompareResult):
         lines += result.notes
     return lines

@@ -144,6 +144,41 @@ def test_compare_refuses_what_it_cannot_compare(weights, music, workspace):
     assert "none does not exist" in result.stderr
 
 
+def test_leak_exits_with_1_and_writes_its_lists(tmp_path, weights, music, workspace):
+    for name, tunes in (("train", (0, 1)), ("test", (1, 2))):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in tunes:
+            shutil.copy(music / f"tune{i}.wav", tmp_path / "data" / name / f"=<b>{i}.wav")
+    how = ("-w", workspace, *given(weights), "-o", tmp_path / "out.html")
+    lists = ("--drop", "test", "--regroup", "grouped.csv", "--groups", "groups.csv")
+    result = invoke("leak", tmp_path / "data", *how, *lists)
+    assert result.exit_code == 1, result.output
+    assert result.stdout.startswith("1 leak between train (2 files) and test (2 files)")
+    assert "1 file of 2 leaks; train holds 50 %" in " ".join(result.stdout.split())
+    (row,) = csv.DictReader(Path("remove.csv").read_text().splitlines())
+    assert row["path"].endswith("test/=<b>1.wav")
+    page = (tmp_path / "out.html").read_text()
+    assert "Leak report" in page
+    assert "&lt;b&gt;1.wav" in page
+    assert "<b>1.wav" not in page
+    (tmp_path / "data" / "test" / "=<b>1.wav").unlink()
+    again = invoke("leak", tmp_path / "data", *how)
+    assert again.exit_code == 0, again.output
+    assert again.stdout.startswith("No leak between train (2 files) and test (1 file)")
+    assert invoke("report", tmp_path / "out.json", "-o", tmp_path / "2.html").exit_code == 0
+
+
+def test_leak_refuses_options_that_do_not_fit(weights, music, workspace):
+    how = ("-w", workspace, *given(weights))
+    result = invoke("leak", music, *how)
+    assert result.exit_code == 2
+    assert "has no layout that is known" in result.stderr
+    result = invoke("leak", music, "--drop-list", "x.csv", *how)
+    assert (result.exit_code, "requires --drop" in result.stderr) == (2, True)
+    result = invoke("leak", music, "--val", music, *how)
+    assert (result.exit_code, "requires two collections" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("command", ["scan", "compare"])
 def test_pairs_as_parquet(tmp_path, weights, music, workspace, command):
     pq = pytest.importorskip("pyarrow.parquet")

@@ -14,6 +14,7 @@ from auditor.records import (
     CheckResult,
     CompareResult,
     DecisionKind,
+    LeakResult,
     Pair,
     RecommendResult,
     Result,
@@ -304,6 +305,10 @@ def headline(result: Result) -> str:
     if isinstance(result, RecommendResult):
         n_recommended = len(result.recommendations)
         return f"{show_count(n_recommended, 'track')} recommended {among}"
+    if isinstance(result, LeakResult):
+        from auditor.report.text.leaks import leak_headline
+
+        return leak_headline(result)
     if isinstance(result, CompareResult):
         sides = (f"{c.name} ({show_count(c.n_tracks, 'track')})" for c in result.collections)
         among = show_text(f"between {' and '.join(sides)}")
