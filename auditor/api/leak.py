@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from auditor.audio.fma_tags import FmaMetadata, load_fma
 from auditor.catalogue.sources import name_of_tag
 from auditor.decisions.apply import apply_decisions
 from auditor.errors import UsageError
+from auditor.evidence.alignment.ranges import covered_s
 from auditor.ingest.collections import CollectionKind, TakenCollection, take_collections
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent
@@ -375,21 +376,6 @@ def _held(
                 of_split.append(HeldTrack(track_id, part.name, duration_s, duration_s))
         held += sorted(of_split, key=lambda one: (-one.held_s, one.track))
     return tuple(held)
-
-
-def covered_s(spans: Iterable[tuple[float, float]]) -> float:
-    """Return how many seconds some spans cover together.
-
-    Examples
-    --------
-    >>> covered_s([(0.0, 2.0), (1.0, 3.0), (5.0, 6.0)])
-    4.0
-    """
-    total, end = 0.0, -np.inf
-    for start_s, end_s in sorted(spans):
-        total += max(0.0, end_s - max(start_s, end))
-        end = max(end, end_s)
-    return float(total)
 
 
 def _same_track(

@@ -72,9 +72,7 @@ def results(tmp_path_factory) -> dict[str, dict]:
         made = (
             scan(opened, options=options),
             check(opened, [new], options=options),
-            find_leaks(
-                opened, name_splits(str(library), f"@folder={library}/sub"), options=options
-            ),
+            find_leaks(opened, name_splits(str(library), f"{library}/sub"), options=options),
             compare(opened, f"@folder={library}/sub", "@codec=pcm_s16le", options=options),
         )
     return {result.kind: json.loads(to_json(result)) for result in made}
