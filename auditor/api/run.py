@@ -43,7 +43,8 @@ class Options:
     Raises
     ------
     ThresholdError
-        If ``catalogue_size`` is below 1, or is given without a budget.
+        If more than one of the three numbers is given, or one is out of range; if
+        ``catalogue_size`` is below 1, or is given without a budget.
     ValueError
         If ``search`` or a tag is unknown.
     """
@@ -61,6 +62,7 @@ class Options:
         if self.search not in SEARCHES:
             raise ValueError(f"search is {self.search!r}; it must be exact or annoy")
         check_owner_tags(self.same_owner)
+        ThresholdOptions(self.threshold, self.far, self.max_false, self.threshold_file)
         if self.catalogue_size is not None and self.catalogue_size < 1:
             raise ThresholdError(
                 f"--catalogue-size is {self.catalogue_size}; a catalogue has at least 1 track."

@@ -21,6 +21,7 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
 
@@ -251,6 +252,10 @@ OutputOption = Annotated[
         metavar="DIR|FILE.html",
         help="Where to write the report; by default a new file in reports/.",
     ),
+]
+WaitOption = Annotated[
+    bool,
+    typer.Option("--wait", help="Wait for another audit that is writing to the workspace to end."),
 ]
 NoReportOption = Annotated[bool, typer.Option("--no-report", help="Do not write a report.")]
 OpenOption = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]

@@ -7,6 +7,7 @@ said of error rates is in ``rate_words``, what is said of evidence in ``evidence
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from auditor.errors import show_text
@@ -89,6 +90,20 @@ def track_badges(track: Track) -> tuple[str, ...]:
         (f"channel mix: {track.downmix}", bool(track.downmix)),
     )
     return tuple(name for name, holds in known if holds)
+
+
+def repeated_labels(tracks: Iterable[Track]) -> frozenset[str]:
+    """Return the labels that several tracks have, so that only their paths tell them apart.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> tracks = [SimpleNamespace(id=i, label=name) for i, name in ("ax", "bx", "cy", "cy")]
+    >>> repeated_labels(tracks)
+    frozenset({'x'})
+    """
+    labels = Counter({track.id: track.label for track in tracks}.values())
+    return frozenset(label for label, n in labels.items() if n > 1)
 
 
 def show_streams(track: Track) -> str:
