@@ -27,6 +27,7 @@ from auditor.commands import (
     compare,
     decide,
     doctor,
+    leak,
     recommend,
     report,
     review,
@@ -151,6 +152,7 @@ app = typer.Typer(
 app.command(epilog=scan.EXAMPLES)(scan.scan)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
+app.command(epilog=leak.EXAMPLES)(leak.leak)
 app.command(epilog=review.EXAMPLES)(review.review)
 app.command(epilog=decide.EXAMPLES)(decide.decide)
 app.command(epilog=recommend.EXAMPLES)(recommend.recommend)

@@ -745,6 +745,127 @@ class CompareResult(ScanResult):
 
 
 @dataclass(frozen=True)
+class Split:
+    """One split of a data set: training, validation or test.
+
+    Attributes
+    ----------
+    name : str
+        ``train``, ``val`` or ``test``.
+    source : str
+        The collection it was read from, as it was named.
+    n_tracks, n_contents : int
+        Files that were compared, and files of different content among them.
+    duration_s : float
+        Seconds of sound in them.
+    n_leaked : int
+        Files of it that match a file of an earlier split; none of the first one.
+    held_s : float
+        Seconds of it that the first split holds.
+    """
+
+    name: str
+    source: str
+    n_tracks: int
+    n_contents: int
+    duration_s: float
+    n_leaked: int
+    held_s: float
+
+
+@dataclass(frozen=True)
+class SplitGroup:
+    """Tracks that flagged pairs connect, of one split or of several.
+
+    Attributes
+    ----------
+    tracks : tuple of str
+        Sorted ids.
+    splits : tuple of str
+        Splits that hold one of them, in the order of the result.
+    leak : bool
+        There are several.
+    highest_score : float
+        Of the pairs that connect them.
+    """
+
+    tracks: tuple[str, ...]
+    splits: tuple[str, ...]
+    leak: bool
+    highest_score: float
+
+
+@dataclass(frozen=True)
+class HeldTrack:
+    """A track of a later split that the first split holds in whole or in part.
+
+    Attributes
+    ----------
+    track : str
+    split : str
+    held_s, duration_s : float
+        Seconds that occur in the first split, and seconds in all.
+    """
+
+    track: str
+    split: str
+    held_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class TrackClips:
+    """Clips of one track in several splits that share no sound, as far as was found.
+
+    Attributes
+    ----------
+    artist, title, album : str
+        The tags that are equal.
+    tracks : tuple of str
+        Sorted ids.
+    """
+
+    artist: str
+    title: str
+    album: str
+    tracks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LeakResult(CompareResult):
+    """What the splits of a data set have in common.
+
+    In each of ``pairs``, ``a`` is of an earlier split than ``b``.
+
+    Attributes
+    ----------
+    splits : tuple of Split
+        In the order train, val, test.
+    split_of : dict of str to str
+        Split of each file that was compared, by id; of a file in several the first.
+    listed_twice : dict of str to tuple of str
+        Files that several splits name, by id: these splits.  Each is a leak.
+    duplicates : tuple of Pair
+        Flagged pairs inside one split, which are no leaks.
+    groups : tuple of SplitGroup
+        Leaks first, then the largest.
+    held : tuple of HeldTrack
+        By split, then the longest first.
+    same_track : tuple of TrackClips
+        Tracks of one artist, title and album in several splits that no flagged pair connects.
+    """
+
+    kind: str = "leak"
+    splits: tuple[Split, ...] = ()
+    split_of: dict[str, str] = field(default_factory=dict)
+    listed_twice: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    duplicates: tuple[Pair, ...] = ()
+    groups: tuple[SplitGroup, ...] = ()
+    held: tuple[HeldTrack, ...] = ()
+    same_track: tuple[TrackClips, ...] = ()
+
+
+@dataclass(frozen=True)
 class CheckResult:
     """Submissions against a catalogue.
 
@@ -809,6 +930,7 @@ _KINDS = {
     "check": CheckResult,
     "recommend": RecommendResult,
     "compare": CompareResult,
+    "leak": LeakResult,
 }
 
 

@@ -6,16 +6,19 @@
     .audit/index/               Annoy index and sidecar, one set for each extractor
     .audit/thresholds/          the user's own calibrations
     .audit/lock                 held by the one process that writes
+    .audit/lock-holder.json     which process that is, while it is held
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import json
 import os
 import platform
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,10 +31,18 @@ from auditor.catalogue.catalogue import Catalogue
 from auditor.embedding.config import DEFAULT_EXTRACTOR, PRECISIONS
 from auditor.errors import CatalogueError, UsageError, WorkspaceLockedError, show_path
 from auditor.records import Provenance
+from auditor.serialisation import atomic_write, parse_json
 
 if TYPE_CHECKING:
     from auditor.embedding.extractor import Extractor
 
+HOLDER = "lock-holder.json"
+"""What the process that holds the lock says of itself, for those that wait."""
+
+POLL_S = 0.5
+"""Seconds between two attempts to get a lock that is waited for."""
+
+_MAX_COMMAND = 200
 ENVIRONMENT = "AUDIT_WORKSPACE"
 DEFAULT = ".audit"
 
@@ -96,6 +107,7 @@ def open_workspace(
     extractor: str | os.PathLike[str] = DEFAULT_EXTRACTOR,
     precision: str = PRECISIONS[0],
     write: bool = True,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Iterator[Workspace]:
     """Open a workspace; with ``write`` it is created if absent and locked against other writers.
 
@@ -109,6 +121,9 @@ def open_workspace(
         One of ``embedding.config.PRECISIONS``; each has embeddings of its own in the catalogue.
     write : bool
         False opens the catalogue read-only and takes no lock.
+    on_wait : callable, optional
+        Called with who holds the lock where somebody does, and then waited for; without it that is
+        an error.
 
     Raises
     ------
@@ -132,7 +147,7 @@ def open_workspace(
     loaded = load_extractor(extractor, precision=precision)
     with contextlib.ExitStack() as stack:
         if write:
-            stack.enter_context(lock_workspace(folder))
+            stack.enter_context(lock_workspace(folder, on_wait=on_wait))
         catalogue = stack.enter_context(
             Catalogue.open(folder / "catalogue.sqlite3", read_only=not write)
         )
@@ -140,40 +155,86 @@ def open_workspace(
 
 
 @contextlib.contextmanager
-def lock_workspace(folder: Path) -> Iterator[None]:
+def lock_workspace(folder: Path, *, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the writer's lock of a workspace; the operating system frees it if the process dies.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the workspace; made where it is missing.
+    on_wait : callable, optional
+        See ``open_workspace``.
 
     Raises
     ------
     WorkspaceLockedError
-        If another process holds it.
+        If another process holds it, and there is no ``on_wait``.
     UsageError
         If the folder cannot be made or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / "lock")
-        lock.acquire(timeout=0)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if on_wait is None:
+                raise
+            on_wait(lock_holder(folder))
+            lock.acquire(poll_interval=POLL_S)
     except filelock.Timeout:
+        holder = lock_holder(folder)
         raise WorkspaceLockedError(
-            f"{show_path(folder)} is in use by another audit. Wait for it to end, or give another "
-            "--workspace."
+            f"{show_path(folder)} is in use by another audit. Wait for it to end (scan, compare "
+            "and check have --wait), or give another --workspace."
+            + (f" It is {holder}." if holder else "")
         ) from None
     except OSError as error:
         raise UsageError(
             f"{show_path(folder)} cannot be used as a workspace: {error.strerror}, and this "
             "command writes to it. Give another --workspace."
         ) from None
+    note = folder / HOLDER
     try:
+        with contextlib.suppress(OSError):  # the lock is held, whether or not it says by whom
+            atomic_write(note, json.dumps(_myself()).encode())
         yield
     finally:
+        with contextlib.suppress(OSError):
+            note.unlink(missing_ok=True)
         lock.release()
+
+
+def _myself() -> dict[str, str | int]:
+    """Return what is said of the process that holds a lock."""
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    return {
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "command": show_path(" ".join(sys.argv))[:_MAX_COMMAND],
+        "since": now.isoformat().replace("+00:00", "Z"),
+    }
+
+
+def _noted_holder(folder: Path) -> dict[str, str]:
+    """Return what a process that took the lock said of itself; it may have died since."""
+    try:
+        with open(folder / HOLDER, "rb") as file:
+            data = parse_json(file.read(4096))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    names = ("pid", "host", "command", "since")
+    if not isinstance(data, dict) or not all(isinstance(data.get(n), str | int) for n in names):
+        return {}
+    return {name: show_path(str(data[name]))[:_MAX_COMMAND] for name in names}
 
 
 def lock_holder(folder: Path) -> str:
     """Return who holds the writer's lock of a workspace, in words; empty if nobody does.
 
-    Nothing is written.  Only Linux tells which process it is; without ``flock`` nothing is known.
+    Nothing is written.  On Linux the system says which process it is; elsewhere, and on a disk that
+    several machines share, it is what that process wrote when it took the lock.  Without ``flock``
+    nothing is known.
 
     Examples
     --------
@@ -194,13 +255,18 @@ def lock_holder(folder: Path) -> str:
     finally:
         inode = os.fstat(descriptor).st_ino
         os.close(descriptor)
+    noted = _noted_holder(folder)
+    since = f", since {noted['since']}" if noted else ""
     with contextlib.suppress(OSError, ValueError):
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
             words = line.split()
             if words[1:2] == ["FLOCK"] and words[5].endswith(f":{inode}"):
                 pid = int(words[4])
                 command = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-                return f"process {pid}: {show_path(b' '.join(command))[:200]}"
+                shown = show_path(b" ".join(command))[:_MAX_COMMAND]
+                return f"process {pid}: {shown}{since if noted.get('pid') == str(pid) else ''}"
+    if noted:
+        return f"process {noted['pid']} on {noted['host']}: {noted['command']}{since}"
     return "another process"
 
 

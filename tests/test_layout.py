@@ -216,6 +216,16 @@ def test_torch_stays_out_when_these_modules_are_imported():
     assert run.returncode == 0, run.stderr
 
 
+def test_scipy_stays_out_when_a_check_is_imported():
+    code = (
+        "import sys, auditor.api.check, auditor.commands.check\nassert 'scipy' not in sys.modules"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_a_class_has_a_name_of_its_own():
     named: dict[str, list[str]] = {}
     for path in (path for paths in modules().values() for path in paths):

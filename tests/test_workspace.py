@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
 import signal
 from pathlib import Path
 
@@ -11,6 +14,8 @@ import pytest
 from auditor.calibration.thresholds import shipped_directory
 from auditor.errors import CatalogueError, UsageError, WeightsError, WorkspaceLockedError
 from auditor.workspace import (
+    HOLDER,
+    lock_holder,
     lock_workspace,
     open_workspace,
     require_tracks,
@@ -51,6 +56,32 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path, tiny_weights):
             assert not reader.writable
     with lock_workspace(tmp_path):
         pass
+
+
+def test_who_holds_the_lock_is_told_and_waited_for(tmp_path):
+    said = []
+    with contextlib.ExitStack() as holder:
+        holder.enter_context(lock_workspace(tmp_path))
+        assert lock_holder(tmp_path).startswith(f"process {os.getpid()}")
+        assert re.search(r", since \d{4}-\d\d-\d\dT[\d:]{8}Z$", lock_holder(tmp_path))
+        with pytest.raises(WorkspaceLockedError, match=rf"It is process {os.getpid()}"):
+            holder.enter_context(lock_workspace(tmp_path))
+
+        def free(who):
+            said.append(who)
+            holder.close()
+
+        with lock_workspace(tmp_path, on_wait=free):
+            assert said[0].startswith(f"process {os.getpid()}")
+    assert lock_holder(tmp_path) == ""
+    assert not (tmp_path / HOLDER).exists()
+
+
+@pytest.mark.parametrize("note", [b"{", b"[]", b'{"pid": []}', b"\xff", b""])
+def test_a_damaged_note_of_the_holder_is_passed_over(tmp_path, note):
+    with lock_workspace(tmp_path):
+        (tmp_path / HOLDER).write_bytes(note)
+        assert "since" not in lock_holder(tmp_path)
 
 
 def test_an_error_inside_frees_the_lock(tmp_path, tiny_weights):

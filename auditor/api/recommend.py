@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ class Query:
     of : str
         Id of a track or path of a file; counts as liked.
     like, dislike : tuple of str
-        Ids of tracks.
+        Ids of tracks, or paths of files.
     farthest : bool
         Turn the answer round: the tracks least like the query.
     top : int
@@ -80,7 +81,7 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     CatalogueError
         If an id is unknown or has no embedding by this extractor.
     AudioError
-        If the file of the query cannot be decoded.
+        If a file of the query cannot be decoded.
     ThresholdError
         If a threshold file is damaged.
     """
@@ -108,22 +109,28 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
             raise CatalogueError(f"{track_id} {why}, so it cannot be compared. Give another id.")
         return embeddings[row_of[track_id]]
 
-    liked: dict[str, np.ndarray] = {track_id: vector(track_id) for track_id in query.like}
-    own = set(query.like) | set(query.dislike)
-    if query.of in row_of or (query.of and not is_there(query.of)):
-        liked[query.of] = vector(query.of)
-        own.add(query.of)
-    elif query.of:
-        path = _absolute(query.of)
-        itself = unchanged_id(workspace, path)
-        if itself in row_of:
-            liked[show_path(query.of)] = vector(itself)
-        else:
-            with fetched(path) as there:
-                liked[show_path(query.of)] = _embed(workspace, there)
-                itself = own_id(workspace, path, hash_file(there))
-        own.add(itself)
-    disliked = {track_id: vector(track_id) for track_id in query.dislike}
+    own: set[str] = set()
+
+    def named(words: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the vectors of tracks by id or path, by how they are shown; they become own."""
+        found = {}
+        for word in words:
+            shown, itself, stored = word, word, True
+            if word not in row_of and is_there(word):
+                path = _absolute(word)
+                shown, itself = show_path(word), unchanged_id(workspace, path)
+                stored = itself in row_of
+            if stored:
+                found[shown] = vector(itself)
+            else:
+                with fetched(path) as there:
+                    found[shown] = _embed(workspace, there)
+                    itself = own_id(workspace, path, hash_file(there))
+            own.add(itself)
+        return found
+
+    liked = named([*query.like, *([query.of] if query.of else [])])
+    disliked = named(query.dislike)
     target, notes = _target(list(liked.values()), list(disliked.values()))
     if query.farthest:
         target = -target
@@ -154,8 +161,8 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     return RecommendResult(
         query={
             "of": (show_path(query.of),) if query.of else (),
-            "like": query.like,
-            "dislike": query.dislike,
+            "like": tuple(map(show_path, query.like)),
+            "dislike": tuple(map(show_path, query.dislike)),
             "farthest": ("yes",) if query.farthest else (),
         },
         recommendations=answers,

@@ -49,8 +49,9 @@ class Options:
     Raises
     ------
     ThresholdError
-        If ``catalogue_size`` is below 1, or is given without a budget; or if ``max_chance_share``
-        is out of range.
+        If more than one of the three numbers is given, or one is out of range; if
+        ``catalogue_size`` is below 1, or is given without a budget; or if ``max_chance_share`` is
+        out of range.
     ValueError
         If ``search`` or a tag is unknown.
     """
@@ -74,6 +75,7 @@ class Options:
             raise ThresholdError(
                 f"--max-chance-share is {self.max_chance_share}; a share lies in (0, 1]."
             )
+        ThresholdOptions(self.threshold, self.far, self.max_false, self.threshold_file)
         if self.catalogue_size is not None and self.catalogue_size < 1:
             raise ThresholdError(
                 f"--catalogue-size is {self.catalogue_size}; a catalogue has at least 1 track."

@@ -45,6 +45,7 @@ _COLUMNS = (
     ("track", "date_created"),
     ("track", "license"),
     ("set", "subset"),
+    ("set", "split"),
 )
 _NEEDED = (("track", "title"), ("artist", "name"))
 _ADVICE = "Give the unpacked folder of fma_metadata.zip."
@@ -68,6 +69,8 @@ class FmaTrack:
         Year, month and day of the album's release, else of the upload.
     subset : str
         ``small``, ``medium``, ``large`` or ``full``.
+    split : str
+        ``training``, ``validation`` or ``test``.
     """
 
     id: int
@@ -79,6 +82,7 @@ class FmaTrack:
     date: str
     licence: str
     subset: str
+    split: str = ""
 
 
 class FmaMetadata:
@@ -112,6 +116,7 @@ class FmaMetadata:
             date=(text["album", "date_released"] or text["track", "date_created"])[:10],
             licence=text["track", "license"],
             subset=text["set", "subset"],
+            split=text["set", "split"],
         )
 
     def _path(self, top: str, id_list: str) -> tuple[str, ...]:

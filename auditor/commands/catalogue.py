@@ -31,6 +31,10 @@ Exit code: 0 no problems, 1 problems found, 2 error.
 """
 
 EXIT_PROBLEMS = 1
+NO_TRACK_INDEX = (
+    "none; audit scan --search annoy builds it, and every scan without a second witness"
+)
+NO_EXCERPT_INDEX = "none; audit scan builds it, if the extractor has a second witness"
 N_NEIGHBOURS = 10
 """Neighbours that the index recall is measured for."""
 
@@ -58,14 +62,16 @@ def list_tracks(
     if form is ListFormat.JSON:
         _print_json([_as_dict(track) for track in tracks])
         return
-    from auditor.report.text.general import show_duration, track_badges
+    from auditor.report.text.general import repeated_labels, show_duration, track_badges
 
+    repeated = repeated_labels(tracks)
     ids = [show_text(track.id) for track in tracks]
     width = max(map(len, ids), default=0)
     for track, track_id in zip(tracks, ids, strict=True):
         odd = f"  [{', '.join(track_badges(track))}]" if track_badges(track) else ""
         duration = show_duration(track.duration_s)
-        print(f"{track_id:<{width}}  {duration:>8}  {show_text(track.label)}{odd}")
+        path = f"  {show_text(track.path)}" if track.label in repeated else ""
+        print(f"{track_id:<{width}}  {duration:>8}  {show_text(track.label)}{path}{odd}")
     if not tracks:
         print("the catalogue is empty. Run: audit scan DIR", file=sys.stderr)
 
@@ -73,15 +79,22 @@ def list_tracks(
 @app.command("show", epilog="\b\nExample:\n  audit catalogue show mjq2hx5a\n")
 def show_track(
     track_id: Annotated[
-        str, typer.Argument(metavar="ID", help="Id of a track.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="ID|FILE",
+            help="Id of a track, or a file that the catalogue knows.",
+            show_default=False,
+        ),
     ],
     workspace: WorkspaceOption = None,
     form: ListFormatOption = ListFormat.TABLE,
     debug: DebugOption = False,
 ) -> None:
     """Show everything known about one track."""
+    from auditor.decisions.apply import find_track
+
     with _open(workspace) as catalogue:
-        facts = _as_dict(catalogue.track(track_id))
+        facts = _as_dict(catalogue.track(find_track(catalogue, track_id)))
     if form is ListFormat.JSON:
         _print_json(facts)
     else:
@@ -91,7 +104,10 @@ def show_track(
 @app.command("remove", epilog="\b\nExample:\n  audit catalogue remove mjq2hx5a --yes\n")
 def remove_tracks(
     ids: Annotated[
-        list[str], typer.Argument(metavar="ID", help="Ids of tracks.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="ID|FILE", help="Ids of tracks, or files of the catalogue.", show_default=False
+        ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     workspace: WorkspaceOption = None,
@@ -99,12 +115,14 @@ def remove_tracks(
 ) -> None:
     """Remove tracks from the catalogue; their audio files stay where they are."""
     from auditor.catalogue.catalogue import Catalogue
+    from auditor.decisions.apply import find_track
     from auditor.errors import show_text
     from auditor.report.text.general import show_count
     from auditor.workspace import lock_workspace, workspace_directory
 
     with _open(workspace) as catalogue:
-        tracks = [catalogue.track(track_id) for track_id in dict.fromkeys(ids)]
+        found = dict.fromkeys(find_track(catalogue, word) for word in ids)
+        tracks = [catalogue.track(track_id) for track_id in found]
     if not yes:
         for track in tracks:
             print(f"{show_text(track.id)}  {show_text(track.label)}", file=sys.stderr)
@@ -155,26 +173,34 @@ def stats(
     with _open(workspace) as catalogue:
         facts = catalogue.stats()
         facts["index"] = _indexes(catalogue, measure=True)
+        facts["excerpt_index"] = _excerpt_indexes(catalogue)
     if form is ListFormat.JSON:
         _print_json(facts)
         return
     from auditor.errors import show_text
 
-    indexes = facts.pop("index")
+    indexes, excerpts = facts.pop("index"), facts.pop("excerpt_index")
     facts["hours"] = f"{facts['hours']:.2f}"
     facts["n_bytes"] = f"{facts['n_bytes']:,}"
     _print_facts(facts)
     for entry in indexes:
-        where = f"index of weights {show_text(entry['weights_id'])}"
+        where = f"track index of weights {show_text(entry['weights_id'])}"
         if entry["index_recall"] is None:
             problem = show_text(entry["problem"])
-            print(f"{where}: {problem or 'not built yet; audit scan builds it'}")
+            print(f"{where}: {problem or NO_TRACK_INDEX}")
         else:
             print(
                 f"{where}: recall {entry['index_recall']:.4f} of the {N_NEIGHBOURS} nearest, "
                 f"{entry['n_tracks']:,} tracks of {entry['n_dims']} dimensions, "
                 f"{entry['n_overlay']:,} of them not indexed yet, {entry['n_bytes']:,} bytes"
             )
+    for entry in excerpts:
+        where = f"excerpt index of weights {show_text(entry['weights_id'])}"
+        built = (
+            f"{entry['n_tracks']:,} tracks in {entry['n_shards']:,} files ({entry['backend']}), "
+            f"{entry['n_uncovered']:,} tracks not indexed yet, {entry['n_bytes']:,} bytes"
+        )
+        print(f"{where}: {built if entry['n_shards'] else NO_EXCERPT_INDEX}")
 
 
 def _file(folder: Path) -> Path:
@@ -249,6 +275,30 @@ def _indexes(catalogue: Catalogue, *, measure: bool = False) -> list[dict[str, A
         entry["n_bytes"] = index.sidecar.ann_size
         if measure:
             entry["index_recall"] = index.recall(top=N_NEIGHBOURS)
+    return entries
+
+
+def _excerpt_indexes(catalogue: Catalogue) -> list[dict[str, Any]]:
+    """Return what is to be said of the excerpt index of each extractor, sorted by its weights."""
+    from auditor.search.excerpts.index import ExcerptIndex, ExcerptSource, read_shards
+
+    entries = []
+    folder = catalogue.path.parent / "index" / "excerpts"
+    for weights_id in sorted(catalogue.stats()["by_weights"]):
+        source = ExcerptSource.of(catalogue, weights_id)
+        shards, damaged = read_shards(folder, source, verify=False)
+        uncovered = ExcerptIndex(shards, source, hop_s=1.0).uncovered
+        entries.append(
+            {
+                "weights_id": weights_id,
+                "n_shards": len(shards),
+                "backend": shards[0].sidecar.config.backend if shards else None,
+                "n_tracks": len(source.versions) - len(uncovered),
+                "n_uncovered": len(uncovered),
+                "n_bytes": sum(shard.path.stat().st_size for shard in shards),
+                "problem": "; ".join(str(error) for error in damaged.values()),
+            }
+        )
     return entries
 
 

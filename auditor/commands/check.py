@@ -42,6 +42,7 @@ from auditor.commands.options import (
     ThresholdFileOption,
     ThresholdOption,
     VerboseOption,
+    WaitOption,
     WorkspaceOption,
 )
 from auditor.commands.running import (
@@ -55,6 +56,7 @@ from auditor.commands.running import (
     gather_media,
     keep_for_decisions,
     make_options,
+    n_jobs,
     open_for_command,
     report_path,
 )
@@ -68,6 +70,7 @@ EXAMPLES = """\b
 Examples:
   audit check new.mp3
   audit check submissions/ --max-false-alarms 0.001 --format json
+  audit check submissions/ --format jsonl > results.jsonl
   audit check new.mp3 --add
 
 Exit code: 0 nothing flagged, 1 something flagged, 2 error.
@@ -112,6 +115,7 @@ def check(
     open_report: OpenOption = False,
     fail_on: FailOnOption = None,
     exit_zero: ExitZeroOption = False,
+    wait: WaitOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -121,8 +125,14 @@ def check(
     Lists the catalogue tracks that each file matches. The catalogue does not change unless you give
     --add.
     """
+    streams = form is Format.JSONL
+    if streams and (open_report or output is not None or add or per_batch):
+        raise UsageError(
+            "--format jsonl prints each submission as soon as it is compared: it writes no report, "
+            "and cannot be combined with --output, --open, --add and --per-batch."
+        )
     check_report_options(no_report=no_report, output=output, open_report=open_report)
-    check_format(form)
+    check_format(form, streams=streams)
     check_fail_on(fail_on, compositions=compositions)
     from auditor.audio.isolated import warm_up
 
@@ -142,11 +152,38 @@ def check(
     from auditor.api import check as api
     from auditor.commands.progress import Progress
 
-    report = None if no_report else report_path(output, "check")
+    report = None if no_report or streams else report_path(output, "check")
     with (
-        open_for_command(workspace, extractor=extractor, precision=precision, write=add) as opened,
+        open_for_command(
+            workspace, extractor=extractor, precision=precision, write=add, wait=wait
+        ) as opened,
         Progress(quiet=quiet) as progress,
     ):
+        if streams:
+            from auditor.commands.check_stream import stream
+
+            embedder = embedder_for(opened, jobs=jobs, device=device, batch=batch)
+            found = stream(
+                paths,
+                lambda part, on_event: api.check(
+                    opened,
+                    part,
+                    options=options,
+                    embedder=embedder,
+                    on_event=on_event,
+                    command=command_line(context),
+                ),
+                n_at_once=n_jobs(jobs),
+                on_event=progress,
+            )
+            if found is None:
+                raise UsageError(
+                    "nothing was checked: no file could be used. Give audio that can be decoded."
+                )
+            keep_for_decisions(opened.directory, found)
+            if not exit_zero and any(pair.flagged for pair in found.pairs):
+                raise typer.Exit(EXIT_FLAGGED)
+            return
         submissions: list[Submission] = []
         result = api.check(
             opened,

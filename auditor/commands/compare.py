@@ -36,6 +36,7 @@ from auditor.commands.options import (
     ThresholdFileOption,
     ThresholdOption,
     VerboseOption,
+    WaitOption,
     WorkspaceOption,
 )
 from auditor.commands.running import (
@@ -101,6 +102,7 @@ def compare(
     max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
     exit_zero: ExitZeroOption = False,
+    wait: WaitOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -129,7 +131,7 @@ def compare(
 
     report = None if no_report else report_path(output, "compare")
     with (
-        open_for_command(workspace, extractor=extractor, precision=precision) as opened,
+        open_for_command(workspace, extractor=extractor, precision=precision, wait=wait) as opened,
         Progress(quiet=quiet) as progress,
         Progress(quiet=quiet, noun="candidate pairs") as comparing,
         workers_for(

@@ -141,8 +141,11 @@ def _find(
     words: list[str], catalogue: Catalogue, workspace: Path | None, result: Path | None
 ) -> Hashes:
     from auditor.decisions.apply import find_pair
+    from auditor.decisions.review import known_pairs
+    from auditor.workspace import workspace_directory
 
-    return find_pair(words, catalogue, results_of(workspace, result))
+    known = known_pairs(workspace_directory(workspace)) if result is None else ()
+    return find_pair(words, catalogue, results_of(workspace, result), known)
 
 
 def _decide(catalogue: Catalogue, hashes: Hashes, kind: str, *, note: str, by: str) -> None:

@@ -24,6 +24,7 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
 
@@ -33,6 +34,14 @@ class ListFormat(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+
+
+class Drop(StrEnum):
+    """Whose files a removal list names; the same as ``api.split_lists.DropSide``."""
+
+    TEST = "test"
+    TRAIN = "train"
+    SMALLER = "smaller"
 
 
 class OwnerTag(StrEnum):
@@ -279,6 +288,10 @@ OutputOption = Annotated[
         metavar="DIR|FILE.html",
         help="Where to write the report; by default a new file in reports/.",
     ),
+]
+WaitOption = Annotated[
+    bool,
+    typer.Option("--wait", help="Wait for another audit that is writing to the workspace to end."),
 ]
 NoReportOption = Annotated[bool, typer.Option("--no-report", help="Do not write a report.")]
 OpenOption = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]

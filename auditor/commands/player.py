@@ -9,12 +9,16 @@ import subprocess
 
 OPENERS = ("xdg-open", "open")
 PLAYERS = (
-    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "quiet"),
-    ("mpv", "--no-video", "--really-quiet"),
-    ("cvlc", "--play-and-exit", "--quiet"),
-    ("afplay",),
+    (
+        ("ffplay", "-nodisp", "-autoexit", "-loglevel", "quiet"),
+        ("-ss", "{start}", "-t", "{length}"),
+    ),
+    (("mpv", "--no-video", "--really-quiet"), ("--start={start}", "--length={length}")),
+    (("cvlc", "--play-and-exit", "--quiet"), ("--start-time={start}", "--stop-time={end}")),
+    (("afplay",), ()),
 )
-"""Programs that play one file and end; the first one that is there is taken."""
+"""Programs that play one file and end, and what makes them play a part of it, where they can; the
+first one that is there is taken."""
 
 
 class Player:
@@ -24,14 +28,31 @@ class Player:
         self._playing: subprocess.Popen[bytes] | None = None
         self._opened: list[subprocess.Popen[bytes]] = []
 
-    def play(self, path: str) -> bool:
-        """Play a file in place of the one that plays; False if no program is there for it."""
+    def play(self, path: str, part: tuple[float, float] | None = None) -> bool:
+        """Play a file in place of the one that plays; False if no program is there for it.
+
+        Parameters
+        ----------
+        path : str
+        part : (float, float), optional
+            Play it from and to these seconds, if the program can.
+        """
         self.stop()
-        for name, *options in PLAYERS:
+        for (name, *options), of_part in PLAYERS:
             if program := shutil.which(name):
+                if part is not None:
+                    start, end = part
+                    times = {"start": start, "end": end, "length": end - start}
+                    shown = {name: f"{seconds:.2f}" for name, seconds in times.items()}
+                    options += [option.format(**shown) for option in of_part]
                 self._playing = _start([program, *options, os.path.abspath(path)])
                 return self._playing is not None
         return self.open(path)
+
+    def plays_parts(self) -> bool:
+        """Say whether the program that plays can play a part of a file."""
+        programs = (of_part for (name, *_), of_part in PLAYERS if shutil.which(name))
+        return bool(next(programs, ()))
 
     def open(self, path: str) -> bool:
         """Open a file as a double click would; False if no program is there for it."""

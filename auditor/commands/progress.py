@@ -1,7 +1,8 @@
 """Progress on stderr: a bar on a terminal, plain lines in a log.
 
-The rates are those of the last half minute, so that the time left is right although files that are
-unchanged pass in no time.  Names of files are strangers' text and are shown escaped.
+The rates are those of the last half minute, or of the later half of the run if that is longer, so
+that the time left is right although files that are unchanged pass in no time, and does not jump.
+Names of files are strangers' text and are shown escaped.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ LINE_EVERY_S = 10.0
 """Seconds between two plain lines."""
 
 RATE_OVER_S = 30.0
-"""Seconds that the rates are taken over."""
+"""Seconds that the rates are taken over, at least."""
+
+RATE_OVER = 0.5
+"""Share of the time so far that the rates are taken over, if that is more: the longer a run takes,
+the less a slow minute changes the estimate of the time left."""
 
 
 class Progress:
@@ -94,7 +99,8 @@ class Progress:
             self._recent.clear()
         self._n_done, self._n_total, self._audio_s = n_done, n_total, audio_s
         self._recent.append((now, n_done, audio_s))
-        while len(self._recent) > 2 and now - self._recent[1][0] > RATE_OVER_S:
+        over_s = max(RATE_OVER_S, RATE_OVER * (now - self._started))
+        while len(self._recent) > 2 and now - self._recent[1][0] > over_s:
             self._recent.popleft()
         self._said = False
         if self._quiet:
@@ -110,14 +116,15 @@ class Progress:
             self._print(self._line())
 
     def rates(self) -> tuple[float, float]:
-        """Return tracks/s and seconds of audio per second, of the last half minute."""
+        """Return tracks/s and seconds of audio per second, of the last half minute or more."""
         (then, n_then, audio_then), (now, n_now, audio_now) = self._recent[0], self._recent[-1]
         seconds = max(now - then, 1e-9)
         return (n_now - n_then) / seconds, (audio_now - audio_then) / seconds
 
     def _facts(self) -> str:
         tracks_per_s, real_time = self.rates()
-        left = (self._n_total - self._n_done) / tracks_per_s if tracks_per_s > 0 else None
+        told = tracks_per_s > 0 and self._n_done > 1  # one file alone says little of the others
+        left = (self._n_total - self._n_done) / tracks_per_s if told else None
         facts = [f"{tracks_per_s:,.1f} {'tracks' if self._noun == 'files' else self._noun}/s"]
         facts += [f"{real_time:,.0f} x real time"] if self._audio_s else []
         facts += [f"{show_seconds(left)} left"] if left is not None else []

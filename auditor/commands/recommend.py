@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,13 @@ from auditor.commands.options import (
     QuietOption,
     WorkspaceOption,
 )
-from auditor.commands.running import command_line, finish, open_for_command, report_path
+from auditor.commands.running import (
+    check_format,
+    command_line,
+    finish,
+    open_for_command,
+    report_path,
+)
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import show_path
 
@@ -35,6 +42,8 @@ Examples:
   audit recommend --like mjq2hx5a --like b3wz7kqd --dislike x4d2p6ta
   audit recommend mjq2hx5a --farthest --format json
   audit recommend --versions mjq2hx5a
+  audit recommend --like one.mp3 --like two.mp3 --save mellow --m3u mellow.m3u8
+  audit recommend --profile mellow --top 30
   audit recommend mjq2hx5a --open
 """
 
@@ -51,11 +60,33 @@ def recommend(
     ] = "",
     like: Annotated[
         list[str] | None,
-        typer.Option("--like", metavar="ID", help="A track you like; repeatable."),
+        typer.Option(
+            "--like", metavar="ID|FILE", help="A track or file that you like; repeatable."
+        ),
     ] = None,
     dislike: Annotated[
         list[str] | None,
-        typer.Option("--dislike", metavar="ID", help="A track you dislike; repeatable."),
+        typer.Option(
+            "--dislike", metavar="ID|FILE", help="A track or file that you dislike; repeatable."
+        ),
+    ] = None,
+    profile: Annotated[
+        str,
+        typer.Option("--profile", metavar="NAME", help="Start from a profile saved with --save."),
+    ] = "",
+    save: Annotated[
+        str,
+        typer.Option(
+            "--save",
+            metavar="NAME",
+            help="Save the given tracks in the workspace as a profile, for --profile NAME.",
+        ),
+    ] = "",
+    m3u: Annotated[
+        Path | None,
+        typer.Option(
+            "--m3u", metavar="FILE.m3u8", help="Also write the recommended tracks as a playlist."
+        ),
     ] = None,
     farthest: Annotated[
         bool,
@@ -99,32 +130,76 @@ def recommend(
     Starts from one track, or from a profile of liked and disliked tracks. The track itself is never
     recommended; its copies only with --copies.
     """
-    if "://" in of or os.path.isfile(of):
+    check_format(form)
+    if any("://" in word or os.path.isfile(word) for word in (of, *(like or ()), *(dislike or ()))):
         from auditor.audio.isolated import warm_up
 
         warm_up()  # it starts while torch is imported
     from auditor.api import recommend as api
 
     html = html or open_report
-    query = api.Query(
-        of=of,
-        like=tuple(like or ()),
-        dislike=tuple(dislike or ()),
-        farthest=farthest,
-        top=top,
-        copies=copies,
-        versions=versions,
-    )
     with open_for_command(
         workspace, extractor=extractor, precision=precision, write=False
     ) as opened:
+        from auditor.api.profiles import load_profile, save_profile
+
+        likes, dislikes = tuple(like or ()), tuple(dislike or ())
+        if profile:
+            kept = load_profile(opened, profile)
+            likes, dislikes = (*kept[0], *likes), (*kept[1], *dislikes)
+        query = api.Query(
+            of=of,
+            like=likes,
+            dislike=dislikes,
+            farthest=farthest,
+            top=top,
+            copies=copies,
+            versions=versions,
+        )
         result = api.recommend(opened, query, command=command_line(context))
+        if save:
+            given = (*likes, of) if of else likes
+            saved = save_profile(opened, save, like=given, dislike=dislikes)
+            if not quiet:
+                print(f"profile: {show_path(saved)}", file=sys.stderr)
+        if m3u is not None:
+            write_playlist(result, opened, m3u)
         report = report_path(output, result.kind) if html or output is not None else None
-        media = None if report is None else _links(opened, result, report.parent, of)
+        media = (
+            None
+            if report is None
+            else _links(opened, result, report.parent, (of, *likes, *dislikes))
+        )
     finish(result, form=form, report=report, media=media, open_report=open_report, quiet=quiet)
 
 
-def _links(workspace: Workspace, result: RecommendResult, folder: Path, of: str) -> Media:
+def write_playlist(result: RecommendResult, workspace: Workspace, file: Path) -> None:
+    """Write the recommended tracks as an extended M3U playlist in UTF-8, by absolute paths.
+
+    A path that no line of a playlist can hold is left out, and named on stderr.
+
+    Raises
+    ------
+    AuditError
+        If the file cannot be written.
+    """
+    from auditor.errors import show_text
+    from auditor.report.write import write_files
+
+    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    lines = [b"#EXTM3U"]
+    for answer in result.recommendations:
+        track, path = answer.track, paths.get(answer.track.id, b"")
+        if not path or b"\n" in path or b"\r" in path or path.startswith(b"#"):
+            print(f"not in the playlist: {show_path(track.path)}", file=sys.stderr)
+            continue
+        lines += [f"#EXTINF:{round(track.duration_s)},{show_text(track.label)}".encode(), path]
+    write_files({file: b"\n".join(lines) + b"\n"})
+
+
+def _links(
+    workspace: Workspace, result: RecommendResult, folder: Path, given: tuple[str, ...]
+) -> Media:
     """Return links from the page to what is recommended and to what was asked for."""
     from auditor.report.links import relative_link
     from auditor.report.media.model import Media, TrackMedia
@@ -133,8 +208,7 @@ def _links(workspace: Workspace, result: RecommendResult, folder: Path, of: str)
     wanted = [track_id for ids in result.query.values() for track_id in ids]
     wanted += [answer.track.id for answer in result.recommendations]
     links = {track_id: paths.get(track_id) for track_id in dict.fromkeys(wanted)}
-    if os.path.isfile(of):
-        links[show_path(of)] = os.fsencode(of)
+    links |= {show_path(word): os.fsencode(word) for word in given if os.path.isfile(word)}
     return Media(
         tuple(
             TrackMedia(track_id, link=relative_link(path, folder))

@@ -12,6 +12,7 @@ import typer
 
 from auditor.commands.decide import ByOption, open_catalogue, results_of
 from auditor.commands.options import DebugOption, WorkspaceOption
+from auditor.decisions.review import KEYS as PAGE_KEYS
 from auditor.errors import UsageError
 from auditor.records import DecisionKind
 
@@ -31,18 +32,16 @@ Examples:
   audit review --play --by Ana
 """
 
-KEYS = {
+KEYS = {key: kind for kind, key in PAGE_KEYS.items()} | {
     "f": DecisionKind.FALSE_ALARM,
-    "l": DecisionKind.LICENSED,
-    "o": DecisionKind.SAME_OWNER,
-    "c": DecisionKind.COVER,
     "y": DecisionKind.CONFIRMED,
 }
-"""Keys that decide."""
+"""Keys that decide: those of the page of a report, and two more words."""
 
+N_RANGES_SHOWN = 3
 HELP = (
-    "f false alarm   l licensed   o same owner   c cover   y confirmed",
-    "s skip   n note   u undo   1 play A   2 play B   x open both   q quit",
+    "c confirmed   d false alarm   l licensed   o same owner   v cover",
+    "j or s skip   k back   n note   u undo   1 play A   2 play B   x open both   q quit",
 )
 
 
@@ -148,15 +147,32 @@ class Session:
             if open_files:
                 self._open(case)
             if play:
-                self._play(case.a)
-            step = self._ask(case)
+                self._play(case, "a")
+            step = self._ask(case, left[max(0, place - 1)])
             self._player.stop()
             if step is None:
                 break
             place = left.index(step) if step is not case else place + 1
+            if place == len(left) and (undone := self._ask_at_the_end()):
+                place = left.index(undone)
 
-    def _ask(self, case: Case) -> Case | None:
+    def _ask_at_the_end(self) -> Case | None:
+        """Return the case to go back to after the last one; None to end."""
+        if not self._decided:
+            return None
+        self._say("that was the last pair: u undoes the last decision, any other key ends")
+        try:
+            return self._undo() if self._read_key() == "u" else None
+        except EOFError:
+            return None
+
+    def _ask(self, case: Case, before: Case) -> Case | None:
         """Do what the keys say.
+
+        Parameters
+        ----------
+        case, before : Case
+            The one that is shown, and the one before it.
 
         Returns
         -------
@@ -175,19 +191,23 @@ class Session:
                 return None
             if key == "q":
                 return None
-            if key == "s":
+            if key in ("s", "j"):
                 self._skipped.add(case.hashes)
                 return case
+            if key == "k" and before is not case and not self._is_decided(before):
+                return before
             if key == "u" and self._decided:
                 return self._undo()
             if key in KEYS and self._decide(case, KEYS[key], note):
                 return case
             if key in ("1", "2"):
-                self._play(case.a if key == "1" else case.b)
+                self._play(case, "a" if key == "1" else "b")
             elif key == "x":
                 self._open(case)
             elif key == "u":
                 self._say("there is no decision yet")
+            elif key == "k":
+                self._say("there is no undecided pair before this one; u undoes a decision")
             elif key not in KEYS:
                 for line in HELP:
                     self._say(line)
@@ -215,8 +235,19 @@ class Session:
 
         return case.hashes in standing(self._catalogue.decisions(case.hashes))
 
-    def _play(self, track: Track) -> None:
-        self._hear(track, self._player.play)
+    def _play(self, case: Case, side: str) -> None:
+        """Play the matched seconds of one track, or the whole of it where none are known."""
+        from auditor.report.text.evidence import show_times
+
+        track = case.a if side == "a" else case.b
+        ranges = case.pair.evidence.ranges if case.pair.evidence else ()
+        if not ranges:
+            self._hear(track, self._player.play)
+            return
+        part = getattr(ranges[0], f"{side}_start_s"), getattr(ranges[0], f"{side}_end_s")
+        self._hear(track, lambda path: self._player.play(path, part))
+        if not self._player.plays_parts():
+            self._say(f"listen to {show_times(*part)}: this player cannot play a part alone")
 
     def _open(self, case: Case) -> None:
         for track in (case.a, case.b):
@@ -244,11 +275,14 @@ class Session:
 
         from auditor.decisions.apply import pair_id
         from auditor.errors import show_text
+        from auditor.report.text.evidence import verdict_sentence
         from auditor.report.text.general import pair_badges, show_score, track_facts
 
         badges = pair_badges(case.pair, case.a, case.b, sides=("A", "B"))
         head = Text(f"{number:,} of {n_cases:,}   score ", style="bold")
         head.append(show_score(case.pair.score))
+        if case.pair.verdict:
+            head.append(f"   {show_text(case.pair.verdict)}")
         head.append(f"   pair {pair_id(*case.hashes)}", style="dim")
         if badges:
             head.append("   " + show_text(", ".join(badges)), style="yellow")
@@ -261,6 +295,8 @@ class Session:
             facts = (track_facts(track), show_text(track.album), show_text(track.date))
             for text in (" · ".join(fact for fact in facts if fact), show_text(track.path)):
                 self._console.print(Text(f"     {text}", style="dim"), soft_wrap=True)
+        for text in (verdict_sentence(case.pair), *_ranges_of(case)):
+            self._console.print(Text(f"  {show_text(text)}"), soft_wrap=True)
         for keys in HELP:
             self._console.print(Text(f"  {keys}", style="cyan"))
 
@@ -270,6 +306,21 @@ class Session:
         from auditor.errors import show_text
 
         self._console.print(Text(f"  {show_text(' / '.join(text.splitlines()))}"), soft_wrap=True)
+
+
+def _ranges_of(case: Case) -> list[str]:
+    """Return when both tracks of a case match, a line a range, with what differs there."""
+    from auditor.report.text.evidence import show_times, what_differs
+    from auditor.report.text.general import show_count
+
+    ranges = case.pair.evidence.ranges if case.pair.evidence else ()
+    lines = [
+        f"A {show_times(r.a_start_s, r.a_end_s)} = B {show_times(r.b_start_s, r.b_end_s)}: "
+        f"{what_differs(r)}"
+        for r in ranges[:N_RANGES_SHOWN]
+    ]
+    n_more = len(ranges) - len(lines)
+    return [*lines, f"and {show_count(n_more, 'further range')}"] if n_more else lines
 
 
 def _read_key() -> str:

@@ -63,7 +63,10 @@ def make_options(
 ) -> Options:
     """Return the options of a scan or check."""
     from auditor.api.run import Options
+    from auditor.calibration.thresholds import load_thresholds
 
+    if threshold_file is not None:
+        load_thresholds(threshold_file)  # what is wrong with it is said before anything is opened
     return Options(
         threshold=threshold,
         far=far,
@@ -124,6 +127,7 @@ def open_for_command(
     extractor: str,
     precision: Precision = Precision.FLOAT32,
     write: bool = True,
+    wait: bool = False,
 ) -> AbstractContextManager[Workspace]:
     """Open a workspace for a command, with one torch thread.
 
@@ -141,7 +145,22 @@ def open_for_command(
     remove_leftovers()
     reserve_blas()
     torch.set_num_threads(1)
-    return open_workspace(directory, extractor=extractor, precision=precision.value, write=write)
+    return open_workspace(
+        directory,
+        extractor=extractor,
+        precision=precision.value,
+        write=write,
+        on_wait=_say_wait if wait else None,
+    )
+
+
+def _say_wait(holder: str) -> None:
+    """Say on stderr who is waited for."""
+    print(
+        f"waiting for the workspace, which is in use by {holder or 'another process'}",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def embedder_for(workspace: Workspace, *, jobs: int | None, device: Device, batch: int) -> Embedder:
@@ -224,7 +243,7 @@ def check_report_options(*, no_report: bool, output: Path | None, open_report: b
         raise UsageError(f"--no-report and {other} cannot be combined. Give one of them.")
 
 
-def check_format(form: Format) -> None:
+def check_format(form: Format, *, streams: bool = False) -> None:
     """Refuse a format whose library is missing, before anything is decoded.
 
     Raises
@@ -232,6 +251,8 @@ def check_format(form: Format) -> None:
     UsageError
         If pyarrow is not installed.
     """
+    if form is Format.JSONL and not streams:
+        raise UsageError("--format jsonl is only for audit check. Give --format json.")
     if form is Format.PARQUET:
         from auditor.report.results_parquet import import_pyarrow
 
@@ -267,11 +288,9 @@ def print_result(
 
         sys.stdout.write(to_csv(result))
     else:
-        from rich.console import Console
+        from auditor.report.terminal import console_for, print_table
 
-        from auditor.report.terminal import print_table
-
-        print_table(result, Console(), show_decided=show_decided, verbose=verbose)
+        print_table(result, console_for(sys.stdout), show_decided=show_decided, verbose=verbose)
     sys.stdout.flush()
 
 

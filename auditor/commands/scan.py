@@ -44,6 +44,7 @@ from auditor.commands.options import (
     ThresholdFileOption,
     ThresholdOption,
     VerboseOption,
+    WaitOption,
     WorkspaceOption,
 )
 from auditor.commands.running import (
@@ -115,6 +116,7 @@ def scan(
     open_report: OpenOption = False,
     fail_on: FailOnOption = None,
     exit_zero: ExitZeroOption = False,
+    wait: WaitOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -148,7 +150,7 @@ def scan(
 
     report = None if no_report else report_path(output, "scan")
     with (
-        open_for_command(workspace, extractor=extractor, precision=precision) as opened,
+        open_for_command(workspace, extractor=extractor, precision=precision, wait=wait) as opened,
         Progress(quiet=quiet) as progress,
         Progress(quiet=quiet, noun="candidate pairs") as comparing,
         contextlib.ExitStack() as stack,

@@ -206,6 +206,7 @@ def find_pair(
     words: Sequence[str],
     catalogue: Catalogue,
     results: Sequence[ScanResult | CheckResult] = (),
+    known: Iterable[Hashes] = (),
 ) -> Hashes:
     """Return the pair that somebody names: by its pair id, or by two tracks.
 
@@ -217,6 +218,8 @@ def find_pair(
     catalogue : Catalogue
     results : sequence of ScanResult or CheckResult
         Where pair ids and the ids of submissions are looked for.
+    known : iterable of (str, str)
+        Further pairs whose ids are known, by their hashes.
 
     Raises
     ------
@@ -226,7 +229,7 @@ def find_pair(
     named = list(words)
     if len(named) == 1:
         if _PAIR_ID.fullmatch(named[0].lower()):
-            return _by_pair_id(named[0].lower(), catalogue, results)
+            return _by_pair_id(named[0].lower(), catalogue, results, known)
         named = named[0].split()
     if len(named) != 2:
         raise UsageError(
@@ -237,6 +240,32 @@ def find_pair(
         raise UsageError(f"{named[0]} was given twice. A pair is two tracks; give both.")
     first, second = (_sha256_of(name, catalogue, results) for name in named)
     return in_order(first, second)
+
+
+def find_track(catalogue: Catalogue, name: str) -> str:
+    """Return the id of a track that somebody names: by its id, or by a file.
+
+    A file is the track that has its path; else the only one that has its content.
+
+    Raises
+    ------
+    CatalogueError
+        If the catalogue has no such track, or several of that content.
+    UsageError
+        If the file cannot be read.
+    """
+    if catalogue.sha256_of(name) or not (is_object(name) or os.path.lexists(name)):
+        return catalogue.track(name).id  # which names ids that look alike, if there is none
+    path = os.fsencode(name) if is_object(name) else os.fsencode(os.path.abspath(name))
+    if known := catalogue.stamp(path):
+        return known[0]
+    ids = [track_id for track_id, _ in catalogue.ids_by_sha256(_sha256_of(name, catalogue, ()))]
+    if len(ids) == 1:
+        return ids[0]
+    shown = show_path(name)
+    if ids:
+        raise CatalogueError(f"{shown}: {len(ids)} tracks have its content: {', '.join(ids)}.")
+    raise CatalogueError(f"{shown} is not in the catalogue. Run: audit catalogue list")
 
 
 def report_orders(results: Iterable[ScanResult | CheckResult]) -> dict[Hashes, Hashes]:
@@ -261,9 +290,12 @@ def _tracks_of(result: ScanResult | CheckResult) -> Iterable[Track]:
 
 
 def _by_pair_id(
-    wanted: str, catalogue: Catalogue, results: Sequence[ScanResult | CheckResult]
+    wanted: str,
+    catalogue: Catalogue,
+    results: Sequence[ScanResult | CheckResult],
+    others: Iterable[Hashes],
 ) -> Hashes:
-    known = dict.fromkeys(report_orders(results))
+    known = dict.fromkeys([*report_orders(results), *others])
     known |= dict.fromkeys((made.sha256_a, made.sha256_b) for made in catalogue.decisions())
     found = [hashes for hashes in known if _pair_digest(hashes).startswith(wanted)]
     if len(found) == 1:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from auditor.errors import AudioError, AuditError, ResultError, show_path
 from auditor.records import (
     CheckResult,
     CompareResult,
+    DecisionKind,
     Pair,
     RecommendResult,
     ScanResult,
@@ -36,6 +38,22 @@ LAST_SCAN, LAST_CHECK = "last-scan.json", "last-check.json"
 LAST_COMPARISON = "last-compare.json"
 """Names of the last results in the workspace."""
 
+KNOWN_PAIRS = "known-pairs.txt"
+"""Both hashes of the pairs of earlier checks, a line a pair, the newest last."""
+
+MAX_KNOWN_PAIRS = 20_000
+"""Pairs of checks whose ids are known; 130 bytes each."""
+
+KEYS = {
+    DecisionKind.CONFIRMED: "c",
+    DecisionKind.FALSE_ALARM: "d",
+    DecisionKind.LICENSED: "l",
+    DecisionKind.SAME_OWNER: "o",
+    DecisionKind.COVER: "v",
+}
+"""Keys that decide, in the page as in the terminal."""
+
+_PAIR_LINE = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{64})")
 MAX_RESULT_BYTES = 1 << 30
 
 
@@ -62,6 +80,38 @@ def keep_last(directory: Path, result: ScanResult | CheckResult) -> None:
         name = LAST_COMPARISON
     path = directory / name
     atomic_write(path, (to_json(result) + "\n").encode("utf-8", "backslashreplace"))
+    if isinstance(result, CheckResult):
+        _remember_pairs(directory / KNOWN_PAIRS, [hashes for *_, hashes in _contents(result)])
+
+
+def _contents(result: ScanResult | CheckResult) -> Iterator[tuple[Pair, Hashes]]:
+    """Yield the pairs of a result that are flagged or decided, with their hashes."""
+    for pair, a, b in pairs_with_tracks(result):
+        if pair.flagged or pair.decision:
+            yield pair, in_order(a.sha256, b.sha256)
+
+
+def _remember_pairs(path: Path, pairs: Sequence[Hashes]) -> None:
+    """Add pairs to those of earlier checks; of very many the oldest are forgotten."""
+    known = dict.fromkeys(pair for pair in read_known_pairs(path) if pair not in set(pairs))
+    kept = [*known, *dict.fromkeys(pairs)][-MAX_KNOWN_PAIRS:]
+    atomic_write(path, "".join(f"{a} {b}\n" for a, b in kept).encode())
+
+
+def known_pairs(directory: Path) -> list[Hashes]:
+    """Return the hashes of the pairs of earlier checks of a workspace, the oldest first."""
+    return read_known_pairs(directory / KNOWN_PAIRS)
+
+
+def read_known_pairs(path: Path) -> list[Hashes]:
+    """Return the pairs that a file names; lines that name none are passed over."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            text = file.read(2 * 130 * MAX_KNOWN_PAIRS)
+    except OSError:
+        return []
+    lines = (_PAIR_LINE.fullmatch(line) for line in text.splitlines())
+    return [in_order(line[1], line[2]) for line in lines if line]
 
 
 def last_scan(directory: Path) -> ScanResult | None:

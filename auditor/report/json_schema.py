@@ -30,10 +30,11 @@ from auditor.records import (
     CompareResult,
     CompositionVerdict,
     DecisionKind,
+    LeakResult,
     ScanResult,
 )
 
-RESULTS = {"scan": ScanResult, "check": CheckResult, "compare": CompareResult}
+RESULTS = {"scan": ScanResult, "check": CheckResult, "compare": CompareResult, "leak": LeakResult}
 """Results of comparisons: kind to dataclass."""
 
 DOCUMENTS: dict[str, type] = {**RESULTS, "doctor": Diagnosis}
@@ -53,6 +54,7 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
     "Compositions.max_chance_share": {"exclusiveMinimum": 0, "maximum": 1},
     "ScanResult.search": {"enum": ["exact", "annoy"]},
     "CheckResult.search": {"enum": ["exact", "annoy"]},
+    "LeakResult.search": {"enum": ["exact"]},
     "CompareResult.search": {"enum": ["exact"]},
     "ComparedCollection.given_as": {"enum": ["folder", "list", "workspace", "subset"]},
 }

@@ -5,6 +5,10 @@ It shows tags that strangers wrote: as plain text with control characters escape
 
 from __future__ import annotations
 
+import os
+from collections.abc import Container
+from typing import TextIO
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,6 +17,7 @@ from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
     CompareResult,
+    LeakResult,
     Pair,
     Recommended,
     RecommendResult,
@@ -43,6 +48,7 @@ from auditor.report.text.general import (
     not_wholly_compared,
     pair_marks,
     pair_state,
+    repeated_labels,
     show_count,
     show_decider,
     show_score,
@@ -52,6 +58,10 @@ from auditor.report.text.general import (
     track_badges,
     track_facts,
 )
+from auditor.report.text.leaks import leak_lines
+
+PIPE_WIDTH = 100_000
+"""Columns of a console whose lines are not wrapped."""
 
 N_ROWS_SHOWN = 100
 """Rows that ``print_table`` shows unless told otherwise; the report and the CSV hold them all."""
@@ -68,7 +78,10 @@ def print_table(
     show_decided: bool = False,
     verbose: bool = False,
 ) -> None:
-    """Print a result for reading in a terminal of 80 columns or more.
+    """Print a result for reading in a terminal of 80 columns or more, or for a pipe.
+
+    Nothing is cut: in a terminal, what is too long for a column goes on in the next line.  A
+    console of ``PIPE_WIDTH`` columns wraps nothing.
 
     Parameters
     ----------
@@ -116,9 +129,24 @@ def print_table(
         )
 
 
-def _track_cell(track: Track, badges: tuple[str, ...], style: str = "") -> Text:
+def console_for(file: TextIO) -> Console:
+    """Return a console that wraps lines where a terminal does, and nowhere in a pipe or a file.
+
+    The environment variable COLUMNS sets another width.
+    """
+    console = Console(file=file)
+    if console.is_terminal or os.environ.get("COLUMNS", "").isdigit():
+        return console
+    return Console(file=file, width=PIPE_WIDTH)
+
+
+def _track_cell(
+    track: Track, badges: tuple[str, ...], style: str = "", *, repeated: Container[str] = ()
+) -> Text:
     cell = Text(show_text(track.label), style=style)
     cell.append("\n" + track_facts(track), style="dim")
+    if track.label in repeated:
+        cell.append("\n" + show_text(track.path), style="dim")
     if badges:
         cell.append("\n" + ", ".join(badges), style="yellow")
     return cell
@@ -129,16 +157,20 @@ def _print_rows(
 ) -> None:
     if not rows:
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
+    piped = console.width >= PIPE_WIDTH
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=not piped)
     columns = {"check": ("Submission", "Catalogue track"), "recommend": ("Track", "Nearest to")}
     if isinstance(result, RecommendResult) and result.compositions is not None:
         columns["recommend"] = ("Track", "What is shared")
     table.add_column("Score", justify="right", no_wrap=True)
     for name in columns.get(result.kind, ("Track A", "Track B")):
-        table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
+        table.add_column(name, ratio=None if piped else 1, no_wrap=piped, overflow="fold")
     for cells in rows[:n_rows]:
         table.add_row(*cells)
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        console.file.write(line.rstrip() + "\n")  # columns are filled up with spaces
     if n_rows is not None and len(rows) > n_rows:
         _print_line(console, f"… and {len(rows) - n_rows:,} more; the report lists them all.")
     console.print()
@@ -151,6 +183,7 @@ def _pair_rows(
     listed = pairs_with_tracks(result)
     if new := new_pairs(result):
         listed.sort(key=lambda row: row[0].pair_id not in new)  # which come first
+    repeated = repeated_labels(track for _, *tracks in listed for track in tracks)
     for pair, a, b in listed:
         if is_set_aside(pair) != set_aside or _only_alike(result, pair):
             continue
@@ -161,8 +194,8 @@ def _pair_rows(
         marks = pair_marks(pair) + (("new",) if pair.flagged and pair.pair_id in new else ())
         said = marks + ((state,) if (state := pair_state(pair)) else ())
         of_a, of_b = (n_files_badge(pair, n) for n in (pair.n_files_a, pair.n_files_b))
-        cell_b = _track_cell(b, said + track_badges(b) + of_b, style)
-        cell_a = _track_cell(a, track_badges(a) + of_a, style)
+        cell_b = _track_cell(b, said + track_badges(b) + of_b, style, repeated=repeated)
+        cell_a = _track_cell(a, track_badges(a) + of_a, style, repeated=repeated)
         if pair.verdict:
             cell_a.append(f"\n{pair.verdict}", style="bold" if pair.flagged else style)
         if heard := best_range(pair):
@@ -182,10 +215,15 @@ def _only_alike(result: ScanResult | CheckResult, pair: Pair) -> bool:
 def _recommend_rows(result: RecommendResult) -> list[tuple[Text, Text, Text]]:
     lines = result.compositions.matches if result.compositions is not None else ()
     shared = {match.b: shared_cell(match) for match in lines}
+    repeated = repeated_labels(answer.track for answer in result.recommendations)
     return [
         (
             Text(show_score(answer.score), style="bold"),
-            _track_cell(answer.track, (*track_badges(answer.track), *_same_files(answer))),
+            _track_cell(
+                answer.track,
+                (*track_badges(answer.track), *_same_files(answer)),
+                repeated=repeated,
+            ),
             shared.get(answer.track.id, Text(show_text(answer.nearest_to))),
         )
         for answer in result.recommendations
@@ -256,6 +294,8 @@ def _last_lines(result: Result, *, verbose: bool) -> list[str]:
         lines.append(f"{show_count(n_alike, 'pair')} not flagged; the report lists them")
     if use.note:
         lines.append(use.note)
+    if isinstance(result, LeakResult):
+        lines = [*leak_lines(result), *lines]
     if isinstance(result, CompareResult):
         lines += result.notes
     return lines

@@ -19,6 +19,7 @@ from small_audit import (
 )
 
 import auditor.api.recommend
+from auditor.api.profiles import load_profile, save_profile
 from auditor.api.recommend import Query, recommend
 from auditor.api.run import Options
 from auditor.api.scan import scan
@@ -293,3 +294,47 @@ def test_missing_and_foreign_tracks_have_nothing_to_compare(tmp_path, weights):
         pytest.raises(CatalogueError, match="holds no track embedded by other"),
     ):
         recommend(opened, Query(of=gone))
+
+
+# Files, and profiles by name.
+
+
+def test_files_may_be_liked_and_disliked(workspace, library, ids, tmp_path):
+    by_id = recommend(workspace, Query(like=(ids["b.wav"],), dislike=(ids["e.wav"],)))
+    files = str(library / "b.wav"), str(library / "e.wav")
+    by_file = recommend(workspace, Query(like=files[:1], dislike=files[1:]))
+    assert [(r.track.id, r.score) for r in by_file.recommendations] == [
+        (r.track.id, r.score) for r in by_id.recommendations
+    ]
+    assert by_file.query["like"] == files[:1]
+    strange = write_tune(tmp_path / "b-again.ogg", 2)
+    found = recommend(workspace, Query(like=(str(strange), ids["e.wav"]), copies=True))
+    assert names(found)[0] == "b.wav"
+    assert "e.wav" not in names(found)
+    assert found.recommendations[0].nearest_to == str(strange)
+    with pytest.raises(CatalogueError, match="no track has the id 'nothing'"):
+        recommend(workspace, Query(dislike=("nothing",)))
+
+
+def test_a_profile_comes_back_by_its_name(workspace, library, ids, tmp_path):
+    strange = write_tune(tmp_path / "strange.wav", 50)
+    save_profile(workspace, "mine", like=[ids["b.wav"], str(strange)], dislike=[ids["e.wav"]])
+    like, dislike = load_profile(workspace, "mine")
+    assert (like, dislike) == ((ids["b.wav"], str(strange)), (ids["e.wav"],))
+    save_profile(workspace, "mine", like=[str(library / "c.flac")])
+    assert load_profile(workspace, "mine") == ((ids["c.flac"],), ())
+    save_profile(workspace, "strange", like=[str(strange)])
+    strange.unlink()
+    with pytest.raises(UsageError, match=r"strange\.wav is neither in the catalogue nor a file"):
+        load_profile(workspace, "strange")
+    with pytest.raises(UsageError, match="no profile other; profiles: mine, strange"):
+        load_profile(workspace, "other")
+    for name in ("../x", "", ".hidden", "a/b", "x" * 65):
+        with pytest.raises(UsageError, match="cannot name a profile"):
+            save_profile(workspace, name, like=[ids["b.wav"]])
+    with pytest.raises(CatalogueError, match="no track has the id 'nothing'"):
+        save_profile(workspace, "mine", like=["nothing"])
+    for text in ("{", '{"like": 3}', '{"like": [{"sha256": 1, "path": "x"}]}'):
+        (workspace.directory / "profiles" / "mine.json").write_text(text)
+        with pytest.raises(UsageError, match="is no profile"):
+            load_profile(workspace, "mine")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -60,6 +62,23 @@ def test_the_time_left_is_that_of_the_last_half_minute():
     assert tracks_per_s == pytest.approx(1.0, rel=0.05)
     assert real_time == pytest.approx(10.0, rel=0.05)
     assert stream.getvalue().splitlines()[-1].endswith("1:00 left")
+
+
+def test_the_time_left_does_not_jump_where_the_speed_does():
+    progress, clock, stream = listening()
+    with progress:
+        for n in range(1, 601):
+            clock.now_s += 5.0 if n // 12 % 2 else 1.0  # a minute of slow files, then fast ones
+            progress(event(n_done=n, n_total=600))
+            if n == 1:
+                clock.now_s += LINE_EVERY_S
+    told = [line.rpartition(", ")[2] for line in stream.getvalue().splitlines()]
+    left = [
+        60 * int(m) + int(s) for m, s in re.findall(r"^(\d+):(\d\d) left$", "\n".join(told), re.M)
+    ]
+    later = left[len(left) // 4 :]
+    assert len(later) > 30
+    assert all(b < 1.25 * a + 30.0 for a, b in itertools.pairwise(later))
 
 
 def test_outcomes_are_counted_in_the_summary():

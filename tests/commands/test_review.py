@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -13,18 +15,24 @@ from typer.testing import CliRunner
 from auditor.catalogue.catalogue import Catalogue, FileStamp
 from auditor.cli import app
 from auditor.commands.player import Player
+from auditor.commands.review import KEYS
 from auditor.decisions.apply import apply_decisions, in_order, pair_id, standing
+from auditor.decisions.review import (
+    KEYS as PAGE_KEYS,
+)
 from auditor.decisions.review import (
     LAST_SCAN,
     cases,
     find_file,
     keep_last,
+    known_pairs,
     last_scan,
     load_result,
     undecided,
 )
 from auditor.errors import ResultError
-from auditor.records import Pair, RecommendResult, to_json
+from auditor.records import Evidence, MatchedRange, Pair, RecommendResult, to_json
+from auditor.report.html.page import render_html
 
 NAMES = "abcd"
 TRACKS = tuple(make_track(name) for name in NAMES)
@@ -63,7 +71,7 @@ AB, AC, BC = (pair_id(sha(x), sha(y)) for x, y in ("ab", "ac", "bc"))
 
 
 def test_every_pair_is_shown_and_decided(workspace):
-    done = review(workspace, "f\nn\nby ear\ny\nL\n", "--by", "Ana")
+    done = review(workspace, "d\nn\nby ear\nc\nL\n", "--by", "Ana")
     assert done.exit_code == 0, done.output
     assert decisions(workspace) == [
         (AB, "false-alarm", "", "Ana"),
@@ -77,7 +85,7 @@ def test_every_pair_is_shown_and_decided(workspace):
 
 
 def test_skip_quit_and_the_end_of_input(workspace):
-    done = review(workspace, "s\nc\nq\n")
+    done = review(workspace, "s\nv\nq\n")
     assert "1 decided, 1 skipped, 2 left" in done.stdout
     assert decisions(workspace) == [(AC, "cover", "", "")]
     done = review(workspace, "f\n")
@@ -94,6 +102,78 @@ def test_undo_goes_back_to_the_pair(workspace):
     assert "1 decided, 1 skipped, 2 left" in done.stdout
 
 
+def test_the_last_decision_can_be_undone_and_a_pair_gone_back_to(workspace):
+    done = review(workspace, "k\ns\nk\nd\nd\nd\nu\nv\n")
+    assert "there is no undecided pair before this one" in done.stdout
+    assert "that was the last pair: u undoes" in done.stdout
+    assert [(name, kind) for name, kind, *_ in decisions(workspace)] == [
+        *((AB, "false-alarm"), (AC, "false-alarm"), (BC, "false-alarm")),
+        *((BC, "undo"), (BC, "cover")),
+    ]
+    assert review(workspace, "").exit_code == 0
+
+
+def test_the_keys_are_those_of_the_page(workspace):
+    page = render_html(make_scan(TRACKS, PAIRS[:3]))
+    for kind, key in PAGE_KEYS.items():
+        assert KEYS[key] is kind
+        assert re.search(rf'data-kind="{kind}"[^>]*>[^<]+<kbd>{key}</kbd>', page), kind
+        assert re.search(rf'\b{key}: \(\) => decide\("{kind}"\)', page), kind
+
+
+FOUND = MatchedRange(72.0, 81.0, 103.0, 112.5, 1.06, 0.8, -2.0, 0.1, 0.9, 0.9)
+
+
+def test_verdict_times_pitch_and_tempo_are_shown_and_the_match_is_played(
+    workspace, tmp_path, programs
+):
+    evidence = Evidence(0.8, (FOUND,), 0.04, 0.05, 1.06, 0.2)
+    pair = dataclasses.replace(PAIRS[0], verdict="shared excerpt", evidence=evidence)
+    keep_last(workspace, make_scan(TRACKS, (pair,)))
+    program = programs / "mpv"
+    program.write_text(f'#!/bin/sh\nprintf "mpv %s\\n" "$*" >> {tmp_path}/log\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    with Catalogue.open(workspace / "catalogue.sqlite3") as catalogue:
+        for name in "ab":
+            (tmp_path / f"{name}.mp3").write_bytes(name.encode())
+            catalogue.relocate(name, os.fsencode(tmp_path / f"{name}.mp3"), FileStamp(1, 1))
+    player = Player()
+    assert player.plays_parts()
+    assert player.play(str(tmp_path / "a.mp3"), (72.0, 81.0))
+    (line,) = wait_for(tmp_path / "log", 1)
+    assert line.endswith(f"--start=72.00 --length=9.00 {tmp_path}/a.mp3")
+    player.close()
+    done = review(workspace, "q\n")
+    for text in (
+        "shared excerpt",
+        "A 1:12–1:21 = B 1:43–1:52",
+        "6.0 % faster",
+        "2.0 semitones lower",
+    ):
+        assert text in done.stdout
+    program.unlink()
+    done = review(workspace, "2\nq\n")
+    assert "listen to 1:43–1:52: this player cannot play a part alone" in done.stdout
+
+
+def test_pairs_of_earlier_checks_keep_their_ids(workspace, monkeypatch):
+    names = ("x", "y", "z")
+    for name in names:
+        new = make_track(name, id=f"new-{name}")
+        keep_last(workspace, make_check((new,), TRACKS, (Pair(new.id, "a", 0.9),)))
+    for name in names:
+        said = CliRunner().invoke(
+            app,
+            ["decide", pair_id(sha(name), sha("a")), "--as", "cover", "-w", str(workspace)],
+        )
+        assert said.exit_code == 0, said.output
+    monkeypatch.setattr("auditor.decisions.review.MAX_KNOWN_PAIRS", 2)
+    keep_last(workspace, make_check((new,), TRACKS, (Pair(new.id, "b", 0.9),)))
+    assert known_pairs(workspace) == [in_order(sha("z"), sha("a")), in_order(sha("z"), sha("b"))]
+    (workspace / "known-pairs.txt").write_bytes(b"\xff no pair\n" + b"0" * 64 + b" x\n")
+    assert known_pairs(workspace) == []
+
+
 def test_an_unknown_key_shows_the_keys_and_a_long_note_is_refused(workspace):
     done = review(workspace, "\n?\nn\n" + "x" * 2001 + "\nf\nn\nshort\nf\nq\n")
     assert "the note has 2,001 characters" in done.stdout
@@ -108,6 +188,8 @@ def test_what_another_process_decided_is_not_asked(workspace):
         from auditor.commands.review import Session
 
         def decide_all() -> str:
+            if catalogue.decisions():
+                raise EOFError
             for x, y in ("ac", "bc"):
                 catalogue.decide(sha(x), sha(y), "cover", by="other")
             return "f"

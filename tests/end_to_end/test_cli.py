@@ -144,6 +144,41 @@ def test_compare_refuses_what_it_cannot_compare(weights, music, workspace):
     assert "none does not exist" in result.stderr
 
 
+def test_leak_exits_with_1_and_writes_its_lists(tmp_path, weights, music, workspace):
+    for name, tunes in (("train", (0, 1)), ("test", (1, 2))):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in tunes:
+            shutil.copy(music / f"tune{i}.wav", tmp_path / "data" / name / f"=<b>{i}.wav")
+    how = ("-w", workspace, *given(weights), "-o", tmp_path / "out.html")
+    lists = ("--drop", "test", "--regroup", "grouped.csv", "--groups", "groups.csv")
+    result = invoke("leak", tmp_path / "data", *how, *lists)
+    assert result.exit_code == 1, result.output
+    assert result.stdout.startswith("1 leak between train (2 files) and test (2 files)")
+    assert "1 file of 2 leaks; train holds 50 %" in " ".join(result.stdout.split())
+    (row,) = csv.DictReader(Path("remove.csv").read_text().splitlines())
+    assert row["path"].endswith("test/=<b>1.wav")
+    page = (tmp_path / "out.html").read_text()
+    assert "Leak report" in page
+    assert "&lt;b&gt;1.wav" in page
+    assert "<b>1.wav" not in page
+    (tmp_path / "data" / "test" / "=<b>1.wav").unlink()
+    again = invoke("leak", tmp_path / "data", *how)
+    assert again.exit_code == 0, again.output
+    assert again.stdout.startswith("No leak between train (2 files) and test (1 file)")
+    assert invoke("report", tmp_path / "out.json", "-o", tmp_path / "2.html").exit_code == 0
+
+
+def test_leak_refuses_options_that_do_not_fit(weights, music, workspace):
+    how = ("-w", workspace, *given(weights))
+    result = invoke("leak", music, *how)
+    assert result.exit_code == 2
+    assert "has no layout that is known" in result.stderr
+    result = invoke("leak", music, "--drop-list", "x.csv", *how)
+    assert (result.exit_code, "requires --drop" in result.stderr) == (2, True)
+    result = invoke("leak", music, "--val", music, *how)
+    assert (result.exit_code, "requires two collections" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("command", ["scan", "compare"])
 def test_pairs_as_parquet(tmp_path, weights, music, workspace, command):
     pq = pytest.importorskip("pyarrow.parquet")
@@ -380,6 +415,33 @@ def test_check_that_checked_nothing_ends_with_2(tmp_path, weights, scanned, path
     assert message in result.stderr
 
 
+def test_check_streams_a_line_for_each_submission(tmp_path, weights, music, scanned):
+    (tmp_path / "in").mkdir()
+    shutil.copy(music / "tune1.wav", tmp_path / "in" / "copy.wav")
+    (tmp_path / "in" / "new.wav").write_bytes(encode(tune(50), codec="wav"))
+    (tmp_path / "in" / "text.mp3").write_text("no music")
+    command = ("check", tmp_path / "in", "-w", scanned, *given(weights))
+    streamed = invoke(*command, "--format", "jsonl", "--jobs", "1")
+    assert streamed.exit_code == 1, streamed.output
+    lines = [json.loads(line) for line in streamed.stdout.splitlines()]
+    assert [(line["kind"], Path(line["path"]).name) for line in lines] == [
+        ("submission", "copy.wav"),
+        ("submission", "new.wav"),
+        ("skipped", "text.mp3"),
+    ]
+    assert [line["flagged"] for line in lines[:2]] == [True, False]
+    assert lines[2]["code"] and lines[2]["reason"]
+    whole = json.loads(invoke(*command, "--format", "json").stdout)
+    for line, track in zip(lines, whole["submissions"], strict=False):
+        of_track = [pair for pair in whole["pairs"] if pair["a"] == track["id"]]
+        assert [{k: v for k, v in p.items() if k != "track"} for p in line["pairs"]] == of_track
+        assert line["submission"] == track
+    refused = invoke(*command, "--format", "jsonl", "--per-batch")
+    assert (refused.exit_code, "--per-batch" in refused.stderr) == (2, True)
+    refused = invoke("scan", "-w", scanned, *given(weights), "--format", "jsonl")
+    assert (refused.exit_code, "only for audit check" in refused.stderr) == (2, True)
+
+
 def test_check_needs_a_catalogue(weights, music):
     result = invoke("check", music / "tune1.wav", *given(weights))
     assert result.exit_code == 2
@@ -404,6 +466,34 @@ def test_recommend_by_id_profile_and_farthest(weights, scanned):
     profile = result_from_json(invoke("recommend", *likes, *common).stdout)
     assert profile.query["like"] == (ids["tune1.wav"], ids["tune2.wav"])
     assert not {r.track.id for r in profile.recommendations} & {likes[1], likes[3], likes[5]}
+
+
+def test_recommend_writes_a_playlist_and_keeps_a_profile(tmp_path, weights, music, workspace):
+    common = ("-w", workspace, "--extractor", weights)
+    files = ("--like", music / "tune1.wav", "--dislike", music / "tune3.wav")
+    made = invoke("recommend", *files, *common, "--save", "mine", "--m3u", "list.m3u8", "--top", 2)
+    assert made.exit_code == 0, made.output
+    first, *lines = (tmp_path / "list.m3u8").read_text().splitlines()
+    assert first == "#EXTM3U"
+    assert lines and all(Path(path).is_file() for path in lines[1::2])
+    assert all(line.startswith("#EXTINF:") for line in lines[::2])
+    assert "profiles/mine.json" in made.stderr
+    again = invoke("recommend", "--profile", "mine", *common, "--format", "json", "--top", 2)
+    found = result_from_json(again.stdout).recommendations
+    assert [r.track.path for r in found if r.track.path in lines] == lines[1::2]
+    assert "not in the playlist" in made.stderr, "a path with a line break"
+    missing = invoke("recommend", "--profile", "other", *common)
+    assert (missing.exit_code, "profiles: mine" in missing.stderr) == (2, True)
+
+
+def test_tracks_are_named_by_their_files_too(weights, music, workspace):
+    by_id = invoke("catalogue", "show", ids_of(workspace)["tune1.wav"], "-w", workspace).stdout
+    assert invoke("catalogue", "show", music / "tune1.wav", "-w", workspace).stdout == by_id
+    removed = invoke("catalogue", "remove", music / "tune1.wav", "--yes", "-w", workspace)
+    assert removed.exit_code == 0, removed.output
+    gone = invoke("catalogue", "show", music / "tune1.wav", "-w", workspace)
+    assert gone.exit_code == 2
+    assert "tune1.wav is not in the catalogue" in gone.stderr
 
 
 def test_recommend_prints_a_table_and_writes_a_report_only_when_asked(tmp_path, weights, scanned):
@@ -526,7 +616,21 @@ def test_catalogue_stats_without_an_index(workspace):
     shutil.rmtree(workspace / "index")
     result = invoke("catalogue", "stats", "-w", workspace)
     assert result.exit_code == 0
-    assert "not built yet; audit scan builds it" in result.stdout
+    assert "none; audit scan --search annoy builds it" in result.stdout
+
+
+def test_catalogue_stats_names_the_excerpt_index(tmp_path, music):
+    ws = tmp_path / "ws"
+    assert invoke("scan", music, "-w", ws, "--no-report", "--exit-zero").exit_code == 0
+    said = invoke("catalogue", "stats", "-w", ws).stdout
+    assert re.search(r"^track index of weights \w+: none; audit scan --search", said, re.M)
+    assert re.search(
+        r"^excerpt index of weights \w+: 4 tracks in 1 files \(annoy\), 0 ", said, re.M
+    )
+    stats = json.loads(invoke("catalogue", "stats", "-w", ws, "--format", "json").stdout)
+    (entry,) = stats["excerpt_index"]
+    assert (entry["n_tracks"], entry["n_uncovered"], entry["problem"]) == (4, 0, "")
+    assert entry["n_bytes"] > 0
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from small_audit import THRESHOLD, make_library, save_small_extractor, write_tun
 
 from auditor.api.check import check
 from auditor.api.compare import compare
+from auditor.api.leak import find_leaks
 from auditor.api.run import Options
 from auditor.api.scan import scan
+from auditor.ingest.splits import name_splits
 from auditor.records import Pair, to_json
 from auditor.report import json_schema as schema
 from auditor.workspace import open_workspace
@@ -70,6 +72,7 @@ def results(tmp_path_factory) -> dict[str, dict]:
         made = (
             scan(opened, options=options),
             check(opened, [new], options=options),
+            find_leaks(opened, name_splits(str(library), f"{library}/sub"), options=options),
             compare(opened, f"@folder={library}/sub", "@codec=pcm_s16le", options=options),
         )
     return {result.kind: json.loads(to_json(result)) for result in made}

@@ -29,7 +29,7 @@ from auditor.records import (
     Track,
 )
 from auditor.report.results_csv import to_csv
-from auditor.report.terminal import print_table
+from auditor.report.terminal import console_for, print_table
 from auditor.report.text.error_rates import false_alarm_rate, false_pairs, show_rate
 from auditor.report.text.general import headline, pair_badges, show_duration
 
@@ -121,6 +121,50 @@ def test_table_fits_80_columns_and_ends_with_counts_threshold_and_false_pairs() 
         "expected false positives: 0.8 (95 % interval 0.2–1.9) "
         "1 file skipped"
     )
+
+
+WORDS = [f"word{i}" for i in range(60)]
+LONG = MatchedRange(3723.0, 3781.0, 7323.0, 7385.5, 1.06, 0.8, -11.5, 0.1, 0.9)
+
+
+def test_nothing_is_cut_in_a_narrow_terminal() -> None:
+    evidence = Evidence(0.8, (LONG, LONG), 0.04, 0.05, 1.06, 0.2)
+    long = make_track("c", title=" ".join(WORDS), licence="Creative Commons Attribution 4.0")
+    pair = Pair("a", "c", 0.9, verdict="shared excerpt", evidence=evidence, pair_id="dacd20d3")
+    text = printed(make_scan(make_track("a"), long, pairs=(pair,)))
+    words = text.split()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert not set(WORDS) - set(words)
+    for said in ("Attribution", "pitch", "-11.5,", "tempo", "+6.0", "1:02:03-1:03:01", "more"):
+        assert said in words
+
+
+def test_a_pipe_wraps_nothing_and_ends_no_line_in_spaces(monkeypatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    long = make_track("c", title=" ".join(WORDS))
+    out = io.StringIO()
+    print_table(make_scan(make_track("a"), long, pairs=(Pair("a", "c", 0.9),)), console_for(out))
+    lines = out.getvalue().splitlines()
+    assert any(" ".join(WORDS) in line for line in lines)
+    assert lines == [line.rstrip() for line in lines]
+    assert any(line.startswith("1,000,000 pairs compared") and "0.2–1.9)" in line for line in lines)
+    monkeypatch.setenv("COLUMNS", "60")
+    assert console_for(io.StringIO()).width == 60
+
+
+def test_tracks_of_one_title_are_told_apart_by_their_paths() -> None:
+    one, two = (make_track(i, title="Same", path=f"music/{i}/same.mp3") for i in "ab")
+    other = make_track("c", title="Other", path="music/c/other.mp3")
+    text = printed(make_scan(one, two, other, pairs=(Pair("a", "b", 0.9), Pair("a", "c", 0.8))))
+    assert text.count("music/a/same.mp3") == 2 and "music/b/same.mp3" in text
+    assert "music/c/other.mp3" not in text
+    result = RecommendResult(
+        {}, tuple(Recommended(t, 0.5) for t in (one, two, other)), 3, PROVENANCE
+    )
+    text = printed(result)
+    assert "music/a/same.mp3" in text and "music/b/same.mp3" in text
+    assert "music/c/other.mp3" not in text
 
 
 def test_the_choice_of_the_threshold_is_told_when_asked_for() -> None:

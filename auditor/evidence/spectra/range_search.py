@@ -38,20 +38,26 @@ from auditor.evidence.spectra.pitch_tempo import (
 from auditor.evidence.spectra.range_ends import trim_range
 from auditor.records import MatchedRange
 
-MAX_SEMITONES = 6.0
-"""Larger shifts are not looked for: speeds of 0.71 to 1.41."""
+MAX_SEMITONES = 7.0
+"""Larger shifts are not looked for: speeds of 0.67 to 1.5."""
 
-ALIKE = 0.8
-"""Correlation from which two mean spectra belong to one piece."""
+ALIKE = 0.7
+"""Correlation from which two mean spectra may belong to one piece, an excerpt of it, or one with
+echoes: a shift is worth a try."""
+
+SURELY_ALIKE = 0.8
+"""Correlation from which they do, so that no other shift is worth one."""
 
 
-def mean_spectrum_shift(a: np.ndarray, b: np.ndarray) -> float | None:
+def mean_spectrum_shift(a: np.ndarray, b: np.ndarray, *, alike: float = ALIKE) -> float | None:
     """Return by how many semitones a looks moved against b.
 
     Parameters
     ----------
     a, b : numpy.ndarray
         (n_bands,) mean spectra of whole tracks, the local mean over the frequencies taken off.
+    alike : float
+        Correlation that they need.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def mean_spectrum_shift(a: np.ndarray, b: np.ndarray) -> float | None:
         norm = float(np.sqrt((upper @ upper) * (lower @ lower)))
         found[k] = float(upper @ lower) / max(norm, 1e-9)
     best = int(found.argmax())
-    if found[best] < ALIKE or abs(best - reach) <= 1:
+    if found[best] < alike or abs(best - reach) <= 1:
         return None
     return float(best - reach + parabola_peak(found, best)) * 12.0 / SPECTRUM.bands_per_octave
 
@@ -202,7 +208,8 @@ def _guessed(heard: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) 
     if semitones is not None:
         fits = [PitchMatch(semitones, tempo, 0.0) for tempo in (2.0 ** (semitones / 12.0), 1.0)]
     if heard and heard[0].score >= _PUZZLING and not any_agrees(heard):
-        fits += [PitchMatch(semitones or 0.0, tempo, 0.0) for tempo in _TEMPOS]
+        sure = mean_spectrum_shift(a.mean_spectrum, b.mean_spectrum, alike=SURELY_ALIKE)
+        fits += [PitchMatch(sure or 0.0, tempo, 0.0) for tempo in _TEMPOS]
     return fits
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from auditor.catalogue.decisions import MAX_BY, MAX_NOTE
+from auditor.decisions.review import KEYS
 from auditor.records import DecisionKind, Detection, Verdict
 from auditor.report.html.cases import CaseView, MediaLookup, Row, blank_case, with_media
 from auditor.report.text.evidence import UNHEARD_MEANING
@@ -17,10 +18,10 @@ from auditor.report.text.general import show_kind
 N_DOSSIER = 50
 """Cases in full in the HTML itself."""
 
-_KEYS = {"confirmed": "c", "false-alarm": "d"}
+_FIRST = (DecisionKind.CONFIRMED, DecisionKind.FALSE_ALARM)
 KINDS = tuple(
-    (kind.value, show_kind(kind).capitalize(), _KEYS.get(kind, ""), kind.meaning)
-    for kind in sorted(DecisionKind, key=lambda kind: (kind not in _KEYS, not kind.flagged))
+    (kind.value, show_kind(kind).capitalize(), KEYS[kind], kind.meaning)
+    for kind in sorted(DecisionKind, key=lambda kind: (kind not in _FIRST, not kind.flagged))
 )
 """What can be decided in the page: kind, what the button says, key, what it means."""
 

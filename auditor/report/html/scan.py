@@ -11,6 +11,7 @@ from auditor.records import (
     Cluster,
     CompareResult,
     IdenticalFiles,
+    LeakResult,
     Pair,
     ScanResult,
     Track,
@@ -29,6 +30,7 @@ from auditor.report.html.cases import (
     case_view,
 )
 from auditor.report.html.dossier import dossier_view
+from auditor.report.html.leak import leak_view
 from auditor.report.html.tracks import TrackView, track_view
 from auditor.report.text.evidence import is_denied_pair, matches_by_loop
 from auditor.report.text.general import (
@@ -105,7 +107,8 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
     filled = chart.bins(result.histogram)
     threshold = result.threshold.threshold
     lines = result.compositions.matches if result.compositions is not None else ()
-    return {
+    leak = leak_view(result) if isinstance(result, LeakResult) else {}
+    return leak | {
         "identical": [_identical(group, listed) for group in result.identical[:N_STATIC_CLUSTERS]],
         "since": since_line(result),
         "identical_line": identical_line(result),

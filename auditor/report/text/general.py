@@ -7,6 +7,7 @@ said of error rates is in ``rate_words``, what is said of evidence in ``evidence
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from auditor.errors import show_text
@@ -15,6 +16,7 @@ from auditor.records import (
     CompareResult,
     CompositionMatch,
     DecisionKind,
+    LeakResult,
     Pair,
     RecommendResult,
     Result,
@@ -89,6 +91,20 @@ def track_badges(track: Track) -> tuple[str, ...]:
         (f"channel mix: {track.downmix}", bool(track.downmix)),
     )
     return tuple(name for name, holds in known if holds)
+
+
+def repeated_labels(tracks: Iterable[Track]) -> frozenset[str]:
+    """Return the labels that several tracks have, so that only their paths tell them apart.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> tracks = [SimpleNamespace(id=i, label=name) for i, name in ("ax", "bx", "cy", "cy")]
+    >>> repeated_labels(tracks)
+    frozenset({'x'})
+    """
+    labels = Counter({track.id: track.label for track in tracks}.values())
+    return frozenset(label for label, n in labels.items() if n > 1)
 
 
 def show_streams(track: Track) -> str:
@@ -307,6 +323,10 @@ def headline(result: Result) -> str:
         if result.compositions is not None:
             return f"{show_count(n_recommended, 'track')} may be the same composition {among}"
         return f"{show_count(n_recommended, 'track')} recommended {among}"
+    if isinstance(result, LeakResult):
+        from auditor.report.text.leaks import leak_headline
+
+        return leak_headline(result)
     if isinstance(result, CompareResult):
         sides = (f"{c.name} ({show_count(c.n_tracks, 'track')})" for c in result.collections)
         among = show_text(f"between {' and '.join(sides)}")

@@ -280,6 +280,20 @@ def test_a_guess_counts_only_where_the_spectra_agree_beyond_doubt(monkeypatch):
     assert only.tempo == pytest.approx(1.2, abs=0.01)
 
 
+@pytest.mark.parametrize("ratio", [0.7, 1.43])
+def test_a_whole_copy_far_slower_or_faster_with_echoes_is_found(ratio):
+    original = tune(1, duration_s=60.0)
+    copy = change_speed(original, ratio)
+    echoes = copy.copy()
+    for delay_s, gain in ((0.08, 0.5), (0.16, 0.4), (0.24, 0.3), (0.32, 0.2)):
+        n = round(delay_s * SAMPLE_RATE_HZ)
+        echoes[n:] += gain * copy[:-n]
+    duration_s = len(copy) / SAMPLE_RATE_HZ
+    found = confirmed(MISSED, 0.5 * echoes, original, a_duration_s=duration_s)
+    assert found.ranges[0].tempo == pytest.approx(ratio, abs=0.01)
+    assert match_score(found) > 0.9
+
+
 def test_the_tempo_of_a_range_that_was_never_looked_at_is_no_guess():
     original = tune(1, duration_s=60.0)
     copy = stretch_time(cut(original, 30.0, 54.0), 1.2)

@@ -11,18 +11,30 @@ from auditor.augment.waveform import change_speed
 from auditor.embedding.config import SPECTRUM
 from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.evidence.spectra.lines import TrackSpectrum
-from auditor.evidence.spectra.range_search import MAX_SEMITONES, mean_spectrum_shift
+from auditor.evidence.spectra.range_search import (
+    MAX_SEMITONES,
+    SURELY_ALIKE,
+    mean_spectrum_shift,
+)
 
 
 def outline(waveform: np.ndarray) -> np.ndarray:
     return TrackSpectrum(waveform_spectrum(waveform), len(waveform) / SAMPLE_RATE_HZ).mean_spectrum
 
 
-@pytest.mark.parametrize("ratio", [0.75, 0.9, 1.06, 1.25])
+@pytest.mark.parametrize("ratio", [0.68, 0.75, 0.9, 1.06, 1.25, 1.48])
 def test_another_speed_is_told_to_a_fraction_of_a_semitone(ratio):
     original = tune(1, duration_s=40.0)
     moved = mean_spectrum_shift(outline(change_speed(original, ratio)), outline(original))
     assert moved == pytest.approx(12.0 * np.log2(ratio), abs=0.25)
+
+
+def test_how_much_they_must_be_alike_may_be_chosen():
+    one = outline(tune(1, duration_s=40.0))
+    noise = np.random.default_rng(0).normal(0.0, 0.9 * one.std(), len(one))
+    moved = np.roll(one, 8) + noise  # correlates by about 0.75
+    assert mean_spectrum_shift(moved, one) == pytest.approx(4.0, abs=0.25)
+    assert mean_spectrum_shift(moved, one, alike=SURELY_ALIKE) is None
 
 
 def test_exchanging_both_exchanges_the_sign():

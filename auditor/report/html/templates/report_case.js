@@ -232,6 +232,9 @@ const caseView = (() => {
     b: () => sound.alternate(),
     c: () => decide("confirmed"),
     d: () => decide("false-alarm"),
+    l: () => decide("licensed"),
+    o: () => decide("same-owner"),
+    v: () => decide("cover"),
     "?": toggleKeys,
   };
   document.addEventListener("keydown", (event) => {

@@ -1,0 +1,133 @@
+"""``audit check --format jsonl``: a line for each submission, as soon as it has been compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from auditor.errors import UsageError, escape_json, show_path
+
+if TYPE_CHECKING:
+    from auditor.audio.files import FoundFile
+    from auditor.ingest.session import IngestEvent, OnEvent
+    from auditor.records import CheckResult, Skipped
+
+Check = Callable[[Sequence[bytes], "OnEvent"], "CheckResult"]
+"""Compares some files; called with their paths and a callback for each file."""
+
+
+def stream(
+    paths: Sequence[str], check: Check, *, n_at_once: int, on_event: OnEvent
+) -> CheckResult | None:
+    """Compare files a few at a time, and print a line of JSON for each.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Files, folders and URLs.
+    check : callable
+        See ``Check``.
+    n_at_once : int
+        Files that are compared before their lines are printed.
+    on_event : callable
+        Called after each file, with how many of all are done.
+
+    Returns
+    -------
+    CheckResult or None
+        All submissions as one result; None if no file could be used.
+
+    Raises
+    ------
+    UsageError
+        If a path does not exist, or there is no audio file.
+    """
+    from auditor.audio.files import find_audio
+
+    walk = find_audio(paths)
+    if walk.is_without_audio():
+        shown = ", ".join(show_path(path) for path in paths)
+        raise UsageError(
+            f"{shown}: no audio file was found.{walk.tell_not_read()} Give a file or a folder "
+            "of music."
+        )
+    for skipped in walk.unreadable:
+        _print_line(_skipped_line(skipped))
+    results = []
+    for start in range(0, len(walk.files), n_at_once):
+        part = walk.files[start : start + n_at_once]
+
+        def count(event: IngestEvent, start: int = start) -> None:
+            on_event(
+                dataclasses.replace(event, n_done=start + event.n_done, n_total=len(walk.files))
+            )
+
+        for result in _check_part(part, check, count):
+            for line in lines_of(result):
+                _print_line(line)
+            results.append(dataclasses.replace(result, skipped=()))
+    return _together([result for result in results if result.submissions])
+
+
+def lines_of(result: CheckResult) -> Iterator[dict[str, Any]]:
+    """Yield what is said of each submission and each skipped file of a check."""
+    tracks = {track.id: dataclasses.asdict(track) for track in result.tracks}
+    thresholds = {use.submission: dataclasses.asdict(use) for use in result.thresholds}
+    for submission in result.submissions:
+        pairs = [pair for pair in result.pairs if pair.a == submission.id]
+        yield {
+            "kind": "submission",
+            "path": submission.path,
+            "flagged": any(pair.flagged for pair in pairs),
+            "threshold": thresholds.get(submission.id),
+            "submission": dataclasses.asdict(submission),
+            "pairs": [dataclasses.asdict(pair) | {"track": tracks[pair.b]} for pair in pairs],
+        }
+    for skipped in result.skipped:
+        yield _skipped_line(skipped)
+
+
+def _skipped_line(skipped: Skipped) -> dict[str, Any]:
+    return {"kind": "skipped"} | dataclasses.asdict(skipped)
+
+
+def _print_line(line: dict[str, Any]) -> None:
+    sys.stdout.write(escape_json(json.dumps(line, ensure_ascii=False, allow_nan=False)) + "\n")
+    sys.stdout.flush()
+
+
+def _check_part(
+    part: Sequence[FoundFile], check: Check, on_event: OnEvent
+) -> Iterator[CheckResult]:
+    """Yield the results of some files; of those that have gone meanwhile there is none."""
+    try:
+        yield check([found.path for found in part], on_event)
+    except UsageError as error:
+        if len(part) == 1:
+            from auditor.records import Skipped
+
+            _print_line(_skipped_line(Skipped.of(show_path(part[0].path), str(error), "missing")))
+            return
+        for found in part:
+            yield from _check_part([found], check, on_event)
+
+
+def _together(results: Sequence[CheckResult]) -> CheckResult | None:
+    """Return the results of several checks as that of one, for ``audit decide``."""
+    if not results:
+        return None
+    last = results[-1]
+    tracks = {track.id: track for result in results for track in result.tracks}
+    groups = {group.sha256: group for result in results for group in result.identical}
+    return dataclasses.replace(
+        last,
+        submissions=tuple(track for result in results for track in result.submissions),
+        tracks=tuple(tracks[track_id] for track_id in sorted(tracks)),
+        pairs=tuple(pair for result in results for pair in result.pairs),
+        n_pairs_compared=sum(result.n_pairs_compared for result in results),
+        identical=tuple(groups[sha256] for sha256 in sorted(groups)),
+        thresholds=tuple(use for result in results for use in result.thresholds),
+    )
