@@ -181,8 +181,8 @@ def check(
                     "nothing was checked: no file could be used. Give audio that can be decoded."
                 )
             keep_for_decisions(opened.directory, found)
-            if not exit_zero and any(pair.flagged for pair in found.pairs):
-                raise typer.Exit(EXIT_FLAGGED)
+            if code := exit_code(found, fail_on, exit_zero=exit_zero):
+                raise typer.Exit(code)
             return
         submissions: list[Submission] = []
         result = api.check(
@@ -222,7 +222,8 @@ def check(
         quiet=quiet,
     )
     listed = result.compositions.matches if result.compositions is not None else ()
-    flagged = [pair.pair_id for pair in (*result.pairs, *listed) if pair.flagged]
+    flagged = [pair.pair_id for pair in result.pairs if pair.flagged]
+    flagged += [match.pair_id for match in listed if match.flagged]
     if flagged and form is Format.TABLE and not quiet:
         named = "" if workspace is None else f" --workspace {shlex.quote(str(workspace))}"
         print(f"decide a pair: audit decide {flagged[0]} --as KIND{named}", file=sys.stderr)

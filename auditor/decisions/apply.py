@@ -277,9 +277,11 @@ def report_orders(results: Iterable[ScanResult | CheckResult]) -> dict[Hashes, H
     for result in results:
         sha256 = {track.id: track.sha256 for track in _tracks_of(result)}
         listed = result.compositions.matches if result.compositions is not None else ()
-        for pair in (*result.pairs, *listed):
-            if pair.a in sha256 and pair.b in sha256:
-                a, b = sha256[pair.a], sha256[pair.b]
+        names = [(pair.a, pair.b) for pair in result.pairs]
+        names += [(match.a, match.b) for match in listed]
+        for first, second in names:
+            if first in sha256 and second in sha256:
+                a, b = sha256[first], sha256[second]
                 found.setdefault(in_order(a, b), (a, b))
     return found
 
