@@ -13,7 +13,7 @@ from auditor.errors import UsageError, escape_json, show_path
 if TYPE_CHECKING:
     from auditor.audio.files import FoundFile
     from auditor.ingest.session import IngestEvent, OnEvent
-    from auditor.records import CheckResult, Skipped
+    from auditor.records import CheckResult, Compositions, Skipped
 
 Check = Callable[[Sequence[bytes], "OnEvent"], "CheckResult"]
 """Compares some files; called with their paths and a callback for each file."""
@@ -78,6 +78,8 @@ def lines_of(result: CheckResult) -> Iterator[dict[str, Any]]:
     thresholds = {use.submission: dataclasses.asdict(use) for use in result.thresholds}
     for submission in result.submissions:
         pairs = [pair for pair in result.pairs if pair.a == submission.id]
+        listed = result.compositions.matches if result.compositions is not None else ()
+        matches = [match for match in listed if match.a == submission.id]
         yield {
             "kind": "submission",
             "path": submission.path,
@@ -85,6 +87,7 @@ def lines_of(result: CheckResult) -> Iterator[dict[str, Any]]:
             "threshold": thresholds.get(submission.id),
             "submission": dataclasses.asdict(submission),
             "pairs": [dataclasses.asdict(pair) | {"track": tracks[pair.b]} for pair in pairs],
+            "compositions": [dataclasses.asdict(m) | {"track": tracks[m.b]} for m in matches],
         }
     for skipped in result.skipped:
         yield _skipped_line(skipped)
@@ -129,5 +132,19 @@ def _together(results: Sequence[CheckResult]) -> CheckResult | None:
         pairs=tuple(pair for result in results for pair in result.pairs),
         n_pairs_compared=sum(result.n_pairs_compared for result in results),
         identical=tuple(groups[sha256] for sha256 in sorted(groups)),
+        compositions=_listed_together([r.compositions for r in results if r.compositions]),
         thresholds=tuple(use for result in results for use in result.thresholds),
+    )
+
+
+def _listed_together(lists: Sequence[Compositions]) -> Compositions | None:
+    """Return the composition lists of several checks as that of one."""
+    if not lists:
+        return None
+    return dataclasses.replace(
+        lists[-1],
+        matches=tuple(match for each in lists for match in each.matches),
+        n_pairs=sum(each.n_pairs for each in lists),
+        n_compared=sum(each.n_compared for each in lists),
+        not_comparable=tuple(one for each in lists for one in each.not_comparable),
     )
