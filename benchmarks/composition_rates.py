@@ -73,7 +73,7 @@ def keep(rows: np.ndarray, cohort: list[PitchTrack]) -> StoredPitches:
     """Return what the scorer keeps of a track."""
     raw = np.sort(raw_scores(PitchTrack(rows), cohort)[0])[:-2]
     return StoredPitches(
-        rows, np.zeros((0, 1), np.float16), float(raw.mean()), max(float(raw.std()), 1.0)
+        rows, np.zeros((0, 1), np.float16), float(raw.mean()), max(float(raw.std()), 0.1)
     )
 
 

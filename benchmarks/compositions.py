@@ -62,7 +62,7 @@ def scores_of_all(
         raw, _ = raw_scores(track, cohort)
         raw = np.sort(raw)[: len(raw) - 2]
         kept.append(
-            StoredPitches(each, np.zeros((0, 1)), float(raw.mean()), max(float(raw.std()), 1.0))
+            StoredPitches(each, np.zeros((0, 1)), float(raw.mean()), max(float(raw.std()), 0.1))
         )
     n = len(rows)
     sums, z = np.zeros((n, n), np.float32), np.zeros((n, n), np.float32)
@@ -193,7 +193,7 @@ def main() -> None:
         for each in trap_rows:
             raw = np.sort(raw_scores(PitchTrack(each), cohort)[0])[:-2]
             trap_kept.append(
-                StoredPitches(each, np.zeros((0, 1)), float(raw.mean()), max(float(raw.std()), 1.0))
+                StoredPitches(each, np.zeros((0, 1)), float(raw.mean()), max(float(raw.std()), 0.1))
             )
         result["same chords"] = same_chords(traps, trap_rows, trap_kept)
         args.out.write_text(json.dumps(result, indent=1))

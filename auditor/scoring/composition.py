@@ -127,7 +127,7 @@ class CompositionReader:
             raw, _ = raw_scores(track, self.cohort)
         raw = np.sort(raw)[: max(1, len(raw) - 2)]  # the cohort might hold a version of it
         summaries = self.model.summaries(rows)
-        return StoredPitches(rows, summaries, float(raw.mean()), float(max(raw.std(), 1.0)))
+        return StoredPitches(rows, summaries, float(raw.mean()), float(max(raw.std(), 0.1)))
 
     def bring_up_to_date(
         self, tracks: Iterable[Track], *, on_track: OnProgress | None = None

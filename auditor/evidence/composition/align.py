@@ -25,7 +25,7 @@ from auditor.evidence.composition.pitches import (
 N_TRANSPOSITIONS = 2
 """Transpositions of a pair that are aligned, the likeliest by profile."""
 
-MIN_Z = 0.5
+MIN_Z = 0.8
 """Standard deviations above the mean from which a cell lengthens a path."""
 
 _BATCH_COLUMNS = 12_000
@@ -40,7 +40,8 @@ class Alignment:
     Attributes
     ----------
     raw : float
-        Sum of the cells of the path above ``MIN_Z``, in standard deviations of the matrix.
+        Sum of the cells of the path above ``MIN_Z``, in standard deviations of the matrix, divided
+        by the root of the shorter track's rows.
     transposition : int
         Semitones by which the second track is moved to fit the first, -5 to 6.
     path : numpy.ndarray
@@ -79,7 +80,9 @@ def raw_scores(
         found = np.zeros(len(batch), np.float32)
         for part_a in _parts(a):
             columns = [_scaled(part_a, part, semitones) for _, semitones, part in batch]
-            found = np.maximum(found, _best_of_columns(part_a.features, columns))
+            sums = _best_of_columns(part_a.features, columns)
+            lengths = np.array([_length(part_a, part) for _, _, part in batch], np.float32)
+            found = np.maximum(found, sums / lengths)
         for (k, semitones, _), value in zip(batch, found.tolist(), strict=True):
             if value > best[k]:
                 best[k], shift[k] = value, semitones
@@ -102,9 +105,18 @@ def align(a: PitchTrack, b: PitchTrack) -> Alignment | None:
         for at_a, part_a in zip(_starts(a), _parts(a), strict=True):
             for at_b, part_b in zip(_starts(b), _parts(b), strict=True):
                 raw, path = _trace(part_a.features @ _scaled(part_a, part_b, semitones).T - MIN_Z)
+                raw /= _length(part_a, part_b)
                 if len(path) and (found is None or raw > found.raw):
                     found = Alignment(raw, semitones, path + np.array([at_a, at_b]))
     return found
+
+
+def _length(a: PitchTrack, b: PitchTrack) -> float:
+    """Return what a sum is divided by: the root of the shorter track's rows.
+
+    Best paths of unrelated tracks grow about so with their lengths.
+    """
+    return max(1.0, float(np.sqrt(min(len(a), len(b)))))
 
 
 def _starts(track: PitchTrack) -> list[int]:
