@@ -356,6 +356,11 @@ class CompositionVerdict(_Explained):
         "The chords follow each other in the same order, and the melodies differ. It is shown and "
         "not flagged.",
     )
+    COMMON_FIGURE = (
+        "common figure",
+        "Both tracks repeat one short figure from start to end, such as a scale or a riff. It is "
+        "shown and not flagged.",
+    )
 
 
 @dataclass(frozen=True)

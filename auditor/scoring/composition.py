@@ -26,7 +26,7 @@ from auditor.calibration.choose import RunThreshold, ThresholdOptions
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.catalogue.track_spectrum import read_track_spectrum
 from auditor.errors import ThresholdError, UsageError
-from auditor.evidence.composition.agreement import agreement
+from auditor.evidence.composition.agreement import Agreement, agreement
 from auditor.evidence.composition.align import align, raw_scores
 from auditor.evidence.composition.pitches import PitchTrack
 from auditor.evidence.composition.roll import lines_of
@@ -70,6 +70,9 @@ the second or more."""
 
 N_LISTED = 1000
 """Lines that a result keeps beside those that are flagged."""
+
+MIN_REPETITION = 0.85
+"""Two tracks that repeat one figure so far have nothing in common but a figure."""
 
 MAX_LISTED_SHARE = 0.9
 _HALF = 10.0
@@ -403,18 +406,25 @@ def _with_evidence(
         return dataclasses.replace(match, flagged=False, verdict=CompositionVerdict.SAME_CHORDS)
     said = agreement(a, b, alignment)
     melody_a, melody_b, chords_a, chords_b = lines_of(a, b, alignment)
-    same = said.melody >= MIN_MELODY or said.harmony < MIN_HARMONY
-    verdict = CompositionVerdict.SAME_COMPOSITION if same else CompositionVerdict.SAME_CHORDS
+    verdict = _verdict(a, b, said)
     return dataclasses.replace(
         match,
         **dataclasses.asdict(said),
         verdict=verdict.value,
-        flagged=match.flagged and same,
+        flagged=match.flagged and verdict is CompositionVerdict.SAME_COMPOSITION,
         melody_a=melody_a,
         melody_b=melody_b,
         chords_a=chords_a,
         chords_b=chords_b,
     )
+
+
+def _verdict(a: PitchTrack, b: PitchTrack, said: Agreement) -> CompositionVerdict:
+    if min(a.repetition, b.repetition) >= MIN_REPETITION:
+        return CompositionVerdict.COMMON_FIGURE
+    if said.melody < MIN_MELODY and said.harmony >= MIN_HARMONY:
+        return CompositionVerdict.SAME_CHORDS
+    return CompositionVerdict.SAME_COMPOSITION
 
 
 def _source(rates: RunThreshold | None) -> str:

@@ -89,6 +89,14 @@ def test_a_line_gets_its_passage_and_verdict():
     assert not other.flagged
 
 
+def test_two_scales_have_a_figure_in_common():
+    scale = [0, 2, 4, 5, 7, 9, 11, 12, 11, 9, 7, 5, 4, 2]
+    notes = [(0.4 * k, 0.4, 60 + scale[k % 14]) for k in range(150)]
+    reader = Reader(a=rows_of(notes), b=rows_of(notes, transposition=2, seed=5))
+    said = _with_evidence(reader, {"a": "a", "b": "b"}, line(), Rates())
+    assert (said.verdict, said.flagged) == (CompositionVerdict.COMMON_FIGURE, False)
+
+
 def test_a_sum_is_set_against_both_tracks():
     def kept(mean, spread):
         return StoredPitches(np.zeros((0, 37)), np.zeros((0, 1)), mean, spread)

@@ -33,6 +33,7 @@ _MELODY_FLOOR = 0.3
 _IS_MELODY = 0.35
 _MIN_MELODIC_S = 10.0
 _MIN_CHANGES = 12
+_SHORTEST_FIGURE, _LONGEST_FIGURE = 3, 16
 
 
 class PitchTrack:
@@ -89,6 +90,19 @@ class PitchTrack:
     def is_melodic(self) -> np.ndarray:
         """Rows in which a melody is heard, (n,) bool."""
         return self.melody.max(axis=1, initial=0.0) >= _IS_MELODY
+
+    @functools.cached_property
+    def repetition(self) -> float:
+        """How far the track repeats one figure of up to six seconds all along, at most 1.
+
+        The highest mean cosine of its rows with those some rows before.  Tunes and recordings of
+        the training side reach 0.76 at most; a scale that is played up and down, 0.96.
+        """
+        if len(self) <= _LONGEST_FIGURE:
+            return 0.0
+        rows = unit_rows(self.features)
+        lags = range(_SHORTEST_FIGURE, _LONGEST_FIGURE + 1)
+        return max(float((rows[lag:] * rows[:-lag]).sum(1).mean()) for lag in lags)
 
     @functools.cached_property
     def problem(self) -> str:
