@@ -33,7 +33,10 @@ LAYERS = (
 """From the top.  A module or package imports what stands in the layers below its own."""
 
 LAYER_OF = {name: i for i, layer in enumerate(LAYERS) for name in layer}
-TORCH_AT_ONCE = {"auditor.embedding.extractor", "auditor.embedding.frames", "auditor.augment.bands"}
+TORCH_AT_ONCE = {
+    *("auditor.embedding.extractor", "auditor.embedding.frames", "auditor.embedding.salience"),
+    "auditor.augment.bands",
+}
 """Modules that import torch when they are imported, beside those of ``training``."""
 WITH_TORCH = ("embedding", "augment", "training")
 WITHOUT_TORCH = tuple(sorted(LAYER_OF.keys() - set(WITH_TORCH)))
@@ -177,7 +180,7 @@ def test_the_look_ups_of_the_design_page_name_files():
     block = re.search(r"## Where do I find\n(.*?)\n## ", page, re.DOTALL)
     rows = [row for row in block[1].splitlines() if row.startswith("| ")][1:]
     files = [re.findall(r"`([\w/.]+\.(?:py|html))`", row) for row in rows]
-    assert len(rows) == 9
+    assert len(rows) == 11
     assert all(files)
     for name in (name for row in files for name in row):
         assert (PACKAGE / name).is_file(), name
