@@ -107,7 +107,7 @@ def test_compositions_are_drawn_played_and_decided(open_page, tmp_path):
     first, third = page.locator("#composition-1"), page.locator("#composition-3")
     first.locator('[data-f="both"]').click()
     page.wait_for_function(
-        "[...document.querySelectorAll('#composition-1 audio')]"
+        "() => [...document.querySelectorAll('#composition-1 audio')]"
         ".some((audio) => !audio.paused && audio.currentTime > 0.2)"
     )
     assert first.locator('[data-f="playhead"]').get_attribute("visibility") == "visible"

@@ -17,6 +17,7 @@ from small_compositions import (
 )
 from small_report import HOSTILE, make_scan
 
+from auditor.decisions.apply import in_order, pair_id, report_orders
 from auditor.errors import ResultError
 from auditor.records import (
     CheckResult,
@@ -211,3 +212,15 @@ def test_every_field_of_a_line_is_described_in_the_schema():
     fields = {field.name for field in dataclasses.fields(CompositionMatch)}
     assert set(described) == fields
     assert all("description" in described[name] for name in fields - {"pair_id"})
+
+
+def test_a_pair_id_of_the_list_names_its_tracks():
+    check = check_with_compositions()
+    assert check.compositions is not None
+    (new,) = check.submissions
+    sha256 = {track.id: track.sha256 for track in check.tracks}
+    orders = report_orders([check])
+    for match in check.compositions.matches:
+        hashes = in_order(new.sha256, sha256[match.b])
+        assert pair_id(*hashes) == match.pair_id
+        assert orders[hashes] == (new.sha256, sha256[match.b])

@@ -373,6 +373,8 @@ def _said(match: CompositionMatch) -> str:
     )
     if match.verdict == CompositionVerdict.SAME_CHORDS:
         return f"The same chords follow each other {where}; the melodies differ."
+    if match.verdict == CompositionVerdict.COMMON_FIGURE:
+        return f"Both tracks repeat one short figure, {where}."
     return f"Much of the melody is the same {where}."
 
 

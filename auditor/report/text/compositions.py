@@ -19,7 +19,7 @@ from auditor.records import (
 )
 from auditor.report.text.general import show_count, show_number
 
-GROUPS = ("flagged", "decided", "beyond", "same chords")
+GROUPS = ("flagged", "decided", "beyond", "same chords", "common figure")
 """Kinds of lines: flagged ones, those set aside by decisions, those that chance may explain, and
 those that share their chords only."""
 
@@ -51,7 +51,7 @@ class ListedMatch:
         if self.match.decision not in ("", DecisionKind.CONFIRMED):
             return "decided"
         same = self.match.verdict == CompositionVerdict.SAME_COMPOSITION
-        return "beyond" if same else "same chords"
+        return "beyond" if same else self.match.verdict
 
 
 def listed_matches(result: ScanResult | CheckResult) -> list[ListedMatch]:
@@ -201,6 +201,10 @@ def rest_lines(
         lines.append(f"{show_count(n['beyond'], 'line')} not flagged: {why}")
     if n["same chords"]:
         lines.append(f"{show_count(n['same chords'], 'line')} not flagged: same chords, no melody")
+    if n["common figure"]:
+        lines.append(
+            f"{show_count(n['common figure'], 'line')} not flagged: both repeat one short figure"
+        )
     if n["decided"]:
         lines.append(f"{show_count(n['decided'], 'line')} set aside by decisions")
     if found.not_comparable:
