@@ -9,6 +9,7 @@ from rich.text import Text
 from auditor.errors import show_text
 from auditor.records import CheckResult, CompositionMatch, ScanResult, Track
 from auditor.report.text.compositions import (
+    NOT_FLAGGED,
     ListedMatch,
     agreement_words,
     compositions_headline,
@@ -59,7 +60,7 @@ def print_compositions(
         return
     listed = listed_matches(result)
     shown = ("flagged", *(("decided",) if show_decided else ()))
-    shown += ("beyond", "same chords", "common figure") if verbose else ()
+    shown += NOT_FLAGGED if verbose else ()
     rows = [line for line in listed if line.group in shown]
     console.print()
     _print_line(console, compositions_headline(found, listed))
@@ -71,7 +72,7 @@ def print_compositions(
         _print_line(console, f"… and {n_left}; the report lists them all.")
     for text in rest_lines(found, listed, shown=shown):
         _print_line(console, text)
-    if not verbose and any(line.group in ("beyond", "same chords", "common figure") for line in listed):
+    if not verbose and any(line.group in NOT_FLAGGED for line in listed):
         _print_line(console, "-v shows the lines that are not flagged")
     if verbose and found.source:
         _print_line(

@@ -19,7 +19,8 @@ from auditor.records import (
 )
 from auditor.report.text.general import show_count, show_number
 
-GROUPS = ("flagged", "decided", "beyond", "same chords", "common figure")
+NOT_FLAGGED = ("beyond", "same chords", "common figure")
+GROUPS = ("flagged", "decided", *NOT_FLAGGED)
 """Kinds of lines: flagged ones, those set aside by decisions, those that chance may explain, and
 those that share their chords only."""
 
