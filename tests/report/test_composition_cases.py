@@ -127,6 +127,7 @@ def test_the_section_shows_each_line_with_picture_sound_and_chance(make):
         "1 track not compared as a composition: no pitched music to compare.",
     ):  # fmt: skip
         assert said in page.text, said
+    assert "Same composition 2 at most 10 % of them chance" in page.text
     kinds = [a["data-kind"] for a in page.all("button") if "data-kind" in a]
     assert kinds.count("cover") == 5  # four lines, and the dialog of recordings
 

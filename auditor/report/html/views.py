@@ -26,6 +26,7 @@ from auditor.report.html.recommend import recommend_view
 from auditor.report.html.scan import scan_view
 from auditor.report.html.tracks import TRACK_FIELDS, provenance_rows
 from auditor.report.media.model import Media
+from auditor.report.text.compositions import per_cent
 from auditor.report.text.error_rates import (
     chance_words,
     counted_note,
@@ -130,13 +131,24 @@ def _tiles(result: ScanResult | CheckResult) -> tuple[Figure, ...]:
     if isinstance(result, CheckResult):
         submissions = Figure("Submissions", f"{len(result.submissions):,}")
         gaps = _gaps(result.submissions, "of the submissions")
-        return (submissions, flagged, tracks, compared, skipped, gaps)
+        first = (submissions, flagged, *_compositions(result))
+        return (*first, tracks, compared, skipped, gaps)
     n_left_out = sum(track.silent or track.missing for track in result.tracks)
     besides = f"plus {n_left_out:,} silent or missing" if n_left_out else ""
-    tiles = [dataclasses.replace(tracks, note=besides), compared, flagged]
+    tiles = [dataclasses.replace(tracks, note=besides), compared, flagged, *_compositions(result)]
     if has_larger_cluster(result):
         tiles.append(Figure("Clusters", f"{len(result.clusters):,}"))
     return (*tiles, skipped, _gaps(result.tracks))
+
+
+def _compositions(result: ScanResult | CheckResult) -> tuple[Figure, ...]:
+    """Return how many lines are flagged as the same composition, if compositions were compared."""
+    found = result.compositions
+    if found is None:
+        return ()
+    n_flagged = sum(match.flagged for match in found.matches)
+    chance = f"at most {per_cent(found.max_chance_share)} of them chance" if n_flagged else ""
+    return (Figure("Same composition", f"{n_flagged:,}", chance, accent=n_flagged > 0),)
 
 
 def _gaps(tracks: Sequence[Track], otherwise: str = "") -> Figure:
