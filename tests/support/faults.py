@@ -294,7 +294,7 @@ def catalogue_fault(workspace: Path) -> str:
 
 
 def facts_of(end: End) -> Any:
-    """Return the JSON that a command printed, without what tells when and after what it was made."""
+    """Return the JSON that a command printed, without when it was made, and after what."""
     data = json.loads(end.stdout)
     del data["provenance"]
     data.pop("since", None)
