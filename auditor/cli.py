@@ -32,6 +32,7 @@ from auditor.commands import (
     report,
     review,
     scan,
+    tracklist,
     train,
 )
 from auditor.commands import map as map_command
@@ -153,6 +154,7 @@ app.command(epilog=scan.EXAMPLES)(scan.scan)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=leak.EXAMPLES)(leak.leak)
+app.command(epilog=tracklist.EXAMPLES)(tracklist.tracklist)
 app.command(epilog=review.EXAMPLES)(review.review)
 app.command(epilog=decide.EXAMPLES)(decide.decide)
 app.command(epilog=recommend.EXAMPLES)(recommend.recommend)

@@ -28,6 +28,7 @@ from auditor.records import (
     RecommendResult,
     ScanResult,
     Track,
+    TracklistResult,
     pairs_with_tracks,
     result_from_json,
     to_json,
@@ -35,7 +36,7 @@ from auditor.records import (
 from auditor.serialisation import atomic_write
 
 LAST_SCAN, LAST_CHECK = "last-scan.json", "last-check.json"
-LAST_COMPARISON = "last-compare.json"
+LAST_COMPARISON, LAST_TRACKLIST = "last-compare.json", "last-tracklist.json"
 """Names of the last results in the workspace."""
 
 KNOWN_PAIRS = "known-pairs.txt"
@@ -78,6 +79,8 @@ def keep_last(directory: Path, result: ScanResult | CheckResult) -> None:
     name = LAST_SCAN if isinstance(result, ScanResult) else LAST_CHECK
     if isinstance(result, CompareResult):
         name = LAST_COMPARISON
+    if isinstance(result, TracklistResult):
+        name = LAST_TRACKLIST
     path = directory / name
     atomic_write(path, (to_json(result) + "\n").encode("utf-8", "backslashreplace"))
     if isinstance(result, CheckResult):

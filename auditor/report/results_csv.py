@@ -14,11 +14,14 @@ from auditor.decisions.csv_file import lead_formula
 from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
+    MixEntry,
     Pair,
     RecommendResult,
     Result,
     ScanResult,
     Track,
+    TracklistResult,
+    find_track,
     pairs_with_tracks,
 )
 from auditor.report.text.evidence import verdict_sentence
@@ -82,6 +85,8 @@ def result_table(result: Result) -> tuple[tuple[str, ...], list[tuple[object, ..
             (rank, answer.score, answer.nearest_to, *_track_values(answer.track), answer.same)
             for rank, answer in enumerate(result.recommendations, start=1)
         ]
+    if isinstance(result, TracklistResult):
+        return _timeline_table(result)
     fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
     names = ("score", "threshold", *_PAIR_FIELDS, *fields, *_EVIDENCE_FIELDS, *_SAME_FIELDS)
     paths = {track.id: track.path for track in result.tracks}
@@ -104,6 +109,19 @@ def result_table(result: Result) -> tuple[tuple[str, ...], list[tuple[object, ..
         is_new = pair.flagged and pair.pair_id in new if since is not None else None
         rows.append((*known, pair.n_files_a, pair.n_files_b, copies, is_new))
     return names, rows
+
+
+def _timeline_table(
+    result: TracklistResult,
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Return a row for each entry of a mix, in order of time."""
+    names = tuple(field.name for field in dataclasses.fields(MixEntry) if field.name != "track")
+    tracks = {track.id: track for track in result.tracks}
+    rows = []
+    for number, entry in enumerate(result.entries, start=1):
+        values = (getattr(entry, name) for name in names)
+        rows.append((number, *values, *_track_values(find_track(tracks, entry.track))))
+    return ("number", *names, *_TRACK_FIELDS), rows
 
 
 def _evidence_values(pair: Pair) -> tuple[object, ...]:

@@ -22,6 +22,7 @@ from auditor.records import (
     ScanResult,
     SinceLastScan,
     Track,
+    TracklistResult,
     Verdict,
 )
 
@@ -320,6 +321,10 @@ def headline(result: Result) -> str:
     if isinstance(result, RecommendResult):
         n_recommended = len(result.recommendations)
         return f"{show_count(n_recommended, 'track')} recommended {among}"
+    if isinstance(result, TracklistResult):
+        from auditor.report.text.timeline import timeline_headline
+
+        return timeline_headline(result)
     if isinstance(result, LeakResult):
         from auditor.report.text.leaks import leak_headline
 
