@@ -109,8 +109,8 @@ def cue_time(seconds: float) -> str:
 
     Examples
     --------
-    >>> cue_time(3725.5)
-    '62:05:38'
+    >>> cue_time(3725.2)
+    '62:05:15'
     """
     frames = round(seconds * FRAMES_PER_S)
     minutes, rest = divmod(frames, 60 * FRAMES_PER_S)
