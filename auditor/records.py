@@ -98,6 +98,15 @@ class DecisionKind(_Explained):
         return self is DecisionKind.CONFIRMED
 
 
+DECISION_KEYS = {
+    DecisionKind.CONFIRMED: "c",
+    DecisionKind.FALSE_ALARM: "d",
+    DecisionKind.LICENSED: "l",
+    DecisionKind.SAME_OWNER: "o",
+    DecisionKind.COVER: "v",
+}
+"""Keys that decide, in the page as in the terminal."""
+
 UNDO = "undo"
 """Kind of the decision that takes back those before it."""
 

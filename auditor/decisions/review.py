@@ -23,7 +23,6 @@ from auditor.errors import AudioError, AuditError, ResultError, show_path
 from auditor.records import (
     CheckResult,
     CompareResult,
-    DecisionKind,
     Pair,
     RecommendResult,
     ScanResult,
@@ -44,15 +43,6 @@ KNOWN_PAIRS = "known-pairs.txt"
 
 MAX_KNOWN_PAIRS = 20_000
 """Pairs of checks whose ids are known; 130 bytes each."""
-
-KEYS = {
-    DecisionKind.CONFIRMED: "c",
-    DecisionKind.FALSE_ALARM: "d",
-    DecisionKind.LICENSED: "l",
-    DecisionKind.SAME_OWNER: "o",
-    DecisionKind.COVER: "v",
-}
-"""Keys that decide, in the page as in the terminal."""
 
 _PAIR_LINE = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{64})")
 MAX_RESULT_BYTES = 1 << 30
