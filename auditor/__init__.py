@@ -22,10 +22,12 @@ __version__ = "0.2.0"
 _HOME = {
     "AuditError": "auditor.errors",
     "Catalogue": "auditor.catalogue.catalogue",
+    "Query": "auditor.api.recommend",
     "check": "auditor.api.check",
     "embed_file": "auditor.embedding.embed",
     "load_extractor": "auditor.embedding.extractor",
     "open_workspace": "auditor.workspace",
+    "recommend": "auditor.api.recommend",
     "scan": "auditor.api.scan",
     "to_json": "auditor.records",
     "write_report": "auditor.report.write",

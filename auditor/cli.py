@@ -14,6 +14,7 @@ import os
 import shlex
 import sqlite3
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,7 @@ from auditor.commands import (
     catalogue,
     check,
     compare,
+    config,
     decide,
     doctor,
     leak,
@@ -32,6 +34,7 @@ from auditor.commands import (
     report,
     review,
     scan,
+    tracklist,
     train,
 )
 from auditor.commands import map as map_command
@@ -153,6 +156,7 @@ app.command(epilog=scan.EXAMPLES)(scan.scan)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=leak.EXAMPLES)(leak.leak)
+app.command(epilog=tracklist.EXAMPLES)(tracklist.tracklist)
 app.command(epilog=review.EXAMPLES)(review.review)
 app.command(epilog=decide.EXAMPLES)(decide.decide)
 app.command(epilog=recommend.EXAMPLES)(recommend.recommend)
@@ -162,6 +166,7 @@ app.command(epilog=train.EXAMPLES)(train.train)
 app.add_typer(catalogue.app, name="catalogue", epilog=catalogue.EXAMPLES)
 app.command(epilog=calibrate.EXAMPLES)(calibrate.calibrate)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command(epilog=config.EXAMPLES)(config.config)
 
 
 def _print_version(wanted: bool) -> None:
@@ -172,6 +177,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -180,6 +186,11 @@ def _root(
     ] = False,
 ) -> None:
     """Run one of the commands below."""
+    if context.invoked_subcommand not in (None, "config"):
+        found = config.load_config(config.find_config(Path.cwd()), context.command)
+        if found.path is not None:
+            _say(f"options from {show_path(found.path)}")
+            context.default_map = dict(found.defaults)
 
 
 def main() -> None:

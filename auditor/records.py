@@ -98,6 +98,15 @@ class DecisionKind(_Explained):
         return self is DecisionKind.CONFIRMED
 
 
+DECISION_KEYS = {
+    DecisionKind.CONFIRMED: "c",
+    DecisionKind.FALSE_ALARM: "d",
+    DecisionKind.LICENSED: "l",
+    DecisionKind.SAME_OWNER: "o",
+    DecisionKind.COVER: "v",
+}
+"""Keys that decide, in the page as in the terminal."""
+
 UNDO = "undo"
 """Kind of the decision that takes back those before it."""
 
@@ -899,6 +908,70 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
+class MixEntry:
+    """A track at a place of a mix.
+
+    Attributes
+    ----------
+    track : str
+        Id.
+    start_s, end_s : float
+        In seconds of the mix.
+    track_start_s, track_end_s : float
+        In seconds of the track.
+    tempo : float
+        Seconds of the track that pass in one second of the mix; above 1 it is played faster.
+    pitch_semitones : float or None
+        How much higher the mix is than the track; None where it could not be measured.
+    score : float
+        Match score of the best part of the range, at most 1.
+    overlap_s : float
+        Seconds in which the next entry is heard, too, as in a crossfade.
+    alternatives : tuple of str
+        Ids of weaker matches at the same place, such as other files of the same recording.
+    """
+
+    track: str
+    start_s: float
+    end_s: float
+    track_start_s: float
+    track_end_s: float
+    tempo: float
+    pitch_semitones: float | None
+    score: float
+    overlap_s: float
+    alternatives: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MixGap:
+    """Seconds of a mix in which no track of the catalogue was found."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class TracklistResult(CheckResult):
+    """Which tracks of a catalogue play in a mix, from when to when.
+
+    Attributes
+    ----------
+    entries : tuple of MixEntry
+        In order of time.
+    gaps : tuple of MixGap
+        In order of time.
+    n_parts : int
+        Parts in which the mix was examined.
+    """
+
+    kind: str = "tracklist"
+    entries: tuple[MixEntry, ...] = ()
+    gaps: tuple[MixGap, ...] = ()
+    n_parts: int = 0
+
+
+@dataclass(frozen=True)
 class Recommended:
     """One answer of ``recommend``: a track, its score, and the favourite it is nearest to.
 
@@ -936,6 +1009,7 @@ _KINDS = {
     "recommend": RecommendResult,
     "compare": CompareResult,
     "leak": LeakResult,
+    "tracklist": TracklistResult,
 }
 
 

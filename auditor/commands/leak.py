@@ -39,6 +39,7 @@ from auditor.commands.options import (
     ThresholdFileOption,
     ThresholdOption,
     VerboseOption,
+    WaitOption,
     WorkspaceOption,
 )
 from auditor.commands.running import (
@@ -160,6 +161,7 @@ def leak(
     max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
     exit_zero: ExitZeroOption = False,
+    wait: WaitOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -201,7 +203,7 @@ def leak(
         splits = name_splits(train, test, val, audio=audio)
     report = None if no_report else report_path(output, "leak")
     with (
-        open_for_command(workspace, extractor=extractor, precision=precision) as opened,
+        open_for_command(workspace, extractor=extractor, precision=precision, wait=wait) as opened,
         Progress(quiet=quiet) as progress,
         Progress(quiet=quiet, noun="candidate pairs") as comparing,
         workers_for(

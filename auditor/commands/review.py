@@ -12,9 +12,8 @@ import typer
 
 from auditor.commands.decide import ByOption, open_catalogue, results_of
 from auditor.commands.options import DebugOption, WorkspaceOption
-from auditor.decisions.review import KEYS as PAGE_KEYS
 from auditor.errors import UsageError
-from auditor.records import DecisionKind
+from auditor.records import DECISION_KEYS, DecisionKind
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +31,7 @@ Examples:
   audit review --play --by Ana
 """
 
-KEYS = {key: kind for kind, key in PAGE_KEYS.items()} | {
+KEYS = {key: kind for kind, key in DECISION_KEYS.items()} | {
     "f": DecisionKind.FALSE_ALARM,
     "y": DecisionKind.CONFIRMED,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -44,8 +45,11 @@ REPORTS = Path("reports")
 
 
 def command_line(context: typer.Context) -> str:
-    """Return what the user typed, for the provenance of a result."""
-    return str(context.meta.get(CONTEXT_COMMAND, context.command_path))
+    """Return what the user typed and a file of options added, for the provenance of a result."""
+    from auditor.commands.config import typed_options
+
+    typed = str(context.meta.get(CONTEXT_COMMAND, context.command_path))
+    return " ".join([typed, *map(shlex.quote, typed_options(context))])
 
 
 def make_options(

@@ -23,11 +23,11 @@ from auditor.errors import AudioError, AuditError, ResultError, show_path
 from auditor.records import (
     CheckResult,
     CompareResult,
-    DecisionKind,
     Pair,
     RecommendResult,
     ScanResult,
     Track,
+    TracklistResult,
     pairs_with_tracks,
     result_from_json,
     to_json,
@@ -35,7 +35,7 @@ from auditor.records import (
 from auditor.serialisation import atomic_write
 
 LAST_SCAN, LAST_CHECK = "last-scan.json", "last-check.json"
-LAST_COMPARISON = "last-compare.json"
+LAST_COMPARISON, LAST_TRACKLIST = "last-compare.json", "last-tracklist.json"
 """Names of the last results in the workspace."""
 
 KNOWN_PAIRS = "known-pairs.txt"
@@ -43,15 +43,6 @@ KNOWN_PAIRS = "known-pairs.txt"
 
 MAX_KNOWN_PAIRS = 20_000
 """Pairs of checks whose ids are known; 130 bytes each."""
-
-KEYS = {
-    DecisionKind.CONFIRMED: "c",
-    DecisionKind.FALSE_ALARM: "d",
-    DecisionKind.LICENSED: "l",
-    DecisionKind.SAME_OWNER: "o",
-    DecisionKind.COVER: "v",
-}
-"""Keys that decide, in the page as in the terminal."""
 
 _PAIR_LINE = re.compile(r"([0-9a-f]{64}) ([0-9a-f]{64})")
 MAX_RESULT_BYTES = 1 << 30
@@ -78,6 +69,8 @@ def keep_last(directory: Path, result: ScanResult | CheckResult) -> None:
     name = LAST_SCAN if isinstance(result, ScanResult) else LAST_CHECK
     if isinstance(result, CompareResult):
         name = LAST_COMPARISON
+    if isinstance(result, TracklistResult):
+        name = LAST_TRACKLIST
     path = directory / name
     atomic_write(path, (to_json(result) + "\n").encode("utf-8", "backslashreplace"))
     if isinstance(result, CheckResult):

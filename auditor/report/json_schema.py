@@ -32,9 +32,16 @@ from auditor.records import (
     DecisionKind,
     LeakResult,
     ScanResult,
+    TracklistResult,
 )
 
-RESULTS = {"scan": ScanResult, "check": CheckResult, "compare": CompareResult, "leak": LeakResult}
+RESULTS = {
+    "scan": ScanResult,
+    "check": CheckResult,
+    "compare": CompareResult,
+    "leak": LeakResult,
+    "tracklist": TracklistResult,
+}
 """Results of comparisons: kind to dataclass."""
 
 DOCUMENTS: dict[str, type] = {**RESULTS, "doctor": Diagnosis}
@@ -54,6 +61,7 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
     "Compositions.max_chance_share": {"exclusiveMinimum": 0, "maximum": 1},
     "ScanResult.search": {"enum": ["exact", "annoy"]},
     "CheckResult.search": {"enum": ["exact", "annoy"]},
+    "TracklistResult.search": {"enum": ["exact"]},
     "LeakResult.search": {"enum": ["exact"]},
     "CompareResult.search": {"enum": ["exact"]},
     "ComparedCollection.given_as": {"enum": ["folder", "list", "workspace", "subset"]},

@@ -16,16 +16,19 @@ from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
     CompositionMatch,
+    MixEntry,
     Pair,
     RecommendResult,
     Result,
     ScanResult,
     Track,
+    TracklistResult,
+    find_track,
     pairs_with_tracks,
 )
 from auditor.report.text.compositions import listed_matches
 from auditor.report.text.evidence import verdict_sentence
-from auditor.report.text.general import new_pairs
+from auditor.report.text.general import cluster_name, new_pairs
 
 _TRACK_FIELDS = tuple(field.name for field in dataclasses.fields(Track))
 _EVIDENCE_FIELDS = (
@@ -54,9 +57,10 @@ _COMPOSITION_FIELDS = tuple(
     if field.name not in ("a", "b", *_SEQUENCES)
 )
 
-_SAME_FIELDS = ("n_files_a", "n_files_b", "same", "new")
+_SAME_FIELDS = ("n_files_a", "n_files_b", "same", "new", "cluster", "a_folder", "b_folder")
 """Very last: files of the same bytes, see ``Pair``, the paths of those of an identical pair, and
-whether the last scan did not flag the pair, empty where there was none."""
+whether the last scan did not flag the pair, empty where there was none; the cluster of a flagged
+pair, as in the report, and the folders of both files."""
 
 
 def to_csv(result: Result) -> str:
@@ -119,6 +123,8 @@ def result_table(result: Result) -> tuple[tuple[str, ...], list[tuple[object, ..
             (rank, answer.score, answer.nearest_to, *_track_values(answer.track), answer.same)
             for rank, answer in enumerate(result.recommendations, start=1)
         ]
+    if isinstance(result, TracklistResult):
+        return _timeline_table(result)
     fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
     names = ("score", "threshold", *_PAIR_FIELDS, *fields, *_EVIDENCE_FIELDS, *_SAME_FIELDS)
     paths = {track.id: track.path for track in result.tracks}
@@ -132,6 +138,12 @@ def result_table(result: Result) -> tuple[tuple[str, ...], list[tuple[object, ..
     rows: list[tuple[object, ...]] = []
     since = result.since if isinstance(result, ScanResult) else None
     new = new_pairs(result)
+    clusters = result.clusters if isinstance(result, ScanResult) else ()
+    cluster_of = {
+        track_id: cluster_name(number)
+        for number, cluster in enumerate(clusters, start=1)
+        for track_id in cluster.tracks
+    }
     for pair, a, b in pairs_with_tracks(result):
         threshold = thresholds.get(pair.a, result.threshold.threshold)
         said = (getattr(pair, name) for name in _PAIR_FIELDS)
@@ -139,8 +151,23 @@ def result_table(result: Result) -> tuple[tuple[str, ...], list[tuple[object, ..
         known = (pair.score, threshold, *said, *of_tracks, *_evidence_values(pair))
         copies = same.get(pair.b, ()) if pair.identical_file else ()
         is_new = pair.flagged and pair.pair_id in new if since is not None else None
-        rows.append((*known, pair.n_files_a, pair.n_files_b, copies, is_new))
+        cluster = cluster_of.get(pair.a, "") if cluster_of.get(pair.b) and pair.flagged else ""
+        folders = (track.path.rpartition("/")[0] for track in (a, b))
+        rows.append((*known, pair.n_files_a, pair.n_files_b, copies, is_new, cluster, *folders))
     return names, rows
+
+
+def _timeline_table(
+    result: TracklistResult,
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Return a row for each entry of a mix, in order of time."""
+    names = tuple(field.name for field in dataclasses.fields(MixEntry) if field.name != "track")
+    tracks = {track.id: track for track in result.tracks}
+    rows = []
+    for number, entry in enumerate(result.entries, start=1):
+        values = (getattr(entry, name) for name in names)
+        rows.append((number, *values, *_track_values(find_track(tracks, entry.track))))
+    return ("number", *names, *_TRACK_FIELDS), rows
 
 
 def _evidence_values(pair: Pair) -> tuple[object, ...]:

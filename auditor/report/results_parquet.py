@@ -12,7 +12,7 @@ import typing
 from typing import Any
 
 from auditor.errors import UsageError
-from auditor.records import MatchedRange, Pair, RecommendResult, Result, Track
+from auditor.records import MatchedRange, MixEntry, Pair, RecommendResult, Result, Track
 from auditor.report.results_csv import result_table
 
 _FLOATS = frozenset({"score", "threshold", "far", "similarity", "witness_score"})
@@ -86,14 +86,16 @@ def column_type(name: str) -> type:
         return float
     if name in _LISTS_OF_TEXT:
         return list[str]
-    if name in ("n_ranges", "rank"):
+    if name in ("n_ranges", "rank", "number"):
         return int
     if name == "new":
         return bool
     bare = (
         name[2:] if name[:2] in ("a_", "b_") and not name.endswith(("_start_s", "_end_s")) else ""
     )
-    for cls, known in ((Track, bare), (Pair, name), (MatchedRange, name), (Track, name)):
+    for cls, known in (
+        *((Track, bare), (Pair, name), (MatchedRange, name), (MixEntry, name), (Track, name)),
+    ):
         hints = typing.get_type_hints(cls)
         if known in hints and known in {field.name for field in dataclasses.fields(cls)}:
             return _bare_type(hints[known])

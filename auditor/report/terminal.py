@@ -24,6 +24,7 @@ from auditor.records import (
     Result,
     ScanResult,
     Track,
+    TracklistResult,
     pairs_with_tracks,
 )
 from auditor.report.results_csv import to_csv as to_csv
@@ -59,6 +60,7 @@ from auditor.report.text.general import (
     track_facts,
 )
 from auditor.report.text.leaks import leak_lines
+from auditor.report.text.timeline import timeline_lines
 
 PIPE_WIDTH = 100_000
 """Columns of a console whose lines are not wrapped."""
@@ -111,7 +113,12 @@ def print_table(
     if not verbose and not isinstance(result, RecommendResult):
         _print_line(console, "-v shows how the threshold was chosen")
     console.print()
-    if isinstance(result, CheckResult):
+    if isinstance(result, TracklistResult):
+        for line in timeline_lines(result):
+            console.print(Text(line), soft_wrap=True, highlight=False)
+        console.print()
+        rows = []
+    elif isinstance(result, CheckResult):
         _print_verdicts(result, console, n_rows)
     _print_rows(result, rows, console, n_rows)
     if aside and show_decided:

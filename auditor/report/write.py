@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from auditor.errors import AuditError, ResultError, show_path
-from auditor.records import RecommendResult, Result, result_from_json, to_json
+from auditor.records import RecommendResult, Result, TracklistResult, result_from_json, to_json
 from auditor.report.html.page import render_html
 from auditor.report.media.model import Media, media_from_json, media_to_json
 from auditor.report.results_csv import compositions_csv, to_csv
+from auditor.report.text.timeline import to_cue
 from auditor.serialisation import partial_file, put_in_place
 
 MAX_BYTES = 1 << 30
@@ -33,6 +34,8 @@ def write_report(
     result: Result, path: str | os.PathLike[str], media: Media | None = None
 ) -> tuple[Path, Path]:
     """Write a result as HTML, JSON and CSV, side by side, and its media as a second JSON.
+
+    A tracklist is written as a CUE sheet, too.
 
     All are written to temporary files in the same folder first and then renamed, so that a reader
     never finds half a report, and a report that was there before stays when writing fails.
@@ -69,6 +72,10 @@ def write_report(
     contents = {stem.with_name(stem.name + ".csv"): to_csv(result).encode()}
     # A lone surrogate cannot be UTF-8; backslashreplace writes it as the escape JSON has for it.
     contents[json_path] = (to_json(result) + "\n").encode("utf-8", "backslashreplace")
+    if isinstance(result, TracklistResult):
+        contents[stem.with_name(stem.name + ".cue")] = to_cue(result).encode(
+            "utf-8", "backslashreplace"
+        )
     if media is not None and media != Media():
         text = media_to_json(media) + "\n"
         contents[media_path(json_path)] = text.encode("utf-8", "backslashreplace")

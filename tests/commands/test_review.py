@@ -18,9 +18,6 @@ from auditor.commands.player import Player
 from auditor.commands.review import KEYS
 from auditor.decisions.apply import apply_decisions, in_order, pair_id, standing
 from auditor.decisions.review import (
-    KEYS as PAGE_KEYS,
-)
-from auditor.decisions.review import (
     LAST_SCAN,
     cases,
     find_file,
@@ -31,7 +28,7 @@ from auditor.decisions.review import (
     undecided,
 )
 from auditor.errors import ResultError
-from auditor.records import Evidence, MatchedRange, Pair, RecommendResult, to_json
+from auditor.records import DECISION_KEYS, Evidence, MatchedRange, Pair, RecommendResult, to_json
 from auditor.report.html.page import render_html
 
 NAMES = "abcd"
@@ -115,7 +112,7 @@ def test_the_last_decision_can_be_undone_and_a_pair_gone_back_to(workspace):
 
 def test_the_keys_are_those_of_the_page(workspace):
     page = render_html(make_scan(TRACKS, PAIRS[:3]))
-    for kind, key in PAGE_KEYS.items():
+    for kind, key in DECISION_KEYS.items():
         assert KEYS[key] is kind
         assert re.search(rf'data-kind="{kind}"[^>]*>[^<]+<kbd>{key}</kbd>', page), kind
         assert re.search(rf'\b{key}: \(\) => decide\("{kind}"\)', page), kind

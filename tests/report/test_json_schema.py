@@ -20,7 +20,7 @@ from auditor.api.leak import find_leaks
 from auditor.api.run import Options
 from auditor.api.scan import scan
 from auditor.ingest.splits import name_splits
-from auditor.records import Pair, to_json
+from auditor.records import MixEntry, MixGap, Pair, TracklistResult, to_json
 from auditor.report import json_schema as schema
 from auditor.workspace import open_workspace
 
@@ -75,7 +75,12 @@ def results(tmp_path_factory) -> dict[str, dict]:
             find_leaks(opened, name_splits(str(library), f"{library}/sub"), options=options),
             compare(opened, f"@folder={library}/sub", "@codec=pcm_s16le", options=options),
         )
-    return {result.kind: json.loads(to_json(result)) for result in made}
+    checked = {field.name: getattr(made[1], field.name) for field in dataclasses.fields(made[1])}
+    entry = MixEntry(made[1].pairs[0].b, 0.0, 2.0, 1.0, 3.0, 1.0, None, 0.9, 0.0, ())
+    mixed = TracklistResult(
+        **checked | {"kind": "tracklist"}, entries=(entry,), gaps=(MixGap(2.0, 30.0),), n_parts=1
+    )
+    return {result.kind: json.loads(to_json(result)) for result in (*made, mixed)}
 
 
 @pytest.mark.parametrize("kind", schema.RESULTS)

@@ -289,6 +289,16 @@ def test_csv_has_every_field_of_both_tracks() -> None:
     assert to_csv(SCAN).endswith("\r\n")
 
 
+def test_csv_names_the_cluster_and_the_folders() -> None:
+    tracks = [make_track(i, path=f"/music/{i}/x.mp3") for i in "abcd"]
+    pairs = (Pair("a", "b", 0.9), Pair("c", "d", 0.8), Pair("a", "c", 0.3, flagged=False))
+    scan = make_scan(*tracks, pairs=pairs)
+    clusters = (Cluster(("a", "b"), 0.9), Cluster(("c", "d"), 0.8))
+    rows = csv_rows(dataclasses.replace(scan, clusters=clusters))
+    assert [row["cluster"] for row in rows] == ["C1", "C2", ""]
+    assert [(row["a_folder"], row["b_folder"]) for row in rows][1] == ("/music/c", "/music/d")
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_csv_defuses_formulas(start: str) -> None:
     evil = make_track("a", title=f"{start}HYPERLINK(1)", genres=("-x", "y"), parts_s=(60.0, 90.5))

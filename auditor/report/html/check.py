@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.records import CheckResult, Track, pairs_with_tracks, to_json
+from auditor.records import CheckResult, Track, TracklistResult, pairs_with_tracks, to_json
 from auditor.report.html.case_json import cases_data
 from auditor.report.html.cases import CaseView, MediaLookup, Row, case_order, case_view
 from auditor.report.html.dossier import dossier_view
+from auditor.report.html.timeline import timeline_view
 from auditor.report.html.tracks import TrackView, track_view
 from auditor.report.text.error_rates import (
     detection_line,
@@ -86,7 +87,8 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
     ]
     found = detection_line(result.detection)
     lines = result.compositions.matches if result.compositions is not None else ()
-    return {
+    timeline = timeline_view(result, rows) if isinstance(result, TracklistResult) else {}
+    return timeline | {
         "submissions": submissions,
         "cases": cases,
         "cases_data": cases_data(result, rows, cases, shelf) if rows or lines else None,

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from auditor.catalogue.decisions import MAX_BY, MAX_NOTE
-from auditor.decisions.review import KEYS
-from auditor.records import DecisionKind, Detection, Verdict
+from auditor.records import DECISION_KEYS, DecisionKind, Detection, Verdict
 from auditor.report.html.cases import CaseView, MediaLookup, Row, blank_case, with_media
 from auditor.report.text.evidence import UNHEARD_MEANING
 from auditor.report.text.general import show_kind
@@ -20,7 +19,7 @@ N_DOSSIER = 50
 
 _FIRST = (DecisionKind.CONFIRMED, DecisionKind.FALSE_ALARM)
 KINDS = tuple(
-    (kind.value, show_kind(kind).capitalize(), KEYS[kind], kind.meaning)
+    (kind.value, show_kind(kind).capitalize(), DECISION_KEYS[kind], kind.meaning)
     for kind in sorted(DecisionKind, key=lambda kind: (kind not in _FIRST, not kind.flagged))
 )
 """What can be decided in the page: kind, what the button says, key, what it means."""

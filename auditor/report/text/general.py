@@ -23,6 +23,7 @@ from auditor.records import (
     ScanResult,
     SinceLastScan,
     Track,
+    TracklistResult,
     Verdict,
 )
 
@@ -323,6 +324,10 @@ def headline(result: Result) -> str:
         if result.compositions is not None:
             return f"{show_count(n_recommended, 'track')} may be the same composition {among}"
         return f"{show_count(n_recommended, 'track')} recommended {among}"
+    if isinstance(result, TracklistResult):
+        from auditor.report.text.timeline import timeline_headline
+
+        return timeline_headline(result)
     if isinstance(result, LeakResult):
         from auditor.report.text.leaks import leak_headline
 

@@ -1,0 +1,225 @@
+"""Mixes of known tracks: does ``audit tracklist`` name them, in order, with their times?
+
+A mix is made of sections of tracks of a role, each at a speed of its own (within 8 %, as by a
+turntable), some with an equaliser or under a voice, joined by crossfades of 8 to 16 s.  Tracks that
+are not in the mix are in the catalogue, too.
+
+Examples
+--------
+::
+
+    python benchmarks/mixes.py corpus --role val --tracks 20 --mixes 2
+    python benchmarks/mixes.py corpus --role val --tracks 60 --section-s 20 --fade-s 1 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from copies import corpus_paths
+
+from auditor.api.run import Options
+from auditor.api.scan import scan
+from auditor.api.tracklist import tracklist
+from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.encode import write_audio
+from auditor.audio.files import hash_file
+from auditor.audio.isolated import load_waveform
+from auditor.augment.waveform import change_speed
+from auditor.errors import AudioError
+from auditor.ingest.embedders import make_embedder
+from auditor.records import TracklistResult
+from auditor.training.dataset import group_tracks, read_same_list
+from auditor.workspace import open_workspace
+
+
+@dataclass
+class Section:
+    """A section of a track in a mix; ``start_s`` and ``end_s`` take in the fades."""
+
+    path: str
+    start_s: float
+    end_s: float
+    track_start_s: float
+    speed: float
+    sound: str
+
+
+def equalise(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a waveform whose lows, mids and highs are turned up or down by up to 9 dB."""
+    spectrum = np.fft.rfft(waveform)
+    hz = np.fft.rfftfreq(len(waveform), 1.0 / SAMPLE_RATE_HZ)
+    gains_db = np.interp(hz, [60, 250, 1000, 4000, 8000], rng.uniform(-9, 9, 5))
+    return np.fft.irfft(spectrum * 10 ** (gains_db / 20), len(waveform)).astype(np.float32)
+
+
+def voice(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return something like speech: noise in bands, in syllables of a fifth of a second."""
+    t = np.arange(n) / SAMPLE_RATE_HZ
+    pitch = 120.0 + 30.0 * np.sin(2 * np.pi * 0.3 * t)
+    buzz = np.sign(np.sin(2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE_HZ)) + rng.normal(0, 0.3, n)
+    syllables = np.repeat(rng.random(n // 3200 + 1) > 0.35, 3200)[:n]
+    return (buzz * syllables).astype(np.float32)
+
+
+def make_mix(
+    paths: list[str],
+    file: Path,
+    rng: np.random.Generator,
+    *,
+    section_s: tuple[float, float],
+    fade_s: tuple[float, float],
+) -> list[Section]:
+    """Write a mix of one section of each path; return where each lies."""
+    sections: list[Section] = []
+    mix = np.zeros(0, np.float32)
+    for path in paths:
+        speed = float(rng.uniform(0.92, 1.08))
+        wanted = float(rng.uniform(*section_s)) * speed
+        try:
+            whole = load_waveform(path, duration_s=600.0)
+        except AudioError as error:
+            print(error, file=sys.stderr)
+            continue
+        first = int(rng.integers(0, max(1, len(whole) - round(wanted * SAMPLE_RATE_HZ))))
+        part = whole[first : first + round(wanted * SAMPLE_RATE_HZ)]
+        if len(part) < 0.8 * section_s[0] * SAMPLE_RATE_HZ or np.abs(part).max() < 0.01:
+            continue
+        part = change_speed(part, speed)
+        part = part / max(1e-6, float(np.sqrt(np.mean(part**2)))) * 0.1
+        sound = ("plain", "equaliser", "voice")[int(rng.choice(3, p=(0.4, 0.4, 0.2)))]
+        if sound == "equaliser":
+            part = equalise(part, rng)
+        if sound == "voice":
+            spoken = voice(len(part), rng)
+            spoken[: len(part) // 3] = 0
+            part = part + 0.1 * spoken / max(1e-6, float(np.sqrt(np.mean(spoken**2))))
+        n_fade = round(float(rng.uniform(*fade_s)) * SAMPLE_RATE_HZ)
+        n_fade = min(n_fade, len(mix) // 2, len(part) // 2) if len(mix) else 0
+        ramp = np.linspace(0.0, np.pi / 2, n_fade)
+        at = len(mix) - n_fade
+        joined = np.zeros(at + len(part), np.float32)
+        joined[: len(mix)] = mix
+        if n_fade:
+            joined[at : len(mix)] *= np.cos(ramp)
+            part[:n_fade] = part[:n_fade] * np.sin(ramp)
+        joined[at:] += part
+        mix = joined
+        sections.append(
+            Section(
+                path,
+                at / SAMPLE_RATE_HZ,
+                len(mix) / SAMPLE_RATE_HZ,
+                first / SAMPLE_RATE_HZ,
+                speed,
+                sound,
+            )
+        )
+    mix /= max(1.0, float(np.abs(mix).max()))
+    write_audio(file, mix, codec="mp3", bit_rate=128_000)
+    return sections
+
+
+def judge(result: TracklistResult, sections: list[Section], same: dict[str, int]) -> dict:
+    """Return how many sections were named, how far off their times are, and false entries."""
+    path_of = {track.id: track.path for track in result.tracks}
+    entries = [(same[path_of[e.track]], e) for e in result.entries]
+    found, errors_s, used = 0, [], set()
+    for section in sections:
+        group = same[section.path]
+        near = [
+            i
+            for i, (number, e) in enumerate(entries)
+            if number == group and e.end_s > section.start_s and e.start_s < section.end_s
+        ]
+        used.update(near)
+        if near:
+            found += 1
+            start_s = min(entries[i][1].start_s for i in near)
+            end_s = max(entries[i][1].end_s for i in near)
+            errors_s += [start_s - section.start_s, end_s - section.end_s]
+    false = [i for i in range(len(entries)) if i not in used]
+    order = [same[s.path] for s in sections]
+    named = [number for number, _ in entries if number in order]
+    firsts = list(dict.fromkeys(named))
+    return {
+        "n_sections": len(sections),
+        "n_found": found,
+        "n_false": len(false),
+        "false": [(path_of[entries[i][1].track], entries[i][1].score) for i in false],
+        "in_order": firsts == [number for number in order if number in firsts],
+        "errors_s": [round(e, 2) for e in errors_s],
+        "missed": [
+            (s.path, s.sound, round(s.speed, 3))
+            for s in sections
+            if not any(
+                number == same[s.path] and e.end_s > s.start_s and e.start_s < s.end_s
+                for number, e in entries
+            )
+        ],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--role", default="val")
+    parser.add_argument("--tracks", type=int, default=20)
+    parser.add_argument("--mixes", type=int, default=1)
+    parser.add_argument("--section-s", type=float, nargs=2, default=(60.0, 150.0))
+    parser.add_argument("--fade-s", type=float, nargs=2, default=(8.0, 16.0))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path("runs/mixes"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    paths = corpus_paths(args.corpus, args.role)
+    listed = read_same_list(Path(__file__).with_name("natural_duplicates.tsv"))
+    groups = group_tracks(paths, [hash_file(path) for path in paths], listed)
+    same = dict(zip(paths, map(int, groups), strict=True))
+    with open_workspace(args.folder / "ws") as workspace:
+        embedder = make_embedder(workspace.extractor, jobs=args.jobs)
+        scan(workspace, [args.corpus / args.role], options=Options(), embedder=embedder)
+        for number in range(args.mixes):
+            rng = np.random.default_rng([number, args.tracks])
+            chosen, seen = [], set()
+            for i in rng.permutation(len(paths)).tolist():
+                if same[paths[i]] not in seen and len(chosen) < args.tracks:
+                    chosen.append(paths[i])
+                    seen.add(same[paths[i]])
+            file = args.folder / f"mix-{args.tracks}-{args.section_s[0]:g}-{number}.mp3"
+            sections = make_mix(
+                chosen, file, rng, section_s=tuple(args.section_s), fade_s=tuple(args.fade_s)
+            )
+            started = time.monotonic()
+            moments: list[float] = []
+            result = tracklist(
+                workspace,
+                file,
+                on_submission=lambda _, at=moments: at.append(time.monotonic()),
+            )
+            found = judge(result, sections, same) | {
+                "mix": file.name,
+                "minutes": round(result.submissions[0].duration_s / 60, 1),
+                "threshold": result.threshold.threshold,
+                "seconds": round(time.monotonic() - started, 1),
+                "seconds_after_embedding": round(time.monotonic() - moments[0], 1),
+                "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            }
+            errors = np.abs(found["errors_s"])
+            found["median_error_s"] = float(np.median(errors)) if len(errors) else None
+            found["share_within_2s"] = float((errors <= 2.0).mean()) if len(errors) else None
+            print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
