@@ -68,13 +68,13 @@ MIN_HARMONY = 0.5
 """Tracks share their chords only where the melodies agree by less than the first and the chords by
 the second or more."""
 
-N_LISTED = 1000
-"""Lines that a result keeps beside those that are flagged."""
+N_LISTED = 200
+"""Lines that a result keeps where fewer are flagged."""
 
 MIN_REPETITION = 0.85
 """Two tracks that repeat one figure so far have nothing in common but a figure."""
 
-MAX_LISTED_SHARE = 0.9
+MAX_LISTED_SHARE = 0.5
 _HALF = 10.0
 _STORED_AT_ONCE = 32
 
@@ -369,7 +369,9 @@ def _ranked(
             share = min(1.0, expected / rank)
             share_low = min(share, poisson_quantile(0.025, low * n_pairs) / rank)
             share_high = min(1.0, max(share, poisson_quantile(0.975, high * n_pairs) / rank))
-        if rank > n_listed or (share or 0.0) > MAX_LISTED_SHARE:
+            if expected > max(MAX_LISTED_SHARE, max_chance_share) * len(found):
+                break  # no line further down can fall below
+        elif rank > n_listed:
             break
         ranked.append(
             CompositionMatch(
@@ -386,8 +388,12 @@ def _ranked(
             )
         )
     # Chance may fall again further down the list: a line is flagged if any line below it is.
-    flagged = max((k for k, match in enumerate(ranked) if match.flagged), default=-1)
-    return [dataclasses.replace(match, flagged=k <= flagged) for k, match in enumerate(ranked)]
+    n_flagged = max((k for k, match in enumerate(ranked, start=1) if match.flagged), default=0)
+    likely = [k for k, m in enumerate(ranked, 1) if (m.chance_share or 0.0) <= MAX_LISTED_SHARE]
+    n_kept = max(n_flagged, min(n_listed, max(likely, default=0)))
+    return [
+        dataclasses.replace(match, flagged=k < n_flagged) for k, match in enumerate(ranked[:n_kept])
+    ]
 
 
 def _with_evidence(

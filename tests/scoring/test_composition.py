@@ -10,10 +10,18 @@ from melodies import chords_under, random_tune, rows_of
 
 from auditor.calibration.rates import RateTable
 from auditor.calibration.thresholds import OperatingPoint, Thresholds
+from auditor.evidence.composition.agreement import Agreement
 from auditor.evidence.composition.pitches import PitchTrack
 from auditor.records import CompositionMatch, CompositionVerdict
 from auditor.scoring import composition
-from auditor.scoring.composition import _ranked, _Scored, _with_evidence, normalised, score_of
+from auditor.scoring.composition import (
+    _ranked,
+    _Scored,
+    _verdict,
+    _with_evidence,
+    normalised,
+    score_of,
+)
 from auditor.search.compositions import StoredPitches
 
 
@@ -67,7 +75,8 @@ def test_without_rates_nothing_is_flagged():
 
 def test_more_lines_are_not_kept_than_asked_for():
     found = [_Scored("a", f"b{k}", 0.9 - 0.001 * k) for k in range(20)]
-    assert len(_ranked(found, 10, Rates(), 0.1, n_listed=3)) == 3
+    assert len(_ranked(found, 10, None, 0.1, n_listed=3)) == 3
+    assert len(_ranked(found, 10, Rates(), 0.1, n_listed=3)) == 20  # all of them flagged
 
 
 def test_a_line_gets_its_passage_and_verdict():
@@ -76,17 +85,27 @@ def test_a_line_gets_its_passage_and_verdict():
     reader = Reader(
         a=rows_of(tune, chords=chords),
         b=rows_of(tune, chords=chords, transposition=2, tempo=1.2, seed=3),
-        c=rows_of(random_tune(2), chords=chords, seed=4),
     )
-    names = {"a": "a", "b": "b", "c": "c"}
+    names = {"a": "a", "b": "b"}
     same = _with_evidence(reader, names, line("a", "b"), Rates())
     assert same.verdict == CompositionVerdict.SAME_COMPOSITION
     assert same.flagged
     assert same.transposition == -2
     assert len(same.melody_a) == len(same.melody_b) == len(same.chords_a) == len(same.chords_b)
-    other = _with_evidence(reader, names, line("a", "c"), Rates())
-    assert other.verdict == CompositionVerdict.SAME_CHORDS
-    assert not other.flagged
+
+
+@pytest.mark.parametrize(
+    ("melody", "harmony", "verdict"),
+    [
+        (0.2, 0.7, CompositionVerdict.SAME_CHORDS),
+        (0.2, 0.3, CompositionVerdict.SAME_COMPOSITION),  # other chords, a varied melody
+        (0.6, 0.7, CompositionVerdict.SAME_COMPOSITION),
+    ],
+)
+def test_chords_alone_are_not_a_composition(melody, harmony, verdict):
+    a, b = PitchTrack(rows_of(random_tune(1))), PitchTrack(rows_of(random_tune(2)))
+    said = Agreement(0.0, 60.0, 0.0, 60.0, 0, 1.0, melody, harmony)
+    assert _verdict(a, b, said) == verdict
 
 
 def test_two_scales_have_a_figure_in_common():
