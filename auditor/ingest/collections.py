@@ -14,10 +14,12 @@ copied from it with its embeddings.
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from auditor.audio.files import find_audio, real_path
@@ -217,8 +219,9 @@ def take_collections(
     others: dict[Path, dict[str, str]] = {}
     for collection in collections:
         other = collection.workspace
-        if other is not None and other not in others and not _is_own(workspace, other):
-            others[other] = copy_tracks(workspace, other)
+        if other is not None and not _is_own(workspace, other):
+            copied = copy_tracks(workspace, other, partial(_picked, collection=collection))
+            others.setdefault(other, {}).update(copied)
     return [_take(workspace, collection, others) for collection in collections]
 
 
@@ -315,10 +318,21 @@ def _without_slash(path: bytes) -> bytes:
     return path if is_object(path) and path.endswith(b"://") else path.rstrip(b"/") or b"/"
 
 
-def copy_tracks(workspace: Workspace, folder: Path) -> dict[str, str]:
-    """Copy the present tracks of another workspace with their embeddings; return ids there to here.
+def copy_tracks(
+    workspace: Workspace, folder: Path, pick: Callable[[Catalogue], list[Track]]
+) -> dict[str, str]:
+    """Copy tracks of another workspace with their embeddings; return ids there to ids here.
 
     A track whose path and content are known here is not copied again.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Opened for writing.
+    folder : pathlib.Path
+        Of the other workspace.
+    pick : callable
+        The other catalogue to the tracks to copy.
 
     Raises
     ------
@@ -329,10 +343,9 @@ def copy_tracks(workspace: Workspace, folder: Path) -> dict[str, str]:
     copied: dict[str, str] = {}
     with Catalogue.open(folder / CATALOGUE_FILE, read_only=True) as other:
         table = other.table(weights_id).by_id
-        damaged: dict[str, str] = {}
-        tracks = other.tracks(present_only=True, damaged=damaged)
+        tracks = pick(other)
         stamps = {entry[0]: (path, entry[1], entry[2]) for path, entry in other.stamps().items()}
-        if not any(track.id in table for track in tracks):
+        if tracks and not any(track.id in table for track in tracks):
             raise CatalogueError(
                 f"{show_path(folder)} holds no track embedded by {workspace.extractor.name} "
                 f"({weights_id}). Run: audit scan --workspace {show_path(folder)}"
@@ -376,6 +389,4 @@ def _free_id(catalogue: Catalogue, track: Track) -> str:
 
 
 def _renamed(track: Track, track_id: str) -> Track:
-    import dataclasses
-
     return dataclasses.replace(track, id=track_id)

@@ -159,6 +159,10 @@ def test_another_workspace_is_copied_and_not_embedded(
         assert names_of(again) == {("2.wav", "2.mp3")}
         assert len(opened.catalogue.tracks()) == n_tracks == 8
         assert opened.catalogue.verify() == []
+    with open_workspace(tmp_path / "part", extractor=weights) as opened:
+        monkeypatch.undo()
+        compare(opened, music / "a", f"{tmp_path}/other@codec=mp3", options=OPTIONS)
+        assert len(opened.catalogue.tracks()) == 5, "only what was picked is copied"
 
 
 def test_a_file_in_both_is_not_compared_with_itself(workspace, music):
