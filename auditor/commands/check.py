@@ -184,8 +184,9 @@ def check(
         verbose=verbose,
         quiet=quiet,
     )
-    listed = result.compositions.matches if result.compositions is not None else ()
-    flagged = [pair.pair_id for pair in (*result.pairs, *listed) if pair.flagged]
+    flagged = [pair.pair_id for pair in result.pairs if pair.flagged]
+    if result.compositions is not None:
+        flagged += [match.pair_id for match in result.compositions.matches if match.flagged]
     if flagged and form is Format.TABLE and not quiet:
         named = "" if workspace is None else f" --workspace {shlex.quote(str(workspace))}"
         print(f"decide a pair: audit decide {flagged[0]} --as KIND{named}", file=sys.stderr)

@@ -247,8 +247,10 @@ def report_orders(results: Iterable[ScanResult | CheckResult]) -> dict[Hashes, H
     found: dict[Hashes, Hashes] = {}
     for result in results:
         sha256 = {track.id: track.sha256 for track in _tracks_of(result)}
-        listed = result.compositions.matches if result.compositions is not None else ()
-        for pair in (*result.pairs, *listed):
+        pairs: list[Pair | CompositionMatch] = [*result.pairs]
+        if result.compositions is not None:
+            pairs += result.compositions.matches
+        for pair in pairs:
             if pair.a in sha256 and pair.b in sha256:
                 a, b = sha256[pair.a], sha256[pair.b]
                 found.setdefault(in_order(a, b), (a, b))
