@@ -8,6 +8,7 @@ that sounds: a melody keeps its notes in another arrangement, chords do not have
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 
@@ -106,9 +107,7 @@ class PitchTrack:
             for lag in range(_SHORTEST_FIGURE, _LONGEST_FIGURE + 2)
         ]
         # Two neighbours each: the period of a figure need not be a whole number of rows.
-        return max(
-            float(np.maximum(a[1:], b).mean()) for a, b in zip(alike, alike[1:], strict=False)
-        )
+        return max(float(np.maximum(a[1:], b).mean()) for a, b in itertools.pairwise(alike))
 
     @functools.cached_property
     def problem(self) -> str:
