@@ -176,7 +176,7 @@ TEST_FONT := $(FONTS)/sf3/MuseScore_General_Lite.sf3
 
 $(VENV)/.installed-scores: $(INSTALLED_DEV)
 	$(INSTALL) --editable '.[scores]'
-	$(INSTALL) --no-deps 'tinysoundfont>=0.3.7'
+	$(INSTALL) --no-deps tinysoundfont==0.3.7
 	@touch $@
 
 .PHONY: scores

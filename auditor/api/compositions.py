@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from auditor.api.run import Options
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.decisions.apply import apply_to_compositions
-from auditor.errors import UsageError
+from auditor.errors import DamagedTrackError, UsageError
 from auditor.evidence.composition.pitches import PitchTrack
 from auditor.ingest.submissions import Submission
 from auditor.parallel import OnProgress
@@ -101,7 +101,16 @@ def compositions_of_submissions(
             rates=open_rates(reader.model.id, workspace.threshold_directories),
             max_chance_share=options.max_chance_share,
         )
+    readable = tuple(match for match in found.matches if _is_readable(match.b, tracks))
+    found = dataclasses.replace(found, matches=readable)
     return _decided(found, tracks, workspace.catalogue.decisions(), options.same_owner)
+
+
+def _is_readable(track_id: str, tracks: Mapping[str, Track]) -> bool:
+    try:
+        return bool(tracks[track_id])
+    except DamagedTrackError:  # the recordings' comparison or catalogue verify names it
+        return False
 
 
 def versions_of(

@@ -106,7 +106,7 @@ class CompositionReader:
         self._workspace = workspace
         self.model = model or load_pitch_model()
         self.store = PitchStore(
-            workspace.index_directory, self.model.id, writable=workspace.writable
+            workspace.directory / "pitches", self.model.id, writable=workspace.writable
         )
         self.stored = functools.lru_cache(maxsize=256)(self._stored)
         self.track = functools.lru_cache(maxsize=256)(self._track)

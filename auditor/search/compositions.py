@@ -1,7 +1,7 @@
 """What is kept of tracks for the composition match: pitches, summaries, cohort statistics.
 
-It is derived from the stored spectra, so it lies beside the indexes and not in the catalogue:
-``index/pitches-<model>.sqlite3``, one row a content.  A file that is damaged, or a row that is,
+It is derived from the stored spectra, so it lies beside the catalogue and not in it:
+``pitches/pitches-<model>.sqlite3``, one row a content.  A file that is damaged, or a row that is,
 counts as absent and is made again by the next scan.
 """
 
@@ -49,7 +49,7 @@ class StoredPitches:
 
 
 class PitchStore:
-    """The file of one model in the index folder of a workspace.
+    """The file of one model in a folder of a workspace.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ from auditor.scoring.base import open_scorer
 from auditor.scoring.track_reader import CatalogueReader
 from auditor.workspace import open_workspace
 
-OPTIONS = Options(threshold=THRESHOLD)
+OPTIONS = Options(threshold=THRESHOLD, compositions=False)
 ANNOY = Options(threshold=THRESHOLD, search="annoy")
 ALL_FLAGGED = Options(threshold=-1.0)
 N_PAIRS = 15

@@ -165,7 +165,7 @@ def test_comparison_of_a_perfect_scan_claims_nothing_more():
 def test_check_is_told_as_it_came_out(nearest, flagged, said):
     scan = make_result([], {"n": nearest})
     fields = {field.name for field in dataclasses.fields(CheckResult)} - {"kind", "submissions"}
-    shared = {name: getattr(scan, name) for name in fields}
+    shared = {name: getattr(scan, name) for name in fields if hasattr(scan, name)}
     shared["pairs"] = (Pair("new", "n", 0.95, flagged=flagged),)
     result = CheckResult(submissions=(), **shared)
     assert said in demo.say_check(result, Plant("/new/x.m4a", "/m/a.ogg", "duller"))

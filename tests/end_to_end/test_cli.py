@@ -799,6 +799,7 @@ def test_help_answers_and_leaf_commands_take_debug(path):
 def test_the_options_in_the_document_exist():
     text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
     known = {name for _, command in commands() for p in command.params for name in p.opts}
+    known |= {name for _, c in commands() for p in c.params for name in p.secondary_opts}
     known |= {"--help", "--install-completion", "--version"}
     assert set(re.findall(r"--[a-z][a-z-]+", text)) <= known
     for path, command in commands():

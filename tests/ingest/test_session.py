@@ -353,7 +353,8 @@ def test_a_reader_cannot_take_in(tmp_path, music, weights):
 
 
 def fma_of(*numbers: int, title: str = "Food") -> FmaMetadata:
-    cells = (title, "AWOL", "Life", "Hip-Hop", "[21]", "[21]", "2009-01-05", "", "CC0", "small")
+    text = (title, "AWOL", "Life", "Hip-Hop", "[21]", "[21]", "2009-01-05", "", "CC0")
+    cells = (*text, "small", "training")
     return FmaMetadata(dict.fromkeys(numbers, cells), {21: ("Hip-Hop",)})
 
 

@@ -26,7 +26,7 @@ from auditor.report.terminal import print_table
 from auditor.scoring import examine, examined
 from auditor.workspace import open_workspace
 
-OPTIONS = Options(threshold=0.45)
+OPTIONS = Options(threshold=0.45, compositions=False)
 NUMBER = st.floats(-1e6, 1e6)
 MAYBE = st.none() | NUMBER
 RANGE = st.builds(MatchedRange, *[NUMBER] * 6, MAYBE, NUMBER, MAYBE, MAYBE)

@@ -48,7 +48,7 @@ def test_the_same_chords_under_another_melody_agree_in_harmony_only():
     a = PitchTrack(rows_of(random_tune(1), chords=chords, seed=1))
     b = PitchTrack(rows_of(random_tune(2), chords=chords, seed=2))
     said = agreement(a, b, align(a, b))
-    assert said.harmony > 0.5
+    assert said.harmony > said.melody + 0.2
     assert said.melody < 0.35
 
 

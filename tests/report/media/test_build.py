@@ -186,7 +186,7 @@ def test_compositions_come_after_the_recordings_and_their_number_is_bound(plante
     many = [piece(0.0, 1.0, 0.0, 1.0, score=0.5 - k / 1000) for k in range(MAX_COMPOSITIONS + 3)]
     result = with_pieces(scan(TRACKS, pair("a", "b", matched(5.0, 11.0, 4.0))), *many)
     assert len(media_of(result, planted, tmp_path).compositions) == MAX_COMPOSITIONS
-    media = media_of(result, planted, tmp_path, max_bytes=46_000)
+    media = media_of(result, planted, tmp_path, max_bytes=150_000)
     assert media.pairs[0].clips
     assert "--max-report-size" in media.compositions[-1].lacking
     assert media_of(result, planted, tmp_path, audio=False).compositions[0].lacking == NO_AUDIO
