@@ -57,6 +57,9 @@ SCORER_ID = "composition/1"
 MAX_CHANCE_SHARE = 0.1
 """Lines are flagged down to this share of chance, unless told otherwise."""
 
+LOOSEST_FAR = 1e-3
+"""However few the pairs, no line is flagged that more of unrelated pairs would reach."""
+
 N_CANDIDATES = 40
 """Tracks that are aligned with each track of a scan, or with each submission of a check."""
 
@@ -379,7 +382,7 @@ def _ranked(
                 pair.b,
                 pair.score,
                 verdict="",
-                flagged=share is not None and share <= max_chance_share,
+                flagged=_may_flag(far, share, max_chance_share),
                 far=far,
                 expected_by_chance=expected,
                 chance_share=share,
@@ -394,6 +397,12 @@ def _ranked(
     return [
         dataclasses.replace(match, flagged=k < n_flagged) for k, match in enumerate(ranked[:n_kept])
     ]
+
+
+def _may_flag(far: float | None, share: float | None, max_chance_share: float) -> bool:
+    if far is None or share is None:
+        return False
+    return far <= LOOSEST_FAR and share <= max_chance_share
 
 
 def _with_evidence(

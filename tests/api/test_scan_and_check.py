@@ -45,7 +45,7 @@ from auditor.scoring.track_reader import CatalogueReader
 from auditor.workspace import open_workspace
 
 OPTIONS = Options(threshold=THRESHOLD, compositions=False)
-ANNOY = Options(threshold=THRESHOLD, search="annoy")
+ANNOY = Options(threshold=THRESHOLD, search="annoy", compositions=False)
 ALL_FLAGGED = Options(threshold=-1.0)
 N_PAIRS = 15
 """Pairs of the library's seven audible tracks, two of which are one content."""
@@ -95,7 +95,9 @@ def run(folder, weights, *roots, options=OPTIONS, **how):
 
 
 def test_scan_finds_the_planted_pairs_and_nothing_else(workspace, library, weights):
-    result = scan(workspace, [library], command="audit scan music")
+    result = scan(
+        workspace, [library], options=Options(compositions=False), command="audit scan music"
+    )
     ids = ids_by_name(workspace.catalogue)
     a, same, again = ids["a.wav"], ids["a-same.wav"], ids["a-again.mp3"]
     found = {(pair.a, pair.b): pair for pair in result.pairs}
