@@ -405,12 +405,12 @@ class CompositionMatch:
     melody, harmony : float
         How far the melodies and the chords agree along the passage, 0 to 1.
     melody_a, melody_b : tuple of int
-        MIDI pitches of the melodies, step by step along the passage, that of b in the key of a; 0
-        where none is heard.
+        MIDI pitches of the melodies, step by step through the passage of a, that of b in the key of
+        a; 0 where none is heard.
     chords_a, chords_b : tuple of int
         Triads along the passage, 0 to 11 major from C upwards and 12 to 23 minor, -1 for none.
     step_s : float
-        Seconds of the pieces in which both melodies are given.
+        Seconds of a from one step to the next.
     pair_id, decision, decision_note, licences_differ, decision_by, decision_when
         As in ``Pair``; a decision on a pair holds for its recordings and its compositions.
     """

@@ -8,6 +8,7 @@ counts as absent and is made again by the next scan.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
 import zlib
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from auditor.errors import IndexFileError, show_path
 
 N_COLUMNS = 37
 MAX_ROWS = 1 << 20
@@ -58,6 +61,11 @@ class PitchStore:
     model_id : str
     writable : bool
         False reads what is there, and nothing where there is no file.
+
+    Raises
+    ------
+    IndexFileError
+        If it is to be written and cannot be.
     """
 
     def __init__(self, folder: Path, model_id: str, *, writable: bool) -> None:
@@ -65,8 +73,11 @@ class PitchStore:
         self._writable = writable
         self._connection: sqlite3.Connection | None = None
         if writable:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._connection = self._open()
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._connection = self._open()
+            except (OSError, sqlite3.Error) as error:
+                raise self._unwritable(error) from None
         elif self.path.exists():
             with contextlib.suppress(sqlite3.Error):
                 uri = f"{self.path.absolute().as_uri()}?mode=ro"
@@ -96,15 +107,17 @@ class PitchStore:
             self._connection = None
 
     def hashes(self) -> set[str]:
-        """Return the contents that are kept."""
-        if self._connection is None:
-            return set()
-        with contextlib.suppress(sqlite3.DatabaseError):
-            return {row[0] for row in self._connection.execute("SELECT sha256 FROM pitches")}
-        return set()
+        """Return the contents that are kept, without those whose row is damaged."""
+        return {sha256 for sha256, _, _ in self._rows()}
 
     def put(self, items: Iterable[tuple[str, StoredPitches]]) -> None:
-        """Keep what was made of some contents, in one transaction."""
+        """Keep what was made of some contents, in one transaction.
+
+        Raises
+        ------
+        IndexFileError
+            If they cannot be written.
+        """
         assert self._writable
         assert self._connection is not None
         rows = []
@@ -113,16 +126,26 @@ class PitchStore:
             packed = zlib.compress(np.ascontiguousarray(item.pitches, np.uint8).tobytes(), 6)
             facts = (item.summaries.shape[1], float(item.mean), float(item.spread), item.problem)
             rows.append((sha256, *facts, summaries, packed, _crc(sha256, *facts, summaries)))
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
                 "INSERT OR REPLACE INTO pitches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
             )
             self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+        except BaseException as error:
+            with contextlib.suppress(sqlite3.Error):  # a full disk may have rolled back already
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise self._unwritable(error) from None
             raise
+
+    def _unwritable(self, error: OSError | sqlite3.Error) -> IndexFileError:
+        why = error.strerror if isinstance(error, OSError) else error
+        return IndexFileError(
+            f"{show_path(self.path)}: the pitches cannot be written: {why}. The catalogue is safe. "
+            "Free some space or fix the permissions, then run: audit scan"
+        )
 
     def get(self, sha256: str) -> StoredPitches | None:
         """Return what is kept of a content; None where nothing is, or it is damaged."""
@@ -141,6 +164,8 @@ class PitchStore:
             data = unpack.decompress(packed, MAX_ROWS * N_COLUMNS)
             if not unpack.eof or len(data) % N_COLUMNS:
                 return None
+            if not (math.isfinite(mean) and math.isfinite(spread) and spread > 0):
+                return None
             pitches = np.frombuffer(data, np.uint8).reshape(-1, N_COLUMNS)
             return StoredPitches(
                 pitches, np.frombuffer(summaries, np.float16).reshape(-1, n_dims), mean, spread,
@@ -151,15 +176,23 @@ class PitchStore:
 
     def all_summaries(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each comparable content with its summaries, by hash; damaged rows are left out."""
+        for sha256, problem, summaries in self._rows():
+            if not problem:
+                yield sha256, summaries
+
+    def _rows(self) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Yield hash, problem and summaries of each row whose checksum is right, by hash."""
         if self._connection is None:
             return
-        with contextlib.suppress(sqlite3.DatabaseError, ValueError, TypeError):
+        with contextlib.suppress(sqlite3.DatabaseError):
             for sha256, *facts, summaries, crc in self._connection.execute(
                 "SELECT sha256, n_dims, mean, spread, problem, summaries, crc FROM pitches"
-                " WHERE problem = '' ORDER BY sha256"
+                " ORDER BY sha256"
             ):
                 if _crc(sha256, *facts, summaries) == crc:
-                    yield sha256, np.frombuffer(summaries, np.float16).reshape(-1, facts[0])
+                    with contextlib.suppress(ValueError, TypeError):
+                        rows = np.frombuffer(summaries, np.float16).reshape(-1, facts[0])
+                        yield str(sha256), str(facts[3]), rows
 
 
 def _crc(*values: object) -> int:
@@ -175,7 +208,8 @@ def nearest_contents(
 ) -> list[str]:
     """Return the contents whose summaries are most like those of a query, best first.
 
-    Each is ranked by the mean of its three best windows' cosines.
+    Each is ranked by the mean of its three best windows' cosines.  Summaries of another length than
+    those of the query, which this model did not make, are left out.
 
     Parameters
     ----------
@@ -185,6 +219,7 @@ def nearest_contents(
         See ``PitchStore.all_summaries``.
     top : int
     """
+    contents = [one for one in contents if len(one[1]) and one[1].shape[1] == query.shape[1]]
     if not contents or not len(query):
         return []
     wanted = query.astype(np.float32).T

@@ -7,6 +7,7 @@ import sqlite3
 import numpy as np
 import pytest
 
+from auditor.errors import IndexFileError
 from auditor.search.compositions import PitchStore, StoredPitches, nearest_contents
 
 
@@ -53,6 +54,7 @@ def test_a_changed_value_counts_as_absent(store, column):
         other.execute(f"UPDATE pitches SET {column}")
     assert store.get("a" * 64) is None
     assert list(store.all_summaries()) == []
+    assert store.hashes() == set()  # so the next scan makes it again
 
 
 @pytest.mark.parametrize("column", ["summaries", "pitches"])
@@ -85,5 +87,28 @@ def test_the_nearest_contents_come_first():
         contents.append((f"{k:03}", rows.astype(np.float16)))
     assert nearest_contents(contents[42][1], contents, top=1) == ["042"]
     assert len(nearest_contents(contents[7][1], contents, top=25)) == 25
+    hostile = [("bad", np.ones((3, 7), np.float16)), ("none", np.ones((0, 16), np.float16))]
+    assert nearest_contents(contents[42][1], hostile + contents, top=1) == ["042"]
     assert nearest_contents(np.zeros((0, 16), np.float16), contents, top=5) == []
     assert nearest_contents(contents[7][1], [], top=5) == []
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(float("inf"), 1.0), (1.0, 0.0), (1.0, -1.0)])
+def test_statistics_that_no_scan_writes_count_as_absent(store, mean, spread):
+    store.put([("a" * 64, StoredPitches(item(1).pitches, item(1).summaries, mean, spread))])
+    assert store.get("a" * 64) is None
+
+
+def test_a_full_disk_is_a_message_and_loses_nothing(store):
+    store.put([("a" * 64, item(1))])
+    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(IndexFileError, match="full"):
+        store.put([(f"{k:064x}", item(k, n_windows=400)) for k in range(50)])
+    assert store.hashes() == {"a" * 64}
+
+
+def test_a_folder_that_cannot_be_made_is_a_message(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(IndexFileError, match="pitches cannot be written"):
+        PitchStore(tmp_path / "file", "12345678", writable=True)

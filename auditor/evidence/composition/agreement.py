@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.evidence.composition.align import Alignment
-from auditor.evidence.composition.pitches import AVERAGED, STEP_S, PitchTrack, transposed, unit_rows
+from auditor.evidence.composition.align import Alignment, lead_in
+from auditor.evidence.composition.pitches import STEP_S, PitchTrack, transposed, unit_rows
 
 _MIN_STEPS = 12
 
@@ -47,8 +47,7 @@ def agreement(a: PitchTrack, b: PitchTrack, alignment: Alignment) -> Agreement:
     moved = transposed(b.rows[:, :36], alignment.transposition)
     melody_b = moved[:, :12].astype(np.float32) / 255.0
     all_b = moved[:, 24:36].astype(np.float32) / 255.0
-    first = max(0, int(min(rows_a[0], rows_b[0], AVERAGED - 1)))
-    start_a, start_b = int(rows_a[0]) - first, int(rows_b[0]) - first
+    start_a, start_b = lead_in(alignment.path)
     end_a, end_b = int(rows_a[-1]) + 1, int(rows_b[-1]) + 1
     slope = _slope(rows_a, rows_b)
     return Agreement(

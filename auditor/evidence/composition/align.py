@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from auditor.evidence.composition.pitches import (
+    AVERAGED,
     MAX_STEPS,
     PitchTrack,
     transposed,
@@ -117,6 +118,12 @@ def _length(a: PitchTrack, b: PitchTrack) -> float:
     Best paths of unrelated tracks grow about so with their lengths.
     """
     return max(1.0, float(np.sqrt(min(len(a), len(b)))))
+
+
+def lead_in(path: np.ndarray) -> tuple[int, int]:
+    """Return the first rows of a passage: those that the first cell of its path averages."""
+    back = max(0, min(int(path[0, 0]), int(path[0, 1]), AVERAGED - 1))
+    return int(path[0, 0]) - back, int(path[0, 1]) - back
 
 
 def _starts(track: PitchTrack) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from auditor.evidence.composition.align import Alignment
+from auditor.evidence.composition.align import Alignment, lead_in
 from auditor.evidence.composition.pitches import ALL, BASS, PITCH, PitchTrack
 
 CHORD_NAMES = tuple(
@@ -44,14 +44,24 @@ def chords(track: PitchTrack, rows: np.ndarray, transposition: int = 0) -> tuple
 def lines_of(
     a: PitchTrack, b: PitchTrack, alignment: Alignment
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Return both melodies and both rows of chords along a path, b moved to the key of a.
+    """Return both melodies and both rows of chords of a passage, b moved to the key of a.
 
-    The melody of b is moved by whole octaves so that most of it lies nearest to that of a.
+    One value for each row of a from the start of the passage to its end, so that they lie evenly in
+    the time of a.  The melody of b is moved by whole octaves, to lie nearest to most of that of a.
     """
-    rows_a, rows_b = alignment.path[:, 0], alignment.path[:, 1]
+    rows_a, rows_b = _even_rows(alignment.path)
     shift = alignment.transposition
     line_a, line_b = melody_line(a, rows_a), melody_line(b, rows_b, shift)
     both = [(x, y) for x, y in zip(line_a, line_b, strict=True) if x and y]
     octaves = 12 * round(float(np.median([x - y for x, y in both])) / 12) if both else 0
     line_b = tuple(y + octaves if y else 0 for y in line_b)
     return line_a, line_b, chords(a, rows_a), chords(b, rows_b, shift)
+
+
+def _even_rows(path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return every row of a in a passage, and the rows of b that the path sets beside them."""
+    first_a, first_b = lead_in(path)
+    rows_a = np.arange(first_a, int(path[-1, 0]) + 1)
+    known_a = np.concatenate([[first_a], path[:, 0]])
+    known_b = np.concatenate([[first_b], path[:, 1]])
+    return rows_a, np.rint(np.interp(rows_a, known_a, known_b)).astype(np.int64)

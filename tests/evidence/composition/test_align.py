@@ -135,7 +135,10 @@ def test_transpositions_are_ranked_by_profile():
 
 def test_lines_are_in_one_key_and_octave():
     a, b = track(1, accompanied=5), track(1, accompanied=5, transposition=-12 + 3)
-    line_a, line_b, chords_a, chords_b = lines_of(a, b, align(a, b))
+    found = align(a, b)
+    line_a, line_b, chords_a, chords_b = lines_of(a, b, found)
+    said = agreement(a, b, found)
+    assert len(line_a) == round((said.a_end_s - said.a_start_s) / STEP_S)
     both = [(x, y) for x, y in zip(line_a, line_b, strict=True) if x and y]
     assert np.mean([x == y for x, y in both]) > 0.7
     sure = [(x, y) for x, y in zip(chords_a, chords_b, strict=True) if x >= 0 and y >= 0]
