@@ -27,6 +27,11 @@ from auditor.workspace import Workspace
 _NOT_STORED = "Some tracks were not compared: their pitches are not stored yet. Run: audit scan"
 
 
+MAX_SCANNED = 3000
+"""Tracks up to which a scan compares compositions unless told otherwise: some minutes a thousand,
+and the time grows with the square."""
+
+
 def compositions_of_catalogue(
     workspace: Workspace,
     ids: Sequence[str],
@@ -52,9 +57,19 @@ def compositions_of_catalogue(
     on_track, on_pair : callables, optional
         Progress of reading pitches, and of aligning pairs.
     """
-    if not options.compositions:
+    if options.compositions is False:
         return None
     chosen = [tracks[i] for i in ids if i in tracks and not tracks[i].silent]
+    if options.compositions is None and len(chosen) > MAX_SCANNED:
+        return Compositions(
+            (),
+            options.max_chance_share,
+            0,
+            0,
+            "",
+            note=f"Compositions were not compared: there are more than {MAX_SCANNED:,} tracks, and "
+            "it would take long. To compare them, give --compositions.",
+        )
     with contextlib.closing(CompositionReader(workspace)) as reader:
         reader.bring_up_to_date(chosen, on_track=on_track)
         found = search_catalogue(
@@ -90,7 +105,7 @@ def compositions_of_submissions(
     pairs, options
         As in ``compositions_of_catalogue``.
     """
-    if not options.compositions:
+    if options.compositions is False:
         return None
     with contextlib.closing(CompositionReader(workspace)) as reader:
         found = search_submissions(

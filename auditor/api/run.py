@@ -41,8 +41,9 @@ class Options:
         Of a check: tracks that the budget is to hold for, so that the threshold does not rise while
         the catalogue grows to this size; by default the tracks that are there.
 
-    compositions : bool
-        Also look for the same piece in another recording (``scoring.composition``).
+    compositions : bool, optional
+        Also look for the same piece in another recording (``scoring.composition``); by default a
+        scan does for up to ``MAX_SCANNED`` tracks, since it compares the summaries of all pairs.
     max_chance_share : float
         Lines of that list are flagged down to this share of chance, above 0 and at most 1.
 
@@ -64,7 +65,7 @@ class Options:
     max_false: float | None = None
     per_batch: bool = False
     catalogue_size: int | None = None
-    compositions: bool = True
+    compositions: bool | None = None
     max_chance_share: float = MAX_CHANCE_SHARE
 
     def __post_init__(self) -> None:

@@ -104,7 +104,7 @@ def check(
     threshold_file: ThresholdFileOption = None,
     search: SearchOption = Search.EXACT,
     same_owner: SameOwnerOption = None,
-    compositions: CompositionsOption = True,
+    compositions: CompositionsOption = None,
     max_chance_share: MaxChanceShareOption = MAX_CHANCE_SHARE,
     show_decided: ShowDecidedOption = False,
     form: FormatOption = Format.TABLE,

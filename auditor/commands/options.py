@@ -250,10 +250,12 @@ SameOwnerOption = Annotated[
     ),
 ]
 CompositionsOption = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--compositions/--no-compositions",
-        help="Also list pairs that may be the same composition, played anew.",
+        show_default=False,
+        help="Also list pairs that may be the same composition, played anew. By default a scan of "
+        "more than 3,000 tracks does not.",
     ),
 ]
 MaxChanceShareOption = Annotated[

@@ -62,7 +62,7 @@ def make_options(
     max_false: float | None = None,
     per_batch: bool = False,
     catalogue_size: int | None = None,
-    compositions: bool = False,
+    compositions: bool | None = False,
     max_chance_share: float = MAX_CHANCE_SHARE,
 ) -> Options:
     """Return the options of a scan or check."""
@@ -85,7 +85,7 @@ def make_options(
     )
 
 
-def check_fail_on(fail_on: Collection[FailOn] | None, *, compositions: bool) -> None:
+def check_fail_on(fail_on: Collection[FailOn] | None, *, compositions: bool | None) -> None:
     """Refuse ``--fail-on composition`` where compositions are not compared.
 
     Raises
@@ -93,7 +93,7 @@ def check_fail_on(fail_on: Collection[FailOn] | None, *, compositions: bool) -> 
     UsageError
         If they exclude each other.
     """
-    if fail_on and FailOn.COMPOSITION in fail_on and not compositions:
+    if fail_on and FailOn.COMPOSITION in fail_on and compositions is False:
         raise UsageError(
             "--fail-on composition and --no-compositions cannot be combined. Give one of them."
         )

@@ -105,7 +105,7 @@ def scan(
     search: SearchOption = Search.EXACT,
     excerpt_index: ExcerptIndexOption = None,
     same_owner: SameOwnerOption = None,
-    compositions: CompositionsOption = True,
+    compositions: CompositionsOption = None,
     max_chance_share: MaxChanceShareOption = MAX_CHANCE_SHARE,
     show_decided: ShowDecidedOption = False,
     form: FormatOption = Format.TABLE,

@@ -129,3 +129,16 @@ def test_a_decision_takes_a_line_out(scanned):
         again = scan(workspace)
     same = again.compositions.matches[0]
     assert (same.pair_id, same.decision, same.flagged) == (first.pair_id, "cover", False)
+
+
+def test_a_large_catalogue_is_compared_only_if_asked_for(scanned, monkeypatch):
+    directory, result = scanned
+    monkeypatch.setattr("auditor.api.compositions.MAX_SCANNED", 5)
+    with open_workspace(directory) as workspace:
+        plain = scan(workspace)
+        asked = scan(workspace, options=Options(compositions=True))
+    assert plain.compositions.matches == ()
+    assert "--compositions" in plain.compositions.note
+    assert [m.pair_id for m in asked.compositions.matches] == [
+        m.pair_id for m in result.compositions.matches
+    ]
