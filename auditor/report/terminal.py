@@ -10,7 +10,6 @@ from collections.abc import Container
 from typing import TextIO
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from auditor.errors import show_text
@@ -29,6 +28,7 @@ from auditor.records import (
 )
 from auditor.report.results_csv import to_csv as to_csv
 from auditor.report.terminal_compositions import print_compositions, shared_cell
+from auditor.report.terminal_table import PIPE_WIDTH, print_rows
 from auditor.report.text.error_rates import (
     detection_line,
     error_line,
@@ -61,9 +61,6 @@ from auditor.report.text.general import (
 )
 from auditor.report.text.leaks import leak_lines
 from auditor.report.text.timeline import timeline_lines
-
-PIPE_WIDTH = 100_000
-"""Columns of a console whose lines are not wrapped."""
 
 N_ROWS_SHOWN = 100
 """Rows that ``print_table`` shows unless told otherwise; the report and the CSV hold them all."""
@@ -164,20 +161,10 @@ def _print_rows(
 ) -> None:
     if not rows:
         return
-    piped = console.width >= PIPE_WIDTH
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=not piped)
     columns = {"check": ("Submission", "Catalogue track"), "recommend": ("Track", "Nearest to")}
     if isinstance(result, RecommendResult) and result.compositions is not None:
         columns["recommend"] = ("Track", "What is shared")
-    table.add_column("Score", justify="right", no_wrap=True)
-    for name in columns.get(result.kind, ("Track A", "Track B")):
-        table.add_column(name, ratio=None if piped else 1, no_wrap=piped, overflow="fold")
-    for cells in rows[:n_rows]:
-        table.add_row(*cells)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        console.file.write(line.rstrip() + "\n")  # columns are filled up with spaces
+    print_rows(("Score", *columns.get(result.kind, ("Track A", "Track B"))), rows[:n_rows], console)
     if n_rows is not None and len(rows) > n_rows:
         _print_line(console, f"… and {len(rows) - n_rows:,} more; the report lists them all.")
     console.print()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from auditor.errors import show_text
 from auditor.records import CheckResult, CompositionMatch, ScanResult, Track
+from auditor.report.terminal_table import print_rows
 from auditor.report.text.compositions import (
     NOT_FLAGGED,
     ListedMatch,
@@ -114,16 +114,10 @@ def _changes(match: CompositionMatch) -> str:
 def _print_rows(
     result: ScanResult | CheckResult, rows: list[ListedMatch], console: Console
 ) -> None:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True)
     names = ("Track A", "Track B")
     if isinstance(result, CheckResult):
         names = ("Submission", "Catalogue track")
-    table.add_column("Line", justify="right", no_wrap=True)
-    for name in names:
-        table.add_column(name, ratio=1, no_wrap=True, overflow="ellipsis")
-    for line in rows:
-        table.add_row(*_cells(line))
-    console.print(table)
+    print_rows(("Line", *names), [_cells(line) for line in rows], console)
     console.print()
 
 

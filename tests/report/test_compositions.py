@@ -30,6 +30,7 @@ from auditor.records import (
 from auditor.report.json_schema import result_schema
 from auditor.report.results_csv import compositions_csv, to_csv
 from auditor.report.terminal import print_table
+from auditor.report.terminal_table import PIPE_WIDTH
 from auditor.report.text.compositions import (
     ListedMatch,
     chance_statement,
@@ -224,3 +225,12 @@ def test_a_pair_id_of_the_list_names_its_tracks():
         hashes = in_order(new.sha256, sha256[match.b])
         assert pair_id(*hashes) == match.pair_id
         assert orders[hashes] == (new.sha256, sha256[match.b])
+
+
+def test_in_a_pipe_lines_are_as_long_as_their_text():
+    out = io.StringIO()
+    print_table(with_list(make_scan()), Console(file=out, width=PIPE_WIDTH))
+    lines = out.getvalue().splitlines()
+    assert any("same composition" in each for each in lines)
+    assert max(map(len, lines)) < 1000
+    assert all(each == each.rstrip() for each in lines)
