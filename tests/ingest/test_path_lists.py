@@ -63,6 +63,8 @@ def test_urls_stay_as_they_are(tmp_path):
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, name, data, match):
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
     with pytest.raises(UsageError, match=match):
         paths(tmp_path, name, data)
 
