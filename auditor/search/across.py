@@ -10,19 +10,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 
-from auditor.parallel import Tiles, pack_arrays, ranges, unpack_arrays
-from auditor.search.all_pairs import TILE_ROWS, EmbeddingReader, Part
+from auditor.parallel import Tiles, ranges
+from auditor.search.all_pairs import TILE_ROWS, EmbeddingReader, HitsTile, Part, RowsTile
 from auditor.search.exact import (
     MAX_PAIRS,
-    BestPairs,
     PairHits,
     find_cross_pairs,
     find_pairs,
-    histogram_edges,
+    merge_hits,
     nearest,
 )
 
@@ -107,7 +106,7 @@ def unpack_mask(bits: bytes, n: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class NearestAcrossTile:
+class NearestAcrossTile(RowsTile):
     """Finds for the left rows of a range the nearest right rows of another one.
 
     Attributes
@@ -121,7 +120,6 @@ class NearestAcrossTile:
     reader: EmbeddingReader
     sides: TwoSides
     top: int
-    shares_memory: ClassVar[bool] = True
 
     def __call__(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Return rows (n, top) int64, and scores float32; fewer columns where there are fewer."""
@@ -131,15 +129,6 @@ class NearestAcrossTile:
         others = self.reader.embeddings(first, last)[right[first:last]]
         rows, scores = nearest(queries, others, self.top)
         return (first + np.flatnonzero(right[first:last]))[rows], scores
-
-    def pack(self, result: tuple[np.ndarray, np.ndarray]) -> bytes:
-        """Return a result as bytes."""
-        return pack_arrays(*result)
-
-    def unpack(self, data: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """Return the result of which ``pack`` made these bytes."""
-        rows, scores = unpack_arrays(data, 2)
-        return rows, scores
 
 
 def nearest_across(
@@ -180,7 +169,7 @@ def nearest_across(
 
 
 @dataclass(frozen=True)
-class PairsAcrossTile:
+class PairsAcrossTile(HitsTile):
     """Finds the pairs of left rows of a range with right rows of another one.
 
     Attributes
@@ -197,49 +186,31 @@ class PairsAcrossTile:
     sides: TwoSides
     threshold: float
     max_pairs: int
-    shares_memory: ClassVar[bool] = True
 
     def __call__(self, part: Part) -> PairHits:
         """Return the pairs; those of two rows that are on both sides count in one tile only."""
         start, end, first, last = part
         left, right = self.sides.masks
         rows, others = self.reader.embeddings(start, end), self.reader.embeddings(first, last)
-        left_only, both = (left & ~right)[start:end], (left & right)[start:end]
-        right_all, right_only = right[first:last], (right & ~left)[first:last]
-        kept = BestPairs(self.max_pairs)
-        histogram = np.zeros(len(histogram_edges()) - 1, np.int64)
-        n_compared = 0
-        for mask, other_mask in ((left_only, right_all), (both, right_only), (both, None)):
-            if other_mask is None:
-                if start > first or not both.any():
-                    continue
-                other_mask = (left & right)[first:last]
-            if not mask.any() or not other_mask.any():
-                continue
-            if other_mask is not right_all and other_mask is not right_only and start == first:
-                found = find_pairs(rows[mask], self.threshold, max_pairs=self.max_pairs)
-            else:
+        both = left & right
+        pieces = [(left & ~right, right), (both, right & ~left)]
+        if start < first:
+            pieces.append((both, both))
+        hits = []
+        for mask, other_mask in pieces:
+            at, other_at = np.flatnonzero(mask[start:end]), np.flatnonzero(other_mask[first:last])
+            if len(at) and len(other_at):
                 found = find_cross_pairs(
-                    rows[mask], others[other_mask], self.threshold, max_pairs=self.max_pairs
+                    rows[at], others[other_at], self.threshold, max_pairs=self.max_pairs
                 )
-            at, other_at = np.flatnonzero(mask) + start, np.flatnonzero(other_mask) + first
-            kept.add(at[found.rows_a], other_at[found.rows_b], found.scores)
-            kept.n_left_out += found.n_left_out
-            if found.histogram is not None:
-                histogram += found.histogram
-            n_compared += found.n_compared
-        return PairHits(*kept.sort(), histogram, n_compared, kept.n_left_out)
-
-    def pack(self, result: PairHits) -> bytes:
-        """Return a result as bytes."""
-        assert result.histogram is not None  # it is counted
-        columns = result.rows_a, result.rows_b, result.scores, result.histogram
-        return pack_arrays(*columns, np.array([result.n_compared, result.n_left_out]))
-
-    def unpack(self, data: bytes) -> PairHits:
-        """Return the result of which ``pack`` made these bytes."""
-        rows_a, rows_b, scores, histogram, counts = unpack_arrays(data, 5)
-        return PairHits(rows_a, rows_b, scores, histogram, *counts.tolist())
+                hits.append(
+                    found.with_rows(start + at[found.rows_a], first + other_at[found.rows_b])
+                )
+        at = np.flatnonzero(both[start:end])
+        if start == first and len(at):
+            found = find_pairs(rows[at], self.threshold, max_pairs=self.max_pairs)
+            hits.append(found.with_rows(start + at[found.rows_a], start + at[found.rows_b]))
+        return merge_hits(hits, self.max_pairs)
 
 
 def similar_across(
@@ -261,17 +232,8 @@ def similar_across(
     max_pairs : int
         Most pairs to hold, the best ones; the others are counted.
     """
-    kept = BestPairs(max_pairs)
-    histogram = np.zeros(len(histogram_edges()) - 1, np.int64)
-    n_compared = 0
     work = PairsAcrossTile(reader, sides, threshold, max_pairs)
-    for found in tiles.map(work, list(_blocks(sides))):
-        kept.add(found.rows_a, found.rows_b, found.scores)
-        kept.n_left_out += found.n_left_out
-        if found.histogram is not None:
-            histogram += found.histogram
-        n_compared += found.n_compared
-    return PairHits(*kept.sort(), histogram, n_compared, kept.n_left_out)
+    return merge_hits(tiles.map(work, list(_blocks(sides))), max_pairs)
 
 
 def _blocks(sides: TwoSides) -> Iterator[Part]:

@@ -15,11 +15,10 @@ import numpy as np
 from auditor.parallel import Tiles, pack_arrays, ranges, unpack_arrays
 from auditor.search.exact import (
     MAX_PAIRS,
-    BestPairs,
     PairHits,
     find_cross_pairs,
     find_pairs,
-    histogram_edges,
+    merge_hits,
     nearest,
 )
 
@@ -38,27 +37,10 @@ class EmbeddingReader(Protocol):
         """Return the embeddings of a range of rows, (end - start, n_dims) float32."""
 
 
-@dataclass(frozen=True)
-class NearestTile:
-    """Finds among some rows of a catalogue those nearest to some others.
+class RowsTile:
+    """Work whose result is rows and their scores."""
 
-    Attributes
-    ----------
-    reader : EmbeddingReader
-    top : int
-        Rows wanted for each, of all rows together.
-    """
-
-    reader: EmbeddingReader
-    top: int
     shares_memory: ClassVar[bool] = True
-
-    def __call__(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows (n, top) int64, and scores float32, of the first range in the second one."""
-        start, end, first, last = part
-        queries, others = self.reader.embeddings(start, end), self.reader.embeddings(first, last)
-        rows, scores = nearest(queries, others, self.top)
-        return rows + first, scores
 
     def pack(self, result: tuple[np.ndarray, np.ndarray]) -> bytes:
         """Return a result as bytes."""
@@ -70,8 +52,47 @@ class NearestTile:
         return rows, scores
 
 
+class HitsTile:
+    """Work whose result is pairs, with the histogram of all that were compared."""
+
+    shares_memory: ClassVar[bool] = True
+
+    def pack(self, result: PairHits) -> bytes:
+        """Return a result as bytes."""
+        assert result.histogram is not None  # it is counted
+        columns = result.rows_a, result.rows_b, result.scores, result.histogram
+        return pack_arrays(*columns, np.array([result.n_compared, result.n_left_out]))
+
+    def unpack(self, data: bytes) -> PairHits:
+        """Return the result of which ``pack`` made these bytes."""
+        rows_a, rows_b, scores, histogram, counts = unpack_arrays(data, 5)
+        return PairHits(rows_a, rows_b, scores, histogram, *counts.tolist())
+
+
 @dataclass(frozen=True)
-class PairsTile:
+class NearestTile(RowsTile):
+    """Finds among some rows of a catalogue those nearest to some others.
+
+    Attributes
+    ----------
+    reader : EmbeddingReader
+    top : int
+        Rows wanted for each, of all rows together.
+    """
+
+    reader: EmbeddingReader
+    top: int
+
+    def __call__(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
+        """Return rows (n, top) int64, and scores float32, of the first range in the second one."""
+        start, end, first, last = part
+        queries, others = self.reader.embeddings(start, end), self.reader.embeddings(first, last)
+        rows, scores = nearest(queries, others, self.top)
+        return rows + first, scores
+
+
+@dataclass(frozen=True)
+class PairsTile(HitsTile):
     """Finds the pairs of some rows with some others whose score reaches a threshold.
 
     Attributes
@@ -85,7 +106,6 @@ class PairsTile:
     reader: EmbeddingReader
     threshold: float
     max_pairs: int
-    shares_memory: ClassVar[bool] = True
 
     def __call__(self, part: Part) -> PairHits:
         """Return the pairs of the first range with the second one, or within it if they are one."""
@@ -96,25 +116,7 @@ class PairsTile:
         else:
             others = self.reader.embeddings(first, last)
             found = find_cross_pairs(rows, others, self.threshold, max_pairs=self.max_pairs)
-        return PairHits(
-            found.rows_a + start,
-            found.rows_b + first,
-            found.scores,
-            found.histogram,
-            found.n_compared,
-            found.n_left_out,
-        )
-
-    def pack(self, result: PairHits) -> bytes:
-        """Return a result as bytes."""
-        assert result.histogram is not None  # PairsTile counts it
-        columns = result.rows_a, result.rows_b, result.scores, result.histogram
-        return pack_arrays(*columns, np.array([result.n_compared, result.n_left_out]))
-
-    def unpack(self, data: bytes) -> PairHits:
-        """Return the result of which ``pack`` made these bytes."""
-        rows_a, rows_b, scores, histogram, counts = unpack_arrays(data, 5)
-        return PairHits(rows_a, rows_b, scores, histogram, *counts.tolist())
+        return found.with_rows(found.rows_a + start, found.rows_b + first)
 
 
 def nearest_rows(tiles: Tiles, reader: EmbeddingReader, n: int, *, top: int) -> np.ndarray:
@@ -168,13 +170,4 @@ def similar_rows(
     """
     blocks = ranges(n, TILE_ROWS)
     parts = [(*a, *b) for i, a in enumerate(blocks) for b in blocks[i:]]
-    kept = BestPairs(max_pairs)
-    histogram = np.zeros(len(histogram_edges()) - 1, np.int64)
-    n_compared = 0
-    for found in tiles.map(PairsTile(reader, threshold, max_pairs), parts):
-        kept.add(found.rows_a, found.rows_b, found.scores)
-        kept.n_left_out += found.n_left_out
-        if found.histogram is not None:
-            histogram += found.histogram
-        n_compared += found.n_compared
-    return PairHits(*kept.sort(), histogram, n_compared, kept.n_left_out)
+    return merge_hits(tiles.map(PairsTile(reader, threshold, max_pairs), parts), max_pairs)

@@ -8,7 +8,8 @@ Whatever lies within the product's error of the threshold is scored again by
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -307,6 +308,24 @@ class PairHits:
     histogram: np.ndarray | None
     n_compared: int
     n_left_out: int = 0
+
+    def with_rows(self, rows_a: np.ndarray, rows_b: np.ndarray) -> PairHits:
+        """Return the same pairs under other row numbers."""
+        return dataclasses.replace(self, rows_a=rows_a, rows_b=rows_b)
+
+
+def merge_hits(parts: Iterable[PairHits], max_pairs: int) -> PairHits:
+    """Return the pairs of several parts that share no pair, the best ones; others are counted."""
+    kept = BestPairs(max_pairs)
+    histogram = np.zeros(N_BINS, np.int64)
+    n_compared = 0
+    for found in parts:
+        kept.add(found.rows_a, found.rows_b, found.scores)
+        kept.n_left_out += found.n_left_out
+        if found.histogram is not None:
+            histogram += found.histogram
+        n_compared += found.n_compared
+    return PairHits(*kept.sort(), histogram, n_compared, kept.n_left_out)
 
 
 def histogram_edges() -> np.ndarray:
