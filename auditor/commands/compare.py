@@ -40,10 +40,10 @@ from auditor.commands.options import (
     WorkspaceOption,
 )
 from auditor.commands.running import (
-    EXIT_FLAGGED,
     check_format,
     check_report_options,
     command_line,
+    exit_code,
     finish,
     gather_media,
     keep_for_decisions,
@@ -176,5 +176,5 @@ def compare(
         verbose=verbose,
         quiet=quiet,
     )
-    if not exit_zero and any(pair.flagged for pair in result.pairs):
-        raise typer.Exit(EXIT_FLAGGED)
+    if code := exit_code(result, exit_zero=exit_zero):
+        raise typer.Exit(code)

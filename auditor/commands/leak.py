@@ -47,6 +47,7 @@ from auditor.commands.running import (
     check_format,
     check_report_options,
     command_line,
+    exit_code,
     finish,
     gather_media,
     keep_for_decisions,
@@ -251,8 +252,7 @@ def leak(
     )
     for path, what in written if not quiet else ():
         print(f"{what}: {show_path(path)}", file=sys.stderr)
-    leaks = any(pair.flagged for pair in result.pairs) or bool(result.listed_twice)
-    if leaks and not exit_zero:
+    if (exit_code(result) or result.listed_twice) and not exit_zero:
         raise typer.Exit(EXIT_FLAGGED)
 
 
