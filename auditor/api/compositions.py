@@ -10,22 +10,19 @@ from auditor.api.run import Options
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.decisions.apply import apply_to_compositions
 from auditor.errors import DamagedTrackError, UsageError
-from auditor.evidence.composition.pitches import PitchTrack
 from auditor.ingest.submissions import Submission
 from auditor.parallel import OnProgress
 from auditor.records import Compositions, Decision, Pair, Track, Verdict
-from auditor.scoring import composition
 from auditor.scoring.composition import (
     CompositionReader,
+    comparable_tracks,
+    empty_list,
     open_rates,
     search_catalogue,
     search_submissions,
+    with_versions,
 )
-from auditor.search.compositions import nearest_contents
 from auditor.workspace import Workspace
-
-_NOT_STORED = "Some tracks were not compared: their pitches are not stored yet. Run: audit scan"
-
 
 MAX_SCANNED = 3000
 """Tracks up to which a scan compares compositions unless told otherwise: some minutes a thousand,
@@ -164,50 +161,24 @@ def versions_of(
     options = options or Options()
     track = workspace.catalogue.track(track_id)
     table = workspace.catalogue.table(workspace.weights_id).distinct()
-    id_of = {digest.decode(): table.tracks.id_of(row) for row, digest in enumerate(table.hashes)}
     with contextlib.closing(CompositionReader(workspace)) as reader:
         own = reader.stored(track.sha256)
         if own.problem:
             raise UsageError(
                 f"{track_id} has no composition to compare: {own.problem}. Give another track."
             )
-        n_stored = len(reader.store.hashes() & set(id_of))
-        others = [
-            (sha256, summaries)
-            for sha256, summaries in reader.store.all_summaries()
-            if sha256 in id_of and sha256 != track.sha256
-        ]
-        if len(others) > composition.MAX_EXHAUSTIVE:
-            hashes = nearest_contents(own.summaries, others, top=composition.N_CANDIDATES)
-        else:
-            hashes = [sha256 for sha256, _ in others]
-        scores = composition._scores_of(reader, own, hashes)
         rates = open_rates(reader.model.id, workspace.threshold_directories)
-        found = [
-            composition._Scored(track_id, id_of[sha256], score)
-            for sha256, score in zip(hashes, scores, strict=True)
-            if id_of[sha256] not in leave_out
-        ]
-        ranked = composition._ranked(
-            found, len(others), rates, options.max_chance_share, n_listed=top
+        catalogue = comparable_tracks(reader, table)
+        listed = with_versions(
+            empty_list(reader, rates, options.max_chance_share, catalogue.note),
+            reader,
+            (track_id, track.sha256, own),
+            catalogue,
+            known=lambda _, other: other in leave_out,
+            rates=rates,
+            n_listed=top,
         )
-        hash_of = {id_of[sha256]: sha256 for sha256 in hashes}
-        view = PitchTrack(own.pitches)
-        matches = [
-            composition._with_evidence(reader, hash_of, match, rates, mine=view) for match in ranked
-        ]
-        listed = Compositions(
-            tuple(matches),
-            options.max_chance_share,
-            len(others),
-            len(hashes),
-            reader.model.id,
-            composition._source(rates),
-            note=composition._note(rates),
-        )
-    if n_stored < len(id_of):
-        listed = dataclasses.replace(listed, note=f"{listed.note} {_NOT_STORED}".strip())
-    named = {track.id, *(match.b for match in matches)}
+    named = {track.id, *(match.b for match in listed.matches)}
     tracks = {i: workspace.catalogue.track(i) for i in named}
     return _decided(listed, tracks, workspace.catalogue.decisions(), options.same_owner)
 

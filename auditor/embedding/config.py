@@ -101,6 +101,13 @@ SPECTRUM_LAYOUT = "log100x24-96ms/1"
 """Names those frames where they are stored; frames of another layout are made anew."""
 
 
+N_PITCH_COLUMNS = 37
+"""Of a row of pitches: 12 pitch classes of melody, of bass and of all, and the melody's pitch."""
+
+PITCH_STEP_S = 4 * SPECTRUM.frame_hop_s
+"""Seconds from one row of pitches to the next: four frames of the stored spectrum."""
+
+
 @dataclass(frozen=True)
 class ExtractorConfig:
     """Shape of one GE2E d-vector network, and how a track is cut into windows for it.

@@ -21,8 +21,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from auditor.embedding.config import SPECTRUM
+from auditor.embedding.config import N_PITCH_COLUMNS, SPECTRUM
 from auditor.embedding.extractor import pack_tensors, unpack_tensors
+from auditor.embedding.spectrogram import unpack_frames
 from auditor.errors import WeightsError, show_path
 from auditor.serialisation import atomic_write
 
@@ -47,7 +48,6 @@ DIRECTORY = Path(__file__).parents[1] / "pretrained" / "pitches"
 _BLOCK = 1024
 _MARGIN = 32
 _SUMMARY_ROWS, _SUMMARY_HOP = 64, 16
-_FLOOR_DB = -160.0
 _WIDTHS = (3, 24, 32, 64)
 _KERNELS = ((5, 12), (3, 12), (3, 7))
 
@@ -211,7 +211,7 @@ class PitchModel:
         memory does not grow with them.
         """
         n_rows = len(spectrum) // 4
-        out = np.zeros((n_rows, 37), np.uint8)
+        out = np.zeros((n_rows, N_PITCH_COLUMNS), np.uint8)
         step = _BLOCK - 2 * _MARGIN
         for start in range(0, n_rows * 4, step):
             first = max(0, start - _MARGIN)
@@ -223,7 +223,7 @@ class PitchModel:
         return out
 
     def _block(self, spectrum: np.ndarray) -> np.ndarray:
-        frames = torch.from_numpy(spectrum.astype(np.float32) + np.float32(_FLOOR_DB))[None]
+        frames = torch.from_numpy(unpack_frames(spectrum))[None]
         logits, none = self.salience(frames)
         classes = fold(logits, none)[0]
         classes = classes.unflatten(0, (-1, 2)).mean(1)
@@ -296,7 +296,7 @@ def load_pitch_model(path: str | os.PathLike[str] | None = None) -> PitchModel:
             network.load_state_dict(state)
         lengths = tensors["cohort.lengths"].tolist()
         rows = tensors["cohort.rows"].numpy()
-        if min(lengths) < 1 or sum(lengths) != len(rows) or rows.shape[1:] != (37,):
+        if min(lengths) < 1 or sum(lengths) != len(rows) or rows.shape[1:] != (N_PITCH_COLUMNS,):
             raise WeightsError(f"{show_path(file)} is damaged: its cohort does not fit together.")
     except OSError as error:
         raise WeightsError(f"{show_path(file)} cannot be read: {error.strerror}.") from None

@@ -70,6 +70,11 @@ def pack_frames(frames: np.ndarray) -> np.ndarray:
     return np.clip(np.round(frames - _FLOOR_DB), 0, 255).astype(np.uint8)
 
 
+def unpack_frames(spectrum: np.ndarray) -> np.ndarray:
+    """Return stored frames in dB, float32: the inverse of ``pack_frames``."""
+    return spectrum.astype(np.float32) + np.float32(_FLOOR_DB)
+
+
 def cut_spectrum(spectrum: np.ndarray, start_s: float, end_s: float) -> np.ndarray:
     """Return the frames from a time to another, (n_frames, n_bands) float32, dB.
 
@@ -81,4 +86,4 @@ def cut_spectrum(spectrum: np.ndarray, start_s: float, end_s: float) -> np.ndarr
         In seconds; what lies outside the track is left out.
     """
     first, last = (max(0, round(s / SPECTRUM.frame_hop_s)) for s in (start_s, end_s))
-    return spectrum[first:last].astype(np.float32) + np.float32(_FLOOR_DB)
+    return unpack_frames(spectrum[first:last])

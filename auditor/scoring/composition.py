@@ -79,6 +79,7 @@ MIN_REPETITION = 0.85
 
 MAX_LISTED_SHARE = 0.5
 _HALF = 10.0
+_LEAST_SPREAD = 0.1
 _STORED_AT_ONCE = 32
 
 
@@ -130,10 +131,9 @@ class CompositionReader:
         if track.problem:
             return StoredPitches(rows, empty, 0.0, 1.0, track.problem)
         with threadpool_limits(1, user_api="blas"):
-            raw, _ = raw_scores(track, self.cohort)
-        raw = np.sort(raw)[: max(1, len(raw) - 2)]  # the cohort might hold a version of it
-        summaries = self.model.summaries(rows)
-        return StoredPitches(rows, summaries, float(raw.mean()), float(max(raw.std(), 0.1)))
+            return StoredPitches(
+                rows, self.model.summaries(rows), *usual_scores(track, self.cohort)
+            )
 
     def bring_up_to_date(
         self, tracks: Iterable[Track], *, on_track: OnProgress | None = None
@@ -165,6 +165,16 @@ class CompositionReader:
     def close(self) -> None:
         """Close the store."""
         self.store.close()
+
+
+def usual_scores(track: PitchTrack, cohort: Sequence[PitchTrack]) -> tuple[float, float]:
+    """Return mean and spread of the sums of a track with the cohort, without the two highest.
+
+    The cohort might hold a version of it.
+    """
+    raw = np.sort(raw_scores(track, cohort)[0])
+    raw = raw[: max(1, len(raw) - 2)]
+    return float(raw.mean()), max(float(raw.std()), _LEAST_SPREAD)
 
 
 def normalised(raw: np.ndarray, a: StoredPitches, others: Sequence[StoredPitches]) -> np.ndarray:
@@ -233,7 +243,7 @@ def search_catalogue(
     n_all, n_done = sum(map(len, wanted.values())), 0
     found: list[_Scored] = []
     for a, others in wanted.items():
-        scores = _scores(reader, a, others)
+        scores = _scores(reader, reader.stored(a), others)
         for b, score in zip(others, scores, strict=True):
             first, second = sorted((by_hash[a].id, by_hash[b].id))
             found.append(_Scored(first, second, score))
@@ -245,7 +255,10 @@ def search_catalogue(
     ranked = _ranked(found, n_pairs, rates, max_chance_share)
     by_id = {track.id: track.sha256 for track in by_hash.values()}
     return Compositions(
-        tuple(_with_evidence(reader, by_id, match, rates) for match in ranked),
+        tuple(
+            _with_evidence(reader.track(by_id[match.a]), reader.track(by_id[match.b]), match)
+            for match in ranked
+        ),
         max_chance_share,
         n_pairs,
         n_done,
@@ -254,6 +267,39 @@ def search_catalogue(
         excluded,
         _note(rates),
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparableTracks:
+    """What of a catalogue a track can be compared with.
+
+    Attributes
+    ----------
+    contents : list of (str, numpy.ndarray)
+        Hashes and summaries.
+    id_of : dict
+        Ids by hash.
+    note : str
+        That some tracks are not among them yet; else empty.
+    """
+
+    contents: list[tuple[str, np.ndarray]]
+    id_of: dict[str, str]
+    note: str
+
+
+def comparable_tracks(reader: CompositionReader, table: TrackTable) -> ComparableTracks:
+    """Return what of a catalogue can be compared; the table has one track of each content."""
+    id_of = {digest.decode(): table.tracks.id_of(row) for row, digest in enumerate(table.hashes)}
+    rows = [row for row in reader.store.rows() if row[0] in id_of]
+    note = ""
+    if len(rows) < len(id_of):
+        note = (
+            "Some tracks of the catalogue were not compared as compositions: their pitches are not "
+            "stored yet. Run: audit scan"
+        )
+    contents = [(sha256, summaries) for sha256, problem, summaries in rows if not problem]
+    return ComparableTracks(contents, id_of, note)
 
 
 def search_submissions(
@@ -276,50 +322,73 @@ def search_submissions(
     known, rates, max_chance_share
         As in ``search_catalogue``; the share is that of each submission's own list.
     """
-    id_of = {}
-    for row, digest in enumerate(table.hashes):
-        id_of[digest.decode()] = table.tracks.id_of(row)
-    kept = [(h, s) for h, s in reader.store.all_summaries() if h in id_of]
-    note = ""
-    if len(reader.store.hashes() & set(id_of)) < len(id_of):
-        note = (
-            "Some tracks of the catalogue were not compared as compositions: their pitches are not "
-            "stored yet. Run: audit scan"
-        )
-    matches: list[CompositionMatch] = []
-    excluded: list[NotComparable] = []
-    n_pairs = n_compared = 0
+    tracks = comparable_tracks(reader, table)
+    found = empty_list(reader, rates, max_chance_share, tracks.note)
     for submission in submissions:
-        own = reader.made_of(submission.spectrum)
+        track_id, sha256 = submission.track.id, submission.track.sha256
+        own = reader.store.get(sha256) or reader.made_of(submission.spectrum)
         if own.problem:
-            excluded.append(NotComparable(submission.track.id, own.problem))
+            excluded = NotComparable(track_id, own.problem)
+            found = dataclasses.replace(found, not_comparable=(*found.not_comparable, excluded))
             continue
-        others = [(h, s) for h, s in kept if h != submission.track.sha256]
-        if len(others) > MAX_EXHAUSTIVE:
-            hashes = nearest_contents(own.summaries, others, top=N_CANDIDATES)
-        else:
-            hashes = [sha256 for sha256, _ in others]
-        scores = _scores_of(reader, own, hashes)
-        found = [
-            _Scored(submission.track.id, id_of[h], score)
-            for h, score in zip(hashes, scores, strict=True)
-            if not known(submission.track.id, id_of[h])
-        ]
-        ranked = _ranked(found, len(others), rates, max_chance_share, n_listed=3)
-        hash_of = {id_of[h]: h for h in hashes}
-        mine = PitchTrack(own.pitches)
-        matches += [_with_evidence(reader, hash_of, match, rates, mine=mine) for match in ranked]
-        n_pairs += len(others)
-        n_compared += len(hashes)
+        found = with_versions(
+            found, reader, (track_id, sha256, own), tracks, known=known, rates=rates, n_listed=3
+        )
+    return found
+
+
+def empty_list(
+    reader: CompositionReader, rates: RunThreshold | None, max_chance_share: float, note: str
+) -> Compositions:
+    """Return a list without lines, for ``with_versions``."""
     return Compositions(
-        tuple(matches),
-        max_chance_share,
-        n_pairs,
-        n_compared,
-        reader.model.id,
-        _source(rates),
-        tuple(excluded),
-        " ".join(part for part in (_note(rates), note) if part),
+        (), max_chance_share, 0, 0, reader.model.id, _source(rates), note=_note(rates, note)
+    )
+
+
+def with_versions(
+    found: Compositions,
+    reader: CompositionReader,
+    query: tuple[str, str, StoredPitches],
+    tracks: ComparableTracks,
+    *,
+    known: Callable[[str, str], bool],
+    rates: RunThreshold | None,
+    n_listed: int,
+) -> Compositions:
+    """Return a list with the lines of one further track.
+
+    Parameters
+    ----------
+    found : Compositions
+    reader : CompositionReader
+    query : tuple of str, str and StoredPitches
+        Id, hash of the content, and what is kept of it.
+    tracks : ComparableTracks
+    known, rates
+        As in ``search_catalogue``.
+    n_listed : int
+        Lines that are kept where fewer are flagged.
+    """
+    track_id, own_hash, own = query
+    others = [content for content in tracks.contents if content[0] != own_hash]
+    hashes = [sha256 for sha256, _ in others]
+    if len(others) > MAX_EXHAUSTIVE:
+        hashes = nearest_contents(own.summaries, others, top=N_CANDIDATES)
+    scored = [
+        _Scored(track_id, tracks.id_of[sha256], score)
+        for sha256, score in zip(hashes, _scores(reader, own, hashes), strict=True)
+        if not known(track_id, tracks.id_of[sha256])
+    ]
+    ranked = _ranked(scored, len(others), rates, found.max_chance_share, n_listed=n_listed)
+    hash_of = {tracks.id_of[sha256]: sha256 for sha256 in hashes}
+    view = PitchTrack(own.pitches)
+    lines = [_with_evidence(view, reader.track(hash_of[match.b]), match) for match in ranked]
+    return dataclasses.replace(
+        found,
+        matches=(*found.matches, *lines),
+        n_pairs=found.n_pairs + len(others),
+        n_compared=found.n_compared + len(hashes),
     )
 
 
@@ -327,29 +396,29 @@ def _comparable(
     reader: CompositionReader, by_hash: Mapping[str, Track]
 ) -> tuple[list[tuple[str, np.ndarray]], tuple[NotComparable, ...]]:
     """Return the contents that can be compared with their summaries, and the others."""
-    comparable = [(h, s) for h, s in reader.store.all_summaries() if h in by_hash]
-    ready = {h for h, _ in comparable}
-    excluded = []
-    for sha256, track in by_hash.items():
-        if sha256 not in ready:
-            excluded.append(
-                NotComparable(track.id, reader.stored(sha256).problem or "its row is damaged")
-            )
+    comparable, problems = [], dict.fromkeys(by_hash, "its row is damaged")
+    for sha256, problem, summaries in reader.store.rows():
+        if sha256 in problems:
+            problems[sha256] = problem
+            if not problem:
+                comparable.append((sha256, summaries))
+    excluded = [NotComparable(by_hash[h].id, problem) for h, problem in problems.items() if problem]
     return comparable, tuple(sorted(excluded, key=lambda each: each.track))
 
 
-def _scores(reader: CompositionReader, a: str, others: Sequence[str]) -> list[float]:
-    return _scores_of(reader, reader.stored(a), others)
-
-
-def _scores_of(reader: CompositionReader, a: StoredPitches, others: Sequence[str]) -> list[float]:
-    """Return the scores of a track with contents."""
+def scores_with(
+    a: StoredPitches, others: Sequence[StoredPitches], views: Sequence[PitchTrack]
+) -> list[float]:
+    """Return the scores of a track with others, which are given as kept and as compared."""
     if not others:
         return []
-    stored = [reader.stored(b) for b in others]
     with threadpool_limits(1, user_api="blas"):
-        raw, _ = raw_scores(PitchTrack(a.pitches), [reader.track(b) for b in others])
-    return [score_of(float(z)) for z in normalised(raw, a, stored)]
+        raw, _ = raw_scores(PitchTrack(a.pitches), views)
+    return [score_of(float(z)) for z in normalised(raw, a, others)]
+
+
+def _scores(reader: CompositionReader, a: StoredPitches, hashes: Sequence[str]) -> list[float]:
+    return scores_with(a, [reader.stored(h) for h in hashes], [reader.track(h) for h in hashes])
 
 
 def _ranked(
@@ -405,17 +474,8 @@ def _may_flag(far: float | None, share: float | None, max_chance_share: float) -
     return far <= LOOSEST_FAR and share <= max_chance_share
 
 
-def _with_evidence(
-    reader: CompositionReader,
-    hash_of: Mapping[str, str],
-    match: CompositionMatch,
-    rates: RunThreshold | None,
-    *,
-    mine: PitchTrack | None = None,
-) -> CompositionMatch:
+def _with_evidence(a: PitchTrack, b: PitchTrack, match: CompositionMatch) -> CompositionMatch:
     """Return a line with its passage, agreement, lines and verdict."""
-    a = mine if mine is not None else reader.track(hash_of[match.a])
-    b = reader.track(hash_of[match.b])
     alignment = align(a, b)
     if alignment is None:
         return dataclasses.replace(match, flagged=False, verdict=CompositionVerdict.SAME_CHORDS)
@@ -448,13 +508,14 @@ def _source(rates: RunThreshold | None) -> str:
     return rates.choose().source
 
 
-def _note(rates: RunThreshold | None) -> str:
+def _note(rates: RunThreshold | None, further: str = "") -> str:
     if rates is None:
-        return (
+        unknown = (
             "No rate is known for the composition match, so nothing is flagged. "
             "Run: audit calibrate --score composition"
         )
-    return ""
+        return f"{unknown} {further}".rstrip()
+    return further
 
 
 class Scorer:
@@ -512,10 +573,8 @@ class Scorer:
         mine, other = self._of_side(a), self._of_side(b)
         if mine.problem or other.problem:
             return ScoredPair(a.id, b.id, -1.0, None, -1.0)
-        raw, _ = raw_scores(PitchTrack(mine.pitches), [PitchTrack(other.pitches)])
-        return ScoredPair(
-            a.id, b.id, -1.0, None, score_of(float(normalised(raw, mine, [other])[0]))
-        )
+        (score,) = scores_with(mine, [other], [PitchTrack(other.pitches)])
+        return ScoredPair(a.id, b.id, -1.0, None, score)
 
     def _of_side(self, side: Side) -> StoredPitches:
         if side.sha256:
@@ -548,16 +607,15 @@ class Scorer:
             self._reader.bring_up_to_date(tracks)
         stored = [self._reader.stored(track.sha256) for track in tracks]
         usable = [k for k, each in enumerate(stored) if not each.problem]
-        views = {k: PitchTrack(stored[k].pitches) for k in usable}
+        views = [PitchTrack(each.pitches) for each in stored]
         n, n_done = len(ids), 0
         scores = np.full((n, n), -1.0)
         np.fill_diagonal(scores, 1.0)
         for place, i in enumerate(usable):
             others = usable[place + 1 :]
-            if others:
-                raw, _ = raw_scores(views[i], [views[j] for j in others])
-                z = normalised(raw, stored[i], [stored[j] for j in others])
-                scores[i, others] = scores[others, i] = [score_of(float(v)) for v in z]
+            scores[i, others] = scores[others, i] = scores_with(
+                stored[i], [stored[j] for j in others], [views[j] for j in others]
+            )
             n_done += n - 1 - i
             if on_pair is not None:
                 on_pair(min(n_done, n * (n - 1) // 2), n * (n - 1) // 2)

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from auditor.catalogue.checksums import checksum
+from auditor.embedding.config import N_PITCH_COLUMNS
 from auditor.errors import IndexFileError, show_path
 
-N_COLUMNS = 37
 MAX_ROWS = 1 << 20
 _SCHEMA = """CREATE TABLE IF NOT EXISTS pitches (
     sha256 TEXT PRIMARY KEY NOT NULL, n_dims INTEGER NOT NULL,
@@ -108,7 +109,7 @@ class PitchStore:
 
     def hashes(self) -> set[str]:
         """Return the contents that are kept, without those whose row is damaged."""
-        return {sha256 for sha256, _, _ in self._rows()}
+        return {sha256 for sha256, _, _ in self.rows()}
 
     def put(self, items: Iterable[tuple[str, StoredPitches]]) -> None:
         """Keep what was made of some contents, in one transaction.
@@ -125,7 +126,7 @@ class PitchStore:
             summaries = np.ascontiguousarray(item.summaries, np.float16).tobytes()
             packed = zlib.compress(np.ascontiguousarray(item.pitches, np.uint8).tobytes(), 6)
             facts = (item.summaries.shape[1], float(item.mean), float(item.spread), item.problem)
-            rows.append((sha256, *facts, summaries, packed, _crc(sha256, *facts, summaries)))
+            rows.append((sha256, *facts, summaries, packed, checksum(sha256, *facts, summaries)))
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
@@ -157,16 +158,16 @@ class PitchStore:
                 " WHERE sha256 = ?",
                 (sha256,),
             ).fetchone()
-            if row is None or _crc(sha256, *row[:5]) != row[5]:
+            if row is None or checksum(sha256, *row[:5]) != row[5]:
                 return None
             n_dims, mean, spread, problem, summaries, _, packed = row
             unpack = zlib.decompressobj()
-            data = unpack.decompress(packed, MAX_ROWS * N_COLUMNS)
-            if not unpack.eof or len(data) % N_COLUMNS:
+            data = unpack.decompress(packed, MAX_ROWS * N_PITCH_COLUMNS)
+            if not unpack.eof or len(data) % N_PITCH_COLUMNS:
                 return None
             if not (math.isfinite(mean) and math.isfinite(spread) and spread > 0):
                 return None
-            pitches = np.frombuffer(data, np.uint8).reshape(-1, N_COLUMNS)
+            pitches = np.frombuffer(data, np.uint8).reshape(-1, N_PITCH_COLUMNS)
             return StoredPitches(
                 pitches, np.frombuffer(summaries, np.float16).reshape(-1, n_dims), mean, spread,
                 problem,
@@ -176,12 +177,12 @@ class PitchStore:
 
     def all_summaries(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each comparable content with its summaries, by hash; damaged rows are left out."""
-        for sha256, problem, summaries in self._rows():
+        for sha256, problem, summaries in self.rows():
             if not problem:
                 yield sha256, summaries
 
-    def _rows(self) -> Iterator[tuple[str, str, np.ndarray]]:
-        """Yield hash, problem and summaries of each row whose checksum is right, by hash."""
+    def rows(self) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Yield hash, problem and summaries of each content, by hash; no damaged row."""
         if self._connection is None:
             return
         with contextlib.suppress(sqlite3.DatabaseError):
@@ -189,18 +190,10 @@ class PitchStore:
                 "SELECT sha256, n_dims, mean, spread, problem, summaries, crc FROM pitches"
                 " ORDER BY sha256"
             ):
-                if _crc(sha256, *facts, summaries) == crc:
+                if checksum(sha256, *facts, summaries) == crc:
                     with contextlib.suppress(ValueError, TypeError):
                         rows = np.frombuffer(summaries, np.float16).reshape(-1, facts[0])
                         yield str(sha256), str(facts[3]), rows
-
-
-def _crc(*values: object) -> int:
-    crc = 0
-    for value in values:
-        data = value if isinstance(value, bytes) else repr(value).encode("utf-8", "replace")
-        crc = zlib.crc32(data, crc)
-    return crc
 
 
 def nearest_contents(
@@ -216,7 +209,7 @@ def nearest_contents(
     query : numpy.ndarray
         (n_windows, n_dims) float16.
     contents : list of (str, numpy.ndarray)
-        See ``PitchStore.all_summaries``.
+        Hashes and summaries of comparable contents, see ``PitchStore.rows``.
     top : int
     """
     contents = [one for one in contents if len(one[1]) and one[1].shape[1] == query.shape[1]]

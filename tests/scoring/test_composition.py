@@ -86,8 +86,7 @@ def test_a_line_gets_its_passage_and_verdict():
         a=rows_of(tune, chords=chords),
         b=rows_of(tune, chords=chords, transposition=2, tempo=1.2, seed=3),
     )
-    names = {"a": "a", "b": "b"}
-    same = _with_evidence(reader, names, line("a", "b"), Rates())
+    same = _with_evidence(reader.track("a"), reader.track("b"), line("a", "b"))
     assert same.verdict == CompositionVerdict.SAME_COMPOSITION
     assert same.flagged
     assert same.transposition == -2
@@ -112,7 +111,7 @@ def test_two_scales_have_a_figure_in_common():
     scale = [0, 2, 4, 5, 7, 9, 11, 12, 11, 9, 7, 5, 4, 2]
     notes = [(0.4 * k, 0.4, 60 + scale[k % 14]) for k in range(150)]
     reader = Reader(a=rows_of(notes), b=rows_of(notes, transposition=2, seed=5))
-    said = _with_evidence(reader, {"a": "a", "b": "b"}, line(), Rates())
+    said = _with_evidence(reader.track("a"), reader.track("b"), line())
     assert (said.verdict, said.flagged) == (CompositionVerdict.COMMON_FIGURE, False)
 
 

@@ -12,16 +12,12 @@ import itertools
 
 import numpy as np
 
-STEP_S = 0.384
-"""Seconds from one row to the next: four frames of the stored spectrum."""
+from auditor.embedding.config import PITCH_STEP_S
 
-N_COLUMNS = 37
-"""12 pitch classes of melody, of bass and of all, 0 to 255 each; the MIDI pitch of the melody."""
+STEP_S = PITCH_STEP_S
+"""Seconds from one row to the next."""
 
 MELODY, BASS, ALL, PITCH = slice(0, 12), slice(12, 24), slice(24, 36), 36
-
-LAYOUT = "pitches37-384ms/1"
-"""Names this format where it is stored."""
 
 MAX_STEPS = 1600
 """Rows that are aligned at once, ten minutes; longer tracks are compared in parts."""
