@@ -36,7 +36,7 @@ from auditor.errors import AudioError
 from auditor.evidence.composition.align import raw_scores
 from auditor.evidence.composition.pitches import PitchTrack
 from auditor.metrics import wilson_interval
-from auditor.scoring.composition import SCORER_ID, normalised, score_of
+from auditor.scoring.composition import SCORER_ID, normalised, score_of, usual_scores
 from auditor.search.compositions import StoredPitches
 
 SAME_MELODY = 12.0
@@ -70,10 +70,9 @@ def corpus_spectra(corpus: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def keep(rows: np.ndarray, cohort: list[PitchTrack]) -> StoredPitches:
-    """Return what the scorer keeps of a track."""
-    raw = np.sort(raw_scores(PitchTrack(rows), cohort)[0])[:-2]
+    """Return what the scorer keeps of a track, without summaries."""
     return StoredPitches(
-        rows, np.zeros((0, 1), np.float16), float(raw.mean()), max(float(raw.std()), 0.1)
+        rows, np.zeros((0, 1), np.float16), *usual_scores(PitchTrack(rows), cohort)
     )
 
 

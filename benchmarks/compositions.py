@@ -20,19 +20,23 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from composition_rates import keep, true_rows
 from threadpoolctl import threadpool_limits
 from versions import Version, load
 from works import load_works, plain_title
 
+from auditor.calibration.thresholds import Thresholds, load_thresholds, shipped_directory
 from auditor.embedding.salience import load_pitch_model
 from auditor.evidence.composition.agreement import agreement
 from auditor.evidence.composition.align import align, raw_scores
 from auditor.evidence.composition.pitches import PitchTrack
-from auditor.scoring.composition import normalised, score_of
+from auditor.scoring.composition import normalised, scores_with
 from auditor.search.compositions import StoredPitches, nearest_contents
 
 FARS = (1e-2, 1e-3, 1e-4)
-N_CANDIDATES = 40
+LIKELY = 0.33
+SAME_TRUE_MELODY = 0.55
+"""Pairs of works from the first score on are versions if their true melodies agree so far."""
 
 
 def plain_chroma(spectrum: np.ndarray) -> np.ndarray:
@@ -56,14 +60,7 @@ def scores_of_all(
     rows: list[np.ndarray], cohort: list[PitchTrack]
 ) -> tuple[np.ndarray, np.ndarray, list[StoredPitches]]:
     """Return the sums of all pairs, (n, n), the same set against the cohort, and what is kept."""
-    tracks = [PitchTrack(each) for each in rows]
-    kept = []
-    for each, track in zip(rows, tracks, strict=True):
-        raw, _ = raw_scores(track, cohort)
-        raw = np.sort(raw)[: len(raw) - 2]
-        kept.append(
-            StoredPitches(each, np.zeros((0, 1)), float(raw.mean()), max(float(raw.std()), 0.1))
-        )
+    tracks, kept = [PitchTrack(each) for each in rows], [keep(each, cohort) for each in rows]
     n = len(rows)
     sums, z = np.zeros((n, n), np.float32), np.zeros((n, n), np.float32)
     started = time.thread_time()
@@ -92,9 +89,7 @@ def measure(scores: np.ndarray, works: list[str], kinds: list[str]) -> dict[str,
         for j in range(i + 1, n):
             if same[i, j]:
                 by_kind["all"].append(float(scores[i, j]))
-                first, second = sorted((kinds[i], kinds[j]), key=lambda kind: kind != "original")
-                if "original" in (first, second) or first == second:
-                    by_kind[second].append(float(scores[i, j]))
+                by_kind[_kind(kinds[i], kinds[j])].append(float(scores[i, j]))
     for kind, values in by_kind.items():
         recall = [float(np.mean(np.array(values) > t)) for t in thresholds]
         out[kind] = {"n": len(values), "recall": recall}
@@ -128,22 +123,104 @@ def candidate_recall(works: list[str], kept: list[StoredPitches]) -> dict[str, f
 
 
 def same_chords(
-    versions: list[Version], model_rows: list[np.ndarray], kept: list[StoredPitches]
+    versions: list[Version], kept: list[StoredPitches]
 ) -> list[tuple[float, float, float]]:
     """Return scores, melody and harmony of pairs that share chords and not the melody."""
     by_work: dict[str, list[int]] = defaultdict(list)
     for k, version in enumerate(versions):
-        if version.kind == "same chords":
-            by_work[version.work].append(k)
+        by_work[version.work].append(k)
     out = []
     for a, b in (pair for pair in by_work.values() if len(pair) == 2):
-        track_a, track_b = PitchTrack(model_rows[a]), PitchTrack(model_rows[b])
-        raw, _ = raw_scores(track_a, [track_b])
-        score = score_of(float(normalised(raw, kept[a], [kept[b]])[0]))
+        track_a, track_b = PitchTrack(kept[a].pitches), PitchTrack(kept[b].pitches)
+        (score,) = scores_with(kept[a], [kept[b]], [track_b])
         alignment = align(track_a, track_b)
         said = agreement(track_a, track_b, alignment) if alignment else None
         out.append((score, said.melody if said else 0.0, said.harmony if said else 0.0))
     return out
+
+
+def set_aside(
+    scores: np.ndarray, works: list[str], versions: list[Version]
+) -> set[tuple[str, str]]:
+    """Return pairs of works whose true melodies, the labels, are one: natural versions.
+
+    Only pairs of works that score ``LIKELY`` or more are looked at.
+    """
+    best: dict[tuple[str, str], tuple[float, int, int]] = {}
+    for i, j in np.argwhere(np.triu(scores >= LIKELY, 1)).tolist():
+        if works[i] != works[j]:
+            pair = min(works[i], works[j]), max(works[i], works[j])
+            best[pair] = max(best.get(pair, (-1.0, 0, 0)), (float(scores[i, j]), i, j))
+    found = set()
+    for pair, (_, i, j) in best.items():
+        a, b = PitchTrack(true_rows(versions[i])), PitchTrack(true_rows(versions[j]))
+        if a.melody.any() and b.melody.any():  # those of MIDI files are not known
+            alignment = align(a, b)
+            if alignment is not None and agreement(a, b, alignment).melody >= SAME_TRUE_MELODY:
+                found.add(pair)
+    return found
+
+
+def against_rates(
+    z: np.ndarray, works: list[str], kinds: list[str], versions: list[Version], rates: Thresholds
+) -> dict[str, object]:
+    """Return recall without natural versions, and expected against observed chance.
+
+    Recall is at rates that are counted on the impostors here; expected are the rates of the
+    threshold file.
+    """
+    scores = z / (10.0 + np.abs(z))
+    aside = set_aside(scores, works, versions)
+    names = np.array(works)
+    first, second = np.triu_indices(len(names), 1)
+    same = names[first] == names[second]
+    natural = np.array(
+        [
+            (min(a, b), max(a, b)) in aside
+            for a, b in zip(names[first].tolist(), names[second].tolist(), strict=True)
+        ]
+    )
+    impostor, s = ~same & ~natural, scores[first, second]
+    highest = np.sort(s[impostor])[::-1]
+    own = [float(highest[int(far * len(highest))]) for far in FARS]
+    of_kind = np.array(
+        [_kind(kinds[i], kinds[j]) for i, j in zip(first.tolist(), second.tolist(), strict=True)]
+    )
+    recall = {
+        kind: [float((s[same & (of_kind == kind)] >= t).mean()) for t in own]
+        for kind in sorted(set(of_kind[same].tolist()))
+    }
+    recall["all"] = [float((s[same] >= t).mean()) for t in own]
+    counted = []
+    for far in (*FARS, 1e-5):
+        threshold = rates.threshold_at(far)
+        rate, low, high = rates.far_at(threshold)
+        n = int(impostor.sum())
+        observed = int((s[impostor] >= threshold).sum())
+        counted.append([far, rate * n, low * n, high * n, observed])
+    order = np.argsort(-s, kind="stable")
+    lists = {}
+    for share in (0.05, 0.1, 0.2):
+        expected = [
+            rates.far_at(float(s[order[r - 1]]))[0] * len(s) / r for r in range(100, len(s), 25)
+            if r <= 4 * same.sum()
+        ]  # fmt: skip
+        n_lines = max((100 + 25 * k for k, e in enumerate(expected) if e <= share), default=0)
+        kept = order[:n_lines]
+        lists[str(share)] = [n_lines, float(impostor[kept].mean()), float(same[kept].sum())]
+    return {
+        "set aside": sorted(aside),
+        "thresholds": own,
+        "recall": recall,
+        "expected and observed": counted,
+        "lists": lists,
+    }
+
+
+def _kind(a: str, b: str) -> str:
+    """Return the kind of a pair: that of the version beside the original."""
+    first, second = sorted((a, b), key=lambda kind: kind != "original")
+    return second if first in ("original", second) else "two others"
 
 
 def main() -> None:
@@ -188,14 +265,10 @@ def main() -> None:
             StoredPitches(k.pitches, model.summaries(k.pitches), k.mean, k.spread) for k in kept
         ]
         result["candidates"] = candidate_recall(works, with_summaries)
-        trap_rows = [model.pitches(v.spectrum) for v in traps]
-        trap_kept = []
-        for each in trap_rows:
-            raw = np.sort(raw_scores(PitchTrack(each), cohort)[0])[:-2]
-            trap_kept.append(
-                StoredPitches(each, np.zeros((0, 1)), float(raw.mean()), max(float(raw.std()), 0.1))
-            )
-        result["same chords"] = same_chords(traps, trap_rows, trap_kept)
+        found = load_thresholds(shipped_directory() / f"pitches-{model.id}.json")
+        result["against rates"] = against_rates(z, works, kinds, chosen, found)
+        trap_kept = [keep(model.pitches(v.spectrum), cohort) for v in traps]
+        result["same chords"] = same_chords(traps, trap_kept)
         args.out.write_text(json.dumps(result, indent=1))
         if args.chroma:
             plain = [plain_chroma(v.spectrum) for v in chosen]

@@ -15,7 +15,6 @@ from scipy import signal
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.embedding.config import SPECTRUM
 
-CHANNELS = {MELODY: 0, BASS: 1}
 _BEND_RANGE = 2.0
 
 
@@ -52,8 +51,6 @@ class Synthesizer:
                 if key not in channel_of:
                     channel_of[key] = 1 if note.role == BASS else next(free, 15)
                 channel = channel_of[key]
-                if note.role == BASS:
-                    channel_of[key] = 1
             pitch = int(np.clip(note.pitch, 0, 127))
             events.append((note.start, 1, (channel, pitch, int(note.velocity * 110))))
             events.append((note.start + note.length, 0, (channel, pitch)))
@@ -62,7 +59,7 @@ class Synthesizer:
         for channel, program in programs.items():
             synth.program_select(channel, self._font, 0, program)
             synth.pitchbend(channel, 8192)
-        synth.program_select(9, self._font, 128, 0) if self._has_drums() else None
+        synth.program_select(9, self._font, 128, 0)
         if taste.sung:
             events += self._singing(notes, rng)
         events.sort(key=lambda event: (event[0], event[1]))
@@ -83,9 +80,6 @@ class Synthesizer:
         sound = np.concatenate(blocks)
         peak = float(np.abs(sound).max())
         return (sound / peak * 0.7).astype(np.float32) if peak > 0 else sound
-
-    def _has_drums(self) -> bool:
-        return True
 
     def _generate(self, n: int) -> np.ndarray:
         stereo = np.frombuffer(bytes(self._synth.generate(n)), np.float32).reshape(-1, 2)
