@@ -16,11 +16,10 @@ from auditor.records import Compositions, Decision, Pair, Track, Verdict
 from auditor.scoring.composition import (
     CompositionReader,
     comparable_tracks,
-    empty_list,
     open_rates,
     search_catalogue,
     search_submissions,
-    with_versions,
+    search_track,
 )
 from auditor.workspace import Workspace
 
@@ -167,15 +166,13 @@ def versions_of(
             raise UsageError(
                 f"{track_id} has no composition to compare: {own.problem}. Give another track."
             )
-        rates = open_rates(reader.model.id, workspace.threshold_directories)
-        catalogue = comparable_tracks(reader, table)
-        listed = with_versions(
-            empty_list(reader, rates, options.max_chance_share, catalogue.note),
+        listed = search_track(
             reader,
             (track_id, track.sha256, own),
-            catalogue,
+            comparable_tracks(reader, table),
             known=lambda _, other: other in leave_out,
-            rates=rates,
+            rates=open_rates(reader.model.id, workspace.threshold_directories),
+            max_chance_share=options.max_chance_share,
             n_listed=top,
         )
     named = {track.id, *(match.b for match in listed.matches)}

@@ -323,49 +323,56 @@ def search_submissions(
         As in ``search_catalogue``; the share is that of each submission's own list.
     """
     tracks = comparable_tracks(reader, table)
-    found = empty_list(reader, rates, max_chance_share, tracks.note)
+    lists, excluded = [], []
     for submission in submissions:
         track_id, sha256 = submission.track.id, submission.track.sha256
         own = reader.store.get(sha256) or reader.made_of(submission.spectrum)
         if own.problem:
-            excluded = NotComparable(track_id, own.problem)
-            found = dataclasses.replace(found, not_comparable=(*found.not_comparable, excluded))
-            continue
-        found = with_versions(
-            found, reader, (track_id, sha256, own), tracks, known=known, rates=rates, n_listed=3
-        )
-    return found
-
-
-def empty_list(
-    reader: CompositionReader, rates: RunThreshold | None, max_chance_share: float, note: str
-) -> Compositions:
-    """Return a list without lines, for ``with_versions``."""
+            excluded.append(NotComparable(track_id, own.problem))
+        else:
+            query = track_id, sha256, own
+            lists.append(
+                search_track(
+                    reader,
+                    query,
+                    tracks,
+                    known=known,
+                    rates=rates,
+                    max_chance_share=max_chance_share,
+                    n_listed=3,
+                )
+            )
     return Compositions(
-        (), max_chance_share, 0, 0, reader.model.id, _source(rates), note=_note(rates, note)
+        tuple(match for each in lists for match in each.matches),
+        max_chance_share,
+        sum(each.n_pairs for each in lists),
+        sum(each.n_compared for each in lists),
+        reader.model.id,
+        _source(rates),
+        tuple(excluded),
+        _note(rates, tracks.note),
     )
 
 
-def with_versions(
-    found: Compositions,
+def search_track(
     reader: CompositionReader,
     query: tuple[str, str, StoredPitches],
     tracks: ComparableTracks,
     *,
     known: Callable[[str, str], bool],
     rates: RunThreshold | None,
+    max_chance_share: float,
     n_listed: int,
 ) -> Compositions:
-    """Return a list with the lines of one further track.
+    """Return the tracks of a catalogue that may be the same piece as one track.
 
     Parameters
     ----------
-    found : Compositions
     reader : CompositionReader
     query : tuple of str, str and StoredPitches
         Id, hash of the content, and what is kept of it.
     tracks : ComparableTracks
-    known, rates
+    known, rates, max_chance_share
         As in ``search_catalogue``.
     n_listed : int
         Lines that are kept where fewer are flagged.
@@ -380,15 +387,17 @@ def with_versions(
         for sha256, score in zip(hashes, _scores(reader, own, hashes), strict=True)
         if not known(track_id, tracks.id_of[sha256])
     ]
-    ranked = _ranked(scored, len(others), rates, found.max_chance_share, n_listed=n_listed)
+    ranked = _ranked(scored, len(others), rates, max_chance_share, n_listed=n_listed)
     hash_of = {tracks.id_of[sha256]: sha256 for sha256 in hashes}
     view = PitchTrack(own.pitches)
-    lines = [_with_evidence(view, reader.track(hash_of[match.b]), match) for match in ranked]
-    return dataclasses.replace(
-        found,
-        matches=(*found.matches, *lines),
-        n_pairs=found.n_pairs + len(others),
-        n_compared=found.n_compared + len(hashes),
+    return Compositions(
+        tuple(_with_evidence(view, reader.track(hash_of[match.b]), match) for match in ranked),
+        max_chance_share,
+        len(others),
+        len(hashes),
+        reader.model.id,
+        _source(rates),
+        note=_note(rates, tracks.note),
     )
 
 
