@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold, with_note
-from auditor.api.scan import damaged_files, flagged_clusters, merge_skipped
+from auditor.api.scan import damaged_files, flagged_clusters, merge_skipped, worth_listing
 from auditor.audio.fma_tags import load_fma
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.catalogue.sources import track_sources
 from auditor.decisions.apply import apply_decisions
 from auditor.errors import UsageError
-from auditor.evidence.side import whole_evidence
 from auditor.ingest.collections import TakenCollection, parse_collection, take_collections
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent
@@ -38,12 +37,11 @@ from auditor.records import (
 )
 from auditor.scoring.base import (
     RunContext,
-    ScoredPair,
     Scorer,
     ScoringResult,
     open_scorer,
 )
-from auditor.scoring.identical import identical_files
+from auditor.scoring.identical import identical_files, identical_pair
 from auditor.search.across import TwoSides
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
@@ -242,9 +240,7 @@ class AcrossResult:
 
     def identical_pair(self, a: str, b: str) -> Pair:
         """Return the pair of two files of the same bytes."""
-        evidence = whole_evidence(self.tracks[a].duration_s)
-        pair = ScoredPair(a, b, 1.0, evidence, 1.0)
-        return self.scorer.judge(pair, self.tracks, self.run)
+        return identical_pair(self.scorer, a, b, self.tracks, self.run)
 
     def damaged_files(
         self,
@@ -302,18 +298,6 @@ def find_across(
     use = threshold.with_music_note(use, scored.cosines, flagged_from=scored.similar_from)
     use = with_note(use, scored.left_out)
     return AcrossResult(scorer, run, use, scored, tracks, rotten)
-
-
-def worth_listing(
-    tracks: Mapping[str, Track], in_pairs: Container[str], here: Container[str]
-) -> list[Track]:
-    """Return the tracks of pairs, and those of the collections that deserve a word."""
-    return [
-        track
-        for track in tracks.values()
-        if track.id in in_pairs
-        or (track.id in here and (track.truncated or track.silent or track.missing))
-    ]
 
 
 def require_sound(side: TakenCollection, files: SideFiles) -> None:

@@ -21,10 +21,9 @@ from auditor.api.compare import (
     find_across,
     require_sound,
     side_files,
-    worth_listing,
 )
 from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold
-from auditor.api.scan import flagged_clusters, merge_skipped
+from auditor.api.scan import flagged_clusters, merge_skipped, worth_listing
 from auditor.audio.fma_tags import FmaMetadata, load_fma
 from auditor.catalogue.sources import name_of_tag
 from auditor.decisions.apply import apply_decisions

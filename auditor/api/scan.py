@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,13 +112,8 @@ def scan(
     in_pairs = {track_id for pair in pairs for track_id in (pair.a, pair.b)}
     in_pairs.update(*same.values())
     in_pairs.update(tracks_of_compositions(compositions))
-    listed = [
-        track
-        for track in tracks.values()
-        if track.id in in_pairs or track.truncated or track.silent or track.missing
-    ]
     return ScanResult(
-        tracks=tuple(listed),
+        tracks=tuple(worth_listing(tracks, in_pairs, tracks)),
         pairs=pairs,
         clusters=flagged_clusters(table.tracks.names(), pairs, tracks, same),
         skipped=merge_skipped(
@@ -156,6 +151,18 @@ def compare_with_last(
         tuple(dict.fromkeys(pair_id for pair_id in flagged if pair_id not in before)),
         tuple(sorted(before.difference(flagged))),
     )
+
+
+def worth_listing(
+    tracks: Mapping[str, Track], in_pairs: Container[str], here: Container[str]
+) -> list[Track]:
+    """Return the tracks of pairs, and those of a run that deserve a word."""
+    return [
+        track
+        for track in tracks.values()
+        if track.id in in_pairs
+        or (track.id in here and (track.truncated or track.silent or track.missing))
+    ]
 
 
 def damaged_files(workspace: Workspace, damaged: Mapping[str, str]) -> list[Skipped]:

@@ -29,9 +29,16 @@ def identical_pairs(
     for first, copies in same.items():
         owner = _owner(tracks[first])
         other = next((b for b in copies[1:] if _owner(tracks[b]) != owner), copies[1])
-        evidence = whole_evidence(tracks[first].duration_s)
-        pairs.append(scorer.judge(ScoredPair(first, other, 1.0, evidence, 1.0), tracks, run))
+        pairs.append(identical_pair(scorer, first, other, tracks, run))
     return pairs
+
+
+def identical_pair(
+    scorer: Scorer, a: str, b: str, tracks: Mapping[str, Track], run: RunContext
+) -> Pair:
+    """Return the pair of two files of the same bytes."""
+    evidence = whole_evidence(tracks[a].duration_s)
+    return scorer.judge(ScoredPair(a, b, 1.0, evidence, 1.0), tracks, run)
 
 
 def _owner(track: Track) -> tuple[str, str, str]:
