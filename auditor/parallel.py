@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
@@ -37,6 +38,9 @@ OnProgress = Callable[[int, int], None]
 
 AHEAD = 4
 """Parts handed out ahead, for each worker: a slow part keeps no other worker waiting."""
+
+PRELOADED = ("auditor.embedding.extractor", "auditor.embedding.frames", "auditor.scoring.match")
+"""Imported once for all worker processes: they need torch, which takes seconds."""
 
 TILES_FORMAT = 1
 """Raise it whenever a tile returns something else for the same tracks: what a cluster has kept of
@@ -203,10 +207,20 @@ class LocalTiles:
         if self._processes is None:
             self._processes = ProcessPoolExecutor(
                 self._jobs,
-                mp_context=multiprocessing.get_context("spawn"),  # torch does not bear a fork
+                mp_context=worker_context(),
                 initializer=begin_worker,
             )
         return self._processes
+
+
+def worker_context() -> ForkServerContext:
+    """Return how worker processes start: as forks of one process that has imported ``PRELOADED``.
+
+    They are no forks of this one, whose threads would be missing there.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    return context
 
 
 def end_pool(pool: ProcessPoolExecutor, kind: type[BaseException] | None) -> None:

@@ -252,19 +252,30 @@ def load_thresholds(path: str | os.PathLike[str]) -> Thresholds:
             raise ThresholdError(
                 f"{show_path(path)} is larger than 4 MiB, the limit for a threshold file."
             )
-        data = parse_json(path.read_bytes())
-        if isinstance(data, dict) and data.get("format") in _WITHOUT_SCORER:
-            raise ThresholdError(
-                f"{show_path(path)} comes from an older version and does not name its scorer. Run "
-                "audit calibrate again, or remove the file to use the default threshold."
-            )
-        return from_json(Thresholds, data, where="thresholds")
+        return _parse(path.read_bytes())
     except OSError as error:
         raise ThresholdError(f"{show_path(path)} cannot be read: {error.strerror}.") from None
+    except _OldFormatError:
+        raise ThresholdError(
+            f"{show_path(path)} comes from an older version and does not name its scorer. Run "
+            "audit calibrate again, or remove the file to use the default threshold."
+        ) from None
     except (ValueError, RecursionError) as error:
         raise ThresholdError(
             f"{show_path(path)} is not a threshold file: {error}. Run: audit calibrate"
         ) from None
+
+
+class _OldFormatError(Exception):
+    pass
+
+
+@functools.lru_cache(maxsize=16)  # a run opens the same few files two or three times
+def _parse(content: bytes) -> Thresholds:
+    data = parse_json(content)
+    if isinstance(data, dict) and data.get("format") in _WITHOUT_SCORER:
+        raise _OldFormatError
+    return from_json(Thresholds, data, where="thresholds")
 
 
 def save_thresholds(thresholds: Thresholds, path: str | os.PathLike[str]) -> Path:

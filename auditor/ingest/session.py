@@ -166,6 +166,7 @@ class _Run:
         self.holders = {entry[0]: path for path, entry in self.known.items()}
         self.refused = self.catalogue.skipped_stamps()
         self.reasons = {s.path: s for s in self.catalogue.skipped()}
+        self.holding: set[tuple[bytes, str]] = set()  # path and content, asked once a run
         self.audio_s = 0.0
         self.seconds: dict[str, float] = {}
         unknown = [found for found in walk.files if self._is_unknown(found)]
@@ -313,8 +314,11 @@ class _Run:
             if path == found.path and self._rename(track_id, wanted_id):
                 return wanted_id or track_id, True
         for track_id, path in same:
-            if wanted_id in ("", track_id) and not self._holds(path, sha256):
+            if wanted_id not in ("", track_id) or (path, sha256) in self.holding:
+                continue
+            if not self._holds(path, sha256):
                 return track_id, True
+            self.holding.add((path, sha256))
         known_id = self.known.get(found.path, ("",))[0]
         if (
             known_id

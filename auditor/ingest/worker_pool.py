@@ -9,7 +9,6 @@ that: its executor is broken once a process has died, and does not say which fil
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
 import tempfile
 from collections import Counter, deque
@@ -21,6 +20,7 @@ from typing import Protocol
 from auditor.audio.files import FoundFile
 from auditor.errors import AuditError, WorkerDiedError, show_path
 from auditor.ingest.prepare import PreparedFile
+from auditor.parallel import worker_context
 from auditor.serialisation import TemporaryFolder
 
 TASKS_AHEAD = 2
@@ -32,9 +32,6 @@ FILES_AHEAD = 16
 MAX_DEATHS = 2
 MAX_FAILED_STARTS = 3
 """Workers in a row that die before they are ready; then it is no file's fault."""
-
-SLOW_MODULES = ("auditor.embedding.extractor", "auditor.embedding.frames")
-"""Imported once for all workers: they need torch, which takes a second."""
 
 Task = tuple[int, FoundFile]
 """Position of a file among all of them, and the file."""
@@ -163,8 +160,7 @@ class _Worker:
     """A process with a pipe, and the tasks it has at hand, the one it is at first."""
 
     def __init__(self, work: FileWork, copies: str) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([work.__module__, *SLOW_MODULES])
+        context = worker_context()
         self.tasks: deque[Task] = deque()
         self.ready = False
         self.connection, there = context.Pipe()

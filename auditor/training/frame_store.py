@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +22,7 @@ import numpy as np
 from auditor.audio.files import hash_file
 from auditor.embedding.config import FeatureConfig
 from auditor.errors import AudioError, AuditError, show_path
-from auditor.parallel import AHEAD, OnProgress, begin_worker, end_pool, map_ahead
+from auditor.parallel import AHEAD, OnProgress, begin_worker, end_pool, map_ahead, worker_context
 from auditor.serialisation import partial_file, put_in_place, to_json
 
 
@@ -92,8 +91,7 @@ def store_frames(
     with contextlib.ExitStack() as stack:
         results: Iterable[StoredFrames] = map(_store_one, tasks)
         if jobs > 1:
-            spawn = get_context("spawn")
-            pool = ProcessPoolExecutor(jobs, mp_context=spawn, initializer=begin_worker)
+            pool = ProcessPoolExecutor(jobs, mp_context=worker_context(), initializer=begin_worker)
             stack.push(lambda kind, *_error: end_pool(pool, kind))
             results = map_ahead(pool, _store_one, tasks, n_ahead=AHEAD * jobs)
         try:

@@ -28,6 +28,7 @@ from auditor.embedding.extractor import (
 )
 from auditor.embedding.frames import LogBands
 from auditor.errors import UsageError, WeightsError
+from auditor.training import batches
 from auditor.training.batches import gather_tracks
 from auditor.training.checkpoint import CHECKPOINT, CURVE, CURVE_COLUMNS
 from auditor.training.config import TrainConfig
@@ -197,9 +198,12 @@ import dataclasses, json, sys, time
 from pathlib import Path
 import numpy as np
 from auditor.embedding.config import ExtractorConfig
+from auditor.training import batches
 from auditor.training.config import TrainConfig
 from auditor.serialisation import from_json
 from auditor.training.loop import train_extractor
+
+batches.N_TALKS, batches.TALK_S = json.loads(sys.argv[4])
 from test_loop import N_TRAIN, SHORT, tracks_from
 
 frames = [np.load(path) for path in sorted(Path(sys.argv[1]).glob("*.npy"))]
@@ -226,7 +230,8 @@ def test_a_killed_run_resumes_to_the_same_weights(whole, train, frames, tiny_con
     for i, array in enumerate(frames):
         np.save(tmp_path / f"{i:02d}.npy", array)
     directory = tmp_path / "run"
-    arguments = [str(tmp_path), str(directory), json.dumps(dataclasses.asdict(tiny_config))]
+    config, talk = dataclasses.asdict(tiny_config), [batches.N_TALKS, batches.TALK_S]
+    arguments = [str(tmp_path), str(directory), json.dumps(config), json.dumps(talk)]
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, *arguments],
         env=os.environ
