@@ -86,6 +86,30 @@ def write_music(folder: Path, n_tracks: int, *, duration_s: float = 60.0) -> lis
     return written
 
 
+def ringing(levels: np.ndarray, rates: np.ndarray, n_samples: int) -> np.ndarray:
+    """Return a sum of decaying sines: ``levels * imag(exp(rates * n))`` at each sample n.
+
+    It is one matrix product: each exponential is one of a coarse step times one of a fine step.
+
+    Parameters
+    ----------
+    levels : numpy.ndarray
+        (n_sines,) real, or complex with the phases.
+    rates : numpy.ndarray
+        (n_sines,) complex: minus the decay, and the frequency in radians, both a sample.
+    n_samples : int
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_samples,)
+    """
+    n_fine = 256
+    fine = np.exp(np.outer(rates, np.arange(n_fine)))
+    coarse = levels * np.exp(np.outer(np.arange(-(-n_samples // n_fine)) * n_fine, rates))
+    return (coarse.imag @ fine.real + coarse.real @ fine.imag).ravel()[:n_samples]
+
+
 def _pitch(scale: tuple[int, ...], degree: int) -> int:
     octave, step = divmod(int(degree), len(scale))
     return 12 * octave + scale[step]
@@ -96,11 +120,11 @@ def _add_note(
 ) -> None:
     """Add one decaying tone of MIDI pitch ``pitch`` at sample ``start``."""
     frequency_hz = 440.0 * 2.0 ** ((pitch - 69) / 12)
-    time_s = np.arange(round(min(1.5, 4 * decay_s) * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
     partials = frequency_hz * np.arange(1, len(timbre) + 1)
     heard = partials < SAMPLE_RATE_HZ / 2
-    tone = timbre[heard] @ np.sin(2 * np.pi * np.outer(partials[heard], time_s))
-    tone *= level / max(float(timbre.sum()), 1e-6) * np.exp(-time_s / decay_s)
+    levels = timbre[heard] * level / max(float(timbre.sum()), 1e-6)
+    rates = (2j * np.pi * partials[heard] - 1.0 / decay_s) / SAMPLE_RATE_HZ
+    tone = ringing(levels, rates, round(min(1.5, 4 * decay_s) * SAMPLE_RATE_HZ))
     stop = min(start + len(tone), len(mix))
     mix[start:stop] += tone[: stop - start].astype(np.float32)
 

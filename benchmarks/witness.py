@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from copies import ORIGINAL, SEED, copies_folder, copy_name, corpus_paths, other_row
+from synthetic_music import ringing
 
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.files import hash_file
@@ -337,23 +338,26 @@ def melody(timbre: np.ndarray, rng: np.random.Generator, n_samples: int) -> np.n
     for start in range(0, n_samples, step):
         if rng.random() < 0.3:
             continue
-        time_s = np.arange(min(2 * step, SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
         pitch_hz = 220.0 * 2.0 ** (rng.integers(0, 24) / 12)
-        tone = timbre @ np.sin(2 * np.pi * pitch_hz * np.outer(np.arange(1, 9), time_s))
-        out[start : start + len(time_s)] += 0.05 * tone * np.exp(-time_s / 0.2)
+        rates = (2j * np.pi * pitch_hz * np.arange(1, 9) - 1.0 / 0.2) / SAMPLE_RATE_HZ
+        tone = ringing(0.05 * timbre, rates, min(2 * step, SAMPLE_RATE_HZ))
+        out[start : start + len(tone)] += tone
     return out[:n_samples]
 
 
 def drone(pitches_hz: tuple[float, ...], rng: np.random.Generator, n_samples: int) -> np.ndarray:
     """Return a chord that is held, with slow swells."""
-    time_s = np.arange(n_samples) / SAMPLE_RATE_HZ
-    out = np.zeros(n_samples)
+    levels, hz = [], []
     for pitch_hz in pitches_hz:
         for partial in range(1, 9):
-            swell = 1.0 + 0.3 * np.sin(2 * np.pi * rng.uniform(0.03, 0.2) * time_s)
-            phase = rng.uniform(0.0, 2 * np.pi)
-            out += swell * np.sin(2 * np.pi * partial * pitch_hz * time_s + phase) / partial
-    return (0.05 * out).astype(np.float32)
+            swell_hz = rng.uniform(0.03, 0.2)
+            level = 0.05 / partial * np.exp(1j * rng.uniform(0.0, 2 * np.pi))
+            # A swell of 0.3 is a sine beside the partial on either side.
+            levels += [level, 0.15j * level, -0.15j * level]
+            hz += [partial * pitch_hz + beside for beside in (0.0, -swell_hz, swell_hz)]
+    return ringing(np.array(levels), 2j * np.pi * np.array(hz) / SAMPLE_RATE_HZ, n_samples).astype(
+        np.float32
+    )
 
 
 def piano(rng: np.random.Generator, n_samples: int, *, tonic: int, minor: bool) -> np.ndarray:
@@ -382,16 +386,17 @@ def piano(rng: np.random.Generator, n_samples: int, *, tonic: int, minor: bool) 
 def _struck(pitch: int, force: float, rng: np.random.Generator) -> np.ndarray:
     """Return one struck string: stiff partials, two decays, the knock of the hammer."""
     pitch_hz = 440.0 * 2.0 ** ((pitch - 69) / 12)
-    time_s = np.arange(3 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
-    tone = np.zeros(len(time_s))
+    levels, rates = [], []  # of decaying sines: rates are complex, radians a sample
     for partial in range(1, 16):
         partial_hz = partial * pitch_hz * np.sqrt(1.0 + 4e-4 * partial**2)
         if partial_hz > 7_500.0:
             break
         decay_s = 1.6 * (220.0 / pitch_hz) ** 0.5 / (1.0 + 0.25 * partial)
-        fall = 0.8 * np.exp(-time_s / decay_s) + 0.2 * np.exp(-time_s / (4.0 * decay_s))
         level = force ** (0.6 + 0.2 * partial) / partial**0.8
-        tone += level * fall * np.sin(2 * np.pi * partial_hz * time_s)
+        for share, slower in ((0.8, 1.0), (0.2, 4.0)):
+            levels.append(share * level)
+            rates.append((2j * np.pi * partial_hz - 1.0 / (slower * decay_s)) / SAMPLE_RATE_HZ)
+    tone = ringing(np.array(levels), np.array(rates), 3 * SAMPLE_RATE_HZ)
     knock = rng.standard_normal(400) * np.exp(-np.arange(400) / 60.0)
     tone[:400] += 0.15 * force * knock
     return tone

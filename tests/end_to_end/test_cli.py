@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 import numpy as np
 import pytest
 import torch
@@ -356,7 +357,7 @@ def test_nothing_of_the_decoder_reaches_stderr(tmp_path, weights, scanned):
     (folder / "sixteen.wav").write_bytes(head + struct.pack("<I", 10**6) + noise)
     (folder / "garbage.mp3").write_bytes(b"\xff\xfb\x90\x64" + noise)
     arguments = ["check", folder, "-w", scanned, *given(weights), "--quiet", "--exit-zero"]
-    done = run(*arguments, "--no-report")
+    done = forks.run(forks.AUDIT, *arguments, "--no-report")
     assert done.returncode in (0, 2), done.stderr
     said = done.stderr.decode()
     for sign in ("Exception ignored", "Traceback", " @ 0x", "libav"):
@@ -922,12 +923,7 @@ def test_an_interrupted_scan_ends_with_130_and_goes_on(tmp_path, weights, music)
     for n in range(12):
         (folder / f"{n:02d}.wav").write_bytes(data[n % 2] + bytes([n]))
     arguments = ["scan", str(folder), "-w", str(tmp_path / "ws"), *given(weights), "--no-report"]
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, *arguments],
-        env={**os.environ, "PYTHONPATH": str(Path(auditor.__file__).parents[1])},
-        capture_output=True,
-        timeout=120,
-    )
+    done = forks.run(INTERRUPTED, *arguments)
     assert done.returncode == 130, done.stderr
     assert b"audit: stopped; embeddings so far are kept" in done.stderr
     assert b"Traceback" not in done.stderr
@@ -941,11 +937,11 @@ def test_an_interrupted_scan_ends_with_130_and_goes_on(tmp_path, weights, music)
 def test_names_that_are_not_unicode_pass_through(weights, music, scanned):
     odd = os.path.join(os.fsencode(music), ODD_NAME)
     arguments = ["check", odd, "-w", str(scanned), *given(weights), "--format", "json", "-q"]
-    done = run(*arguments, "--no-report", env={"LC_ALL": "C.UTF-8"})
+    done = forks.run(forks.AUDIT, *arguments, "--no-report")
     assert done.returncode == 1, done.stderr
     assert rb"co\\xffpy\\n<script>" in done.stdout
     assert rb"co\\xffpy\\n<script>" in done.stdout.split(b'"command"')[1]
-    missing = run("check", b"nothing\xff.wav", "-w", str(scanned), *given(weights))
+    missing = forks.run(forks.AUDIT, "check", b"nothing\xff.wav", "-w", scanned, *given(weights))
     assert missing.returncode == 2
     assert rb"nothing\xff.wav does not exist" in missing.stderr
     assert run(b"\xff").returncode == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from synthetic_music import ringing
 
 from auditor.audio import SAMPLE_RATE_HZ
 
@@ -30,11 +31,10 @@ def _tune(seed: int, duration_s: float, level: float) -> np.ndarray:
         start_s = 0.0
         while start_s < duration_s:
             first = round(start_s * SAMPLE_RATE_HZ)
-            time_s = np.arange(min(n_samples - first, SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
             hz = key_hz * 2.0 ** ((lowest + rng.choice(scale)) / 12.0)
-            harmonics = np.arange(1, 7)[:, None] * hz * time_s
-            note = (partials[:, None] * np.sin(2.0 * np.pi * harmonics)).sum(axis=0)
-            waveform[first : first + len(time_s)] += share * note * np.exp(-time_s / decay_s)
+            rates = (2j * np.pi * np.arange(1, 7) * hz - 1.0 / decay_s) / SAMPLE_RATE_HZ
+            note = ringing(share * partials, rates, min(n_samples - first, SAMPLE_RATE_HZ))
+            waveform[first : first + len(note)] += note
             start_s += step_s
     waveform += rng.normal(0.0, 1e-3, n_samples)
     return (level * waveform / np.abs(waveform).max()).astype(np.float32)
