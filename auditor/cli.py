@@ -34,6 +34,7 @@ from auditor.commands import (
     report,
     review,
     scan,
+    serve,
     tracklist,
     train,
 )
@@ -164,6 +165,7 @@ app.command(epilog=report.EXAMPLES)(report.report)
 app.command("map", epilog=map_command.EXAMPLES)(map_command.map_tracks)
 app.command(epilog=train.EXAMPLES)(train.train)
 app.add_typer(catalogue.app, name="catalogue", epilog=catalogue.EXAMPLES)
+app.add_typer(serve.app, name="serve", epilog=serve.EXAMPLES)
 app.command(epilog=calibrate.EXAMPLES)(calibrate.calibrate)
 app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command(epilog=config.EXAMPLES)(config.config)

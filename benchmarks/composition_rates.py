@@ -28,6 +28,7 @@ from versions import Version, load
 from works import load_works, plain_title
 
 import auditor
+from auditor.calibration.metrics import wilson_interval
 from auditor.calibration.rates import count_rates
 from auditor.calibration.thresholds import AlterationRecall, Thresholds, save_thresholds
 from auditor.embedding.salience import load_pitch_model
@@ -35,7 +36,6 @@ from auditor.embedding.spectrogram import file_spectrum
 from auditor.errors import AudioError
 from auditor.evidence.composition.align import raw_scores
 from auditor.evidence.composition.pitches import PitchTrack
-from auditor.metrics import wilson_interval
 from auditor.scoring.composition import SCORER_ID, normalised, score_of, usual_scores
 from auditor.search.compositions import StoredPitches
 

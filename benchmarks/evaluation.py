@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from auditor.augment.alterations import ALTERATIONS
-from auditor.metrics import threshold_at_far, top1_hit_rate, wilson_interval
+from auditor.calibration.metrics import threshold_at_far, top1_hit_rate, wilson_interval
 
 FARS = (1e-3, 1e-4, 1e-5)
 N_HARDEST = 15
@@ -386,7 +386,7 @@ def _row(
 
 
 def equal_error_rate_of_sorted(matching: np.ndarray, impostor: np.ndarray) -> float:
-    """Return ``auditor.metrics.equal_error_rate`` where impostors come highest first.
+    """Return ``auditor.calibration.metrics.equal_error_rate`` where impostors come highest first.
 
     FAR less FRR never rises with the threshold, so the crossing is found by bisection: a million
     impostor pairs are not sorted again for every row.

@@ -34,7 +34,7 @@ import numpy as np
 from copies import ORIGINAL, other_row
 
 from auditor.augment.alterations import ALTERATIONS
-from auditor.metrics import wilson_interval
+from auditor.calibration.metrics import wilson_interval
 from auditor.search.excerpts.backends.annoy import BACKENDS, ExcerptConfig
 from auditor.search.excerpts.build import refresh_excerpts
 from auditor.search.excerpts.index import ExcerptIndex, ExcerptSearch, ExcerptSource

@@ -34,10 +34,10 @@ from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.encode import write_audio
 from auditor.audio.files import hash_file
 from auditor.audio.isolated import load_waveform
+from auditor.calibration.metrics import wilson_interval
 from auditor.errors import AudioError
 from auditor.ingest.embedders import make_embedder
 from auditor.ingest.splits import name_splits
-from auditor.metrics import wilson_interval
 from auditor.parallel import LocalTiles
 from auditor.records import LeakResult
 from auditor.training.dataset import group_tracks, read_same_list

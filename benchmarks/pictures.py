@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from evaluation import Pairs
 
+from auditor.calibration.metrics import far_frr
 from auditor.errors import UsageError
-from auditor.metrics import far_frr
 
 N_POINTS = 2000
 N_BINS = 80

@@ -45,8 +45,8 @@ from pictures import draw_det, draw_histogram
 from systems import Inputs, Settings, our_systems
 
 from auditor.augment.alterations import ALTERATIONS
+from auditor.calibration.metrics import wilson_interval
 from auditor.errors import AuditError, UsageError
-from auditor.metrics import wilson_interval
 from auditor.training.dataset import group_tracks, read_same_list
 
 SAME = Path(__file__).with_name("natural_duplicates.tsv")

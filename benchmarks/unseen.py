@@ -40,11 +40,11 @@ from auditor.augment.waveform import (
     shift_pitch,
     stretch_time,
 )
+from auditor.calibration.metrics import wilson_interval
 from auditor.embedding.embed import embed_waveform
 from auditor.embedding.extractor import load_extractor
 from auditor.errors import AudioError
 from auditor.evidence.alignment.ranges import WitnessConfig
-from auditor.metrics import wilson_interval
 from auditor.records import Verdict
 from auditor.scoring.verdict import decide_verdict
 from auditor.training.dataset import group_tracks, read_same_list

@@ -51,6 +51,7 @@ from auditor.audio.isolated import load_waveform
 from auditor.audio.tags import read_tags
 from auditor.augment.alterations import ALTERATIONS
 from auditor.calibration.choose import RunThreshold, ThresholdOptions
+from auditor.calibration.metrics import wilson_interval
 from auditor.catalogue.sources import track_sources
 from auditor.embedding.embed import embed_waveform
 from auditor.embedding.extractor import load_extractor
@@ -61,7 +62,6 @@ from auditor.evidence.alignment.ranges import WitnessConfig
 from auditor.evidence.match_score import MIN_SCORE_TO_CONFIRM, MIN_SCORE_TO_SHOW
 from auditor.ingest.session import ingest
 from auditor.ingest.submissions import Submission
-from auditor.metrics import wilson_interval
 from auditor.records import Track, TrackEmbedding, Verdict
 from auditor.scoring.base import ScoredPair
 from auditor.scoring.match import examine_submissions

@@ -39,6 +39,7 @@ from auditor.audio.isolated import load_waveform
 from auditor.augment.alterations import ALTERATIONS
 from auditor.augment.voices import speak
 from auditor.augment.waveform import plant
+from auditor.calibration.metrics import wilson_interval
 from auditor.embedding.embed import embed_waveform
 from auditor.embedding.extractor import Extractor, load_extractor
 from auditor.embedding.spectrogram import waveform_spectrum
@@ -50,7 +51,6 @@ from auditor.evidence.alignment.ranges import (
     prepare_track,
 )
 from auditor.evidence.spectra.pitch_tempo import match_range
-from auditor.metrics import wilson_interval
 from auditor.records import Evidence, MatchedRange
 from auditor.training.dataset import group_tracks, read_same_list
 

@@ -17,6 +17,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("commands",),
+    ("serve",),
     ("report",),
     ("api", "distributed"),
     ("scoring", "decisions"),
@@ -26,7 +27,7 @@ LAYERS = (
     ("catalogue", "calibration", "augment"),
     ("embedding",),
     ("audio",),
-    ("records", "parallel", "metrics"),
+    ("records", "parallel"),
     ("serialisation",),
     ("errors", "__init__"),
 )

@@ -20,7 +20,7 @@ from auditor.embedding.config import DEFAULT_EXTRACTOR
 ROOT = Path(__file__).parents[1]
 MAX_WEIGHTS_BYTES = 12_000_000
 ALLOWED = re.compile(
-    r"auditor/(?:[\w/]+\.py|py\.typed|report/html/templates/[\w.]+\.(?:j2|css|js)"
+    r"auditor/(?:[\w/]+\.py|py\.typed|(?:report/html|serve)/templates/[\w.]+\.(?:j2|css|js)"
     r"|pretrained/(?:pitches/)?(?:[\w.-]+-[0-9a-f]{8}\.safetensors|CARD\.md)|calibrated/[\w.-]+\.json)"
     r"|auditor-[\w.]+\.dist-info/(?:METADATA|WHEEL|RECORD|entry_points\.txt|licenses/LICENSE)"
 )
@@ -168,7 +168,7 @@ def test_every_dependency_is_pinned_once():
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
     entries = [entry for one in lists for entry in one]
     named = [re.match(r"([\w-]+)(?:\[[\w,]+\])?>=", entry)[1] for entry in entries]
-    assert len(lists) == 14
+    assert len(lists) == 16
     assert sorted(pins) == sorted(set(named))
 
 

@@ -27,6 +27,7 @@ import auditor
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.isolated import load_waveform
 from auditor.augment.alterations import ALTERATIONS
+from auditor.calibration.metrics import threshold_at_far, wilson_interval
 from auditor.calibration.rates import count_rates
 from auditor.calibration.thresholds import AlterationRecall, Thresholds
 from auditor.catalogue.sources import track_sources
@@ -36,7 +37,6 @@ from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError, ThresholdError, UsageError, show_path
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent, ingest
-from auditor.metrics import threshold_at_far, wilson_interval
 from auditor.records import Evidence
 from auditor.scoring import SCORERS
 from auditor.scoring.base import Scorer, open_scorer

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from auditor.calibration.metrics import poisson_quantile
 from auditor.calibration.rates import RateTable
 from auditor.calibration.tail import MIN_P_VALUE
 from auditor.calibration.thresholds import (
@@ -25,7 +26,6 @@ from auditor.calibration.thresholds import (
 )
 from auditor.embedding.config import float32_weights_id
 from auditor.errors import ThresholdError, show_path
-from auditor.metrics import poisson_quantile
 from auditor.records import Detection, ThresholdUse
 
 LOOSEST_FAR = 0.01

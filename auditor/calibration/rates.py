@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 
 from auditor.calibration.bootstrap import UnitBootstrap
+from auditor.calibration.metrics import threshold_at_far, wilson_interval
 from auditor.calibration.tail import Tail, fit_tail
-from auditor.metrics import threshold_at_far, wilson_interval
 
 
 @dataclass(frozen=True)

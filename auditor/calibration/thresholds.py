@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
 from pathlib import Path
 
+from auditor.calibration.metrics import wilson_interval
 from auditor.calibration.rates import OperatingPoint, RateTable
 from auditor.calibration.tail import Tail
 from auditor.embedding.config import float32_weights_id
 from auditor.errors import ThresholdError, show_path
-from auditor.metrics import wilson_interval
 from auditor.records import Detection
 from auditor.serialisation import atomic_write, from_json, parse_json, to_json
 

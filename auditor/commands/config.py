@@ -127,8 +127,9 @@ def _take_tables(
             raise UsageError(f"{shown}: {show_text(name)!r:.80} is no command. Run: audit --help")
         command = commands[name]
         if hasattr(command, "commands"):
-            _take_tables(table, command, defaults.setdefault(name, {}), shown)
-            continue
+            below = {key: value for key, value in table.items() if isinstance(value, dict)}
+            _take_tables(below, command, defaults.setdefault(name, {}), shown)
+            table = {key: value for key, value in table.items() if key not in below}
         known = options_of(command)
         for option, value in table.items():
             if _plain(option) not in known:
@@ -146,10 +147,9 @@ def leaf_commands(
 ) -> Iterator[tuple[tuple[str, ...], Command]]:
     """Yield every command that does something, with the words that name it."""
     children = getattr(group, "commands", None)
-    if children is None:
+    if children is None or (words and getattr(group, "invoke_without_command", False)):
         yield words, group
-        return
-    for name, child in children.items():
+    for name, child in (children or {}).items():
         yield from leaf_commands(child, (*words, name))
 
 

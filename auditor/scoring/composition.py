@@ -23,6 +23,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from auditor.calibration.choose import RunThreshold, ThresholdOptions
+from auditor.calibration.metrics import poisson_quantile
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.catalogue.track_spectrum import read_track_spectrum
 from auditor.errors import ThresholdError, UsageError
@@ -32,7 +33,6 @@ from auditor.evidence.composition.pitches import PitchTrack
 from auditor.evidence.composition.roll import lines_of
 from auditor.evidence.side import Side
 from auditor.ingest.submissions import Submission
-from auditor.metrics import poisson_quantile
 from auditor.parallel import OnProgress, Tiles
 from auditor.records import (
     CompositionMatch,

@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from auditor.augment.bands import BandAlterations
+from auditor.calibration.metrics import equal_error_rate, recall_at_far
 from auditor.embedding.config import ExtractorConfig
 from auditor.embedding.extractor import Extractor, mixed_precision, save_extractor
 from auditor.errors import UsageError
-from auditor.metrics import equal_error_rate, recall_at_far
 from auditor.parallel import map_ahead
 from auditor.serialisation import to_json
 from auditor.training.batches import (

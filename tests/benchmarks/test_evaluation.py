@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from auditor.augment.alterations import ALTERATIONS
-from auditor.metrics import equal_error_rate, recall_at_far
+from auditor.calibration.metrics import equal_error_rate, recall_at_far
 
 N = 40
 NAMES = [f"track-{i}" for i in range(N)]

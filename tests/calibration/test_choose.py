@@ -15,10 +15,10 @@ from auditor.calibration.choose import (
     ThresholdOptions,
     music_note,
 )
+from auditor.calibration.metrics import poisson_quantile
 from auditor.calibration.rates import OperatingPoint, RateTable
 from auditor.calibration.thresholds import save_thresholds
 from auditor.errors import ThresholdError
-from auditor.metrics import poisson_quantile
 
 
 def test_choose_takes_the_calibrated_default_with_its_rates(tmp_path):

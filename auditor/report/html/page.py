@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -43,10 +44,31 @@ SCRIPTS = (
 )
 """Parts of the one script of a page of cases."""
 
+SERVICE_SCRIPT = "report_service.js"
+"""A further part, of pages that a service serves."""
+
+
+@dataclass(frozen=True)
+class ServedPage:
+    """Where a page that a service serves finds its style and script, and the service's first page.
+
+    Attributes
+    ----------
+    style, script, home : str
+        URLs.
+    """
+
+    style: str
+    script: str
+    home: str = "/"
+
+
 _JSON_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
 
-def render_html(result: Result, media: Media | None = None) -> str:
+def render_html(
+    result: Result, media: Media | None = None, *, served: ServedPage | None = None
+) -> str:
     """Return a result as one self-contained HTML page, the same text for the same arguments.
 
     Parameters
@@ -55,6 +77,9 @@ def render_html(result: Result, media: Media | None = None) -> str:
         What to show.
     media : Media, optional
         What is heard and seen of its pairs; a page without any is whole too.
+    served : ServedPage, optional
+        Of a check: the page is served, with its style and script (``served_assets``) at these URLs
+        and its policy in a header; what is decided in it goes to the service.
 
     Raises
     ------
@@ -63,6 +88,8 @@ def render_html(result: Result, media: Media | None = None) -> str:
     """
     pages = environment()
     view = page_view(result, media)
+    if served is not None and view.get("cases_data"):
+        view["cases_data"]["service"] = True
     style = source(pages, "report.css") + source(pages, "case.css")
     if view.get("compositions"):
         style += source(pages, "compositions.css")
@@ -73,8 +100,18 @@ def render_html(result: Result, media: Media | None = None) -> str:
         script = source(pages, "recommend.js") if view["playable"] else ""
         policy = playable(content_policy(style, script))
     return pages.get_template(f"{result.kind}.html.j2").render(
-        view, policy=Markup(policy), style=Markup(style), script=Markup(script)
+        view, policy=Markup(policy), style=Markup(style), script=Markup(script), served=served
     )
+
+
+def served_assets() -> dict[str, str]:
+    """Return the style and the script of served pages, by the names of their files."""
+    pages = environment()
+    styles = ("report.css", "case.css", "compositions.css")
+    return {
+        "case.css": "".join(source(pages, name) for name in styles),
+        "case.js": join_scripts(pages, (*SCRIPTS, SERVICE_SCRIPT)),
+    }
 
 
 def join_scripts(pages: Environment, names: Sequence[str]) -> str:
@@ -123,6 +160,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     pages.filters["json_for_script"] = json_for_script
+    pages.globals["served"] = None
     return pages
 
 

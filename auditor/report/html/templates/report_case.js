@@ -111,7 +111,7 @@ const caseView = (() => {
     if (document.activeElement !== byId("note")) byId("note").value = drafts.get(current) ?? note;
     const said = [kind ? `Decided: ${kindName(kind)}` : "Not decided yet", here && "in this page", decided];
     put(dialog, "decided", `${said.filter(Boolean).join(", ")}.`);
-    field(dialog, "export-box").hidden = decisions.size() === 0;
+    field(dialog, "export-box").hidden = decisions.size() === 0 && !data.service;
   };
 
   const fill = () => {
@@ -191,6 +191,8 @@ const caseView = (() => {
     fillDecision();
     field(dialog, "badges").replaceChildren(...badgesOf(pair()));
   };
+  // A service has a decision only after a moment.
+  if (data.service) decisions.onChange(() => { if (dialog.open) fillDecision(); });
 
   byId("case-previous").addEventListener("click", () => step(-1));
   byId("case-next").addEventListener("click", () => step(1));

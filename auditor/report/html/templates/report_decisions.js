@@ -12,6 +12,7 @@ const decisions = (() => {
     try { return window.localStorage.getItem(key); } catch { kept = false; return null; }
   };
   const write = (key, value) => {
+    if (data.service && key.startsWith(prefix)) return;  // the service keeps it
     try {
       if (value === null) window.localStorage.removeItem(key);
       else window.localStorage.setItem(key, value);
@@ -24,7 +25,7 @@ const decisions = (() => {
   const storedKeys = () => {
     try { return Object.keys(window.localStorage); } catch { kept = false; return []; }
   };
-  for (const key of storedKeys().filter((name) => name.startsWith(prefix))) {
+  for (const key of (data.service ? [] : storedKeys()).filter((name) => name.startsWith(prefix))) {
     try {
       const found = JSON.parse(read(key));
       if (isDecision(found)) made.set(key.slice(prefix.length), found);
@@ -87,6 +88,7 @@ const decisions = (() => {
   return {
     of, set, toCsv,
     size: () => made.size,
+    changed: tell,
     isKept: () => kept,
     onChange: (listener) => listeners.push(listener),
     readName: () => read("audit:by") || "",
@@ -98,6 +100,7 @@ const names = [...document.querySelectorAll("[data-by]")];
 
 const showDecisionBar = () => {
   const bar = byId("decision-bar");
+  if (data.service) { bar.hidden = false; showCounts(); return; }
   bar.hidden = decisions.size() === 0;
   put(bar, "count", `${count(decisions.size(), "decision")} made in this page.`);
   put(bar, "where", decisions.isKept()

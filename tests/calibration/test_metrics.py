@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.metrics import (
+from auditor.calibration.metrics import (
     equal_error_rate,
     far_frr,
     recall_at_far,
