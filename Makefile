@@ -212,6 +212,13 @@ bench-quality: $(INSTALLED_DEV) ## Measure what is found of altered copies, besi
 		--systems ours,chromaprint,audfprint,recipe,mfcc --out runs/quality/peers
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/genre.py corpus
 
+.PHONY: bench-generated
+bench-generated: $(VENV)/.installed-scores ## Measure what is found of outputs whose repeats are known, after make corpus scores
+	$(NEEDS_CORPUS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/generated.py splices corpus --role test
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/generated.py model scores
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/generated.py honest scores
+
 .PHONY: sample
 sample: $(INSTALLED_DEV) ## Make reports/sample.html and its pictures again; needs Chromium
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sample_report.py

@@ -29,6 +29,7 @@ from auditor.commands import (
     config,
     decide,
     doctor,
+    generated,
     leak,
     recommend,
     report,
@@ -157,6 +158,7 @@ app.command(epilog=scan.EXAMPLES)(scan.scan)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.command(epilog=compare.EXAMPLES)(compare.compare)
 app.command(epilog=leak.EXAMPLES)(leak.leak)
+app.command(epilog=generated.EXAMPLES)(generated.generated)
 app.command(epilog=tracklist.EXAMPLES)(tracklist.tracklist)
 app.command(epilog=review.EXAMPLES)(review.review)
 app.command(epilog=decide.EXAMPLES)(decide.decide)

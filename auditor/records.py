@@ -880,6 +880,221 @@ class LeakResult(CompareResult):
 
 
 @dataclass(frozen=True)
+class Repeat:
+    """A passage of a generated track that a track of the training or held-out music holds, too.
+
+    Attributes
+    ----------
+    output, track : str
+        Ids.
+    side : str
+        ``training`` or ``heldout``.
+    start_s, end_s : float
+        In seconds of the output.
+    track_start_s, track_end_s : float
+        In seconds of the track.
+    tempo : float
+        Seconds of the track that pass in one second of the output.
+    pitch_semitones : float or None
+        How much higher the output is than the track; None where it could not be measured.
+    score : float
+        Match score of its best segment, at most 1.
+    counted : bool
+        It counts for the excess; False where the track was excluded.
+    """
+
+    output: str
+    track: str
+    side: str
+    start_s: float
+    end_s: float
+    track_start_s: float
+    track_end_s: float
+    tempo: float
+    pitch_semitones: float | None
+    score: float
+    counted: bool
+
+
+@dataclass(frozen=True)
+class GeneratedOutput:
+    """One output of a model.
+
+    Attributes
+    ----------
+    track : str
+        Id; the track has its path and SHA-256.
+    n_segments : int
+        Segments that were compared.
+    training_s, heldout_s : float
+        Seconds that occur in the training and in the held-out music, excluded tracks included.
+    columns : dict of str to str
+        What the manifest says of it.
+    """
+
+    track: str
+    n_segments: int
+    training_s: float
+    heldout_s: float
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RepeatedTrack:
+    """A track of the training music that outputs repeat.
+
+    Attributes
+    ----------
+    track : str
+        Id.
+    n_outputs : int
+        Outputs that repeat it.
+    repeated_s : float
+        Seconds of all outputs that repeat it.
+    copies : tuple of str
+        Ids of further training files that hold the same recording, or a part of it.
+    excluded : str
+        Why it does not count for the excess, ``artist`` or ``recording``; empty where it counts.
+    """
+
+    track: str
+    n_outputs: int
+    repeated_s: float
+    copies: tuple[str, ...]
+    excluded: str
+
+
+@dataclass(frozen=True)
+class Excess:
+    """How many outputs repeat the training music beyond what held-out music explains.
+
+    Where one side is the larger, outputs are counted as in a sample of it that is as large as the
+    other side, in the mean of all such samples.
+
+    Attributes
+    ----------
+    what : str
+        ``recording`` or ``composition``.
+    min_s : float
+        Seconds of one track that an output must repeat to count.
+    n_training, n_heldout : int
+        Outputs that repeat so much of a counted track of either side.
+    training, heldout : float
+        The same against sides of one size.
+    excess, low, high : float
+        Outputs: the difference of these two, and its 95 % interval.
+    """
+
+    what: str
+    min_s: float
+    n_training: int
+    n_heldout: int
+    training: float
+    heldout: float
+    excess: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ReferenceSide:
+    """The training or the held-out music of a comparison of generated music.
+
+    Attributes
+    ----------
+    name : str
+        ``training`` or ``heldout``.
+    n_contents : int
+        Different contents that count for the excess.
+    duration_s : float
+        Their length in seconds.
+    n_same_artist, n_same_recording : int
+        Contents that do not count, since the other side has the same artist, or the recording.
+    n_without_artist : int
+        Contents whose tags name no artist, so that they could not be compared by it.
+    sampled : float
+        Share of the contents in a sample as large as the other side, 1 where all count.
+    """
+
+    name: str
+    n_contents: int
+    duration_s: float
+    n_same_artist: int
+    n_same_recording: int
+    n_without_artist: int
+    sampled: float
+
+
+@dataclass(frozen=True)
+class Replication:
+    """How many passages of the training music were found again after they were put into outputs.
+
+    Attributes
+    ----------
+    alteration : str
+        What was done to the passages.
+    share : float
+        Of the output that the passage takes up.
+    mean_s : float
+        Mean length of the passages, in seconds.
+    n, n_found : int
+    low, high : float
+        95 % interval of the share that is found.
+    """
+
+    alteration: str
+    share: float
+    mean_s: float
+    n: int
+    n_found: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class GeneratedResult(CompareResult):
+    """What the outputs of a model repeat of the music it was trained on.
+
+    In each of ``pairs``, ``a`` is an output and ``b`` a track of the training music.
+
+    Attributes
+    ----------
+    statement : str
+        The result in one sentence.
+    excess : tuple of Excess
+        The one of the statement first.
+    outputs : tuple of GeneratedOutput
+        All that were compared, by path.
+    repeats : tuple of Repeat
+        By output and time.
+    repeated : tuple of RepeatedTrack
+        Training tracks that outputs repeat, the most often repeated first.
+    sides : tuple of ReferenceSide
+        Training and held-out music.
+    replications : tuple of Replication
+        What would have been found; empty where it was not measured.
+    segment_s, step_s : float
+        Length of the segments of outputs, and from one to the next.
+    n_segments : int
+    seed : int
+        Of intervals and replications.
+    """
+
+    kind: str = "generated"
+    statement: str = ""
+    excess: tuple[Excess, ...] = ()
+    outputs: tuple[GeneratedOutput, ...] = ()
+    repeats: tuple[Repeat, ...] = ()
+    repeated: tuple[RepeatedTrack, ...] = ()
+    sides: tuple[ReferenceSide, ...] = ()
+    replications: tuple[Replication, ...] = ()
+    segment_s: float = 0.0
+    step_s: float = 0.0
+    n_segments: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class CheckResult:
     """Submissions against a catalogue.
 
@@ -1010,6 +1225,7 @@ _KINDS = {
     "compare": CompareResult,
     "leak": LeakResult,
     "tracklist": TracklistResult,
+    "generated": GeneratedResult,
 }
 
 

@@ -149,7 +149,7 @@ def poisson_quantile(p: float, mean: float) -> int:
     return n
 
 
-def wilson_interval(n_hits: int, n: int, *, z: float = 1.959964) -> tuple[float, float]:
+def wilson_interval(n_hits: float, n: int, *, z: float = 1.959964) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion, by default of 95 %.
 
     References

@@ -30,6 +30,7 @@ from auditor.records import (
     CompareResult,
     CompositionVerdict,
     DecisionKind,
+    GeneratedResult,
     LeakResult,
     ScanResult,
     TracklistResult,
@@ -41,6 +42,7 @@ RESULTS = {
     "compare": CompareResult,
     "leak": LeakResult,
     "tracklist": TracklistResult,
+    "generated": GeneratedResult,
 }
 """Results of comparisons: kind to dataclass."""
 
@@ -64,6 +66,11 @@ CONSTRAINTS: dict[str, dict[str, Any]] = {
     "TracklistResult.search": {"enum": ["exact"]},
     "LeakResult.search": {"enum": ["exact"]},
     "CompareResult.search": {"enum": ["exact"]},
+    "GeneratedResult.search": {"enum": ["exact"]},
+    "Repeat.side": {"enum": ["training", "heldout"]},
+    "ReferenceSide.name": {"enum": ["training", "heldout"]},
+    "RepeatedTrack.excluded": {"enum": ["", "artist", "recording"]},
+    "Excess.what": {"enum": ["recording", "composition"]},
     "ComparedCollection.given_as": {"enum": ["folder", "list", "workspace", "subset"]},
 }
 """What a field's type does not say, by class and field."""

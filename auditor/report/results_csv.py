@@ -16,9 +16,11 @@ from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
     CompositionMatch,
+    GeneratedResult,
     MixEntry,
     Pair,
     RecommendResult,
+    Repeat,
     Result,
     ScanResult,
     Track,
@@ -125,6 +127,8 @@ def result_table(result: Result) -> tuple[tuple[str, ...], list[tuple[object, ..
         ]
     if isinstance(result, TracklistResult):
         return _timeline_table(result)
+    if isinstance(result, GeneratedResult):
+        return _generated_table(result)
     fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
     names = ("score", "threshold", *_PAIR_FIELDS, *fields, *_EVIDENCE_FIELDS, *_SAME_FIELDS)
     paths = {track.id: track.path for track in result.tracks}
@@ -168,6 +172,38 @@ def _timeline_table(
         values = (getattr(entry, name) for name in names)
         rows.append((number, *values, *_track_values(find_track(tracks, entry.track))))
     return ("number", *names, *_TRACK_FIELDS), rows
+
+
+def _generated_table(
+    result: GeneratedResult,
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Return a row for each passage of each output, and one for each output without any.
+
+    The columns of the manifest come last, each with ``manifest_`` before its name.
+    """
+    tracks = {track.id: track for track in result.tracks}
+    names = tuple(f.name for f in dataclasses.fields(Repeat) if f.name not in ("output", "track"))
+    columns = sorted({name for output in result.outputs for name in output.columns})
+    first_of = {track_id: group.tracks for group in result.identical for track_id in group.tracks}
+    of_output: dict[str, list[Repeat]] = {}
+    for repeat in result.repeats:
+        for track_id in first_of.get(repeat.output, (repeat.output,)):
+            of_output.setdefault(track_id, []).append(repeat)
+    rows: list[tuple[object, ...]] = []
+    for output in result.outputs:
+        own = find_track(tracks, output.track)
+        manifest = tuple(output.columns.get(name, "") for name in columns)
+        known = (output.training_s, output.heldout_s)
+        for one in of_output.get(output.track, [None]):
+            values: tuple[object, ...] = (None,) * len(names)
+            other: tuple[object, ...] = (None,) * len(_TRACK_FIELDS)
+            if one is not None:
+                values = tuple(getattr(one, name) for name in names)
+                other = _track_values(find_track(tracks, one.track))
+            rows.append((*known, *values, *_track_values(own), *other, *manifest))
+    fields = [f"{side}_{name}" for side in "ab" for name in _TRACK_FIELDS]
+    manifest_names = [f"manifest_{name}" for name in columns]
+    return ("training_s", "heldout_s", *names, *fields, *manifest_names), rows
 
 
 def _evidence_values(pair: Pair) -> tuple[object, ...]:

@@ -12,7 +12,16 @@ import typing
 from typing import Any
 
 from auditor.errors import UsageError
-from auditor.records import MatchedRange, MixEntry, Pair, RecommendResult, Result, Track
+from auditor.records import (
+    GeneratedOutput,
+    MatchedRange,
+    MixEntry,
+    Pair,
+    RecommendResult,
+    Repeat,
+    Result,
+    Track,
+)
 from auditor.report.results_csv import result_table
 
 _FLOATS = frozenset({"score", "threshold", "far", "similarity", "witness_score"})
@@ -88,6 +97,8 @@ def column_type(name: str) -> type:
         return list[str]
     if name in ("n_ranges", "rank", "number"):
         return int
+    if name.startswith("manifest_"):
+        return str
     if name == "new":
         return bool
     bare = (
@@ -95,6 +106,7 @@ def column_type(name: str) -> type:
     )
     for cls, known in (
         *((Track, bare), (Pair, name), (MatchedRange, name), (MixEntry, name), (Track, name)),
+        *((Repeat, name), (GeneratedOutput, name)),
     ):
         hints = typing.get_type_hints(cls)
         if known in hints and known in {field.name for field in dataclasses.fields(cls)}:

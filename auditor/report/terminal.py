@@ -16,6 +16,7 @@ from auditor.errors import show_text
 from auditor.records import (
     CheckResult,
     CompareResult,
+    GeneratedResult,
     LeakResult,
     Pair,
     Recommended,
@@ -59,6 +60,7 @@ from auditor.report.text.general import (
     track_badges,
     track_facts,
 )
+from auditor.report.text.generated import generated_lines, power_lines
 from auditor.report.text.leaks import leak_lines
 from auditor.report.text.timeline import timeline_lines
 
@@ -161,7 +163,11 @@ def _print_rows(
 ) -> None:
     if not rows:
         return
-    columns = {"check": ("Submission", "Catalogue track"), "recommend": ("Track", "Nearest to")}
+    columns = {
+        "check": ("Submission", "Catalogue track"),
+        "recommend": ("Track", "Nearest to"),
+        "generated": ("Output", "Training track"),
+    }
     if isinstance(result, RecommendResult) and result.compositions is not None:
         columns["recommend"] = ("Track", "What is shared")
     print_rows(("Score", *columns.get(result.kind, ("Track A", "Track B"))), rows[:n_rows], console)
@@ -290,6 +296,8 @@ def _last_lines(result: Result, *, verbose: bool) -> list[str]:
         lines.append(use.note)
     if isinstance(result, LeakResult):
         lines = [*leak_lines(result), *lines]
+    if isinstance(result, GeneratedResult):
+        lines = [*generated_lines(result), *power_lines(result), *lines]
     if isinstance(result, CompareResult):
         lines += result.notes
     return lines

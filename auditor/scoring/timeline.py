@@ -26,7 +26,7 @@ from auditor.evidence.side import Side, compare_sides
 from auditor.ingest.submissions import Submission
 from auditor.parallel import OnProgress
 from auditor.records import MatchedRange
-from auditor.scoring.track_reader import CatalogueReader
+from auditor.scoring.track_reader import CatalogueReader, TrackReader
 from auditor.scoring.verdict import decide_verdict
 from auditor.search.excerpts.index import ExcerptSearch
 
@@ -120,24 +120,66 @@ def n_parts(duration_s: float) -> int:
 def mix_parts(mix: Submission, hop_s: float, window_s: float) -> Iterator[MixPart]:
     """Yield the parts of a mix."""
     duration_s = mix.track.duration_s
-    n_frames = 0 if mix.spectrum is None else len(mix.spectrum)
     for i in range(n_parts(duration_s)):
         start_s = i * PART_STEP_S
-        end_s = min(start_s + PART_S, duration_s)
-        first = math.ceil(start_s / hop_s)
-        last = max(first + 1, math.floor((end_s - window_s) / hop_s + 1e-6) + 1)
-        if end_s >= duration_s:
-            last = len(mix.dvectors)
-        spectrum = None
-        if mix.spectrum is not None:
-            frames = (
-                round(first * hop_s / duration_s * n_frames),
-                round(end_s / duration_s * n_frames),
-            )
-            spectrum = mix.spectrum[slice(*frames)]
-        yield MixPart(
-            first * hop_s, end_s, mix.dvectors[first:last], mix.levels[first:last], spectrum
+        span = start_s, min(start_s + PART_S, duration_s)
+        yield cut_part(
+            (mix.dvectors, mix.levels, mix.spectrum),
+            span,
+            duration_s=duration_s,
+            hop_s=hop_s,
+            window_s=window_s,
         )
+
+
+def cut_part(
+    track: tuple[np.ndarray, np.ndarray, np.ndarray | None],
+    span: tuple[float, float],
+    *,
+    duration_s: float,
+    hop_s: float,
+    window_s: float,
+) -> MixPart:
+    """Return the part of a track between two moments, of whole windows, at least one.
+
+    Parameters
+    ----------
+    track : tuple of numpy.ndarray
+        D-vectors (n, n_dims), levels (n,), and spectrum (n_frames, n_bands) uint8 or None.
+    span : tuple of float
+        Seconds; the part begins with the first window that begins there or later.
+    duration_s : float
+        Of the track.
+    hop_s, window_s : float
+        Step and length of the windows.
+    """
+    dvectors, levels, spectrum = track
+    first, last = part_windows(span, len(dvectors), duration_s, hop_s=hop_s, window_s=window_s)
+    frames = None
+    if spectrum is not None:
+        n_frames = len(spectrum)
+        frames = spectrum[
+            slice(
+                round(first * hop_s / duration_s * n_frames), round(span[1] / duration_s * n_frames)
+            )
+        ]
+    return MixPart(first * hop_s, span[1], dvectors[first:last], levels[first:last], frames)
+
+
+def part_windows(
+    span: tuple[float, float], n_windows: int, duration_s: float, *, hop_s: float, window_s: float
+) -> tuple[int, int]:
+    """Return the first window of a part, and the one after its last.
+
+    Examples
+    --------
+    >>> part_windows((60.0, 180.0), 400, 322.0, hop_s=0.8, window_s=3.2)
+    (75, 222)
+    """
+    start_s, end_s = span
+    first = min(math.ceil(start_s / hop_s - 1e-6), max(0, n_windows - 1))
+    last = max(first + 1, math.floor((end_s - window_s) / hop_s + 1e-6) + 1)
+    return first, n_windows if end_s >= duration_s else min(last, n_windows)
 
 
 def examine_mix(
@@ -177,13 +219,15 @@ def examine_mix(
                 exclude=mix.own_id or None,
                 search=ExcerptSearch(top=N_PART),
             )
-            side = _side(part, reader)
+            side = part_side(part, reader)
             for candidate in sorted({one.track_id for one in proposed} | set(index.uncovered)):
                 if candidate == mix.own_id:
                     continue
                 n_examined += 1
                 try:
-                    found[candidate] += _matches(side, part, reader, candidate, threshold)
+                    found[candidate] += part_matches(
+                        side, part, reader, reader.side(candidate), threshold
+                    )
                 except DamagedTrackError as error:
                     damaged[error.track_id] = str(error)
             if on_part is not None:
@@ -191,12 +235,13 @@ def examine_mix(
     entries = [
         TimelineEntry(track_id, joined)
         for track_id, ranges in sorted(found.items())
-        for joined in _best_lines(join_ranges(ranges, threshold=threshold))
+        for joined in distinct_lines(join_ranges(ranges, threshold=threshold))
     ]
     return Timeline(tuple(place_entries(entries)), n_examined, damaged)
 
 
-def _side(part: MixPart, reader: CatalogueReader) -> Side:
+def part_side(part: MixPart, reader: TrackReader) -> Side:
+    """Return a part as a side of a pair."""
     examiner, duration_s = reader.examiner, part.end_s - part.start_s
     return Side(
         "",
@@ -207,12 +252,12 @@ def _side(part: MixPart, reader: CatalogueReader) -> Side:
     )
 
 
-def _matches(
-    side: Side, part: MixPart, reader: CatalogueReader, track_id: str, threshold: float
+def part_matches(
+    side: Side, part: MixPart, reader: TrackReader, track: Side, threshold: float
 ) -> list[MatchedRange]:
     """Return the ranges of a track in a part, in seconds of the mix; none of a loop or a drone."""
     shown_from = min(MIN_SCORE_TO_SHOW, threshold)
-    evidence = compare_sides(reader.examiner, side, reader.side(track_id), shown_from=shown_from)
+    evidence = compare_sides(reader.examiner, side, track, shown_from=shown_from)
     score = match_score(evidence)
     if not decide_verdict(evidence, score=score, threshold=shown_from).flagged:
         return []
@@ -224,10 +269,17 @@ def _matches(
     ]
 
 
-def join_ranges(ranges: Sequence[MatchedRange], *, threshold: float) -> list[MatchedRange]:
+def join_ranges(
+    ranges: Sequence[MatchedRange],
+    *,
+    threshold: float,
+    min_s: float = MIN_ENTRY_S,
+    max_hole_s: float = MAX_HOLE_S,
+) -> list[MatchedRange]:
     """Return the ranges of one track joined along their lines, those that reach the threshold.
 
-    A weaker range lengthens a line that has one which reaches it.
+    A weaker range lengthens a line that has one which reaches it.  Shorter ranges than ``min_s``
+    are left out; holes of up to ``max_hole_s`` are joined over.
 
     Examples
     --------
@@ -239,7 +291,7 @@ def join_ranges(ranges: Sequence[MatchedRange], *, threshold: float) -> list[Mat
     lines: list[list[MatchedRange]] = []
     for one in sorted(ranges, key=lambda r: (r.a_start_s, r.b_start_s, r.a_end_s)):
         for line in lines:
-            if any(_on_one_line(old, one) for old in line[-4:]):
+            if any(_on_one_line(old, one, max_hole_s) for old in line[-4:]):
                 line.append(one)
                 break
         else:
@@ -248,12 +300,12 @@ def join_ranges(ranges: Sequence[MatchedRange], *, threshold: float) -> list[Mat
     return [
         one
         for one in joined
-        if (one.match_score or 0.0) >= threshold and one.a_end_s - one.a_start_s >= MIN_ENTRY_S
+        if (one.match_score or 0.0) >= threshold and one.a_end_s - one.a_start_s >= min_s
     ]
 
 
-def _on_one_line(old: MatchedRange, new: MatchedRange) -> bool:
-    if new.a_start_s > old.a_end_s + MAX_HOLE_S:
+def _on_one_line(old: MatchedRange, new: MatchedRange, max_hole_s: float) -> bool:
+    if new.a_start_s > old.a_end_s + max_hole_s:
         return False
     later_s = new.a_start_s - old.a_start_s
     expected_s = old.b_start_s + old.tempo * later_s
@@ -276,7 +328,7 @@ def _joined(line: Sequence[MatchedRange]) -> MatchedRange:
     )
 
 
-def _best_lines(lines: Sequence[MatchedRange]) -> list[MatchedRange]:
+def distinct_lines(lines: Sequence[MatchedRange]) -> list[MatchedRange]:
     """Return the lines of one track without weaker ones at the same place, as of a looped bar."""
     kept: list[MatchedRange] = []
     for one in sorted(lines, key=lambda r: (-_weight(r), r.a_start_s)):

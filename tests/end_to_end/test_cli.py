@@ -185,6 +185,42 @@ def test_tracklist_writes_a_timeline_and_a_cue_sheet(tmp_path):
     assert 'class="timeline"' in (tmp_path / "mix.html").read_text()
 
 
+def test_generated_states_the_excess_and_carries_columns_through(tmp_path):
+    for name, seed in (("train/1.wav", 1), ("train/2.wav", 2), ("held/3.wav", 3), ("out/x.wav", 4)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        waveform = synthesise_track(seed, duration_s=14.0)
+        (tmp_path / name).write_bytes(encode(waveform, codec="wav"))
+    shutil.copy(tmp_path / "train/2.wav", tmp_path / "out/=<i>y.wav")
+    (tmp_path / "out.csv").write_text("path,prompt\nout/x.wav,<u>\nout/=<i>y.wav,loud\n")
+    how = ("--training", tmp_path / "train", "--heldout", tmp_path / "held", "--no-power")
+    result = invoke("generated", tmp_path / "out.csv", *how, "-o", tmp_path / "result.html")
+    assert result.exit_code == 1, result.output
+    assert result.stdout.startswith("1 of 2 outputs repeats the training music (2 tracks)")
+    said = " ".join(result.stdout.split())
+    assert "of 2 outputs" in said
+    assert "beyond what held-out music explains; 0 of H" in said
+    page = (tmp_path / "result.html").read_text()
+    assert "Generated music" in page
+    assert "&lt;i&gt;y.wav" in page
+    assert "<i>y" not in page
+    rows = list(csv.DictReader((tmp_path / "result.csv").read_text().splitlines()))
+    assert {row["manifest_prompt"] for row in rows} == {"<u>", "loud"}
+    assert invoke("report", tmp_path / "result.json", "-o", tmp_path / "2.html").exit_code == 0
+    (tmp_path / "out/=<i>y.wav").unlink()
+    again = invoke("generated", tmp_path / "out", *how, "--no-report")
+    assert again.exit_code == 0, again.output
+    assert again.stdout.startswith("No output of 1 repeats the training music (2 tracks)")
+
+
+def test_generated_refuses_what_it_cannot_compare(weights, music, workspace):
+    sides = ("--training", music, "--heldout", music)
+    result = invoke("generated", music, *sides, "-w", workspace, *given(weights))
+    assert (result.exit_code, "cannot compare segments" in result.stderr) == (2, True)
+    result = invoke("generated", music, *sides)
+    assert (result.exit_code, "are the same" in result.stderr) == (2, True)
+    assert invoke("generated", music).exit_code == 2
+
+
 def test_tracklist_needs_an_extractor_that_can_be_aligned(weights, music, workspace):
     how = ("-w", workspace, *given(weights))
     result = invoke("tracklist", music / "tune0.wav", *how)

@@ -20,7 +20,20 @@ from auditor.api.leak import find_leaks
 from auditor.api.run import Options
 from auditor.api.scan import scan
 from auditor.ingest.splits import name_splits
-from auditor.records import MixEntry, MixGap, Pair, TracklistResult, to_json
+from auditor.records import (
+    Excess,
+    GeneratedOutput,
+    GeneratedResult,
+    MixEntry,
+    MixGap,
+    Pair,
+    ReferenceSide,
+    Repeat,
+    RepeatedTrack,
+    Replication,
+    TracklistResult,
+    to_json,
+)
 from auditor.report import json_schema as schema
 from auditor.workspace import open_workspace
 
@@ -80,7 +93,21 @@ def results(tmp_path_factory) -> dict[str, dict]:
     mixed = TracklistResult(
         **checked | {"kind": "tracklist"}, entries=(entry,), gaps=(MixGap(2.0, 30.0),), n_parts=1
     )
-    return {result.kind: json.loads(to_json(result)) for result in (*made, mixed)}
+    across = made[3]
+    compared = {field.name: getattr(across, field.name) for field in dataclasses.fields(across)}
+    pair = across.pairs[0]
+    passage = Repeat(pair.a, pair.b, "training", 0.0, 3.0, 1.0, 4.0, 1.0, None, 0.9, True)
+    generated = GeneratedResult(
+        **compared | {"kind": "generated"},
+        statement="of 1 output …",
+        excess=(Excess("recording", 10.0, 1, 0, 1.0, 0.0, 1.0, 0.0, 2.0),),
+        outputs=(GeneratedOutput(pair.a, 1, 3.0, 0.0, {"prompt": "x"}),),
+        repeats=(passage,),
+        repeated=(RepeatedTrack(pair.b, 1, 3.0, (), "artist"),),
+        sides=(ReferenceSide("training", 1, 3.0, 0, 0, 1, 1.0),),
+        replications=(Replication("pasted", 0.1, 3.0, 8, 6, 0.4, 0.9),),
+    )
+    return {result.kind: json.loads(to_json(result)) for result in (*made, mixed, generated)}
 
 
 @pytest.mark.parametrize("kind", schema.RESULTS)

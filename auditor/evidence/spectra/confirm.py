@@ -87,7 +87,7 @@ def confirm(
     for n in range(n_to_measure if evidence.score >= MIN_SCORE_TO_CONFIRM else 0):
         if n >= PATIENCE and not n_agreed:
             break
-        ranges[n] = _measured(ranges[n], a, b)
+        ranges[n] = measured_again(ranges[n], a, b)
         n_agreed += _correlation(ranges[n]) > CHANCE
     agreed = any_agrees(ranges)
     if not agreed or max(map(range_score, ranges)) < _CLEAR:
@@ -114,7 +114,7 @@ def _correlation(found: MatchedRange) -> float:
     return found.correlation or 0.0
 
 
-def _measured(found: MatchedRange, a: TrackSpectrum, b: TrackSpectrum) -> MatchedRange:
+def measured_again(found: MatchedRange, a: TrackSpectrum, b: TrackSpectrum) -> MatchedRange:
     """Return a range as the spectra measure it; once more where it became another one."""
     for _ in range(2):
         match = match_range(found, a.frames, b.frames)

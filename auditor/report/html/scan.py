@@ -10,6 +10,7 @@ from auditor.errors import show_text
 from auditor.records import (
     Cluster,
     CompareResult,
+    GeneratedResult,
     IdenticalFiles,
     LeakResult,
     Pair,
@@ -30,6 +31,7 @@ from auditor.report.html.cases import (
     case_view,
 )
 from auditor.report.html.dossier import dossier_view
+from auditor.report.html.generated import generated_view
 from auditor.report.html.leak import leak_view
 from auditor.report.html.tracks import TrackView, track_view
 from auditor.report.text.evidence import is_denied_pair, matches_by_loop
@@ -108,7 +110,8 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
     threshold = result.threshold.threshold
     lines = result.compositions.matches if result.compositions is not None else ()
     leak = leak_view(result) if isinstance(result, LeakResult) else {}
-    return leak | {
+    own = generated_view(result, rows) if isinstance(result, GeneratedResult) else leak
+    return own | {
         "identical": [_identical(group, listed) for group in result.identical[:N_STATIC_CLUSTERS]],
         "since": since_line(result),
         "identical_line": identical_line(result),
@@ -123,7 +126,7 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
         "alike_why": _why_alike([pair for pair, _, _ in rows if case_group(pair) == GROUPS[2]]),
         "cases_data": cases_data(result, rows, cases, shelf) if rows or lines else None,
         **dossier_view(rows, cases, shelf),
-        "side_names": ("Track A", "Track B"),
+        "side_names": side_names(result),
         "clusters": clusters,
         "n_clusters": len(result.clusters),
         "n_open": N_OPEN,
@@ -136,6 +139,12 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
         "reaching": _reaching(result),
         "bins": [(show_score(low), show_score(high), f"{n:,}") for low, high, n in filled],
     }
+
+
+def side_names(result: ScanResult) -> tuple[str, str]:
+    """Return what either track of a pair is called."""
+    generated = isinstance(result, GeneratedResult)
+    return ("A (output)", "B (training)") if generated else ("Track A", "Track B")
 
 
 def _collections(result: ScanResult) -> list[tuple[str, str, str, str]]:

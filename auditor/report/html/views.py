@@ -13,6 +13,7 @@ from typing import Any
 from auditor.records import (
     CheckResult,
     CompareResult,
+    GeneratedResult,
     RecommendResult,
     Result,
     ScanResult,
@@ -136,6 +137,12 @@ def _tiles(result: ScanResult | CheckResult) -> tuple[Figure, ...]:
     n_left_out = sum(track.silent or track.missing for track in result.tracks)
     besides = f"plus {n_left_out:,} silent or missing" if n_left_out else ""
     tiles = [dataclasses.replace(tracks, note=besides), compared, flagged, *_compositions(result)]
+    if isinstance(result, GeneratedResult):
+        n_outputs = Figure("Outputs", f"{len(result.outputs):,}")
+        segments = dataclasses.replace(
+            compared, label="Segments × tracks examined", note=f"{result.n_segments:,} segments"
+        )
+        tiles = [n_outputs, dataclasses.replace(tracks, note=besides), segments, flagged]
     if has_larger_cluster(result):
         tiles.append(Figure("Clusters", f"{len(result.clusters):,}"))
     return (*tiles, skipped, _gaps(result.tracks))

@@ -16,6 +16,7 @@ from auditor.records import (
     CompareResult,
     CompositionMatch,
     DecisionKind,
+    GeneratedResult,
     LeakResult,
     Pair,
     RecommendResult,
@@ -332,6 +333,10 @@ def headline(result: Result) -> str:
         from auditor.report.text.leaks import leak_headline
 
         return leak_headline(result)
+    if isinstance(result, GeneratedResult):
+        from auditor.report.text.generated import generated_headline
+
+        return generated_headline(result)
     if isinstance(result, CompareResult):
         sides = (f"{c.name} ({show_count(c.n_tracks, 'track')})" for c in result.collections)
         among = show_text(f"between {' and '.join(sides)}")

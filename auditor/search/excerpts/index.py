@@ -369,8 +369,12 @@ class ExcerptIndex:
         """
         search = search or ExcerptSearch()
         hits = self.hits(query_dvectors, levels=levels, exclude=exclude, search=search)
+        return self.voted(hits, top=search.top)
+
+    def voted(self, hits: Hits, *, top: int) -> list[Candidate]:
+        """Return the tracks that the hits of a query, or of a part of it, vote for, best first."""
         width = max({2} | {shard.sidecar.config.step for shard in self.shards})
-        columns = (c.tolist() for c in best_lines(hits, top=search.top, width=width))
+        columns = (c.tolist() for c in best_lines(hits, top=top, width=width))
         return [
             Candidate(self.tracks.id_of(track), votes, offset * self._hop_s, tempo, score)
             for track, score, votes, offset, tempo in zip(*columns, strict=True)
