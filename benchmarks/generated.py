@@ -48,10 +48,10 @@ from auditor.audio.encode import write_audio
 from auditor.audio.files import hash_file
 from auditor.audio.isolated import load_waveform
 from auditor.augment.waveform import plant
+from auditor.calibration.metrics import wilson_interval
 from auditor.errors import AudioError
 from auditor.evidence.alignment.ranges import covered_s
 from auditor.ingest.embedders import make_embedder
-from auditor.metrics import wilson_interval
 from auditor.parallel import LocalTiles
 from auditor.records import GeneratedResult
 from auditor.training.dataset import group_tracks, read_same_list

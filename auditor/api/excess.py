@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from auditor.calibration.bootstrap import MIN_SOURCES
-from auditor.metrics import wilson_interval
+from auditor.calibration.metrics import wilson_interval
 from auditor.records import Excess
 
 N_SAMPLES = 4000

@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.isolated import load_waveform
 from auditor.augment.waveform import codec, mix, plant, shift_pitch, stretch_time
+from auditor.calibration.metrics import wilson_interval
 from auditor.embedding.embed import embed_waveform
 from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError, AuditError
-from auditor.metrics import wilson_interval
 from auditor.parallel import OnProgress
 from auditor.records import Replication
 from auditor.scoring.segments import SegmentedTrack, search_segments
