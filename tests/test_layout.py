@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -60,6 +61,12 @@ def dotted(path: Path) -> str:
     return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    """Return the syntax tree of a module."""
+    return ast.parse(path.read_bytes())
+
+
 def targets(node: ast.AST) -> list[str]:
     """Return what an import statement may name, in full."""
     if isinstance(node, ast.Import):
@@ -71,16 +78,18 @@ def targets(node: ast.AST) -> list[str]:
     return []
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Return the top-level modules and packages of ``auditor`` that a file imports anywhere."""
-    named = {t for node in ast.walk(ast.parse(path.read_bytes())) for t in targets(node)}
+    named = {t for node in ast.walk(parsed(path)) for t in targets(node)}
     inside = {f"{t}.__init__".split(".")[1] for t in named if t.split(".")[0] == "auditor"}
     return {name if name in LAYER_OF else "__init__" for name in inside}
 
 
+@functools.cache
 def imported_at_once(path: Path) -> set[str]:
     """Return the modules that importing a file imports: not those inside functions."""
-    found, nodes = set(), list(ast.parse(path.read_bytes()).body)
+    found, nodes = set(), list(parsed(path).body)
     while nodes:
         node = nodes.pop()
         found |= set(targets(node))
@@ -151,7 +160,7 @@ def test_a_cycle_is_found():
 
 def test_every_package_says_what_it_offers():
     for path in PACKAGE.rglob("__init__.py"):
-        tree = ast.parse(path.read_bytes())
+        tree = parsed(path)
         assert ast.get_docstring(tree), path
 
 
@@ -230,7 +239,7 @@ def test_scipy_stays_out_when_a_check_is_imported():
 def test_a_class_has_a_name_of_its_own():
     named: dict[str, list[str]] = {}
     for path in (path for paths in modules().values() for path in paths):
-        for node in ast.parse(path.read_bytes()).body:
+        for node in parsed(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 named.setdefault(node.name, []).append(dotted(path))
     twice = {name: where for name, where in named.items() if len(where) > 1}
@@ -243,7 +252,7 @@ def test_progress_and_clusters_mean_one_thing():
     """``Progress`` shows what ``on_...`` reports; clusters are of tracks, not machines."""
     for name, paths in modules().items():
         for path in paths:
-            nodes = list(ast.walk(ast.parse(path.read_bytes())))
+            nodes = list(ast.walk(parsed(path)))
             arguments = {node.arg for node in nodes if isinstance(node, ast.arg)}
             assert "progress" not in arguments, path
             if name in ("commands", "distributed"):
@@ -257,7 +266,7 @@ def test_things_are_named_by_nouns():
     avoided = {"crew", "heard", "made", "told", "kept", "stillborn", "outline", "stretches"}
     for path in (path for paths in modules().values() for path in paths):
         names: set[str] = set()
-        for node in ast.parse(path.read_bytes()).body:
+        for node in parsed(path).body:
             if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
                 names.add(node.name)
             elif isinstance(node, (ast.Assign, ast.AnnAssign)):
@@ -272,9 +281,7 @@ def test_things_are_named_by_nouns():
 def test_options_are_typed_in_one_file_and_acted_on_in_another():
     options, running = (PACKAGE / f"commands/{name}.py" for name in ("options", "running"))
     functions = {
-        node.name
-        for node in ast.walk(ast.parse(options.read_bytes()))
-        if isinstance(node, ast.FunctionDef)
+        node.name for node in ast.walk(parsed(options)) if isinstance(node, ast.FunctionDef)
     }
     assert functions == {"_remember_debug"}  # typer calls it while it reads the command line
     assert "typer.Option" not in running.read_text(encoding="utf-8")
@@ -284,9 +291,7 @@ def test_nothing_is_pickled():
     for paths in modules().values():
         for path in paths:
             everywhere = {
-                target.split(".")[0]
-                for node in ast.walk(ast.parse(path.read_bytes()))
-                for target in targets(node)
+                target.split(".")[0] for node in ast.walk(parsed(path)) for target in targets(node)
             }
             assert not everywhere & {"pickle", "shelve", "dill", "joblib", "marshal"}, path
             assert "torch.load(" not in path.read_text(encoding="utf-8"), path
@@ -297,7 +302,7 @@ def test_only_the_decoding_process_reads_what_strangers_encoded():
     importers = {
         path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.ImportFrom)
         and any((node.module, alias.name) in readers for alias in node.names)
     }

@@ -172,10 +172,14 @@ def reader(tmp_path_factory) -> Path:
     return folder
 
 
+ON_ONE_CORE = "import os; os.sched_getaffinity = lambda _pid: {0}\n"
+"""Worker processes would import torch again for each command."""
+
+
 def run(command: str, folder: Path, bin_folder: Path) -> subprocess.CompletedProcess[str]:
     """Run one command as a shell would, with this package as ``audit``."""
     program = bin_folder / "audit"
-    program.write_text(f'#!/bin/sh\nexec {forks.shell(forks.AUDIT)} "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {forks.shell(ON_ONE_CORE + forks.AUDIT)} "$@"\n')
     program.chmod(0o755)
     environment = {
         **os.environ,

@@ -379,7 +379,7 @@ def test_processes_fetch_what_they_embed_and_leave_nothing(served, copies, tmp_p
             process.send_signal(signal.SIGINT)
         assert process.returncode == 130, Path(said.name).read_text()
     assert list(temporary.glob("audit-*")) == []
-    done = forks.run(forks.AUDIT, *command, env=served)
+    done = forks.run(forks.AUDIT, *command, "--jobs", "1", env=served)
     assert done.returncode == 0, done.stderr
     assert list(temporary.glob("audit-*")) == []
     with open_workspace(tmp_path / "ws", extractor=weights, write=False) as workspace:
