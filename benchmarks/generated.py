@@ -19,8 +19,8 @@ Examples
 ::
 
     python benchmarks/generated.py splices corpus --role test
-    python benchmarks/generated.py model scores --tunes 150 --outputs 120
-    python benchmarks/generated.py honest scores --tunes 150 --outputs 120
+    python benchmarks/generated.py model scores --tunes 60 --outputs 60
+    python benchmarks/generated.py honest scores --tunes 60 --outputs 60
 """
 
 from __future__ import annotations
@@ -64,9 +64,12 @@ QUARTER_S = 0.5
 MEMORISED_S = 5.0
 """Seconds of notes in the order of one tune, from which an output repeats it."""
 
-_START = (-1, -1)
-Token = tuple[int, float]
-"""MIDI pitch, and length in quarter notes."""
+_START = (-1, 0.0, 0)
+_SHARPS = {-2: 21, -1: 22, 0: 0, 1: 40, 2: 73, 3: 24, 4: 11}
+"""Program of a tune by the sharps of its key: accordion, harmonica, piano, violin, flute, ..."""
+
+Token = tuple[int, float, int]
+"""MIDI pitch, length in quarter notes, and sharps of the key, which tells the instrument."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,9 @@ class NoteModel:
         for tune in tunes:
             padded = [_START] * order + tune
             for i in range(order, len(padded)):
-                for n in range(order + 1):
+                for n in range(1, order + 1):
                     self._next[tuple(padded[i - n : i])].append(padded[i])
+        self._starts = [tune[0] for tune in tunes]
 
     def sample(self, rng: np.random.Generator, length: float, *, bend: float) -> list[Token]:
         """Return notes of so many quarter notes.
@@ -106,11 +110,11 @@ class NoteModel:
         now = 0.0
         while now < length:
             n = 1 if rng.random() < bend else self._order
-            while tuple(notes[len(notes) - n :]) not in self._next or not n:
-                if not n:
-                    break
+            while n > 1 and tuple(notes[-n:]) not in self._next:
                 n -= 1
-            choices = self._next[tuple(notes[len(notes) - n :]) if n else ()]
+            choices = self._next.get(tuple(notes[-n:])) or self._starts
+            if now:  # a tune that ends goes on in its key
+                choices = [note for note in choices if note[2] == notes[-1][2]] or choices
             notes.append(choices[int(rng.integers(len(choices)))])
             now += notes[-1][1]
         return notes[self._order :]
@@ -125,7 +129,7 @@ def verbatim_spans(
     for name, tune in tunes.items():
         for i in range(len(tune) - n_gram + 1):
             places[tuple(tune[i : i + n_gram])].append((name, i))
-    starts_s = np.concatenate([[0.0], np.cumsum([length * QUARTER_S for _, length in notes])])
+    starts_s = np.concatenate([[0.0], np.cumsum([length * QUARTER_S for _, length, _ in notes])])
     spans: list[Copied] = []
     at = 0
     while at <= len(notes) - n_gram:
@@ -145,32 +149,34 @@ def verbatim_spans(
 
 
 def tune_tokens(work: Work) -> list[Token]:
-    """Return the melody of a tune in C, from its first note on."""
-    shift = (7 * work.sharps) % 12
-    shift = shift if shift <= 6 else shift - 12
-    return [(pitch - shift, length) for _, length, pitch, _ in work.notes if length <= 4.0]
+    """Return the melody of a tune."""
+    return [(pitch, length, work.sharps) for _, length, pitch, _ in work.notes if length <= 4.0]
 
 
 def play(synthesizer: Synthesizer, notes: list[Token], rng: np.random.Generator) -> np.ndarray:
     """Return the sound of notes over bass and chords that follow from the notes alone."""
     made: list[Note] = []
     now = 0.0
-    for pitch, length in notes:
+    sharps = notes[0][2]
+    tonic, program = 7 * sharps % 12, _SHARPS[sharps]
+    for pitch, length, _ in notes:
         start, seconds = now * QUARTER_S, length * QUARTER_S
         made.append(_played(start, seconds, pitch, MELODY, 0.85, rng))
         if abs(now - round(now)) < 1e-6 and round(now) % 2 == 0:
-            root = _ROOTS[pitch % 12]
-            made.append(_played(start, 2 * QUARTER_S, 36 + root, BASS, 0.7, rng))
-            for step in (0, 4 if root in (0, 5, 7) else 3, 7):
-                chord_pitch = 48 + (root + step) % 12
+            root = _ROOTS[(pitch - tonic) % 12]
+            third = 4 if root in (0, 5, 7) else 3
+            bass = 36 + (tonic + root) % 12
+            made.append(_played(start, 2 * QUARTER_S, bass, BASS, 0.7, rng))
+            for step in (0, third, 7):
+                chord_pitch = 48 + (tonic + root + step) % 12
                 made.append(_played(start, 1.8 * QUARTER_S, chord_pitch, CHORDS, 0.45, rng))
         now += length
     made.sort(key=lambda note: note.start)
-    return synthesizer.play(made, Taste(seed=0, lead=0, pad=0, bass=0))
+    return synthesizer.play(made, Taste(seed=0, lead=program, pad=program, bass=32))
 
 
 _ROOTS = {0: 0, 1: 9, 2: 7, 3: 0, 4: 0, 5: 5, 6: 2, 7: 0, 8: 4, 9: 5, 10: 7, 11: 7}
-"""Root of the chord under a pitch class, in C."""
+"""Root of the chord under a pitch class, both counted from the tonic."""
 
 
 def _played(
@@ -191,10 +197,10 @@ def draw_tunes(scores: Path, n: int, rng: np.random.Generator) -> dict[str, list
     """Return n tunes of O'Neill's collection, each title once, in random order."""
     seen: set[str] = set()
     tunes: dict[str, list[Token]] = {}
-    works = [work for work in load_works(scores) if work.collection == "oneill"]
+    works = [w for w in load_works(scores) if w.collection == "oneill" and w.sharps in _SHARPS]
     for i in rng.permutation(len(works)).tolist():
         title, tokens = plain_title(works[i].title), tune_tokens(works[i])
-        seconds = sum(length for _, length in tokens) * QUARTER_S
+        seconds = sum(length for _, length, _ in tokens) * QUARTER_S
         if title not in seen and 15.0 <= seconds <= 90.0:
             seen.add(title)
             tunes[works[i].id.replace("/", "-")] = tokens
@@ -254,7 +260,7 @@ def run(
     return result, costs
 
 
-def plant_splices(paths: list[str], folder: Path, *, per_length: int) -> None:
+def plant_splices(paths: list[str], folder: Path, *, per_length: int, clip_s: float) -> None:
     """Write training and held-out music, outputs with and without splices, and ``truth.json``."""
     listed = read_same_list(Path(__file__).with_name("natural_duplicates.tsv"))
     groups = group_tracks(paths, [hash_file(path) for path in paths], listed)
@@ -271,9 +277,15 @@ def plant_splices(paths: list[str], folder: Path, *, per_length: int) -> None:
     for name in ("training", "heldout", "outputs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for i in others:
-        (folder / side_of[groups[i]] / f"{i:04}{Path(paths[i]).suffix}").symlink_to(paths[i])
-        if side_of[groups[i]] == "training":
-            training.append(paths[i])
+        try:
+            waveform = load_waveform(paths[i], duration_s=clip_s)
+        except AudioError:
+            continue
+        side = side_of[groups[i]]
+        path = folder / side / f"{i:04}.flac"
+        write_audio(path, waveform, codec="flac")
+        if side == "training":
+            training.append(str(path))
     truth = []
     wanted = [*(s for s in SPLICES_S for _ in range(per_length)), *([0.0] * per_length)]
     for number, splice_s in enumerate(wanted):
@@ -286,7 +298,7 @@ def plant_splices(paths: list[str], folder: Path, *, per_length: int) -> None:
                 source = _excerpt(name, splice_s, rng)
             at_s = float(rng.uniform(0.0, OUTPUT_S - splice_s))
             host = plant(source[0], host, position_s=at_s)
-            row |= {"source": f"{paths.index(name):04}", "at_s": at_s, "from_s": source[1]}
+            row |= {"source": Path(name).stem, "at_s": at_s, "from_s": source[1]}
         host = host / max(1.0, float(np.abs(host).max()))
         row["output"] = f"{number:04}.mp3"
         write_audio(folder / "outputs" / row["output"], host, codec="mp3", bit_rate=128_000)
@@ -322,7 +334,7 @@ def splices(args: argparse.Namespace) -> None:
     folder = args.folder / f"splices-{args.role}"
     paths = [str(Path(path).resolve()) for path in corpus_paths(args.corpus, args.role)]
     if not (folder / "truth.json").exists():
-        plant_splices(paths, folder, per_length=args.per_length)
+        plant_splices(paths, folder, per_length=args.per_length, clip_s=args.clip_s)
     result, costs = run(folder, jobs=args.jobs, power=True, n_hosts=args.hosts)
     truth = {row["output"]: row for row in json.loads((folder / "truth.json").read_text())}
     name_of = {track.id: Path(track.path).name for track in result.tracks}
@@ -397,7 +409,7 @@ def model(args: argparse.Namespace) -> None:
     folder = args.folder / f"model-{args.tunes}-{args.order}"
     if not (folder / "truth.json").exists():
         write_model(args, folder, order=args.order, bend=args.bend)
-    result, costs = run(folder, jobs=args.jobs, power=True, n_hosts=args.hosts)
+    result, costs = run(folder, jobs=args.jobs, power=False, n_hosts=1)
     print(json.dumps(costs | memorised(result, folder)))
 
 
@@ -478,10 +490,11 @@ def main() -> int:
     parser.add_argument("trial", choices=("splices", "model", "honest"))
     parser.add_argument("corpus", type=Path, help="the corpus, or the folder of scores")
     parser.add_argument("--role", default="test")
-    parser.add_argument("--per-length", type=int, default=60)
-    parser.add_argument("--hosts", type=int, default=16)
-    parser.add_argument("--tunes", type=int, default=150, help="of each side")
-    parser.add_argument("--outputs", type=int, default=120)
+    parser.add_argument("--per-length", type=int, default=40)
+    parser.add_argument("--clip-s", type=float, default=90.0, help="of each track of splices")
+    parser.add_argument("--hosts", type=int, default=8)
+    parser.add_argument("--tunes", type=int, default=60, help="of each side")
+    parser.add_argument("--outputs", type=int, default=60)
     parser.add_argument("--order", type=int, default=8)
     parser.add_argument("--bend", type=float, default=0.03)
     parser.add_argument("--low-order", type=int, default=3)

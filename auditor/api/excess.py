@@ -34,6 +34,9 @@ from auditor.records import Excess
 N_SAMPLES = 4000
 """Bootstrap samples."""
 
+TOLERANCE_S = 0.5
+"""Ends of passages are known to so many seconds; a passage of exactly 10 s has 10 s or more."""
+
 SAME_SIZE = 0.95
 """Sides of at least this ratio are of one size."""
 
@@ -124,7 +127,7 @@ def _hits(outputs: Sequence[str], repeated: Repeated, side: CountedSide, min_s: 
         seconds = {
             track: s
             for track, s in repeated.get(output, {}).items()
-            if s >= min_s and track in side.source_of
+            if s >= min_s - TOLERANCE_S and track in side.source_of
         }
         weights[place] = sample_holds_one(len(seconds), side.n, side.n_sampled)
         longest = max(seconds, key=lambda track: (seconds[track], track), default="")
@@ -152,7 +155,7 @@ def measure_excess(
     sides : tuple of CountedSide
         Training and held-out music.
     min_s : float
-        Seconds of one track that an output must repeat to count.
+        Seconds of one track that an output must repeat to count, less ``TOLERANCE_S``.
     what : str
         See ``records.Excess``.
     seed : int

@@ -24,6 +24,7 @@ from auditor.api.compare import (
     require_sound,
     side_files,
 )
+from auditor.api.compositions import tracks_of_compositions
 from auditor.api.excess import (
     CountedSide,
     Repeated,
@@ -31,6 +32,7 @@ from auditor.api.excess import (
     least_excess,
     measure_excess,
 )
+from auditor.api.repeated_compositions import find_compositions
 from auditor.api.replication import N_HOSTS, Setup, replicate
 from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold
 from auditor.api.scan import damaged_files, flagged_clusters, merge_skipped, worth_listing
@@ -175,6 +177,7 @@ def find_repeats(
     on_output: OnProgress | None = None,
     on_pair: OnProgress | None = None,
     on_case: OnProgress | None = None,
+    on_track: OnProgress | None = None,
     command: str = "",
 ) -> GeneratedResult:
     """Find what the outputs of a model repeat of its training music.
@@ -187,12 +190,14 @@ def find_repeats(
         Collections, see ``ingest.collections.parse_collection``; outputs may be a list with columns
         such as prompt, seed and model, which are carried through.
     options : Options, optional
-        The budget covers all segments and tracks of both sides.
+        The budget covers all segments and tracks of both sides.  With ``compositions``, also say
+        what is repeated as a composition.
     counting : GeneratedOptions, optional
     embedder, tiles, on_event : optional
         As for ``compare``.
-    on_output, on_pair, on_case : callables, optional
-        Progress of comparing outputs, of looking up shared recordings, and of replications.
+    on_output, on_pair, on_case, on_track : callables, optional
+        Progress of comparing outputs, of looking up shared recordings, of replications, and of
+        reading pitches.
     command : str
         Kept in the provenance.
 
@@ -276,11 +281,29 @@ def find_repeats(
             on_case=on_case,
         )
         notes += further
+    pieces = None
+    if options.compositions:
+        pieces = find_compositions(
+            workspace,
+            sides.files,
+            tracks,
+            counts.sides,
+            options=options,
+            limits=_limits(counting),
+            max_false=use.budget or MAX_FALSE_PAIRS,
+            seed=counting.seed,
+            on_track=on_track,
+            on_output=on_output,
+        )
+        said = statement(pieces.excess[0], len(contents), counts.described[0])
+        notes.append(f"As compositions, whatever the recording: {said}.")
     here = frozenset().union(*(side.ids for side in sides.taken))
     union = side_files(table, distinct, here)
     repeats = _repeats(sides.files, found, counts)
     in_pairs = {i for one in repeats for i in (one.output, one.track)}
+    compositions = None if pieces is None else pieces.compositions
     in_pairs.update(sides.files[0].ids, *linked.copies.values(), *linked.copies)
+    in_pairs.update(tracks_of_compositions(compositions))
     in_pairs.update(*(copies for first, copies in union.same.items() if in_pairs & set(copies)))
     same = {first: copies for first, copies in union.same.items() if in_pairs & set(copies)}
     damaged = {i: why for i, why in (rotten | searched.damaged | set_aside).items() if i in here}
@@ -306,7 +329,8 @@ def find_repeats(
         ),
         notes=tuple(notes),
         statement=statement(excess[0], len(contents), counts.described[0]),
-        excess=excess,
+        compositions=compositions,
+        excess=(*excess, *(() if pieces is None else pieces.excess)),
         outputs=_outputs(sides, searched, repeats, tracks, _manifest(named[0])),
         repeats=repeats,
         repeated=_repeated_tracks(sides.files[1], repeats, linked, counts),
@@ -513,11 +537,15 @@ def _excesses(
     counts: _Counting,
     counting: GeneratedOptions,
 ) -> tuple[Excess, ...]:
-    limits = [counting.min_s, *(s for s in MIN_SECONDS if s != counting.min_s)]
     return tuple(
         measure_excess(contents, repeated, counts.sides, min_s=min_s, seed=counting.seed)
-        for min_s in limits
+        for min_s in _limits(counting)
     )
+
+
+def _limits(counting: GeneratedOptions) -> list[float]:
+    """Return the limits that the excess is measured for, that of the statement first."""
+    return [counting.min_s, *(s for s in MIN_SECONDS if s != counting.min_s)]
 
 
 def _counting_notes(

@@ -122,6 +122,13 @@ def generated(
             "--power-outputs", metavar="N", min=1, help="Outputs in the sample of --power."
         ),
     ] = N_HOSTS,
+    compositions: Annotated[
+        bool,
+        typer.Option(
+            "--compositions/--no-compositions",
+            help="Also compare compositions: the same piece, played anew.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of intervals and of --power.")] = 0,
     workspace: WorkspaceOption = None,
     extractor: ExtractorOption = DEFAULT_EXTRACTOR,
@@ -167,6 +174,7 @@ def generated(
         search=Search.EXACT,
         same_owner=same_owner,
         max_false=max_false_pairs,
+        compositions=compositions,
     )
     from auditor.api import generated as api
     from auditor.commands.progress import Progress
@@ -185,6 +193,7 @@ def generated(
         Progress(quiet=quiet, noun="outputs") as comparing,
         Progress(quiet=quiet, noun="candidate pairs") as linking,
         Progress(quiet=quiet, noun="passages put into outputs") as replicating,
+        Progress(quiet=quiet, noun="tracks read for their pitches") as reading,
         workers_for(
             context,
             opened,
@@ -208,6 +217,7 @@ def generated(
             on_output=comparing.advance,
             on_pair=linking.advance,
             on_case=replicating.advance,
+            on_track=reading.advance,
             command=command_line(context),
         )
         keep_for_decisions(opened.directory, result)

@@ -188,11 +188,12 @@ def test_tracklist_writes_a_timeline_and_a_cue_sheet(tmp_path):
 def test_generated_states_the_excess_and_carries_columns_through(tmp_path):
     for name, seed in (("train/1.wav", 1), ("train/2.wav", 2), ("held/3.wav", 3), ("out/x.wav", 4)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        waveform = synthesise_track(seed, duration_s=14.0)
+        waveform = synthesise_track(seed, duration_s=12.0)
         (tmp_path / name).write_bytes(encode(waveform, codec="wav"))
     shutil.copy(tmp_path / "train/2.wav", tmp_path / "out/=<i>y.wav")
     (tmp_path / "out.csv").write_text("path,prompt\nout/x.wav,<u>\nout/=<i>y.wav,loud\n")
     how = ("--training", tmp_path / "train", "--heldout", tmp_path / "held", "--no-power")
+    how += ("--jobs", 1)
     result = invoke("generated", tmp_path / "out.csv", *how, "-o", tmp_path / "result.html")
     assert result.exit_code == 1, result.output
     assert result.stdout.startswith("1 of 2 outputs repeats the training music (2 tracks)")

@@ -142,7 +142,8 @@ def _tiles(result: ScanResult | CheckResult) -> tuple[Figure, ...]:
         segments = dataclasses.replace(
             compared, label="Segments × tracks examined", note=f"{result.n_segments:,} segments"
         )
-        tiles = [n_outputs, dataclasses.replace(tracks, note=besides), segments, flagged]
+        all_tracks = dataclasses.replace(tracks, note=besides)
+        tiles = [n_outputs, all_tracks, segments, flagged, *_compositions(result)]
     if has_larger_cluster(result):
         tiles.append(Figure("Clusters", f"{len(result.clusters):,}"))
     return (*tiles, skipped, _gaps(result.tracks))

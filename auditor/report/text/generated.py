@@ -50,7 +50,7 @@ def excess_rows(result: GeneratedResult) -> list[tuple[str, str, str, str, str]]
     """Return limit, outputs in training, in held-out music, excess per 1,000 and interval."""
     per = 1000.0 / max(1, _n_contents(result))
     rows = []
-    for one in sorted(result.excess, key=lambda e: (e.what, e.min_s)):
+    for one in sorted(result.excess, key=lambda e: (e.what != "recording", e.min_s)):
         limit = f"{one.min_s:g} s or more" if one.min_s else "any length"
         if one.what != "recording":
             limit = f"{one.what}, {limit}"
