@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import unicodedata
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
@@ -109,32 +108,6 @@ DECISION_KEYS = {
 
 UNDO = "undo"
 """Kind of the decision that takes back those before it."""
-
-MAX_TEXT = 500
-"""Characters kept of a title, an artist or any other text that a file brings along."""
-
-
-def clean_text(text: str, *, limit: int = MAX_TEXT) -> str:
-    r"""Return a stranger's text as one line of valid Unicode without controls.
-
-    White space of any kind becomes one space; control characters and the marks that reverse the
-    direction of writing go; lone surrogates become U+FFFD; at most ``limit`` characters stay.
-
-    Examples
-    --------
-    >>> clean_text(" a\x00b\n c\u202e ")
-    'ab c'
-    """
-    text = text[: 4 * limit]
-    if not text.isprintable():
-        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        text = "".join(c for c in text if c.isspace() or not _is_control(c))
-    return " ".join(text.split())[:limit].rstrip()
-
-
-def _is_control(c: str) -> bool:
-    category = unicodedata.category(c)
-    return category == "Cc" or "\u202a" <= c <= "\u202e" or "\u2066" <= c <= "\u2069"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor import errors
-from auditor.errors import AuditError, show_path
+from auditor.errors import AuditError, clean_text, show_path
 
 
 def test_every_error_is_an_audit_error():
@@ -40,3 +40,29 @@ def test_a_shown_path_is_one_printable_line_of_unicode(path):
     shown = show_path(path)
     assert shown.isprintable()
     assert shown.encode("utf-8").decode("utf-8") == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("a\r\n\tb", "a b"),
+        ("\x00\x07a\x9f", "a"),
+        ("\u2066a\u2069\u202e", "a"),
+        ("a\u00a0b\u2028c", "a b c"),
+        ("\ud800x", "\ufffdx"),
+        ("👩\u200d🎤", "👩\u200d🎤"),
+        ("   ", ""),
+    ],
+)
+def test_clean_text(text, clean):
+    assert clean_text(text) == clean
+
+
+@given(st.text(st.characters()), st.integers(1, 50))
+def test_clean_text_is_one_short_line_and_stays(text, limit):
+    clean = clean_text(text, limit=limit)
+    assert len(clean) <= limit
+    assert len(clean.splitlines()) <= 1
+    assert clean == clean.strip()
+    clean.encode("utf-8")
+    assert clean_text(clean, limit=limit) == clean

@@ -25,7 +25,7 @@ from auditor.errors import UsageError, show_path
 
 if TYPE_CHECKING:
     from _csv import Reader as CsvReader
-from auditor.records import clean_text
+from auditor.errors import clean_text
 
 MAX_CELL = 4 * 2**20
 """Longest cell accepted, in characters; artists' biographies are the longest real ones."""

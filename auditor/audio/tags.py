@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.records import clean_text
+from auditor.errors import clean_text
 
 _KEYS = {
     # ID3 frames; atoms of MP4; Vorbis comments and APEv2, which ignore case; ASF
@@ -84,7 +84,7 @@ class _Budgeted(io.FileIO):
 class Tags:
     """What the tags of one file say; empty where they say nothing.
 
-    Every value is one printable line of at most ``records.MAX_TEXT`` characters.
+    Every value is one printable line of at most ``errors.MAX_TEXT`` characters.
     """
 
     title: str = ""

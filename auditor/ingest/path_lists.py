@@ -17,8 +17,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from auditor.audio.object_store import is_object
-from auditor.errors import UsageError, show_path
-from auditor.records import clean_text
+from auditor.errors import UsageError, clean_text, show_path
 
 LIST_SUFFIXES = frozenset({".csv", ".tsv", ".parquet", ".m3u", ".m3u8", ".txt"})
 """Of files that are lists."""

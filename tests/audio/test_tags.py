@@ -20,7 +20,7 @@ from mutagen import id3
 from mutagen.mp4 import MP4FreeForm
 
 from auditor.audio.tags import Tags, read_tags
-from auditor.records import MAX_TEXT, clean_text
+from auditor.errors import MAX_TEXT, clean_text
 
 FULL = Tags(
     title="Títle <b>",
