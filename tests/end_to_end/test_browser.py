@@ -23,6 +23,7 @@ from small_report import (
     make_scan,
     make_tracks,
 )
+from small_two_sides import make_two_sides
 from tunes import tune
 from typer.testing import CliRunner
 
@@ -537,6 +538,55 @@ def test_a_clear_check_has_its_certificate(open_page, report):
     assert page.locator(".summary").is_hidden(), "the certificate is the first sheet"
 
 
+# Two collections, splits, mixes, generated music.
+
+TWO_SIDES = ("compare", "leak", "tracklist", "generated")
+
+
+@pytest.mark.parametrize("kind", TWO_SIDES)
+def test_pages_of_two_sides_are_heard_and_run_nothing_hostile(open_page, report, kind):
+    page = open_page(report(make_two_sides(kind)))
+    for folded in page.locator("#main details").all():
+        folded.evaluate("fold => { fold.open = true; }")
+    dialog = open_case(page, 0)
+    for side in "AB":
+        dialog.get_by_role("button", name=f"Play {side}").click()
+        playing(page, side.lower())
+    page.keyboard.press("l")
+    assert page.locator("#decision-bar").inner_text().startswith("1 decision made in this page")
+    page.keyboard.press("Escape")
+    assert HOSTILE in page.locator("#main").inner_text()
+    assert page.evaluate("window.hurt") is None
+    assert page.locator("img:not([src^='data:'])").count() == 0
+
+
+@pytest.mark.parametrize("kind", ["tracklist", "generated"])
+def test_a_passage_leads_to_its_case(open_page, report, kind):
+    page = open_page(report(make_two_sides(kind)))
+    for folded in page.locator("#main details").all():
+        folded.evaluate("fold => { fold.open = true; }")
+    link = page.locator('a.open[href="#case-2"]').first
+    link.click()
+    dialog = page.locator("#case")
+    dialog.wait_for(state="visible")
+    assert page.url.endswith("#case-2")
+    dialog.get_by_role("button", name="Play B").click()
+    playing(page, "b")
+
+
+@pytest.mark.parametrize("kind", TWO_SIDES)
+def test_pages_of_two_sides_read_without_scripts(open_page, report, kind):
+    page = open_page(report(make_two_sides(kind)), java_script_enabled=False)
+    said = page.locator("#main").inner_text()
+    expected = {
+        "compare": "3 files are in both collections",
+        "leak": "Groups on several sides",
+        "tracklist": "No track of the catalogue was found at",
+        "generated": "1 of H.",
+    }
+    assert expected[kind] in said
+
+
 # A scan of real music.
 
 
@@ -575,14 +625,15 @@ def test_a_real_scan_is_heard_and_seen(open_page, tmp_path):
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["scan", "check", "clear"])
+@pytest.mark.parametrize("kind", ["scan", "check", "clear", *TWO_SIDES])
 def test_nothing_is_cut_off(open_page, report, size, scheme, kind):
     made = {
         "scan": make_scan,
         "check": lambda: make_check("shared excerpt", "clear"),
         "clear": lambda: make_check("clear"),
     }
-    page = open_page(report(made[kind]()), viewport=size, color_scheme=scheme)
+    result = make_two_sides(kind) if kind in TWO_SIDES else made[kind]()
+    page = open_page(report(result), viewport=size, color_scheme=scheme)
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= size["width"]
     keep = Path(os.environ["SHOTS"]) if "SHOTS" in os.environ else None
