@@ -38,6 +38,8 @@ from auditor.commands.options import (
     SameOwnerOption,
     Search,
     SearchOption,
+    ServerKeyOption,
+    ServerOption,
     ShowDecidedOption,
     ThresholdFileOption,
     ThresholdOption,
@@ -72,6 +74,7 @@ Examples:
   audit check submissions/ --max-false-alarms 0.001 --format json
   audit check submissions/ --format jsonl > results.jsonl
   audit check new.mp3 --add
+  audit check new.mp3 --server https://audit.example.com
 
 Exit code: 0 nothing flagged, 1 something flagged, 2 error.
 """
@@ -116,6 +119,8 @@ def check(
     fail_on: FailOnOption = None,
     exit_zero: ExitZeroOption = False,
     wait: WaitOption = False,
+    server: ServerOption = None,
+    server_key: ServerKeyOption = "",
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -134,6 +139,35 @@ def check(
     check_report_options(no_report=no_report, output=output, open_report=open_report)
     check_format(form, streams=streams)
     check_fail_on(fail_on, compositions=compositions)
+    if server is not None:
+        from auditor.commands.check_server import check_server_options, check_with_server
+
+        check_server_options(context)
+        shown = check_with_server(
+            server,
+            server_key,
+            paths,
+            add=add,
+            jobs=jobs,
+            streams=streams,
+            report=None if no_report or streams else report_path(output, "check"),
+            audio=not no_audio,
+            quiet=quiet,
+        )
+        if not streams:
+            finish(
+                shown.result,
+                form=form,
+                report=shown.report,
+                media=shown.media,
+                open_report=open_report,
+                show_decided=show_decided,
+                verbose=verbose,
+                quiet=quiet,
+            )
+        if code := exit_code(shown.result, fail_on, exit_zero=exit_zero):
+            raise typer.Exit(code)
+        return
     from auditor.audio.isolated import warm_up
 
     warm_up()  # it starts while torch is imported

@@ -55,7 +55,7 @@ def stream(
             "of music."
         )
     for skipped in walk.unreadable:
-        _print_line(_skipped_line(skipped))
+        print_line(skipped_line(skipped))
     results = []
     for start in range(0, len(walk.files), n_at_once):
         part = walk.files[start : start + n_at_once]
@@ -67,9 +67,9 @@ def stream(
 
         for result in _check_part(part, check, count):
             for line in lines_of(result):
-                _print_line(line)
+                print_line(line)
             results.append(dataclasses.replace(result, skipped=()))
-    return _together([result for result in results if result.submissions])
+    return merge_results([result for result in results if result.submissions])
 
 
 def lines_of(result: CheckResult) -> Iterator[dict[str, Any]]:
@@ -90,14 +90,16 @@ def lines_of(result: CheckResult) -> Iterator[dict[str, Any]]:
             "compositions": [dataclasses.asdict(m) | {"track": tracks[m.b]} for m in matches],
         }
     for skipped in result.skipped:
-        yield _skipped_line(skipped)
+        yield skipped_line(skipped)
 
 
-def _skipped_line(skipped: Skipped) -> dict[str, Any]:
+def skipped_line(skipped: Skipped) -> dict[str, Any]:
+    """Return what is said of a file that could not be checked."""
     return {"kind": "skipped"} | dataclasses.asdict(skipped)
 
 
-def _print_line(line: dict[str, Any]) -> None:
+def print_line(line: dict[str, Any]) -> None:
+    """Print one line of JSON on stdout, at once."""
     sys.stdout.write(escape_json(json.dumps(line, ensure_ascii=False, allow_nan=False)) + "\n")
     sys.stdout.flush()
 
@@ -112,13 +114,13 @@ def _check_part(
         if len(part) == 1:
             from auditor.records import Skipped
 
-            _print_line(_skipped_line(Skipped.of(show_path(part[0].path), str(error), "missing")))
+            print_line(skipped_line(Skipped.of(show_path(part[0].path), str(error), "missing")))
             return
         for found in part:
             yield from _check_part([found], check, on_event)
 
 
-def _together(results: Sequence[CheckResult]) -> CheckResult | None:
+def merge_results(results: Sequence[CheckResult]) -> CheckResult | None:
     """Return the results of several checks as that of one, for ``audit decide``."""
     if not results:
         return None

@@ -291,6 +291,26 @@ OutputOption = Annotated[
         help="Where to write the report; by default a new file in reports/.",
     ),
 ]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        envvar="AUDIT_SERVER",
+        help="Send the files to an audit service, which compares them with its own catalogue.",
+        show_default=False,
+    ),
+]
+ServerKeyOption = Annotated[
+    str,
+    typer.Option(
+        "--server-key",
+        metavar="KEY",
+        envvar="AUDIT_SERVER_KEY",
+        help="Key for that service; better given in AUDIT_SERVER_KEY.",
+        show_default=False,
+    ),
+]
 WaitOption = Annotated[
     bool,
     typer.Option("--wait", help="Wait for another audit that is writing to the workspace to end."),
