@@ -197,7 +197,7 @@ def _open_store(workspace: Path | None) -> Store:
     return open_store(workspace_directory(workspace) / "service" / "service.sqlite3")
 
 
-@keys.command("add")
+@keys.command("add", epilog="\b\nExample:\n  audit serve keys add ingest --scope check\n")
 def add_key(
     name: Annotated[str, typer.Argument(help="Whose key it is; checks belong to this name.")],
     scope: Annotated[
@@ -221,7 +221,7 @@ def add_key(
     print(text)
 
 
-@keys.command("list")
+@keys.command("list", epilog="\b\nExample:\n  audit serve keys list --format json\n")
 def list_keys(
     workspace: WorkspaceOption = None,
     form: ListFormatOption = ListFormat.TABLE,
@@ -259,7 +259,7 @@ def list_keys(
         print("there is no key. Run: audit serve keys add NAME --scope check", file=sys.stderr)
 
 
-@keys.command("revoke")
+@keys.command("revoke", epilog="\b\nExample:\n  audit serve keys revoke 1a2b3c4d\n")
 def revoke_key(
     key: Annotated[str, typer.Argument(metavar="ID", help="Id of the key, from keys list.")],
     workspace: WorkspaceOption = None,
