@@ -106,14 +106,6 @@ def json_answer(content: Any, status: int = 200, **headers: str) -> JSONResponse
 
 # Checks.
 
-_FORM_SCHEMA = {
-    "type": "object",
-    "required": ["file"],
-    "properties": {
-        "file": {"type": "string", "contentMediaType": "application/octet-stream"},
-    },
-}
-
 
 @router.post(
     "/checks",
@@ -133,14 +125,7 @@ _FORM_SCHEMA = {
         "requestBody": {
             "required": True,
             "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "allOf": [
-                            _FORM_SCHEMA,
-                            {"$ref": "#/components/schemas/CheckFields"},
-                        ]
-                    }
-                },
+                "multipart/form-data": {"schema": {"$ref": "#/components/schemas/CheckForm"}},
                 "application/json": {"schema": {"$ref": "#/components/schemas/NamedCheck"}},
             },
         }

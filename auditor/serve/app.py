@@ -235,7 +235,7 @@ def schema_names() -> dict[str, Any]:
     return {
         model.__name__: model
         for model in (
-            models.CheckFields,
+            models.CheckForm,
             models.NamedCheck,
             models.NewDecision,
             models.Assignment,

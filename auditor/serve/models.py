@@ -33,6 +33,15 @@ class CheckFields(BaseModel):
     )
 
 
+class CheckForm(CheckFields):
+    """A check of a file that is sent; the file is read as it comes, not by this model."""
+
+    file: str = Field(
+        json_schema_extra={"contentMediaType": "application/octet-stream"},
+        description="The file, with its name.",
+    )
+
+
 class NamedCheck(CheckFields):
     """A check of a file that the service can read itself."""
 
