@@ -75,7 +75,11 @@ class Stage:
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("scene", [SCENES["scan"], SCENES["check --add"], MANY], ids=str)
+@pytest.mark.parametrize(
+    "scene",
+    [*(SCENES[name] for name in ("scan", "check --add", "leak", "generated")), MANY],
+    ids=str,
+)
 def test_kills_of_process_groups(scene, zygote, inputs, tally, tmp_path):
     stage = Stage(scene, zygote, inputs, tmp_path)
     with tally(f"kills of the process group: {scene.name}") as found:

@@ -154,10 +154,37 @@ def rendered(zygote: Zygote, inputs: Inputs, folder: Path) -> Any:
     return [(folder / "out" / name).read_bytes() for name in ("again.html", "again.csv")]
 
 
+def leak_command(inputs: Inputs, folder: Path) -> list[object]:
+    options = ["--threshold", THRESHOLD, "-j", "1", "-o", folder / "out" / "leak.html"]
+    lists = ["--groups", folder / "out" / "groups.csv"]
+    return ["leak", inputs.music, inputs.new.parent, *base(inputs, folder), *options, *lists]
+
+
+def leaked(zygote: Zygote, inputs: Inputs, folder: Path) -> Any:
+    """Return the groups that a leak wrote, and what the catalogue holds."""
+    groups = (folder / "out" / "groups.csv").read_bytes()
+    return groups, scanned_facts(zygote, inputs, folder)
+
+
+def generated_command(inputs: Inputs, folder: Path) -> list[object]:
+    sides = ["--training", inputs.music, "--heldout", inputs.many, "--no-power"]
+    options = ["--threshold", THRESHOLD, "-j", "1", "-o", folder / "out" / "generated.html"]
+    return ["generated", inputs.new.parent, *sides, *base(inputs, folder), *options]
+
+
+def repeated(zygote: Zygote, inputs: Inputs, folder: Path) -> Any:
+    """Return what outputs repeat, and what the catalogue holds."""
+    result = json.loads((folder / "out" / "generated.json").read_text("utf-8"))
+    del result["provenance"]
+    return result, scanned_facts(zygote, inputs, folder)
+
+
 SCENES = {
     scene.name: scene
     for scene in (
         Scene("scan", lambda *_: None, scan_command, scanned_facts),
+        Scene("leak", lambda *_: None, leak_command, leaked),
+        Scene("generated", lambda *_: None, generated_command, repeated),
         Scene(
             "check --add",
             with_catalogue,
