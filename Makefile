@@ -58,7 +58,7 @@ $(INSTALLED): pyproject.toml constraints.txt $(CREATED)
 $(INSTALLED_DEV): pyproject.toml constraints.txt $(CREATED)
 	@"$(PYTHON)" .ci/preflight.py --compiler
 	$(SAY_SIZE)
-	$(INSTALL) --editable '.[annoy,augment,benchmark,dev,faiss,serve,usearch]'
+	$(INSTALL) --editable '.[annoy,augment,benchmark,dev,faiss,pandas,polars,serve,usearch]'
 	@touch $(INSTALLED) $@
 
 $(INSTALLED_CLUSTER): $(INSTALLED_DEV)

@@ -6,7 +6,7 @@ The commands are a thin skin over the functions named here, which are imported o
 Examples
 --------
 >>> import auditor
->>> with auditor.open_workspace(".audit") as workspace:  # doctest: +SKIP
+>>> with auditor.open_workspace(".audit", write=True) as workspace:  # doctest: +SKIP
 ...     result = auditor.scan(workspace, ["music/"])
 ...     for pair in result.pairs:
 ...         print(pair.score, pair.a, pair.b)
@@ -30,6 +30,9 @@ _HOME = {
     "recommend": "auditor.api.recommend",
     "scan": "auditor.api.scan",
     "to_json": "auditor.records",
+    "to_notebook": "auditor.report.data_frames",
+    "to_pandas": "auditor.report.data_frames",
+    "to_polars": "auditor.report.data_frames",
     "write_report": "auditor.report.write",
 }
 

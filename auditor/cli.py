@@ -23,6 +23,7 @@ from typer.core import TyperGroup
 import auditor
 from auditor.commands import (
     calibrate,
+    case,
     catalogue,
     check,
     compare,
@@ -162,6 +163,7 @@ app.command(epilog=generated.EXAMPLES)(generated.generated)
 app.command(epilog=tracklist.EXAMPLES)(tracklist.tracklist)
 app.command(epilog=review.EXAMPLES)(review.review)
 app.command(epilog=decide.EXAMPLES)(decide.decide)
+app.command(epilog=case.EXAMPLES)(case.case)
 app.command(epilog=recommend.EXAMPLES)(recommend.recommend)
 app.command(epilog=report.EXAMPLES)(report.report)
 app.command("map", epilog=map_command.EXAMPLES)(map_command.map_tracks)

@@ -1,7 +1,8 @@
 """The nouns of an audit: tracks, embeddings, pairs, clusters and the results made of them.
 
-Plain frozen dataclasses with no behaviour beyond their JSON form, shared by every module above.
-The JSON written by ``to_json`` is what ``--format json`` prints and what reports are rendered from.
+Plain frozen dataclasses with no behaviour beyond their forms for other programs, shared by every
+module above.  The JSON written by ``to_json`` is what ``--format json`` prints and what reports are
+rendered from.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
+import auditor
 from auditor.errors import RETRYABLE, ResultError, show_text
 from auditor.serialisation import from_json, parse_json
 
@@ -20,6 +22,25 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 2
 """Version of the JSON of scan, check and recommend results."""
+
+
+FAR_FLOOR = 1e-9
+"""The lowest rate that results state: "below one in a billion".
+
+No calibration counts so many pairs, and a curve fitted to some thousands says nothing of rarer
+ones.  Thresholds and verdicts are chosen by the curve itself.
+"""
+
+
+def floor_rate(rate: float | None) -> float | None:
+    """Return a rate as results state it: never below ``FAR_FLOOR``, which stands for all below.
+
+    Examples
+    --------
+    >>> floor_rate(8.5e-31), floor_rate(3e-7), floor_rate(None)
+    (1e-09, 3e-07, None)
+    """
+    return None if rate is None else max(rate, FAR_FLOOR)
 
 
 class _Explained(StrEnum):
@@ -294,7 +315,8 @@ class Pair:
     similarity : float or None
         Cosine of the two embeddings; None where it was not requested.
     far : float or None
-        How often unrelated tracks score as high, per pair; None where nobody counted.
+        How often unrelated tracks score as high, per pair; None where nobody counted.  1e-9 says
+        that it is below one in a billion, which no calibration resolves.
     verdict : str
         One of ``VERDICTS``; empty where no aligned passage was found.
     evidence : Evidence or None
@@ -363,7 +385,8 @@ class CompositionMatch:
         The chance share of the list down to this line is at most that of the run, the melodies
         agree, and nobody decided otherwise.
     far : float or None
-        How often unrelated tracks score as high, per pair; None where nobody counted.
+        How often unrelated tracks score as high, per pair; None where nobody counted.  1e-9 says
+        that it is below one in a billion, which no calibration resolves.
     expected_by_chance : float or None
         Unrelated pairs to expect among all pairs compared that score as high as this one.
     chance_share, chance_share_low, chance_share_high : float or None
@@ -566,7 +589,8 @@ class ThresholdUse:
     album or folder, where those were counted apart.  ``budget`` is the expected number of
     false pairs that was requested, None where the threshold was chosen otherwise.  ``n_counted`` is
     the number of unrelated pairs whose scores were counted: a rate below one in so many is read off
-    a fitted tail.
+    a fitted tail.  ``far``, ``far_high`` and ``expected_false_pairs`` are 1e-9 where they are
+    lower, and ``far_low`` is 0: rates below one in a billion are not resolved.
 
     ``per_submission`` says that each submission of a check has a threshold of its own, for the
     budget or rate of that submission alone (``CheckResult.thresholds``).  Then ``threshold`` is the
@@ -606,7 +630,8 @@ class SubmissionThreshold:
     n_one_source : int or None
         Those of them that have its artist or album; None where they were not counted apart.
     far, expected_false_pairs : float or None
-        The rate at this threshold, per pair, and the false pairs to expect of this submission.
+        The rate at this threshold, per pair, and the false pairs to expect of this submission; 1e-9
+        where they are lower.
     """
 
     submission: str
@@ -615,6 +640,25 @@ class SubmissionThreshold:
     n_one_source: int | None = None
     far: float | None = None
     expected_false_pairs: float | None = None
+
+
+def floor_use(use: ThresholdUse) -> ThresholdUse:
+    """Return what is known of a threshold as results state it: no rate below ``FAR_FLOOR``.
+
+    Examples
+    --------
+    >>> use = floor_use(ThresholdUse(0.9, "x", 2e-31, 0.0, 1e-12, 4e-29))
+    >>> use.far, use.far_low, use.far_high, use.expected_false_pairs
+    (1e-09, 0.0, 1e-09, 1e-09)
+    """
+    low = use.far_low
+    return dataclasses.replace(
+        use,
+        far=floor_rate(use.far),
+        far_low=0.0 if low is not None and low < FAR_FLOOR else low,
+        far_high=floor_rate(use.far_high),
+        expected_false_pairs=floor_rate(use.expected_false_pairs),
+    )
 
 
 @dataclass(frozen=True)
@@ -651,14 +695,53 @@ class SinceLastScan:
     gone: tuple[str, ...] = ()
 
 
+class _ForNotebooks:
+    """What every result offers to those who go on in Python.
+
+    The data frames are made in ``auditor.report.data_frames``.
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the JSON of the result says, as dicts, lists, text and numbers."""
+        data: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), allow_nan=False))  # type: ignore[call-overload]
+        return data
+
+    def to_pandas(self) -> Any:
+        """Return the rows of the CSV as a ``pandas.DataFrame`` (``auditor.to_pandas``).
+
+        Raises
+        ------
+        UsageError
+            If pandas is not installed.
+        """
+        return auditor.to_pandas(self)
+
+    def to_polars(self) -> Any:
+        """Return the rows of the CSV as a ``polars.DataFrame`` (``auditor.to_polars``).
+
+        Raises
+        ------
+        UsageError
+            If polars is not installed.
+        """
+        return auditor.to_polars(self)
+
+    def _repr_html_(self) -> str:
+        """Return the first rows as an HTML table, for Jupyter."""
+        table: str = auditor.to_notebook(self)
+        return table
+
+
 @dataclass(frozen=True)
-class ScanResult:
+class ScanResult(_ForNotebooks):
     """Every flagged pair of a catalogue.
 
     ``search`` is ``exact`` or ``annoy``; ``index_recall`` is the estimated share of true pairs that
     the Annoy search proposes, None for the exact pass.  ``identical`` holds every group of files of
     the same bytes, the largest first; one track of each takes part in pairs.  ``since`` compares
     with the last scan, None where there was none; nothing else depends on earlier scans.
+    ``catalogue_sha256`` names what was compared: the SHA-256 of the sorted SHA-256 of all contents,
+    each as a line; empty where it is not known.
     """
 
     tracks: tuple[Track, ...]
@@ -678,6 +761,7 @@ class ScanResult:
     identical: tuple[IdenticalFiles, ...] = ()
     compositions: Compositions | None = None
     since: SinceLastScan | None = None
+    catalogue_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -1068,13 +1152,13 @@ class GeneratedResult(CompareResult):
 
 
 @dataclass(frozen=True)
-class CheckResult:
+class CheckResult(_ForNotebooks):
     """Submissions against a catalogue.
 
     ``pairs`` holds, for each submission, every flagged pair and its nearest unflagged one
     (``flagged`` False), best first.  ``identical`` holds the groups of files of the same bytes in
     the catalogue whose track is in a pair.  ``thresholds`` has the threshold of each submission
-    that was compared.
+    that was compared.  ``catalogue_sha256`` is as in ``ScanResult``.
     """
 
     submissions: tuple[Track, ...]
@@ -1093,6 +1177,7 @@ class CheckResult:
     identical: tuple[IdenticalFiles, ...] = ()
     thresholds: tuple[SubmissionThreshold, ...] = ()
     compositions: Compositions | None = None
+    catalogue_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -1173,7 +1258,7 @@ class Recommended:
 
 
 @dataclass(frozen=True)
-class RecommendResult:
+class RecommendResult(_ForNotebooks):
     """Tracks in the order they are recommended.
 
     ``compositions`` has a line for each of them where versions of a track were asked for, else it
@@ -1205,6 +1290,14 @@ _KINDS = {
 def to_json(result: Result) -> str:
     """Return a result as JSON text, keys in field order, the same bytes for the same result."""
     return json.dumps(dataclasses.asdict(result), ensure_ascii=False, allow_nan=False, indent=1)
+
+
+def result_bytes(result: Result) -> bytes:
+    """Return the JSON of a result as its file holds it.
+
+    A lone surrogate cannot be UTF-8; it is written as the escape that JSON has for it.
+    """
+    return (to_json(result) + "\n").encode("utf-8", "backslashreplace")
 
 
 def result_from_json(text: str) -> Result:

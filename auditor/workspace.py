@@ -106,10 +106,10 @@ def open_workspace(
     *,
     extractor: str | os.PathLike[str] = DEFAULT_EXTRACTOR,
     precision: str = PRECISIONS[0],
-    write: bool = True,
+    write: bool = False,
     on_wait: Callable[[str], None] | None = None,
 ) -> Iterator[Workspace]:
-    """Open a workspace; with ``write`` it is created if absent and locked against other writers.
+    """Open a workspace for reading; with ``write`` it is made if absent, and locked.
 
     Parameters
     ----------
@@ -120,7 +120,9 @@ def open_workspace(
     precision : str
         One of ``embedding.config.PRECISIONS``; each has embeddings of its own in the catalogue.
     write : bool
-        False opens the catalogue read-only and takes no lock.
+        Open it for writing, as ``scan``, ``compare``, ``calibrate`` and ``check`` with ``add``
+        require: it is made if absent, and locked against other writers.  By default the
+        catalogue is opened read-only, without a lock, beside any writer.
     on_wait : callable, optional
         Called with who holds the lock where somebody does, and then waited for; without it that is
         an error.

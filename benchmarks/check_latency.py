@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument("music", type=Path)
     parser.add_argument("--queries", type=int, default=12)
     args = parser.parse_args()
-    with open_workspace(args.workspace, extractor="excerpt") as workspace:
+    with open_workspace(args.workspace, extractor="excerpt", write=True) as workspace:
         source = ExcerptSource.of(workspace.catalogue, workspace.weights_id)  # leaves the table
         folder = workspace.index_directory / "excerpts"
         index = refresh_excerpts(folder, source, hop_s=workspace.hop_s).index

@@ -45,7 +45,7 @@ def timed_scan(folder: Path, files: list[bytes], how: Callable) -> dict[str, flo
     from auditor.api.scan import scan
     from auditor.workspace import open_workspace
 
-    with open_workspace(folder) as workspace, how(workspace) as (embedder, tiles):
+    with open_workspace(folder, write=True) as workspace, how(workspace) as (embedder, tiles):
         embedded_at = []
         started = time.perf_counter()
         result = scan(
@@ -161,7 +161,7 @@ def tiles(music: Path, every: int) -> None:
     one_thread()
     examination.TILE_PAIRS, proposals.TILE_TRACKS = 32, 8  # there are few tracks
     noted = TimedTiles()
-    with tempfile.TemporaryDirectory() as folder, open_workspace(folder) as workspace:
+    with tempfile.TemporaryDirectory() as folder, open_workspace(folder, write=True) as workspace:
         files = [found.path for found in find_audio([music]).files][::every]
         embedder = make_embedder(workspace.extractor, jobs=2)
         result = scan(workspace, files, options=Options(threshold=0.45), embedder=embedder)

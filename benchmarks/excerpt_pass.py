@@ -157,7 +157,7 @@ def main() -> int:
     )
     for n_tracks in args.tracks:
         folder = args.output / str(n_tracks)
-        with open_workspace(folder, extractor="excerpt") as workspace:
+        with open_workspace(folder, extractor="excerpt", write=True) as workspace:
             cache = args.output / f"stretches-{extractor.weights_id}.npz"
             real = stretches(args.music, cache, extractor)
             store(workspace, real, n_tracks, args.stretches)

@@ -230,7 +230,7 @@ def run(
         moments["compared"] = time.monotonic()
 
     started = time.monotonic()
-    with open_workspace(folder / "ws") as workspace, LocalTiles(jobs) as tiles:
+    with open_workspace(folder / "ws", write=True) as workspace, LocalTiles(jobs) as tiles:
         result = find_repeats(
             workspace,
             str(folder / "outputs"),

@@ -53,7 +53,7 @@ def taking_in(folder: Path, extractor: str) -> float:
     files = [file.path for file in find_audio([folder]).files][:N_FILES]
     with (
         tempfile.TemporaryDirectory() as place,
-        open_workspace(place, extractor=extractor) as workspace,
+        open_workspace(place, extractor=extractor, write=True) as workspace,
     ):
         ingest(workspace, files[:1])
         started = time.process_time()
@@ -77,7 +77,7 @@ def excerpt_costs(
     n: int, real: dict[str, np.ndarray], folder: Path, n_asking: int
 ) -> dict[str, float]:
     """Return CPU seconds of the excerpt pass, for 1,000 of n tracks."""
-    with open_workspace(folder / str(n), extractor=DEFAULT_EXTRACTOR) as workspace:
+    with open_workspace(folder / str(n), extractor=DEFAULT_EXTRACTOR, write=True) as workspace:
         store(workspace, real, n)
         source = ExcerptSource.of(workspace.catalogue, workspace.weights_id)
         with tempfile.TemporaryDirectory() as fresh:  # the one that may be there costs nothing

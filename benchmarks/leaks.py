@@ -128,7 +128,7 @@ def main() -> int:
         if groups[i] == groups[j]
     }
     started = time.monotonic()
-    with open_workspace(folder / "ws") as workspace, LocalTiles(args.jobs) as tiles:
+    with open_workspace(folder / "ws", write=True) as workspace, LocalTiles(args.jobs) as tiles:
         result = find_leaks(
             workspace,
             name_splits(str(folder / "train"), str(folder / "test")),

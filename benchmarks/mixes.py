@@ -185,7 +185,7 @@ def main() -> int:
     listed = read_same_list(Path(__file__).with_name("natural_duplicates.tsv"))
     groups = group_tracks(paths, [hash_file(path) for path in paths], listed)
     same = dict(zip(paths, map(int, groups), strict=True))
-    with open_workspace(args.folder / "ws") as workspace:
+    with open_workspace(args.folder / "ws", write=True) as workspace:
         embedder = make_embedder(workspace.extractor, jobs=args.jobs)
         scan(workspace, [args.corpus / args.role], options=Options(), embedder=embedder)
         for number in range(args.mixes):

@@ -88,7 +88,9 @@ def take_in(files: list[bytes], extractor: str, precision: str, jobs: int) -> St
     torch.set_num_threads(1)
     with (
         tempfile.TemporaryDirectory() as directory,
-        open_workspace(directory, extractor=extractor, precision=precision) as workspace,
+        open_workspace(
+            directory, extractor=extractor, precision=precision, write=True
+        ) as workspace,
     ):
         done = ingest(workspace, files, embedder=make_embedder(workspace.extractor, jobs=jobs))
     return {**done.seconds, "audio": done.audio_s}

@@ -255,7 +255,7 @@ def main() -> int:
     place = args.verdicts / args.role
     bench = Bench(extractor, WitnessConfig(), folder, place, place / "cache", len(names))
     asked = []
-    with open_workspace(place / "ws", extractor="excerpt") as workspace:
+    with open_workspace(place / "ws", extractor="excerpt", write=True) as workspace:
         catalogue = Catalogue(workspace, bench)
         threshold = json.loads((place / "verdicts.json").read_text())["threshold"]
         for kind in args.kind or list(UNSEEN):

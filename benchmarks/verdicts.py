@@ -212,7 +212,9 @@ def check_traps(catalogue: Catalogue, folder: Path) -> list[dict]:
         place.mkdir(parents=True, exist_ok=True)
         for side, waveform in (("a", a), ("b", b)):
             write_audio(place / f"{side}.flac", waveform, codec="flac")
-        with open_workspace(place / "ws", extractor=catalogue.bench.extractor.name) as workspace:
+        with open_workspace(
+            place / "ws", extractor=catalogue.bench.extractor.name, write=True
+        ) as workspace:
             from auditor.api.run import Options
             from auditor.api.scan import scan
 

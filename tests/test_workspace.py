@@ -13,6 +13,7 @@ import pytest
 
 from auditor.calibration.thresholds import shipped_directory
 from auditor.errors import CatalogueError, UsageError, WeightsError, WorkspaceLockedError
+from auditor.ingest.session import ingest
 from auditor.workspace import (
     HOLDER,
     lock_holder,
@@ -34,7 +35,7 @@ def test_the_folder_is_the_one_given_else_the_environment_s_else_the_default(mon
 def test_opening_makes_the_workspace_and_closing_frees_it(tmp_path, tiny_weights):
     folder = tmp_path / "new" / "ws"
     for _ in range(2):
-        with open_workspace(folder, extractor=tiny_weights) as workspace:
+        with open_workspace(folder, extractor=tiny_weights, write=True) as workspace:
             assert workspace.catalogue.tracks() == []
             assert workspace.writable
             assert workspace.weights_id == workspace.extractor.weights_id
@@ -45,10 +46,10 @@ def test_opening_makes_the_workspace_and_closing_frees_it(tmp_path, tiny_weights
 
 
 def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path, tiny_weights):
-    with open_workspace(tmp_path, extractor=tiny_weights):
+    with open_workspace(tmp_path, extractor=tiny_weights, write=True):
         with (
             pytest.raises(WorkspaceLockedError, match=r"in use by another audit\. Wait .* --works"),
-            open_workspace(tmp_path, extractor=tiny_weights),
+            open_workspace(tmp_path, extractor=tiny_weights, write=True),
         ):
             pass
         with open_workspace(tmp_path, extractor=tiny_weights, write=False) as reader:
@@ -87,13 +88,13 @@ def test_a_damaged_note_of_the_holder_is_passed_over(tmp_path, note):
 def test_an_error_inside_frees_the_lock(tmp_path, tiny_weights):
     with (
         pytest.raises(RuntimeError, match="inside"),
-        open_workspace(tmp_path, extractor=tiny_weights),
+        open_workspace(tmp_path, extractor=tiny_weights, write=True),
     ):
         raise RuntimeError("inside")
     (tmp_path / "catalogue.sqlite3").write_bytes(b"this is no database" * 100)
     with (
         pytest.raises(CatalogueError, match="not an SQLite file"),
-        open_workspace(tmp_path, extractor=tiny_weights),
+        open_workspace(tmp_path, extractor=tiny_weights, write=True),
     ):
         pass
     with lock_workspace(tmp_path):
@@ -124,6 +125,15 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
         pass
 
 
+def test_a_workspace_is_opened_for_reading_unless_asked(tmp_path, tiny_weights):
+    with open_workspace(tmp_path, extractor=tiny_weights, write=True):
+        pass
+    with open_workspace(tmp_path, extractor=tiny_weights) as reader:
+        assert not reader.writable
+        with pytest.raises(ValueError, match="open it with write=True"):
+            ingest(reader, [])
+
+
 def test_a_reader_makes_nothing(tmp_path, tiny_weights):
     with (
         pytest.raises(CatalogueError, match=r"no catalogue at .*; run: audit scan DIR"),
@@ -137,7 +147,7 @@ def test_a_file_in_place_of_the_folder(tmp_path, tiny_weights):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(UsageError, match=r"cannot be used as a workspace: .* another --workspace"),
-        open_workspace(tmp_path / "file", extractor=tiny_weights),
+        open_workspace(tmp_path / "file", extractor=tiny_weights, write=True),
     ):
         pass
 
@@ -145,14 +155,14 @@ def test_a_file_in_place_of_the_folder(tmp_path, tiny_weights):
 def test_an_unknown_extractor_leaves_no_workspace_behind(tmp_path):
     with (
         pytest.raises(WeightsError, match="no extractor nosuch"),
-        open_workspace(tmp_path / "ws", extractor="nosuch"),
+        open_workspace(tmp_path / "ws", extractor="nosuch", write=True),
     ):
         pass
     assert not (tmp_path / "ws").exists()
 
 
 def test_require_tracks_names_the_extractor(tmp_path, tiny_weights):
-    with open_workspace(tmp_path, extractor=tiny_weights) as workspace:
+    with open_workspace(tmp_path, extractor=tiny_weights, write=True) as workspace:
         require_tracks(workspace, 1)
         with pytest.raises(
             CatalogueError, match=rf"no track embedded by tiny \({workspace.weights_id}\)\. Run:"

@@ -18,7 +18,15 @@ from auditor.decisions.apply import apply_decisions
 from auditor.ingest.prepare import Embedder, PreparedFiles, SerialEmbedder
 from auditor.ingest.session import OnEvent, ingest
 from auditor.ingest.submissions import Submission, embed_submissions, own_id
-from auditor.records import CheckResult, Pair, SubmissionThreshold, ThresholdUse, Track
+from auditor.records import (
+    CheckResult,
+    Pair,
+    SubmissionThreshold,
+    ThresholdUse,
+    Track,
+    floor_rate,
+    floor_use,
+)
 from auditor.scoring.base import RunContext, ScoringResult, open_scorer
 from auditor.scoring.identical import SameFiles, identical_files
 from auditor.workspace import Workspace, make_provenance, require_tracks
@@ -133,11 +141,12 @@ def check(
         n_pairs_compared=scored.n_compared,
         search=options.search,
         index_recall=scored.recall,
-        threshold=use,
+        threshold=floor_use(use),
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
         identical=identical_files(same, known, firsts),
         compositions=compositions,
+        catalogue_sha256=table.fingerprint(),
         thresholds=tuple(
             _of_submission(track_id, each, *counts[track_id]) for track_id, each in uses.items()
         ),
@@ -205,8 +214,8 @@ def _of_submission(
         use.threshold,
         n_comparisons,
         None if use.n_one_source is None else n_one_source,
-        use.far,
-        None if use.far is None else use.far * n_comparisons,
+        floor_rate(use.far),
+        floor_rate(None if use.far is None else use.far * n_comparisons),
     )
 
 

@@ -34,6 +34,7 @@ from auditor.records import (
     Skipped,
     ThresholdUse,
     Track,
+    floor_use,
 )
 from auditor.scoring.base import (
     RunContext,
@@ -42,6 +43,7 @@ from auditor.scoring.base import (
     open_scorer,
 )
 from auditor.scoring.identical import identical_files, identical_pair
+from auditor.scoring.losses import LossReader
 from auditor.search.across import TwoSides
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
@@ -89,7 +91,7 @@ def compare(
     Examples
     --------
     >>> from auditor.workspace import open_workspace
-    >>> with open_workspace(".audit") as workspace:  # doctest: +SKIP
+    >>> with open_workspace(".audit", write=True) as workspace:  # doctest: +SKIP
     ...     result = compare(workspace, "catalogue/", "incoming.csv")
     """
     started = time.monotonic()
@@ -188,7 +190,7 @@ def compare_taken(
     return CompareResult(
         tracks=tuple(worth_listing(tracks, in_pairs, here)),
         pairs=pairs,
-        clusters=flagged_clusters(table.tracks.names(), pairs, tracks, same),
+        clusters=flagged_clusters(table.tracks.names(), pairs, tracks, same, LossReader(workspace)),
         skipped=merge_skipped(
             first.skipped,
             second.skipped,
@@ -199,7 +201,7 @@ def compare_taken(
         search="exact",
         index_recall=found.scored.recall,
         histogram=found.scored.histogram,
-        threshold=found.use,
+        threshold=floor_use(found.use),
         provenance=make_provenance(workspace, command=command, started=started or time.monotonic()),
         detection=found.run.threshold.detection(found.use),
         identical=identical_files(same, tracks),

@@ -63,6 +63,7 @@ from auditor.records import (
     RepeatedTrack,
     Replication,
     Track,
+    floor_use,
 )
 from auditor.scoring.base import RunContext, Scorer, open_scorer
 from auditor.scoring.identical import identical_files
@@ -214,7 +215,7 @@ def find_repeats(
     Examples
     --------
     >>> from auditor.workspace import open_workspace
-    >>> with open_workspace(".audit") as workspace:  # doctest: +SKIP
+    >>> with open_workspace(".audit", write=True) as workspace:  # doctest: +SKIP
     ...     result = find_repeats(workspace, "outputs.csv", "training/", "heldout/")
     >>> print(result.statement)  # doctest: +SKIP
     """
@@ -319,7 +320,7 @@ def find_repeats(
         search="exact",
         index_recall=None,
         histogram={},
-        threshold=use,
+        threshold=floor_use(use),
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
         identical=identical_files(same, tracks),

@@ -43,9 +43,11 @@ from auditor.records import (
     SplitGroup,
     Track,
     TrackClips,
+    floor_use,
 )
 from auditor.scoring.base import open_scorer
 from auditor.scoring.identical import identical_files
+from auditor.scoring.losses import LossReader
 from auditor.search.exact import clusters
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
@@ -152,7 +154,9 @@ def find_leaks(
     return LeakResult(
         tracks=tuple(listed),
         pairs=pairs,
-        clusters=flagged_clusters(table.tracks.names(), pairs, tracks, union.same),
+        clusters=flagged_clusters(
+            table.tracks.names(), pairs, tracks, union.same, LossReader(workspace)
+        ),
         skipped=merge_skipped(
             *(side.skipped for side in taken),
             found.damaged_files(workspace, table, here, set_aside),
@@ -162,7 +166,7 @@ def find_leaks(
         search="exact",
         index_recall=found.scored.recall,
         histogram=found.scored.histogram,
-        threshold=found.use,
+        threshold=floor_use(found.use),
         provenance=make_provenance(workspace, command=command, started=started),
         detection=found.run.threshold.detection(found.use),
         identical=identical_files(union.same, tracks),

@@ -17,10 +17,11 @@ from auditor.decisions.apply import apply_decisions
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent, ingest
 from auditor.parallel import LocalTiles, OnProgress, Tiles
-from auditor.records import Cluster, Pair, ScanResult, SinceLastScan, Skipped, Track
+from auditor.records import Cluster, Pair, ScanResult, SinceLastScan, Skipped, Track, floor_use
 from auditor.scoring.base import RunContext, open_scorer
 from auditor.scoring.identical import identical_files, identical_pairs, with_n_files
-from auditor.scoring.originals import suggest_original
+from auditor.scoring.losses import LossReader
+from auditor.scoring.originals import Measure, suggest_original
 from auditor.search.exact import clusters, n_pairs
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
@@ -115,7 +116,7 @@ def scan(
     return ScanResult(
         tracks=tuple(worth_listing(tracks, in_pairs, tracks)),
         pairs=pairs,
-        clusters=flagged_clusters(table.tracks.names(), pairs, tracks, same),
+        clusters=flagged_clusters(table.tracks.names(), pairs, tracks, same, LossReader(workspace)),
         skipped=merge_skipped(
             workspace.catalogue.skipped(),
             damaged_files(workspace, rotten | scored.damaged),
@@ -126,11 +127,12 @@ def scan(
         search=options.search,
         index_recall=scored.recall,
         histogram=scored.histogram,
-        threshold=use,
+        threshold=floor_use(use),
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
         identical=identical_files(same, tracks),
         compositions=compositions,
+        catalogue_sha256=table.fingerprint(),
         since=compare_with_last(pairs, last, workspace.weights_id),
     )
 
@@ -178,6 +180,7 @@ def flagged_clusters(
     pairs: Sequence[Pair],
     tracks: Mapping[str, Track],
     same: Mapping[str, tuple[str, ...]],
+    measure: Measure | None = None,
 ) -> tuple[Cluster, ...]:
     """Return the tracks that flagged pairs connect, with the files of the same bytes.
 
@@ -189,6 +192,8 @@ def flagged_clusters(
     tracks : mapping of id to Track
     same : mapping
         See ``scoring.identical.SameFiles``.
+    measure : callable, optional
+        See ``scoring.originals.Measure``.
     """
     row_of = {track_id: row for row, track_id in enumerate(ids)}
     flagged = [pair for pair in pairs if pair.flagged]
@@ -207,7 +212,7 @@ def flagged_clusters(
         highest[i] = max(highest[i], pair.score)
     members = [tuple(ids[row] for row in group) for group in groups]
     return tuple(
-        Cluster(names, score, *suggest_original([tracks[name] for name in names]))
+        Cluster(names, score, *suggest_original([tracks[name] for name in names], measure))
         for names, score in zip(members, highest, strict=True)
     )
 

@@ -16,7 +16,7 @@ from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent
 from auditor.ingest.submissions import Submission, embed_submissions, own_id
 from auditor.parallel import OnProgress
-from auditor.records import MixEntry, MixGap, Pair, Track, TracklistResult
+from auditor.records import MixEntry, MixGap, Pair, Track, TracklistResult, floor_use
 from auditor.scoring.base import RunContext, ScoredPair, open_scorer
 from auditor.scoring.timeline import TimelineEntry, examine_mix, n_parts
 from auditor.scoring.track_reader import CatalogueReader
@@ -118,7 +118,7 @@ def tracklist(
         n_pairs_compared=found.n_examined,
         search="exact",
         index_recall=None,
-        threshold=use,
+        threshold=floor_use(use),
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
         entries=tuple(_entries(found.entries)),

@@ -15,6 +15,7 @@ the catalogue holds, ``table_problems`` says.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping
@@ -151,6 +152,16 @@ class TrackTable(NamedTuple):
             return self
         tracks = TrackVersions(self.tracks.ids[rows], self.tracks.numbers[rows])
         return TrackTable(tracks, self.hashes[rows], self.embeddings[rows])
+
+    def fingerprint(self) -> str:
+        """Return what names the contents of a catalogue, whatever their paths and ids.
+
+        The SHA-256 of the sorted SHA-256 of all contents, each as a line: 64 hex digits.
+        """
+        digest = hashlib.sha256()
+        for sha256 in np.unique(self.hashes).tolist():
+            digest.update(sha256 + b"\n")
+        return digest.hexdigest()
 
     def same_files(self) -> dict[str, tuple[str, ...]]:
         """Return the sorted ids of each content that several files hold, by the first of them."""

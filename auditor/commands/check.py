@@ -34,6 +34,7 @@ from auditor.commands.options import (
     Precision,
     PrecisionOption,
     QuietOption,
+    RedactOption,
     ReportSizeOption,
     SameOwnerOption,
     Search,
@@ -116,6 +117,7 @@ def check(
     no_audio: NoAudioOption = False,
     max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
+    redact_paths: RedactOption = False,
     fail_on: FailOnOption = None,
     exit_zero: ExitZeroOption = False,
     wait: WaitOption = False,
@@ -131,6 +133,11 @@ def check(
     --add.
     """
     streams = form is Format.JSONL
+    if streams and redact_paths:
+        raise UsageError(
+            "--redact-paths numbers the folders of a whole result, which --format jsonl does not "
+            "wait for. Give --format json."
+        )
     if streams and (open_report or output is not None or add or per_batch):
         raise UsageError(
             "--format jsonl prints each submission as soon as it is compared: it writes no report, "
@@ -251,6 +258,7 @@ def check(
         report=report,
         media=media,
         open_report=open_report,
+        redact_paths=redact_paths,
         show_decided=show_decided,
         verbose=verbose,
         quiet=quiet,

@@ -15,6 +15,7 @@ from auditor.commands.options import (
     Precision,
     PrecisionOption,
     QuietOption,
+    RedactOption,
     WorkspaceOption,
 )
 from auditor.commands.running import command_line, open_for_command, report_path
@@ -74,6 +75,7 @@ def map_tracks(
     open_page: Annotated[
         bool, typer.Option("--open", help="Open the page in the browser.")
     ] = False,
+    redact_paths: RedactOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -102,6 +104,10 @@ def map_tracks(
         workspace, extractor=extractor, precision=precision, write=False
     ) as opened:
         atlas = make_atlas(opened, seed=seed, command=command_line(context), on_start=say)
+    if redact_paths:
+        from auditor.report.redact import redact_atlas
+
+        atlas = redact_atlas(atlas)
     path, n_bytes = write_map(
         atlas, report_path(output, "map"), colour=None if colour is None else colour.value
     )

@@ -330,6 +330,14 @@ ReportSizeOption = Annotated[
     ),
 ]
 MAX_REPORT_MB = 25.0
+RedactOption = Annotated[
+    bool,
+    typer.Option(
+        "--redact-paths",
+        help="Leave folders out of what is printed and written: a file keeps its name, a command "
+        "loses its arguments, and pages have no links to files.",
+    ),
+]
 ExitZeroOption = Annotated[
     bool, typer.Option("--exit-zero", help="Exit with 0 even if something is flagged.")
 ]

@@ -18,6 +18,7 @@ from auditor.commands.options import (
     Precision,
     PrecisionOption,
     QuietOption,
+    RedactOption,
     WorkspaceOption,
 )
 from auditor.commands.running import (
@@ -122,6 +123,7 @@ def recommend(
         ),
     ] = None,
     open_report: OpenOption = False,
+    redact_paths: RedactOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -170,7 +172,15 @@ def recommend(
             if report is None
             else _links(opened, result, report.parent, (of, *likes, *dislikes))
         )
-    finish(result, form=form, report=report, media=media, open_report=open_report, quiet=quiet)
+    finish(
+        result,
+        form=form,
+        report=report,
+        media=media,
+        open_report=open_report,
+        redact_paths=redact_paths,
+        quiet=quiet,
+    )
 
 
 def write_playlist(result: RecommendResult, workspace: Workspace, file: Path) -> None:

@@ -374,6 +374,7 @@ def finish(
     report: Path | None,
     media: Media | None = None,
     open_report: bool = False,
+    redact_paths: bool = False,
     show_decided: bool = False,
     verbose: bool = False,
     quiet: bool = False,
@@ -388,6 +389,10 @@ def finish(
     AuditError
         If the report cannot be written.
     """
+    if redact_paths:
+        from auditor.report.redact import redact_media, redact_result
+
+        result, media = redact_result(result), redact_media(media)
     try:
         print_result(result, form, show_decided=show_decided, verbose=verbose)
     finally:

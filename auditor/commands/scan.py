@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,6 +37,7 @@ from auditor.commands.options import (
     QuietOption,
     RayAddressOption,
     RayStorageOption,
+    RedactOption,
     ReportSizeOption,
     SameOwnerOption,
     Search,
@@ -63,7 +65,11 @@ from auditor.commands.running import (
     workers_for,
 )
 from auditor.embedding.config import DEFAULT_EXTRACTOR, GPU_BATCH
-from auditor.errors import UsageError
+from auditor.errors import UsageError, show_path
+
+if TYPE_CHECKING:
+    from auditor.records import ScanResult
+    from auditor.workspace import Workspace
 
 EXAMPLES = """\b
 Examples:
@@ -71,6 +77,7 @@ Examples:
   audit scan music/ demos/ --max-false-pairs 0.1 --open
   audit scan fma_small/ --fma fma_metadata/ --workspace fma
   audit scan --threshold 0.9 --format json > pairs.json
+  audit scan --keep-drop move-copies.sh
   audit scan /shared/music --cluster auto --cluster-storage /shared/audit
   audit scan s3://bucket/music --cluster auto --cluster-storage s3://bucket/audit
 
@@ -109,11 +116,21 @@ def scan(
     max_chance_share: MaxChanceShareOption = MAX_CHANCE_SHARE,
     show_decided: ShowDecidedOption = False,
     form: FormatOption = Format.TABLE,
+    keep_drop: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep-drop",
+            metavar="FILE",
+            help="Also write which file of each cluster to keep and which to drop: .csv, .parquet, "
+            ".m3u8 (the files to drop), or .sh (a script that moves them and deletes nothing).",
+        ),
+    ] = None,
     output: OutputOption = None,
     no_report: NoReportOption = False,
     no_audio: NoAudioOption = False,
     max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
+    redact_paths: RedactOption = False,
     fail_on: FailOnOption = None,
     exit_zero: ExitZeroOption = False,
     wait: WaitOption = False,
@@ -129,6 +146,10 @@ def scan(
     check_report_options(no_report=no_report, output=output, open_report=open_report)
     check_format(form)
     check_fail_on(fail_on, compositions=compositions)
+    if keep_drop is not None:
+        from auditor.report.keep_drop import write_format
+
+        write_format(keep_drop.suffix)
     if roots and ray_address is None:
         from auditor.audio.isolated import warm_up
 
@@ -181,6 +202,8 @@ def scan(
             last=last_scan(opened.directory),
         )
         keep_for_decisions(opened.directory, result)
+        if keep_drop is not None:
+            _write_keep_drop(opened, result, keep_drop, quiet=quiet)
         media = gather_media(
             opened,
             result,
@@ -195,6 +218,7 @@ def scan(
         report=report,
         media=media,
         open_report=open_report,
+        redact_paths=redact_paths,
         show_decided=show_decided,
         verbose=verbose,
         quiet=quiet,
@@ -206,3 +230,25 @@ def scan(
         )
     if code := exit_code(result, fail_on, exit_zero=exit_zero):
         raise typer.Exit(code)
+
+
+def _write_keep_drop(workspace: Workspace, result: ScanResult, file: Path, *, quiet: bool) -> None:
+    """Write which files to keep and which to drop; say how many, and what the list cannot hold."""
+    import sys
+
+    from auditor.report.keep_drop import DROP, KEEP, REVIEW, keep_or_drop, list_bytes, write_format
+    from auditor.report.write import write_files
+
+    rows = keep_or_drop(result)
+    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    content, left_out = list_bytes(rows, write_format(file.suffix), paths)
+    write_files({file: content})
+    for path in left_out:
+        print(f"not in the list: {show_path(path)}", file=sys.stderr)
+    if not quiet:
+        n = {action: sum(row.action == action for row in rows) for action in (KEEP, DROP, REVIEW)}
+        print(
+            f"{n[KEEP]:,} files to keep, {n[DROP]:,} to drop, {n[REVIEW]:,} to review: "
+            f"{show_path(file)}",
+            file=sys.stderr,
+        )

@@ -23,6 +23,7 @@ from auditor.commands.options import (
     Precision,
     PrecisionOption,
     QuietOption,
+    RedactOption,
     ReportSizeOption,
     Search,
     ThresholdFileOption,
@@ -91,6 +92,7 @@ def tracklist(
     no_audio: NoAudioOption = False,
     max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
+    redact_paths: RedactOption = False,
     verbose: VerboseOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -150,6 +152,7 @@ def tracklist(
         report=report,
         media=media,
         open_report=open_report,
+        redact_paths=redact_paths,
         verbose=verbose,
         quiet=quiet,
     )

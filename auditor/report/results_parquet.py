@@ -46,7 +46,7 @@ def to_parquet(result: Result) -> bytes:
     columns = list(zip(*rows, strict=True)) or [()] * len(names)
     kinds = [_arrow_type(pa, column_type(name)) for name in names]
     arrays = [
-        pa.array([_plain(value) for value in column], kind)
+        pa.array([plain_value(value) for value in column], kind)
         for column, kind in zip(columns, kinds, strict=True)
     ]
     fields = [pa.field(name, kind) for name, kind in zip(names, kinds, strict=True)]
@@ -128,10 +128,13 @@ def _arrow_type(pa: Any, kind: type) -> Any:
     return pa.list_(plain[items[0]]) if items else plain[kind]
 
 
-def _plain(value: object) -> Any:
-    """Return a value as pyarrow takes it; a lone surrogate is no Unicode."""
+def plain_value(value: object) -> Any:
+    """Return a value of ``result_table`` as other libraries take it: lists, and valid Unicode.
+
+    A lone surrogate is written as the escape that JSON has for it.
+    """
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if isinstance(value, str):
         return str(value).encode("utf-8", "backslashreplace").decode()
     return value

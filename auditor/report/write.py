@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from auditor.errors import AuditError, ResultError, show_path
-from auditor.records import RecommendResult, Result, TracklistResult, result_from_json, to_json
+from auditor.records import RecommendResult, Result, TracklistResult, result_bytes, result_from_json
 from auditor.report.html.page import render_html
 from auditor.report.media.model import Media, media_from_json, media_to_json
 from auditor.report.results_csv import compositions_csv, to_csv
@@ -70,8 +70,7 @@ def write_report(
     html_path = stem.with_name(stem.name + html_suffix)
     json_path = stem.with_name(stem.name + ".json")
     contents = {stem.with_name(stem.name + ".csv"): to_csv(result).encode()}
-    # A lone surrogate cannot be UTF-8; backslashreplace writes it as the escape JSON has for it.
-    contents[json_path] = (to_json(result) + "\n").encode("utf-8", "backslashreplace")
+    contents[json_path] = result_bytes(result)
     if isinstance(result, TracklistResult):
         contents[stem.with_name(stem.name + ".cue")] = to_cue(result).encode(
             "utf-8", "backslashreplace"

@@ -44,6 +44,7 @@ from auditor.records import (
     Track,
     TrackEmbedding,
     Verdict,
+    floor_rate,
 )
 from auditor.scoring.base import RunContext, ScoredPair, ScoringResult
 from auditor.search.compositions import PitchStore, StoredPitches, nearest_contents
@@ -473,7 +474,15 @@ def _ranked(
     likely = [k for k, m in enumerate(ranked, 1) if (m.chance_share or 0.0) <= MAX_LISTED_SHARE]
     n_kept = max(n_flagged, min(n_listed, max(likely, default=0)))
     return [
-        dataclasses.replace(match, flagged=k < n_flagged) for k, match in enumerate(ranked[:n_kept])
+        dataclasses.replace(
+            match,
+            flagged=k < n_flagged,
+            far=floor_rate(match.far),
+            expected_by_chance=floor_rate(match.expected_by_chance),
+            chance_share=floor_rate(match.chance_share),
+            chance_share_high=floor_rate(match.chance_share_high),
+        )
+        for k, match in enumerate(ranked[:n_kept])
     ]
 
 

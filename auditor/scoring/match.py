@@ -26,7 +26,7 @@ from auditor.evidence.match_score import (
 from auditor.evidence.side import Side, compare_sides
 from auditor.ingest.submissions import Submission
 from auditor.parallel import OnProgress, Tiles
-from auditor.records import Evidence, Pair, Track, TrackEmbedding, Verdict
+from auditor.records import Evidence, Pair, Track, TrackEmbedding, Verdict, floor_rate
 from auditor.scoring.base import RunContext, ScoredPair, ScoringResult
 from auditor.scoring.candidates import distinct_pairs, voted_across, voted_pairs, with_rows
 from auditor.scoring.examine import (
@@ -429,7 +429,7 @@ class Scorer:
             identical_file=identical,
             flagged=verdict.flagged,
             similarity=pair.similarity,
-            far=run.threshold.far_at(pair.score, run.use),
+            far=floor_rate(run.threshold.far_at(pair.score, run.use)),
             verdict=verdict,
             evidence=pair.evidence,
         )

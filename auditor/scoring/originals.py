@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from auditor.audio.formats import LOSSLESS_CODECS
+from auditor.audio.losses import Losses
 from auditor.records import Track
 
 _DATE = re.compile(r"\s*(\d{4})(?:-(\d{2}))?(?:-(\d{2}))?")
@@ -13,20 +14,37 @@ _SAME_LENGTH_S = 1.0
 FIRST_YEAR = 1860
 """No recording is older."""
 
-NOTHING_TELLS = "first of equals: no date, length or coding tells them apart"
+BAND_HZ = 800.0
+"""Two bands that end so far apart are not the same one."""
+
+HOLES, HOLE_RATIO = 0.004, 1.25
+"""More holes by so much and by so many times are those of a further lossy encoding."""
+
+UNCUT = 0.98
+"""A band that reaches this share of half the sampling rate was cut by no encoder."""
+
+NOTHING_TELLS = "first of equals: no date, length, band or coding tells them apart"
 """Why a track is suggested of which no more is known than of the others."""
 
+Measure = Callable[[Sequence[Track]], Sequence[Losses | None]]
+"""Returns what encoders took from some tracks; None where it is not known."""
 
-def suggest_original(tracks: Sequence[Track]) -> tuple[str, str]:
+
+def suggest_original(tracks: Sequence[Track], measure: Measure | None = None) -> tuple[str, str]:
     """Return the id of the likely original and the reason, in words.
 
     The earliest release date decides where one is known and earlier than all others; else length
-    (a cut copy is shorter), then lossless coding, bit rate and sampling rate.
+    (a cut copy is shorter).  Among the longest, one is the original that is better than each of the
+    others: its band reaches higher, its spectrum has fewer holes, or it is coded without loss and
+    nothing says that it was made from a lossy file.  More bits a second are not more quality, and
+    decide nothing.
 
     Parameters
     ----------
     tracks : sequence of Track
         At least one.
+    measure : callable, optional
+        See ``Measure``; asked only where dates and lengths do not decide.
     """
     dated = sorted((date, track.id) for track in tracks if (date := _date(track.date)))
     if dated and (len(dated) == 1 or _is_earlier(dated[0][0], dated[1][0])):
@@ -38,11 +56,37 @@ def suggest_original(tracks: Sequence[Track]) -> tuple[str, str]:
     long = [track for track in tracks if track.duration_s >= longest_s - _SAME_LENGTH_S]
     if len(long) == 1:
         return long[0].id, "longest"
-    best = max(long, key=_quality)
-    if all(_quality(track) < _quality(best) for track in long if track is not best):
-        return best.id, "best encoding among the longest"
-    first = min((t for t in long if _quality(t) == _quality(best)), key=lambda t: t.id)
-    return first.id, NOTHING_TELLS
+    contents: dict[str, Track] = {}
+    for track in sorted(long, key=_by_id):
+        contents.setdefault(track.sha256, track)
+    long = list(contents.values())
+    losses = measure(long) if measure is not None and len(long) > 1 else [None] * len(long)
+    each = list(zip(long, losses, strict=True))
+    for track, left in each:
+        reasons = [_why_better((track, left), other) for other in each if other[0] is not track]
+        if reasons and all(reasons):
+            return track.id, f"{' and '.join(dict.fromkeys(reasons))}, among the longest"
+    return long[0].id, NOTHING_TELLS
+
+
+def _by_id(track: Track) -> str:
+    return track.id
+
+
+def _why_better(one: tuple[Track, Losses | None], other: tuple[Track, Losses | None]) -> str:
+    """Return what one track has that a copy cannot have got back; empty if nothing tells."""
+    (track, left), (rival, rival_left) = one, other
+    if left is not None and rival_left is not None:
+        if abs(left.band_hz - rival_left.band_hz) >= BAND_HZ:
+            wider = left.band_hz > rival_left.band_hz
+            return f"band up to {left.band_hz / 1000.0:.0f} kHz" if wider else ""
+        fewest, most = sorted((left.hole_share, rival_left.hole_share))
+        if most - fewest >= HOLES and most >= HOLE_RATIO * fewest:
+            return "fewest holes in the spectrum" if left.hole_share == fewest else ""
+    if is_lossless(track) and not is_lossless(rival):
+        cut = left is not None and left.band_hz < UNCUT * track.sample_rate_hz / 2.0
+        return "" if cut else "lossless"
+    return ""
 
 
 def first_released(a: Track, b: Track) -> Track | None:
@@ -92,7 +136,3 @@ def _date(text: str) -> tuple[int, ...]:
 def _is_earlier(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
     n = min(len(a), len(b))
     return a[:n] < b[:n]
-
-
-def _quality(track: Track) -> tuple[bool, int, int]:
-    return is_lossless(track), track.bit_rate or 0, track.sample_rate_hz

@@ -35,7 +35,7 @@ def catalogued(tmp_path_factory):
         write_tune(folder / name, seed, duration_s=3.0)
     (folder / "link").symlink_to(folder / "a")
     weights = save_small_extractor(folder / "weights")
-    with open_workspace(folder / "ws", extractor=weights) as workspace:
+    with open_workspace(folder / "ws", extractor=weights, write=True) as workspace:
         ingest(workspace, [folder / "a", folder / "ab"])
         yield folder, workspace
 
@@ -68,7 +68,7 @@ def calibrated(tmp_path_factory):
     weights = save_small_extractor(folder / "weights")
     options = CalibrateOptions(n_copies=2, alterations=("mp3-32k", "crop30", "mix"), data="tunes")
     done = []
-    with open_workspace(folder / "ws", extractor=weights) as workspace:
+    with open_workspace(folder / "ws", extractor=weights, write=True) as workspace:
         made = calibrate.calibrate(
             workspace, [folder / "music"], options=options, on_copy=lambda *n: done.append(n)
         )
@@ -115,7 +115,9 @@ def test_a_calibration_of_the_catalogue_needs_no_folder_and_no_copies(calibrated
     assert (again.matching, again.thresholds.recalls) == ({}, ())
     assert again.thresholds.data == "the catalogue"
     with (
-        open_workspace(tmp_path / "ws", extractor=next(folder.glob("weights/*"))) as empty,
+        open_workspace(
+            tmp_path / "ws", extractor=next(folder.glob("weights/*")), write=True
+        ) as empty,
         pytest.raises(CatalogueError, match="holds no track"),
     ):
         calibrate.calibrate(empty)
@@ -182,7 +184,7 @@ def test_pairs_of_one_source_are_counted_apart(tmp_path):
         name = f"{seed // n_each}/{seed:02}.wav"
         write_tune(tmp_path / "music" / name, seed, duration_s=2.5)
     weights = save_small_extractor(tmp_path / "weights")
-    with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as workspace:
         options = CalibrateOptions(n_copies=0, data="tunes")
         made = calibrate.calibrate(workspace, [tmp_path / "music"], options=options)
     thresholds = made.thresholds
@@ -207,7 +209,7 @@ def aligned(tmp_path_factory):
     hidden = tune(3, duration_s=14.0)
     write_audio(folder / "music" / "hidden.mp3", hidden, codec="mp3", bit_rate=64_000)
     options = CalibrateOptions(n_copies=2, alterations=("mp3-32k", "speed+3"), data="tunes")
-    with open_workspace(folder / "ws", extractor="excerpt") as workspace:
+    with open_workspace(folder / "ws", extractor="excerpt", write=True) as workspace:
         made = calibrate.calibrate(workspace, [folder / "music"], options=options)
         yield made, folder / "music", workspace
 

@@ -56,7 +56,7 @@ def music(tmp_path_factory):
 
 @pytest.fixture
 def workspace(tmp_path, weights):
-    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
         calibrate_by_hand(tmp_path / "ws", opened.weights_id)
         yield opened
 
@@ -144,11 +144,11 @@ def test_lists_and_parts_of_the_workspace(workspace, music, tmp_path):
 def test_another_workspace_is_copied_and_not_embedded(
     workspace, music, tmp_path, weights, monkeypatch
 ):
-    with open_workspace(tmp_path / "other", extractor=weights) as other:
+    with open_workspace(tmp_path / "other", extractor=weights, write=True) as other:
         scan(other, [music / "b"], options=OPTIONS)
     compare_folders = compare(workspace, music / "a", music / "b", options=OPTIONS)
     fresh = tmp_path / "fresh"
-    with open_workspace(fresh, extractor=weights) as opened:
+    with open_workspace(fresh, extractor=weights, write=True) as opened:
         scan(opened, [music / "a"], options=OPTIONS)
         monkeypatch.setattr(auditor.ingest.prepare, "embed_file", lambda *a: pytest.fail("again"))
         result = compare(opened, music / "a", tmp_path / "other", options=OPTIONS)
@@ -159,7 +159,7 @@ def test_another_workspace_is_copied_and_not_embedded(
         assert names_of(again) == {("2.wav", "2.mp3")}
         assert len(opened.catalogue.tracks()) == n_tracks == 8
         assert opened.catalogue.verify() == []
-    with open_workspace(tmp_path / "part", extractor=weights) as opened:
+    with open_workspace(tmp_path / "part", extractor=weights, write=True) as opened:
         monkeypatch.undo()
         compare(opened, music / "a", f"{tmp_path}/other@codec=mp3", options=OPTIONS)
         assert len(opened.catalogue.tracks()) == 5, "only what was picked is copied"
@@ -230,7 +230,7 @@ def on_event(event):
     if event.n_done == int(n):
         os.kill(os.getpid(), signal.SIGKILL)
 
-with open_workspace(folder, extractor=weights) as workspace:
+with open_workspace(folder, extractor=weights, write=True) as workspace:
     compare(workspace, a, b, options=Options(threshold=float(threshold)), on_event=on_event)
 """
 
@@ -242,7 +242,7 @@ def test_a_killed_comparison_resumes_to_the_same_result(workspace, music, tmp_pa
     killed = subprocess.run([sys.executable, "-c", KILL, *map(str, given)], capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     log = Log()
-    with open_workspace(tmp_path / "killed", extractor=weights) as resumed:
+    with open_workspace(tmp_path / "killed", extractor=weights, write=True) as resumed:
         result = compare(resumed, music / "a", music / "b", options=OPTIONS, on_event=log)
     assert len(log.names("unchanged")) == 5
     assert facts(result) == facts(whole)

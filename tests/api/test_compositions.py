@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
 def scanned(folder, tmp_path_factory):
     """Workspace of all but the version, and the scan of everything in another one."""
     whole = tmp_path_factory.mktemp("whole")
-    with open_workspace(whole) as workspace:
+    with open_workspace(whole, write=True) as workspace:
         return whole, scan(workspace, [folder])
 
 
@@ -85,14 +85,14 @@ def test_a_result_comes_back_from_json(scanned):
 
 def test_a_second_scan_says_the_same(scanned):
     directory, result = scanned
-    with open_workspace(directory) as workspace:
+    with open_workspace(directory, write=True) as workspace:
         again = scan(workspace)
     assert again.compositions == result.compositions
 
 
 def test_without_compositions_there_is_no_list(scanned):
     directory, result = scanned
-    with open_workspace(directory) as workspace:
+    with open_workspace(directory, write=True) as workspace:
         plain = scan(workspace, options=Options(compositions=False))
     assert plain.compositions is None
     assert plain.pairs == result.pairs
@@ -122,7 +122,7 @@ def test_a_decision_takes_a_line_out(scanned):
     first = result.compositions.matches[0]
     tracks = {track.id: track for track in result.tracks}
     hashes = in_order(tracks[first.a].sha256, tracks[first.b].sha256)
-    with open_workspace(directory) as workspace:
+    with open_workspace(directory, write=True) as workspace:
         workspace.catalogue.import_decisions(
             [Decision(*hashes, "cover", "a cover", "2026-01-31T12:00:00.000000Z", "me")]
         )
@@ -134,7 +134,7 @@ def test_a_decision_takes_a_line_out(scanned):
 def test_a_large_catalogue_is_compared_only_if_asked_for(scanned, monkeypatch):
     directory, result = scanned
     monkeypatch.setattr("auditor.api.compositions.MAX_SCANNED", 5)
-    with open_workspace(directory) as workspace:
+    with open_workspace(directory, write=True) as workspace:
         plain = scan(workspace)
         asked = scan(workspace, options=Options(compositions=True))
     assert plain.compositions.matches == ()

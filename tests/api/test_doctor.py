@@ -44,7 +44,7 @@ def scanned(tmp_path_factory, weights) -> Path:
     """A workspace after a scan with the Annoy index."""
     folder = tmp_path_factory.mktemp("doctor")
     library = make_library(folder / "music")
-    with open_workspace(folder / "ws", extractor=weights) as opened:
+    with open_workspace(folder / "ws", extractor=weights, write=True) as opened:
         scan(opened, [library], options=Options(threshold=THRESHOLD, search="annoy"))
     return folder / "ws"
 
@@ -284,7 +284,7 @@ def excerpts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("excerpts")
     for seed in (1, 2, 3):
         write_tune(folder / f"music/{seed}.wav", seed, duration_s=12.0)
-    with open_workspace(folder / "ws") as opened:
+    with open_workspace(folder / "ws", write=True) as opened:
         scan(opened, [folder / "music"])
     return folder / "ws"
 
@@ -318,7 +318,7 @@ def test_missing_files_and_other_weights_are_notes(tmp_path, weights):
     write_tune(tmp_path / "music/a.wav", 1)
     write_tune(tmp_path / "music/b.wav", 2)
     for _ in range(2):
-        with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+        with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
             scan(opened, [tmp_path / "music"], options=Options(threshold=THRESHOLD))
         (tmp_path / "music/b.wav").unlink(missing_ok=True)
     other = save_small_extractor(tmp_path, seed=8)

@@ -63,7 +63,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    with open_workspace(tmp_path_factory.mktemp("ws") / "ws") as opened:
+    with open_workspace(tmp_path_factory.mktemp("ws") / "ws", write=True) as opened:
         yield opened
 
 

@@ -52,14 +52,14 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def workspace(tmp_path, weights):
-    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
         calibrate_by_hand(tmp_path / "ws", opened.weights_id)
         yield opened
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory, data, weights) -> LeakResult:
-    with open_workspace(tmp_path_factory.mktemp("ws"), extractor=weights) as opened:
+    with open_workspace(tmp_path_factory.mktemp("ws"), extractor=weights, write=True) as opened:
         return leaks(opened, data)
 
 

@@ -46,7 +46,7 @@ def library(tmp_path_factory):
 def workspace(tmp_path_factory, library, weights):
     """Return a calibrated workspace of the library, which no test changes."""
     folder = tmp_path_factory.mktemp("workspace") / "ws"
-    with open_workspace(folder, extractor=weights) as opened:
+    with open_workspace(folder, extractor=weights, write=True) as opened:
         calibrate_by_hand(folder, opened.weights_id)
         scan(opened, [library])
     with open_workspace(folder, extractor=weights, write=False) as opened:
@@ -214,7 +214,7 @@ def test_a_file_of_the_catalogue_is_not_decoded_again(
 def test_a_changed_file_behind_a_link_never_recommends_itself(tmp_path, weights):
     music = make_library(tmp_path / "music")
     (tmp_path / "mlink").symlink_to(music, target_is_directory=True)
-    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
         scan(opened, [music], options=Options(threshold=THRESHOLD))
         write_tune(music / "b.wav", 3)
         result = recommend(opened, Query(of=str(tmp_path / "mlink" / "b.wav"), copies=True))
@@ -232,7 +232,7 @@ def test_a_file_whose_name_is_no_unicode(workspace, tmp_path):
 
 
 def test_without_a_threshold_it_says_that_copies_stay(tmp_path, library, weights):
-    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
         scan(opened, [library], options=Options(threshold=THRESHOLD))
         ids = ids_by_name(opened.catalogue)
         result = recommend(opened, Query(of=ids["a.wav"]))
@@ -249,7 +249,7 @@ def test_without_a_threshold_it_says_that_copies_stay(tmp_path, library, weights
 def test_when_all_are_copies(tmp_path, weights):
     for name in ("x.wav", "y.mp3"):
         write_tune(tmp_path / "music" / name, 1)
-    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
         calibrate_by_hand(opened.directory, opened.weights_id)
         scan(opened, [tmp_path / "music"])
         first = opened.catalogue.tracks()[0].id
@@ -281,7 +281,7 @@ def test_what_cannot_be_asked(workspace, ids, tmp_path):
 def test_missing_and_foreign_tracks_have_nothing_to_compare(tmp_path, weights):
     for i, name in enumerate(("x.wav", "y.wav", "z.wav")):
         write_tune(tmp_path / "music" / name, i)
-    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
         scan(opened, [tmp_path / "music"], options=Options(threshold=THRESHOLD))
         gone = ids_by_name(opened.catalogue)["y.wav"]
         (tmp_path / "music" / "y.wav").unlink()
@@ -290,7 +290,7 @@ def test_missing_and_foreign_tracks_have_nothing_to_compare(tmp_path, weights):
             recommend(opened, Query(of=gone))
     other = save_small_extractor(tmp_path, seed=8, name="other")
     with (
-        open_workspace(tmp_path / "ws", extractor=other) as opened,
+        open_workspace(tmp_path / "ws", extractor=other, write=True) as opened,
         pytest.raises(CatalogueError, match="holds no track embedded by other"),
     ):
         recommend(opened, Query(of=gone))

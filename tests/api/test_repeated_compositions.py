@@ -32,7 +32,7 @@ def found(tmp_path_factory) -> GeneratedResult:
     ):
         (folder / name).parent.mkdir(exist_ok=True)
         write_audio(folder / name, sound_of(random_tune(seed, 50), **how), codec="wav")
-    with open_workspace(folder / "ws") as workspace:
+    with open_workspace(folder / "ws", write=True) as workspace:
         return find_repeats(
             workspace,
             *(folder / name for name in ("outputs", "training", "heldout")),

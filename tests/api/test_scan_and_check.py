@@ -66,7 +66,7 @@ def library(tmp_path_factory):
 def scanned(tmp_path_factory, library, weights):
     """Return the folder of a workspace with the library, calibrated; tests only read it."""
     folder = tmp_path_factory.mktemp("scanned") / "ws"
-    with open_workspace(folder, extractor=weights) as workspace:
+    with open_workspace(folder, extractor=weights, write=True) as workspace:
         calibrate_by_hand(folder, workspace.weights_id)
         scan(workspace, [library])
     return folder
@@ -82,12 +82,12 @@ def reader(scanned, weights):
 def workspace(tmp_path, scanned, weights):
     """Return a copy of the scanned workspace, open for writing."""
     shutil.copytree(scanned, tmp_path / "ws")
-    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
         yield opened
 
 
 def run(folder, weights, *roots, options=OPTIONS, **how):
-    with open_workspace(folder, extractor=weights) as workspace:
+    with open_workspace(folder, extractor=weights, write=True) as workspace:
         return scan(workspace, roots, options=options, **how)
 
 
@@ -164,7 +164,7 @@ def on_event(event):
     if event.n_done == int(n):
         threading.Timer(float(delay_s), os.kill, (os.getpid(), signal.SIGKILL)).start()
 
-with open_workspace(folder, extractor=weights) as workspace:
+with open_workspace(folder, extractor=weights, write=True) as workspace:
     scan(workspace, [library], options=Options(threshold=float(threshold)), on_event=on_event)
 """
 
@@ -387,7 +387,7 @@ def pairs_of(result) -> list:
 
 def test_exact_and_annoy_agree_also_on_what_came_changed_and_left(tmp_path, library, weights):
     music = shutil.copytree(library, tmp_path / "music", copy_function=shutil.copy2)
-    with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as workspace:
         exact = scan(workspace, [music], options=OPTIONS)
         sidecar = workspace.index_directory / f"{workspace.weights_id}.json"
         built = sidecar.read_bytes()
@@ -630,7 +630,7 @@ def test_check_refuses(tmp_path, reader, weights, library):
     with pytest.raises(ValueError, match="add needs write=True"):
         check(reader, [library / "a.wav"], add=True)
     with (
-        open_workspace(tmp_path / "ws", extractor=weights) as empty,
+        open_workspace(tmp_path / "ws", extractor=weights, write=True) as empty,
         pytest.raises(CatalogueError, match=r"holds no track .* Run: audit scan DIR"),
     ):
         check(empty, [library / "a.wav"], options=OPTIONS)
@@ -677,7 +677,7 @@ def test_fma_as_a_catalogue(tmp_path, weights):
     assert (first.licence, first.source) == ("CC BY-NC-SA 3.0", "fma")
     assert (second.genre, second.genres) == ("Rock", ("Rock", "Punk", "Post-Punk"))
     assert second.title == "This <b>World</b>"
-    with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as workspace:
         ids = [track.id for track in workspace.catalogue.tracks()]
         assert ids[:3] == ["000002", "000005", "000010"]
         assert len(ids[3]) == 8

@@ -101,7 +101,7 @@ def folder(tmp_path_factory, model):
     for name, samples in takes.items():
         write_audio(music / name, samples, codec="wav")
     weights = save_small_extractor(folder)
-    with open_workspace(folder / "ws", extractor=weights) as opened:
+    with open_workspace(folder / "ws", extractor=weights, write=True) as opened:
         calibrate_by_hand(folder / "ws", opened.weights_id)
         scan(opened, [music], options=Options(threshold=0.99))
     return folder

@@ -292,7 +292,7 @@ def music(tmp_path_factory) -> Path:
 def test_decisions_in_scans_and_checks(tmp_path, weights, music):
     options = Options(threshold=THRESHOLD)
     workspace = tmp_path / "ws"
-    with open_workspace(workspace, extractor=weights) as opened:
+    with open_workspace(workspace, extractor=weights, write=True) as opened:
         (pair,) = scan(opened, [music / "lib"], options=options).pairs
         assert pair.flagged
         ids = ids_by_name(opened.catalogue)

@@ -101,7 +101,7 @@ def library(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory, library, weights) -> dict:
     """What one process says of the library."""
-    with open_workspace(tmp_path_factory.mktemp("one"), extractor=weights) as workspace:
+    with open_workspace(tmp_path_factory.mktemp("one"), extractor=weights, write=True) as workspace:
         return facts(scan(workspace, [library], options=OPTIONS))
 
 
@@ -154,7 +154,7 @@ def on_cluster(
 
     auditor.scoring.examine.TILE_PAIRS, auditor.scoring.candidates.TILE_TRACKS = 5, 3
     shared = Storage(storage or f"{folder}/shared")
-    with ray_cluster(address), open_workspace(folder, extractor=weights) as workspace:
+    with ray_cluster(address), open_workspace(folder, extractor=weights, write=True) as workspace:
         result = scan(
             workspace,
             [library],
@@ -219,12 +219,12 @@ def test_a_comparison_on_three_nodes_says_what_one_process_says(
     new.mkdir()
     for seed in (0, 3, 90):
         write_audio(new / f"{seed}.mp3", tune(seed, duration_s=30.0), codec="mp3")
-    with open_workspace(tmp_path / "one", extractor=weights) as workspace:
+    with open_workspace(tmp_path / "one", extractor=weights, write=True) as workspace:
         alone = facts(compare(workspace, library, new, options=OPTIONS))
     shared = Storage(f"{tmp_path}/shared")
     with (
         ray_cluster(cluster.address),
-        open_workspace(tmp_path / "two", extractor=weights) as workspace,
+        open_workspace(tmp_path / "two", extractor=weights, write=True) as workspace,
     ):
         embedder = RayEmbedder(workspace.extractor, shared, n_files=2)
         tiles = RayTiles(shared)
@@ -359,7 +359,7 @@ def test_music_in_an_object_store_gives_what_a_folder_gives(
     for path in library.iterdir():
         store.put_file(str(path), f"music/all/{path.name}")
     said = json.loads(json.dumps(expected).replace(f"{library}/", "s3://music/all/"))
-    with open_workspace(tmp_path / "alone", extractor=weights) as workspace:
+    with open_workspace(tmp_path / "alone", extractor=weights, write=True) as workspace:
         assert facts(scan(workspace, ["s3://music/all"], options=OPTIONS)) == said
     command = [Path(sys.executable).with_name("audit"), "scan", "s3://music/all", "--no-report"]
     command += ["--workspace", tmp_path / "ws", "--cluster", cluster.address, "--threshold", "0.45"]
@@ -520,7 +520,7 @@ def test_shards_end_at_the_same_files_when_the_first_ones_are_stored():
 
 
 def test_a_snapshot_reads_as_the_catalogue_does(tmp_path, library, weights):
-    with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as workspace:
         scan(workspace, [library], options=OPTIONS)
         reader = CatalogueReader.of(workspace)
         storage = Storage(str(tmp_path / "shared"))
@@ -562,7 +562,7 @@ def damage(shard: Path) -> None:
 def test_a_damaged_index_is_refused_where_it_lies(tmp_path, library, weights, monkeypatch):
     monkeypatch.setattr(excerpt_shards, "VERIFY_BYTES", 0)  # as if it were a large one
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as workspace:
         scan(workspace, [library], options=OPTIONS)
         reader = CatalogueReader.of(workspace)
         there = write_snapshot(Storage(str(tmp_path / "shared")), reader, with_excerpts=True)

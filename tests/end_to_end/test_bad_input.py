@@ -62,7 +62,7 @@ def run(tmp_path, weights):
     """Return a function that opens the workspace of the test and scans folders."""
 
     def scan_folders(*roots, **how):
-        with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+        with open_workspace(tmp_path / "ws", extractor=weights, write=True) as workspace:
             return scan(workspace, roots, **{"options": OPTIONS, **how})
 
     return scan_folders
@@ -72,7 +72,7 @@ def run(tmp_path, weights):
 def template(tmp_path_factory, tunes, weights):
     """Return a workspace with the tunes, to be copied."""
     folder = tmp_path_factory.mktemp("template") / "ws"
-    with open_workspace(folder, extractor=weights) as workspace:
+    with open_workspace(folder, extractor=weights, write=True) as workspace:
         scan(workspace, [tunes], options=OPTIONS)
     return folder
 
@@ -214,7 +214,7 @@ from auditor.workspace import open_workspace
 folder, weights, threshold = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 
 def run(name):
-    with open_workspace(folder / name, extractor=weights) as workspace:
+    with open_workspace(folder / name, extractor=weights, write=True) as workspace:
         result = scan(workspace, [folder / "music"], options=Options(threshold=threshold))
     bad = sorted((os.path.basename(s.path), s.reason) for s in result.skipped)
     print(result.n_tracks, len(result.pairs), bad)
@@ -412,7 +412,7 @@ def test_weights_that_do_not_match_the_index(tmp_path, run, scanned, weights):
 def test_other_weights_have_an_index_of_their_own(tmp_path, run, scanned):
     before = run(scanned)
     other = save_small_extractor(tmp_path, seed=8, name="other")
-    with open_workspace(tmp_path / "ws", extractor=other) as workspace:
+    with open_workspace(tmp_path / "ws", extractor=other, write=True) as workspace:
         scan(workspace, [scanned], options=OPTIONS)
     assert len(list((tmp_path / "ws" / "index").glob("*.json"))) == 2
     assert facts(run(scanned)) == facts(before)
@@ -431,7 +431,7 @@ def test_damaged_weights(tmp_path, weights, damage, message):
     bad.write_bytes(damage(weights.read_bytes()))
     with (
         pytest.raises(WeightsError, match=message),
-        open_workspace(tmp_path / "ws", extractor=bad),
+        open_workspace(tmp_path / "ws", extractor=bad, write=True),
     ):
         pass
     assert not (tmp_path / "ws").exists()
@@ -531,7 +531,7 @@ def limit(event):
         resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
 
 try:
-    with open_workspace(folder, extractor=weights) as workspace:
+    with open_workspace(folder, extractor=weights, write=True) as workspace:
         scan(workspace, [music], options=Options(threshold=float(threshold)), on_event=limit)
 except AuditError as error:
     print(type(error).__name__, error)

@@ -7,10 +7,12 @@ import dataclasses
 import io
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from small_catalogue import make_workspace, open_workspace_file
 from small_compositions import media_with_compositions, scan_with_compositions
@@ -30,6 +32,7 @@ from typer.testing import CliRunner
 from auditor.audio.encode import write_audio
 from auditor.cli import app
 from auditor.records import Result
+from auditor.report import case_file
 from auditor.report.write import write_report
 
 pytestmark = pytest.mark.browser
@@ -204,6 +207,51 @@ def test_rows_are_sorted_filtered_and_searched(open_page, report):
     page.get_by_role("textbox", name="Cluster").fill("")
     page.get_by_role("spinbutton", name="Score from").fill("0.8")
     assert shown_cases(page) == ["Case 2", "Case 1"]
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_files_of_a_report_can_be_downloaded(open_page, report, size):
+    result = make_scan()
+    path = report(result)
+    page = open_page(path, viewport=size)
+    for label, written in (("CSV", ".csv"), ("JSON", ".json")):
+        with page.expect_download() as saved:
+            page.locator(".downloads").get_by_role("button", name=label).click()
+        assert saved.value.suggested_filename == f"audit-scan-20260102T030405Z{written}"
+        assert Path(saved.value.path()).read_bytes() == path.with_suffix(written).read_bytes()
+    decisions = page.locator(".downloads").get_by_role("button", name="Decisions")
+    assert decisions.is_disabled()
+    open_case(page, 0)
+    page.keyboard.press("l")
+    page.keyboard.press("Escape")
+    with page.expect_download() as saved:
+        decisions.click()
+    rows = list(csv.DictReader(io.StringIO(Path(saved.value.path()).read_text())))
+    assert [row["kind"] for row in rows] == ["licensed"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+
+
+def test_a_link_leads_to_a_filter(open_page, report):
+    path = report(make_scan())
+    page = open_page(path)
+    assert page.locator("#filter-link").is_hidden()
+    page.get_by_text("Filter and sort").click()
+    page.get_by_role("combobox", name="Sort by").select_option("durations")
+    page.get_by_role("searchbox", name="Artist").fill("koala & co")
+    page.get_by_role("searchbox", name="Artist").fill("koala")
+    shown = shown_cases(page)
+    address = page.locator("#filter-link").get_attribute("href")
+    assert address == "#pairs?artist=koala&sort=durations"
+    assert page.evaluate("location.hash") == address
+    open_case(page, 1)
+    page.keyboard.press("Escape")
+    assert page.evaluate("location.hash") == address
+    again = open_page(path, address=address)
+    assert shown_cases(again) == shown
+    assert again.get_by_role("searchbox", name="Artist").input_value() == "koala"
+    assert again.get_by_role("combobox", name="Sort by").input_value() == "durations"
+    odd = open_page(path, address="#pairs?sort=constructor&verdict=%3Cb%3E&from=x")
+    assert shown_cases(odd) == ["Case 1", "Case 2", "Case 3"]
 
 
 def test_5000_pairs_turn_pages(open_page, report):
@@ -530,11 +578,20 @@ def test_a_check_has_the_same_cases(open_page, report):
 
 def test_a_clear_check_has_its_certificate(open_page, report):
     page = open_page(report(make_check("clear")))
-    certificate = page.locator(".certificate")
+    certificate, small_print = page.locator(".certificate").all()
+    assert page.locator(".grades").inner_text().strip() == "No match"
     assert "This recording was compared with 8,000 tracks" in certificate.inner_text()
-    assert "96.4–99.7 %" in certificate.inner_text()
+    assert "96.4–99.7 %" not in small_print.inner_text(), "it is folded"
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert "96.4–99.7 %" in small_print.inner_text()
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert "96.4–99.7 %" not in small_print.inner_text()
     page.emulate_media(media="print")
     assert certificate.is_visible()
+    tops = [
+        one.bounding_box()["y"] for one in (certificate, small_print, page.locator("#submissions"))
+    ]
+    assert tops == sorted(tops), "all of it is on the first sheet"
     assert page.locator(".summary").is_hidden(), "the certificate is the first sheet"
 
 
@@ -585,6 +642,29 @@ def test_pages_of_two_sides_read_without_scripts(open_page, report, kind):
         "generated": "1 of H.",
     }
     assert expected[kind] in said
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_page_of_a_case_prints_on_one_sheet(open_page, tmp_path, size):
+    result = make_scan()
+    case = case_file.single_case(result, result.pairs[0])
+    side = case_file.SideArrays(np.zeros((2, 4), "<f2"), np.zeros(2, "<f2"), None)
+    stored = [case_file.stored_side(track, side) for track in case_file.sides_of(case)]
+    manifest = case_file.CaseManifest(
+        *(case.pairs[0].pair_id, "audit case --verify case.zip", "0.1.0-0a1b", "excerpt"),
+        *("0a1b2c3d", "ab" * 32, "t.json", "cd" * 32, 0.8, 3.2, 0.62, *stored, "ef" * 32),
+    )
+    content = case_file.write_case(case, manifest, make_media(case), (side, side))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        (tmp_path / "case.html").write_bytes(archive.read("case.html"))
+    page = open_page(tmp_path / "case.html", viewport=size)
+    assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+    clip = page.locator("audio").first
+    assert clip.is_visible() and clip.evaluate("a => a.play().then(() => !a.paused)")
+    assert "ab" * 32 in page.locator("#basis ~ dl").inner_text()
+    if "SHOTS" in os.environ:
+        page.screenshot(path=Path(os.environ["SHOTS"]) / f"case-{size['width']}.png")
+    assert page.pdf(format="A4").count(b"/Type /Page\n") == 1
 
 
 # A scan of real music.

@@ -286,3 +286,67 @@ def test_recommendations_are_heard_one_at_a_time(tmp_path, open_page):
         assert time_s > 0.1
         paused = [players.nth(j).evaluate("(player) => player.paused") for j in range(3)]
         assert paused == [j != i for j in range(3)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_lasso_selects_tracks_and_saves_their_ids(tmp_path, open_page, size):
+    atlas = make_atlas(12)
+    path, _ = write_map(atlas, tmp_path / "map.html")
+    page = open_page(path, viewport={"width": size[0], "height": size[1]})
+    box = page.locator("#canvas").bounding_box()
+    inset = 3
+    corners = [(inset, inset), (box["width"] - inset, inset)]
+    corners += [(x, box["height"] - inset) for x, _ in reversed(corners)]
+    page.locator("#lasso").click()
+    page.mouse.move(box["x"] + corners[0][0], box["y"] + corners[0][1])
+    page.mouse.down()
+    for x, y in corners[1:]:
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=4)
+    page.mouse.up()
+    assert page.locator("#lasso-count").inner_text() == "12 tracks selected"
+    assert page.locator("#lasso").get_attribute("aria-pressed") == "false"
+    with page.expect_download() as saved:
+        page.locator("#lasso-ids").click()
+    assert saved.value.suggested_filename == "track-ids.txt"
+    assert Path(saved.value.path()).read_text().split() == [track.id for track in atlas.tracks]
+    if "SHOTS" in os.environ:
+        page.screenshot(path=Path(os.environ["SHOTS"]) / f"map-lasso-{size[0]}.png", full_page=True)
+    page.locator("#lasso-clear").click()
+    assert page.locator("#lasso-box").is_hidden()
+    page.locator("#search").fill(atlas.tracks[3].id)
+    page.locator("#lasso-found").click()
+    assert page.locator("#lasso-count").inner_text() == "1 track selected"
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+
+
+def test_shift_and_drag_selects_and_a_point_selects_nothing(page_of_12):
+    page = page_of_12
+    x, y = middle(page)
+    page.keyboard.down("Shift")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    assert page.locator("#lasso-box").is_hidden()
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y, steps=3)
+    page.mouse.up()
+    assert page.locator("#lasso-box").is_hidden(), "without the lasso, a drag moves the map"
+
+
+def test_names_stand_beside_the_marks_at_close_zoom(tmp_path, open_page):
+    path, _ = write_map(make_atlas(3000), tmp_path / "map.html")
+    page = open_page(path)
+    said = "Array.from({length: 1}, () => window.names).pop()"
+    page.evaluate(
+        "() => { const pen = CanvasRenderingContext2D.prototype, fill = pen.fillText;"
+        " window.names = 0;"
+        " pen.fillText = function (...all) { window.names += 1; return fill.apply(this, all); }; }"
+    )
+    page.locator("#zoom-in").click()
+    page.wait_for_timeout(200)
+    assert page.evaluate(said) == 0, "3,000 names would cover the map"
+    for _ in range(9):
+        page.locator("#zoom-in").click()
+    page.wait_for_function("window.names > 0")

@@ -52,7 +52,7 @@ def served(tmp_path_factory):
     weights = save_small_extractor(folder / "weights")
     for n in range(1, 4):
         tag(write_tune(folder / f"music/{n}.mp3", n), f"{HOSTILE} {n}", HOSTILE)
-    with open_workspace(folder / "ws", extractor=weights) as opened:
+    with open_workspace(folder / "ws", extractor=weights, write=True) as opened:
         calibrate_by_hand(folder / "ws", opened.weights_id)
         scan(opened, [folder / "music"])
     settings = Settings(folder / "ws", extractor=str(weights), rate_per_minute=1_000_000)

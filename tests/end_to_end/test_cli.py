@@ -279,6 +279,36 @@ def test_scan_flags_the_copy_and_writes_a_report(tmp_path, weights, music):
     assert stored.provenance.command.startswith("audit scan /")
 
 
+def test_scan_writes_what_to_keep_and_what_to_drop(tmp_path, weights, scanned):
+    given_ = ("scan", "-w", scanned, *given(weights), "--no-report", "--keep-drop")
+    result = invoke(*given_, tmp_path / "list.csv")
+    assert result.exit_code == 1
+    assert "1 files to keep, 1 to drop, 0 to review: " in result.stderr
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "list.csv").read_text())))
+    assert [row["action"] for row in rows] == ["keep", "drop"]
+    assert rows[0]["sha256"] == rows[1]["sha256"]
+    invoke(*given_, tmp_path / "move.sh")
+    moves = [x for x in (tmp_path / "move.sh").read_bytes().split(b"\n") if x.startswith(b"move ")]
+    assert len(moves) == 1 and moves[0].endswith(b"'")
+    refused = invoke(*given_, tmp_path / "list.txt")
+    assert refused.exit_code == 2
+    assert "--keep-drop writes .csv" in refused.stderr
+
+
+def test_scan_with_redacted_paths_names_no_folder(tmp_path, weights, scanned, music):
+    arguments = ("scan", "-w", scanned, *given(weights), "--redact-paths", "--format", "json")
+    result = invoke(*arguments, "-o", tmp_path / "out" / "scan.html")
+    assert result.exit_code == 1
+    written = [path.read_text() for path in sorted((tmp_path / "out").iterdir())]
+    assert len(written) >= 3
+    for text in (result.stdout, *written):
+        assert str(music) not in text
+        assert str(scanned) not in text
+    assert json.loads(result.stdout)["tracks"][0]["path"].startswith("folder-1/")
+    last = json.loads((scanned / "last-scan.json").read_text())
+    assert last["tracks"][0]["path"].startswith(str(music)), "audit review finds the files"
+
+
 def test_scan_json_is_the_result_and_nothing_else(tmp_path, weights, scanned):
     where = tmp_path / "out" / "mine.html"
     result = invoke("scan", "-w", scanned, *given(weights), "--format", "json", "-o", where)

@@ -60,7 +60,7 @@ def library(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def workspace(tmp_path, weights):
-    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
         yield opened
 
 
@@ -82,10 +82,10 @@ def missing(workspace: Workspace) -> list[str]:
 
 
 def test_a_store_gives_what_a_folder_gives(store, copies, library, weights, tmp_path):
-    with open_workspace(tmp_path / "a", extractor=weights) as one:
+    with open_workspace(tmp_path / "a", extractor=weights, write=True) as one:
         expected = facts(scan(one, [library], options=OPTIONS))
     assert len(expected["pairs"]) == 2
-    with open_workspace(tmp_path / "b", extractor=weights) as other:
+    with open_workspace(tmp_path / "b", extractor=weights, write=True) as other:
         found = facts(scan(other, [upload(store, library)], options=OPTIONS))
     assert json.loads(json.dumps(found).replace(URL, f"{library}/")) == expected
     assert sorted(store.opened) == sorted(p.name for p in library.rglob("*.*"))  # each once

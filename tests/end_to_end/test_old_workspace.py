@@ -41,7 +41,7 @@ def make_old(file) -> None:
 def test_a_scan_of_an_old_workspace_finds_nothing_new_and_keeps_what_was_decided(tmp_path, index):
     weights = save_small_extractor(tmp_path)
     library = make_library(tmp_path / "music")
-    with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as workspace:
         first = scan(workspace, [library], options=OPTIONS)
         a, b = (track.sha256 for track in first.tracks[:2])
         workspace.catalogue.decide(a, b, "cover", note="live", by="Ana")
@@ -54,7 +54,7 @@ def test_a_scan_of_an_old_workspace_finds_nothing_new_and_keeps_what_was_decided
     verified = CliRunner().invoke(app, ["catalogue", "verify", "-w", str(tmp_path / "ws")])
     assert (verified.exit_code, verified.stderr) == (0, "no problems found\n"), verified.output
     log = Log()
-    with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as workspace:
         found = scan(workspace, [library], options=OPTIONS, on_event=log)
         assert set(log.outcomes.values()) == {"unchanged"}
         assert facts(found) == expected

@@ -76,7 +76,7 @@ def folder():
         (folder / "out").mkdir()
         (folder / "out").chmod(0o777)
         options = Options(threshold=THRESHOLD)
-        with open_workspace(folder / "ws", extractor=weights) as workspace:
+        with open_workspace(folder / "ws", extractor=weights, write=True) as workspace:
             calibrate_by_hand(folder / "ws", workspace.weights_id)
             scan(workspace, [folder / "music"], options=options)
             scan(workspace, options=Options(threshold=THRESHOLD, search="annoy"))
@@ -88,7 +88,7 @@ def folder():
 def run_as_another(folder: Path) -> tuple[dict, dict]:
     weights = next(folder.glob("*.safetensors"))
     shutil.copytree(folder / "ws", folder / "warm")
-    with open_workspace(folder / "warm", extractor=weights) as workspace:
+    with open_workspace(folder / "warm", extractor=weights, write=True) as workspace:
         result = scan(workspace, options=Options(threshold=THRESHOLD))
         track, pair = result.tracks[0].id, result.pairs[0].pair_id
         scanned = folder / "warm" / "last-scan.json"

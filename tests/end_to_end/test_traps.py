@@ -51,7 +51,7 @@ def test_only_what_was_copied_is_flagged(tmp_path: Path, seed: int):
     library.mkdir()
     for name, track in tracks(seed).items():
         write_audio(library / name, track, codec="wav")
-    with open_workspace(tmp_path / "ws", extractor="excerpt") as workspace:
+    with open_workspace(tmp_path / "ws", extractor="excerpt", write=True) as workspace:
         ingest(workspace, [library])
         result = scan(workspace)
     assert result.threshold.threshold == LOWEST_THRESHOLD

@@ -119,7 +119,7 @@ def test_a_file_that_kills_its_worker_twice_is_named_and_skipped(music, extracto
 
 def test_workers_that_cannot_start_end_the_run_and_condemn_no_file(tmp_path, music, weights):
     moved = shutil.copyfile(weights, tmp_path / weights.name)
-    with open_workspace(tmp_path / "ws", extractor=moved) as opened:
+    with open_workspace(tmp_path / "ws", extractor=moved, write=True) as opened:
         embedder = ProcessEmbedder(opened.extractor, jobs=2)
         moved.unlink()
         with pytest.raises(WeightsError, match="no extractor"):
@@ -151,7 +151,7 @@ def test_a_file_whose_worker_died_is_tried_again_by_the_next_run(tmp_path, music
                 error = WorkerDiedError(f"{os.fsdecode(made.found.path)}: died twice")
                 yield PreparedFile(made.found, error=error) if died else made
 
-    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
         first = ingest(opened, [music], embedder=Dying([opened.extractor]))
         assert "03.wav" in {os.path.basename(s.path) for s in first.skipped}
         again = ingest(opened, [music])
@@ -181,7 +181,7 @@ def rows_of(path):
 
 def test_a_catalogue_does_not_depend_on_the_number_of_jobs(tmp_path, music, weights):
     for jobs in (1, 2):
-        with open_workspace(tmp_path / str(jobs), extractor=weights) as opened:
+        with open_workspace(tmp_path / str(jobs), extractor=weights, write=True) as opened:
             done = ingest(opened, [music], embedder=ProcessEmbedder(opened.extractor, jobs=jobs))
             assert done.counts["embedded"] == N_FILES - 1
     assert rows_of(tmp_path / "1" / "catalogue.sqlite3") == rows_of(

@@ -41,7 +41,7 @@ def music(tmp_path):
 
 @pytest.fixture
 def workspace(tmp_path, weights):
-    with open_workspace(tmp_path / "ws", extractor=weights) as opened:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
         yield opened
 
 
@@ -239,7 +239,7 @@ def test_files_of_the_same_bytes_have_ids_of_their_own_that_stay(
     os.remove(music / "one-b.wav")
     run(workspace, music)
     assert ids_by_name(workspace.catalogue) == ids, "what is left does not move up"
-    with open_workspace(tmp_path / "other", extractor=weights) as other:
+    with open_workspace(tmp_path / "other", extractor=weights, write=True) as other:
         run(other, music)
         fresh = ids_by_name(other.catalogue)
     assert fresh["one-c.wav"] == ids["one-b.wav"], "a fresh catalogue begins with the plain id"
@@ -340,7 +340,7 @@ def test_nothing_to_take_in(workspace, tmp_path):
 
 
 def test_a_reader_cannot_take_in(tmp_path, music, weights):
-    with open_workspace(tmp_path / "ws", extractor=weights):
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True):
         pass
     with (
         open_workspace(tmp_path / "ws", extractor=weights, write=False) as reader,
@@ -491,12 +491,12 @@ def test_a_file_too_short_for_one_extractor_is_tried_by_another(tmp_path, weight
     write_tune(tmp_path / "music" / "long.wav", 2, duration_s=6.0)
     config = ExtractorConfig(window_frames=320, conv_channels=(4,), lstm_size=8, n_dims=8)
     longer = save_extractor(Extractor(config), tmp_path / "longer", name="longer", summary={})
-    with open_workspace(tmp_path / "ws", extractor=longer) as workspace:
+    with open_workspace(tmp_path / "ws", extractor=longer, write=True) as workspace:
         done, _ = run(workspace, tmp_path / "music")
         assert [s.reason for s in done.skipped] == [
             "2.00 s of audio; at least 2.98 s are needed. Give a longer excerpt."
         ]
-    with open_workspace(tmp_path / "ws", extractor=weights) as workspace:
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as workspace:
         assert run(workspace, tmp_path / "music")[0].counts["embedded"] == 2
 
 

@@ -240,6 +240,8 @@ def test_a_clear_check_is_certified_with_what_names_it_later():
     assert "mp3 at 64 kbit/s 99 % 96.4–99.7 % 198 of 200" in certificate
     for words in (
         "Date 2026-01-02 03:04 UTC",
+        "Compared with 8,000 tracks of .audit",
+        "Fingerprint of the catalogue not known",
         "Threshold 0.6200, from excerpt-0a1b2c3d.json",
         "Expected false alarms 0.8",
         "Comparisons 8,000 pairs; annoy search, index recall 99.3 %",
@@ -307,6 +309,30 @@ def test_the_dossier_of_a_check_holds_what_is_flagged_or_decided():
     text = page.text
     assert text.index("0.8000 Case 1") < text.index("0.9000 Case 3") < text.index("0.7000 Case 2")
     assert not page.all("template")
+
+
+def test_a_check_begins_with_the_answer_for_each_submission():
+    check = make_check("shared excerpt", "clear")
+    hush = dataclasses.replace(check.submissions[0], id="hush", title="Hush", silent=True)
+    other = dataclasses.replace(check.submissions[0], id="other", title="Other")
+    both = dataclasses.replace(check, submissions=(*check.submissions, other, hush))
+    text = Page(render_html(both)).text
+    top = text[: text.index("Expected false pairs")]
+    assert "Match Artist new – Release shared excerpt: Ana Ruiz – Title 0" in top
+    assert "No match Artist new – Other" in top
+    assert "Not compared Artist new – Hush" in top
+    clear = Page(render_html(make_check("clear"))).text
+    assert clear.index("No match") < clear.index("Expected false pairs")
+
+
+def test_the_case_comes_before_the_small_print_and_clips_are_told_of():
+    check = make_check("clear")
+    html = render_html(check)
+    assert html.index('id="submissions"') < html.index('id="small-print"')
+    assert "figures of whole tracks" not in html
+    clip = dataclasses.replace(check.submissions[0], duration_s=10.0)
+    said = Page(render_html(dataclasses.replace(check, submissions=(clip,)))).text
+    assert "figures of whole tracks. This submission lasts 0:10, and of clips below 1:00" in said
 
 
 def test_detection_in_per_cent():

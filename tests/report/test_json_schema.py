@@ -77,7 +77,7 @@ def results(tmp_path_factory) -> dict[str, dict]:
     (library / "text.mp3").write_text("this is no music")
     new = write_tune(folder / "new.wav", 1)
     options = Options(threshold=THRESHOLD)
-    with open_workspace(folder / "ws", extractor=weights) as opened:
+    with open_workspace(folder / "ws", extractor=weights, write=True) as opened:
         first = scan(opened, [library], options=options)
         tracks = {track.id: track for track in first.tracks}
         pair = first.pairs[-1]

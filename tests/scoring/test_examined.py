@@ -66,7 +66,7 @@ def workspace(tmp_path, scanned):
 
 
 def run(folder, *roots, options=OPTIONS, on_pair=None):
-    with open_workspace(folder, extractor="excerpt") as opened:
+    with open_workspace(folder, extractor="excerpt", write=True) as opened:
         return scan(opened, roots, options=options, on_pair=on_pair)
 
 
@@ -167,7 +167,7 @@ def test_a_damaged_file_changes_no_result(workspace, scanned, how):
     (file,) = (workspace / examined.FOLDER).iterdir()
     damage(file, how)
     assert facts(run(workspace)) == facts(scanned[1])
-    with open_workspace(workspace, extractor="excerpt") as opened:
+    with open_workspace(workspace, extractor="excerpt", write=True) as opened:
         kept = examined.ExaminedPairs(file)
         assert len(kept._rows("SELECT 1 FROM pairs", ())) == scanned[1].n_pairs_compared
         kept.close()

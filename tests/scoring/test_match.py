@@ -54,7 +54,7 @@ def library(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory, library):
     folder = tmp_path_factory.mktemp("ws")
-    with open_workspace(folder, extractor="excerpt") as workspace:
+    with open_workspace(folder, extractor="excerpt", write=True) as workspace:
         result = scan(workspace, [library], options=OPTIONS)
     return folder, result
 
@@ -98,10 +98,10 @@ def test_a_scan_counts_what_it_examined(scanned):
 
 def test_a_second_scan_says_the_same(scanned):
     folder, result = scanned
-    with open_workspace(folder, extractor="excerpt") as workspace:
+    with open_workspace(folder, extractor="excerpt", write=True) as workspace:
         again = scan(workspace, options=OPTIONS)
     assert again.pairs == result.pairs
-    with open_workspace(folder, extractor="excerpt") as workspace:
+    with open_workspace(folder, extractor="excerpt", write=True) as workspace:
         annoy = scan(workspace, options=Options(threshold=0.45, search="annoy"))
     assert [p for p in annoy.pairs if p.flagged] == [p for p in result.pairs if p.flagged]
 
@@ -114,7 +114,10 @@ def test_a_result_does_not_depend_on_tiles_nor_on_jobs(scanned, monkeypatch):
     for jobs in (1, 2):
         done = []
         shutil.rmtree(folder / "examined")  # or nothing is left to examine
-        with open_workspace(folder, extractor="excerpt") as workspace, LocalTiles(jobs) as tiles:
+        with (
+            open_workspace(folder, extractor="excerpt", write=True) as workspace,
+            LocalTiles(jobs) as tiles,
+        ):
             again = scan(
                 workspace,
                 options=OPTIONS,
@@ -254,7 +257,7 @@ def test_spectra_of_an_older_catalogue_are_made_of_the_files(scanned, tmp_path):
     folder, result = scanned
     older = tmp_path / "ws"
     shutil.copytree(folder, older)
-    with open_workspace(older, extractor="excerpt") as workspace:
+    with open_workspace(older, extractor="excerpt", write=True) as workspace:
         workspace.catalogue._connection.execute("DELETE FROM spectra")
         again = scan(workspace, options=OPTIONS)
         stored = workspace.catalogue.spectrum(again.tracks[0].sha256)
@@ -270,7 +273,7 @@ def test_weak_evidence_is_not_kept(scanned):
 def test_one_track_and_silence_have_no_pairs(tmp_path):
     (tmp_path / "music").mkdir()
     write_audio(tmp_path / "music" / "silence.wav", np.zeros(80_000, np.float32), codec="wav")
-    with open_workspace(tmp_path / "ws", extractor="excerpt") as workspace:
+    with open_workspace(tmp_path / "ws", extractor="excerpt", write=True) as workspace:
         none = scan(workspace, [tmp_path / "music"], options=OPTIONS)
         write_audio(tmp_path / "music" / "one.wav", music(1)[:160_000], codec="wav")
         one = scan(workspace, [tmp_path / "music"], options=OPTIONS)
@@ -282,7 +285,7 @@ def test_a_damaged_spectrum_is_made_anew(scanned, tmp_path):
     folder, result = scanned
     damaged = tmp_path / "ws"
     shutil.copytree(folder, damaged)
-    with open_workspace(damaged, extractor="excerpt") as workspace:
+    with open_workspace(damaged, extractor="excerpt", write=True) as workspace:
         workspace.catalogue._connection.execute("UPDATE spectra SET frames = x'00ff'")
         again = scan(workspace, options=OPTIONS)
     assert [p for p in again.pairs if p.flagged] == [p for p in result.pairs if p.flagged]
@@ -291,7 +294,7 @@ def test_a_damaged_spectrum_is_made_anew(scanned, tmp_path):
 def test_the_spectrum_of_a_file_that_changed_is_not_kept_for_the_old_one(library, tmp_path):
     music_folder = tmp_path / "music"
     shutil.copytree(library, music_folder)
-    with open_workspace(tmp_path / "ws", extractor="excerpt") as workspace:
+    with open_workspace(tmp_path / "ws", extractor="excerpt", write=True) as workspace:
         scan(workspace, [music_folder], options=OPTIONS)
         workspace.catalogue._connection.execute("DELETE FROM spectra")
         track = next(t for t in workspace.catalogue.tracks() if t.path.endswith("tune-0.wav"))
@@ -304,13 +307,13 @@ def test_the_spectrum_of_a_file_that_changed_is_not_kept_for_the_old_one(library
 
 def test_a_check_beside_a_scan_bears_with_tracks_that_come_and_go(library, tmp_path):
     folder = tmp_path / "ws"
-    with open_workspace(folder, extractor="excerpt") as workspace:
+    with open_workspace(folder, extractor="excerpt", write=True) as workspace:
         scan(workspace, [library], options=OPTIONS)
     write_audio(tmp_path / "new.wav", music(2), codec="wav")
     write_audio(tmp_path / "later.wav", music(80), codec="wav")
 
     def meanwhile(_event):
-        with open_workspace(folder, extractor="excerpt") as other:
+        with open_workspace(folder, extractor="excerpt", write=True) as other:
             ids = {Path(t.path).name: t.id for t in other.catalogue.tracks()}
             if "tune-5.wav" in ids:
                 other.catalogue.remove([ids["tune-5.wav"]])
@@ -323,7 +326,7 @@ def test_a_check_beside_a_scan_bears_with_tracks_that_come_and_go(library, tmp_p
 
 def test_a_small_catalogue_keeps_to_the_lowest_threshold_unless_told(scanned):
     folder, _ = scanned
-    with open_workspace(folder, extractor="excerpt") as workspace:
+    with open_workspace(folder, extractor="excerpt", write=True) as workspace:
         by_budget = scan(workspace, options=Options(max_false=1.0)).threshold
         by_hand = scan(workspace, options=Options(threshold=0.2)).threshold
         by_rate = scan(workspace, options=Options(far=0.005)).threshold
@@ -365,7 +368,10 @@ def test_spectra_of_an_older_catalogue_are_kept_whatever_the_jobs(scanned, tmp_p
         connection.execute("DELETE FROM spectra")
         connection.commit()
     assert n > 0
-    with open_workspace(folder, extractor="excerpt") as workspace, LocalTiles(2) as tiles:
+    with (
+        open_workspace(folder, extractor="excerpt", write=True) as workspace,
+        LocalTiles(2) as tiles,
+    ):
         again = scan(workspace, options=OPTIONS, tiles=tiles)
         assert 0 < len(workspace.catalogue.spectra()) <= n
     assert again.pairs == scanned[1].pairs
@@ -385,7 +391,7 @@ def test_hundreds_of_equal_files_are_one_group_and_hide_nothing(tmp_path, monkey
     monkeypatch.setattr(
         auditor.ingest.prepare, "embed_file", lambda *a: decoded.append(a) or embed(*a)
     )
-    with open_workspace(tmp_path / "ws", extractor="excerpt") as workspace:
+    with open_workspace(tmp_path / "ws", extractor="excerpt", write=True) as workspace:
         result = scan(workspace, [music_folder], options=OPTIONS)
         assert len(decoded) == 3
         again = scan(workspace, options=OPTIONS, tiles=LocalTiles(2))
@@ -413,7 +419,7 @@ def test_a_pair_says_how_many_files_stand_behind_its_tracks(tmp_path, library):
     for i in range(12):
         shutil.copy(library / "tune-0.wav", music_folder / f"a-{i}.wav")
         shutil.copy(library / "copy-of-0.mp3", music_folder / f"b-{i}.mp3")
-    with open_workspace(tmp_path / "ws", extractor="excerpt") as workspace:
+    with open_workspace(tmp_path / "ws", extractor="excerpt", write=True) as workspace:
         result = scan(workspace, [music_folder], options=OPTIONS)
     assert sorted(pair.verdict for pair in result.pairs) == [
         "identical file",
@@ -472,7 +478,7 @@ def test_a_flipped_bit_is_named_and_the_run_goes_on_without_that_track(
     assert victim not in {pair.b for pair in checked.pairs}
     host = ids["holds-2.flac"]
     assert host in {pair.b for pair in itself.pairs if pair.flagged}, "its file is still good"
-    with open_workspace(moved, extractor="excerpt") as workspace:
+    with open_workspace(moved, extractor="excerpt", write=True) as workspace:
         result = scan(workspace, options=OPTIONS, tiles=LocalTiles(2))
         assert named(result) and victim in named(result)[0]
         assert victim not in {track.id for track in result.tracks}

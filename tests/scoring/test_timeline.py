@@ -106,7 +106,7 @@ def mixed(tmp_path_factory):
     middle = first[-len(ramp) :] * (1 - ramp) + second[: len(ramp)] * ramp
     mix = np.concatenate([noise, first[: -len(ramp)], middle, second[len(ramp) :]])
     write_audio(folder / "mix.mp3", mix, codec="mp3")
-    with open_workspace(folder / "ws") as workspace:
+    with open_workspace(folder / "ws", write=True) as workspace:
         scan(workspace, [folder / "music"])
         result = tracklist(workspace, folder / "mix.mp3", command="audit tracklist mix.mp3")
     return folder, result
@@ -175,5 +175,5 @@ def test_bad_mixes_are_named(mixed, tmp_path):
             tracklist(workspace, tmp_path / "hush.wav")
         with pytest.raises(UsageError, match="holds 4 files. Give one file: a mix"):
             tracklist(workspace, folder / "music")
-    with open_workspace(tmp_path / "empty") as workspace, pytest.raises(CatalogueError):
+    with open_workspace(tmp_path / "empty", write=True) as workspace, pytest.raises(CatalogueError):
         tracklist(workspace, folder / "mix.mp3")

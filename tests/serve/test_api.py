@@ -175,7 +175,7 @@ def test_report_media_and_clips(served, files):
     policy = page.headers["Content-Security-Policy"]
     assert "script-src 'self'" in policy and "unsafe" not in policy
     assert "<style" not in text and 'type="application/json"' in text
-    assert text.count("<script") == 2 and '<script src="/assets/' in text
+    assert text.count("<script") == 4 and '<script src="/assets/' in text
     whole = served.get(found["links"]["report"] + "?self_contained=true")
     assert b"<style>" in whole.body
     assert whole.headers["Content-Disposition"].startswith("attachment")

@@ -39,7 +39,7 @@ def ingest_measured(folder: str, workspace: str, weights: str, answer: str) -> N
         files[os.path.basename(event.path)] = [event.outcome, spent_s, heard_s]
         before_s, heard_before_s = now_s, event.audio_s
 
-    with open_workspace(workspace, extractor=weights) as opened:
+    with open_workspace(workspace, extractor=weights, write=True) as opened:
         ingested = ingest(opened, [folder], on_event=on_event)
     skipped = {os.path.basename(one.path): [one.reason, one.code] for one in ingested.skipped}
     Path(answer).write_text(json.dumps({"files": files, "skipped": skipped}))

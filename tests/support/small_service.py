@@ -67,7 +67,7 @@ def make_workspace(folder: Path, *, seeds=None) -> Path:
     """Make a workspace with the library of ``small_audit``; return the weights of its extractor."""
     weights = save_small_extractor(folder / "weights")
     music = make_library(folder / "music")
-    with open_workspace(folder / "ws", extractor=weights) as opened:
+    with open_workspace(folder / "ws", extractor=weights, write=True) as opened:
         calibrate_by_hand(folder / "ws", opened.weights_id)
         scan(opened, [music])
     return weights

@@ -21,7 +21,7 @@ from auditor.calibration.tail import Tail
 from auditor.calibration.thresholds import Thresholds
 from auditor.report.html.histogram import Tick
 from auditor.report.html.page import content_policy, environment, source
-from auditor.report.text.error_rates import show_rate
+from auditor.report.text.error_rates import show_power, show_rate
 from auditor.report.text.general import show_score
 from auditor.report.write import write_files
 
@@ -282,5 +282,5 @@ def _score_ticks(low: float, high: float, x: Callable[[float], float]) -> tuple[
 def _decades(low: float, high: float, at: Callable[[float], float]) -> tuple[Tick, ...]:
     exponents = range(math.ceil(math.log10(low) - 1e-9), round(math.log10(high)) + 1)
     return tuple(
-        Tick(round(at(10.0**n), 1), show_rate(10.0**n).removeprefix("1 × ")) for n in exponents
+        Tick(round(at(10.0**n), 1), show_power(10.0**n).removeprefix("1 × ")) for n in exponents
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.records import CheckResult, Track, TracklistResult, pairs_with_tracks, to_json
+from auditor.records import CheckResult, Track, TracklistResult, pairs_with_tracks, result_bytes
 from auditor.report.html.case_json import cases_data
 from auditor.report.html.cases import CaseView, MediaLookup, Row, case_order, case_view
 from auditor.report.html.dossier import dossier_view
@@ -28,15 +28,20 @@ from auditor.report.text.general import (
     show_duration,
     show_search,
     show_when,
+    submission_grade,
     submission_verdict,
 )
+
+WHOLE_S = 60.0
+"""Rates of detection are measured on whole tracks; shorter submissions are told so."""
 
 
 @dataclass(frozen=True)
 class SubmissionView:
     """One submission of a check: its verdict, its flagged pairs, its nearest unflagged one.
 
-    ``set_aside`` holds the pairs that were decided not to matter.
+    ``set_aside`` holds the pairs that were decided not to matter; ``grade`` is the answer in two
+    words, ``answer`` in a line.
     """
 
     track: TrackView
@@ -45,6 +50,8 @@ class SubmissionView:
     clear: bool
     cases: tuple[CaseView, ...]
     set_aside: tuple[CaseView, ...] = ()
+    grade: str = ""
+    answer: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
         "certified": [_certified(track) for track in clear],
         "all_clear": 0 < len(clear) == len(submissions),
         "found": found[:1].upper() + found[1:],
+        "short_note": _short_note(clear),
         "certificate": _certificate(result) if clear else (),
     }
 
@@ -109,13 +117,43 @@ def _submission(
     n_flagged = sum(
         pair.n_files_b for (pair, _, _), case in found if case in cases and case.flagged
     )
+    grade, answer = _grade(track, cases, n_flagged=n_flagged, n_set_aside=len(set_aside))
     return SubmissionView(
+        grade=grade,
+        answer=answer,
         track=track_view(track),
         verdict=submission_verdict(track, n_flagged, len(set_aside), threshold=threshold),
         flagged=n_flagged > 0,
         clear=not n_flagged and not set_aside and not track.silent,
         cases=tuple(cases),
         set_aside=tuple(set_aside),
+    )
+
+
+def _grade(
+    track: Track, cases: Sequence[CaseView], *, n_flagged: int, n_set_aside: int
+) -> tuple[str, str]:
+    """Return what a submission is given at one glance: two words, and a line."""
+    grade = submission_grade(track, n_flagged, n_set_aside)
+    if n_flagged:
+        best = next(case for case in cases if case.flagged)
+        others = f", and {n_flagged - 1:,} more" if n_flagged > 1 else ""
+        return grade, f"{best.verdict}: {best.b.track.label}{others}"
+    if n_set_aside:
+        return grade, f"{show_count(n_set_aside, 'pair')} set aside by earlier decisions"
+    return grade, comparison_gaps(track)
+
+
+def _short_note(tracks: Sequence[Track]) -> str:
+    """Return that the figures are those of whole tracks, where a submission is much shorter."""
+    short = [track for track in tracks if track.duration_s < WHOLE_S]
+    if not short:
+        return ""
+    least = min(track.duration_s for track in short)
+    them = "This submission lasts" if len(tracks) == 1 else "The shortest submission lasts"
+    return (
+        f"They are figures of whole tracks. {them} {show_duration(least)}, and of clips below "
+        f"{show_duration(WHOLE_S)} fewer are found."
     )
 
 
@@ -131,13 +169,14 @@ def _certified(track: Track) -> CertifiedFile:
 
 def _certificate(result: CheckResult) -> Mapping[str, str]:
     use, made = result.threshold, result.provenance
-    content = (to_json(result) + "\n").encode("utf-8", "backslashreplace")
+    content = result_bytes(result)
     n_skipped = len(result.skipped)
     n_gaps = sum(bool(comparison_gaps(track)) for track in result.submissions)
     expected, many = false_pairs(use, result.n_pairs_compared), per_thousand(result)
     return {
         "Date": show_when(made.created),
-        "Compared with": show_count(result.n_tracks, "track"),
+        "Compared with": f"{show_count(result.n_tracks, 'track')} of {made.workspace}",
+        "Fingerprint of the catalogue": result.catalogue_sha256 or "not known",
         "Comparisons": f"{_comparisons(result)}; {show_search(result)}",
         "Threshold": f"{show_threshold(result)}, from {use.source}",
         "False alarm rate": false_alarm_rate(use),

@@ -36,7 +36,7 @@ COLOURS = ("genre", "artist", "album", "cluster", "licence")
 
 SCRIPTS = (
     *("map_data.js", "map_groups.js", "map_draw.js"),
-    *("map_move.js", "map_tracks.js", "map.js"),
+    *("map_move.js", "map_tracks.js", "map_lasso.js", "map.js"),
 )
 """Parts of the one script of the page."""
 
@@ -188,7 +188,7 @@ def _data(
         "ids": [track.id for track in atlas.tracks],
         "labels": [show_text(track.label) for track in atlas.tracks],
         "facts": [_facts(track) for track in atlas.tracks],
-        "links": [relative_link(path, folder) for path in atlas.paths],
+        "links": [relative_link(path, folder) if path else "" for path in atlas.paths],
         "columns": {name: _column(words) for name, words in columns.items()},
         "positions": _base64(np.rint((place.positions + 1.0) / 2.0 * _GRID), "<u2"),
         "neighbours": _base64(place.neighbours, "<u4"),

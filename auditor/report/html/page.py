@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import gzip
 import hashlib
 import json
 import re
@@ -20,9 +21,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from auditor.errors import show_text
-from auditor.records import Result
+from auditor.records import Result, result_bytes
 from auditor.report.html.views import page_view
 from auditor.report.media.model import Media
+from auditor.report.results_csv import to_csv
 
 
 def playable(policy: str) -> str:
@@ -39,8 +41,9 @@ def playable(policy: str) -> str:
 
 
 SCRIPTS = (
-    *("report_elements.js", "report_decisions.js", "report_table.js", "report_shapes.js"),
-    *("report_sound.js", "report_case.js", "report_compositions.js", "report.js"),
+    *("report_elements.js", "report_files.js", "report_decisions.js", "report_table.js"),
+    *("report_shapes.js", "report_sound.js", "report_case.js", "report_compositions.js"),
+    "report.js",
 )
 """Parts of the one script of a page of cases."""
 
@@ -62,6 +65,10 @@ class ServedPage:
     script: str
     home: str = "/"
 
+
+MAX_DOWNLOAD = 64 << 20
+"""Bytes of the JSON or CSV of a result that its page can still hand out; a larger one lies beside
+the page alone."""
 
 _JSON_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
@@ -94,6 +101,7 @@ def render_html(
     if view.get("compositions"):
         style += source(pages, "compositions.css")
     script = join_scripts(pages, SCRIPTS) if view.get("cases_data") else ""
+    view["handouts"] = downloads(result) if script else ()
     policy = content_policy(style, script)
     if result.kind == "recommend":
         style = source(pages, "report.css") + source(pages, "recommend.css")
@@ -112,6 +120,39 @@ def served_assets() -> dict[str, str]:
         "case.css": "".join(source(pages, name) for name in styles),
         "case.js": join_scripts(pages, (*SCRIPTS, SERVICE_SCRIPT)),
     }
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that a page hands out; ``packed`` is its content, by gzip and base64."""
+
+    id: str
+    label: str
+    name: str
+    mime: str
+    packed: str
+
+
+def downloads(result: Result) -> tuple[Download, ...]:
+    """Return the files beside a page as it hands them out itself, those of bearable size.
+
+    The same bytes as ``write_report`` writes, so that the SHA-256 of a certificate holds for them.
+    """
+    made = re.sub(r"[^0-9TZ]", "", result.provenance.created)[:16]
+    stem = f"audit-{result.kind}{f'-{made}' if made else ''}"
+    files = [
+        ("CSV", f"{stem}.csv", "text/csv", to_csv(result).encode()),
+        ("JSON", f"{stem}.json", "application/json", result_bytes(result)),
+    ]
+    return tuple(
+        Download(f"file-{label.lower()}", label, name, mime, _pack(content))
+        for label, name, mime, content in files
+        if len(content) <= MAX_DOWNLOAD
+    )
+
+
+def _pack(content: bytes) -> str:
+    return base64.b64encode(gzip.compress(content, compresslevel=6, mtime=0)).decode()
 
 
 def join_scripts(pages: Environment, names: Sequence[str]) -> str:

@@ -12,11 +12,8 @@ from collections.abc import Callable, Sequence
 
 from auditor.errors import show_text
 from auditor.evidence.match_score import LOWEST_THRESHOLD
-from auditor.records import CheckResult, Detection, Pair, ScanResult, ThresholdUse
+from auditor.records import FAR_FLOOR, CheckResult, Detection, Pair, ScanResult, ThresholdUse
 from auditor.report.text.general import show_count, show_number, show_score
-
-_MAX_ODDS = 1e9
-"""Rates below one in this many are not resolved: no calibration comes near it."""
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -43,11 +40,9 @@ def score_meaning(far: float | None, n_counted: int | None = None) -> str:
     if far is None:
         return "how many unrelated pairs score this high was not measured"
     if not n_counted or far * n_counted >= 1.0:
-        if far == 0.0:
-            return "no unrelated pair is expected to score this high"
         return f"{show_odds(far)} unrelated pairs score this high"
     said = f"fewer than 1 in {n_counted:,} unrelated pairs score this high"
-    return f"{said} (extrapolated: {show_odds(far)})" if far else said
+    return f"{said} (extrapolated: {show_odds(far)})"
 
 
 def pair_meaning(pair: Pair, n_counted: int | None = None) -> str:
@@ -77,21 +72,32 @@ def show_odds(rate: float) -> str:
     """
     if rate >= 0.1:
         return f"{100 if rate >= 1.0 else min(99, round(100.0 * rate))} in 100"
-    every = 1.0 / rate
-    if every > _MAX_ODDS:
+    if rate <= FAR_FLOOR:
         return "less than 1 in a billion"
+    every = 1.0 / rate
     digits = max(0, math.floor(math.log10(every)) - 1)
     rounded = round(every / 10**digits) * 10**digits
     return f"1 in {rounded / 1e6:,g} million" if rounded >= 1_000_000 else f"1 in {rounded:,}"
 
 
 def show_rate(rate: float) -> str:
-    """Return an error rate as a power of ten where it is small.
+    """Return an error rate as a power of ten where it is small, as ``FAR_FLOOR`` at the least.
 
     Examples
     --------
-    >>> show_rate(1.2e-7), show_rate(0.025), show_rate(0.0)
-    ('1.2 × 10⁻⁷', '0.025', '0')
+    >>> show_rate(1.2e-7), show_rate(0.025), show_rate(0.0), show_rate(8.5e-31)
+    ('1.2 × 10⁻⁷', '0.025', '0', 'below 10⁻⁹')
+    """
+    return "below 10⁻⁹" if 0.0 < rate <= FAR_FLOOR else show_power(rate)
+
+
+def show_power(rate: float) -> str:
+    """Return a number as a power of ten where it is small.
+
+    Examples
+    --------
+    >>> show_power(1e-12)
+    '1 × 10⁻¹²'
     """
     if rate == 0.0 or rate >= 0.001:
         return f"{rate:.2g}"
@@ -169,7 +175,7 @@ def false_alarm_rate(use: ThresholdUse) -> str:
     if use.far is None:
         return "unknown"
     said = f"{show_rate(use.far)} per pair"
-    if use.far_low is not None and use.far_high is not None:
+    if use.far_low is not None and use.far_high is not None and use.far_high > FAR_FLOOR:
         said += _with_confidence(use.far_low, use.far_high, show_rate)
     fitted = use.n_counted and use.far * use.n_counted < 1.0
     return said + (", extrapolated" if fitted else "")

@@ -421,3 +421,22 @@ def submission_verdict(
     if n_set_aside:
         return f"nothing flagged: {show_count(n_set_aside, 'pair')} set aside by decisions{part}"
     return f"nothing at or above {the_threshold}{part}"
+
+
+def submission_grade(submission: Track, n_flagged: int, n_set_aside: int = 0) -> str:
+    """Return what is said of one submission of a check at one glance.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> whole = SimpleNamespace(missing=False, silent=False, truncated=False)
+    >>> submission_grade(whole, 2), submission_grade(whole, 0), submission_grade(whole, 0, 1)
+    ('Match', 'No match', 'Decided')
+    """
+    if submission.silent or submission.missing:
+        return "Not compared"
+    if n_flagged:
+        return "Match"
+    if n_set_aside:
+        return "Decided"
+    return "No match in part" if submission.truncated else "No match"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.evidence.match_score import LOWEST_THRESHOLD
-from auditor.records import Pair, ThresholdUse
+from auditor.records import FAR_FLOOR, Pair, ThresholdUse, floor_use
 from auditor.report.text.error_rates import (
     chance_words,
     counted_note,
@@ -49,14 +49,15 @@ def test_odds_never_sound_rarer_than_they_are_by_more_than_rounding(rate):
 
 def test_a_score_without_a_counted_rate():
     assert score_meaning(None, 4365) == "how many unrelated pairs score this high was not measured"
-    assert score_meaning(0.0) == "no unrelated pair is expected to score this high"
+    assert score_meaning(0.0) == "less than 1 in a billion unrelated pairs score this high"
 
 
 def test_a_rate_below_what_was_counted_is_said_to_be_an_estimate():
     assert score_meaning(1 / 4365, 4365) == "1 in 4,400 unrelated pairs score this high"
-    for far, fitted in ((2e-4, "1 in 5,000"), (1e-12, "less than 1 in a billion"), (0.0, "none")):
+    least = "less than 1 in a billion"
+    for far, fitted in ((2e-4, "1 in 5,000"), (1e-9, least), (1e-12, least), (0.0, least)):
         said = "fewer than 1 in 4,365 unrelated pairs score this high"
-        said += f" (extrapolated: {fitted})" if far else ""
+        said += f" (extrapolated: {fitted})"
         assert score_meaning(far, 4365) == said
     said = counted_note(ThresholdUse(0.9, "x", n_counted=4365))
     assert "Rates down to 1 in 4,400 were counted on 4,365 unrelated pairs; lower rates are" in said
@@ -120,3 +121,12 @@ def test_a_budget_that_is_not_spent_says_why():
         {"threshold": 0.31},
     ):
         assert lowest_note(dataclasses.replace(use, **changes)) == ""
+
+
+def test_no_rate_below_a_billionth_is_printed_as_a_number():
+    use = floor_use(ThresholdUse(0.9, "x", 8.5e-31, 1e-40, 3e-20, 4e-29, n_counted=4365))
+    assert (use.far, use.far_low, use.far_high) == (FAR_FLOOR, 0.0, FAR_FLOOR)
+    assert false_alarm_rate(use) == "below 10⁻⁹ per pair, extrapolated"
+    counted = ThresholdUse(0.9, "x", 2e-7, 1e-12, 3e-6)
+    assert floor_use(counted) == dataclasses.replace(counted, far_low=0.0)
+    assert false_alarm_rate(ThresholdUse(0.9, "x", 8.5e-31)) == "below 10⁻⁹ per pair"

@@ -10,6 +10,7 @@ canvas.addEventListener("pointerdown", (event) => {
   if (event.button > 0) return;
   canvas.setPointerCapture(event.pointerId);
   if (!pointers.size) travelled = 0;
+  if (event.shiftKey && !pointers.size) setLasso(true);
   pointers.set(event.pointerId, at(event));
 });
 canvas.addEventListener("pointermove", (event) => {
@@ -19,6 +20,12 @@ canvas.addEventListener("pointermove", (event) => {
     return;
   }
   travelled += Math.hypot(now[0] - before[0], now[1] - before[1]);
+  if (lasso.on) {
+    lasso.line.push([(now[0] - width / 2) / view.scale + view.x, (now[1] - height / 2) / view.scale + view.y]);
+    pointers.set(event.pointerId, now);
+    ask();
+    return;
+  }
   if (pointers.size === 1 && travelled > 4) {
     canvas.classList.add("dragged");
     move(now[0] - before[0], now[1] - before[1]);
@@ -35,6 +42,10 @@ canvas.addEventListener("pointermove", (event) => {
 const release = (event) => {
   const was = pointers.delete(event.pointerId);
   canvas.classList.remove("dragged");
+  if (was && lasso.on) {
+    endLasso();
+    return;
+  }
   if (!was || event.type !== "pointerup" || pointers.size || travelled > 4) return;
   const i = nearestTo(...at(event), event.pointerType === "mouse" ? 12 : 24);
   choose(i);

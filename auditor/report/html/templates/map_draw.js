@@ -91,8 +91,9 @@ const draw = () => {
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   if (joined) drawPairs();
   if (picked >= 0) drawPicked(size);
+  drawLasso(size);
   if (hovered >= 0) ring(hovered, size + 3, paint.ink, 1.5);
-  if (visible <= 40) drawLabels(size);
+  if (visible <= MAX_NAMES) drawLabels(size);
   if (canvas.matches(":focus-visible")) drawMiddle();
 };
 const ask = () => {
@@ -135,6 +136,8 @@ const drawPicked = (size) => {
   ring(picked, size + 4, paint.surface, 5);
   ring(picked, size + 4, paint.ink, 2.5);
 };
+// Names that would lie over others are left out.
+const MAX_NAMES = 120;
 const drawLabels = (size) => {
   const boxes = [];
   pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;

@@ -22,9 +22,17 @@ document.addEventListener("DOMContentLoaded", openFromAddress);
 
 byId("print").hidden = false;
 byId("print").addEventListener("click", () => window.print());
+const unfolded = [];
 window.addEventListener("beforeprint", () => {
+  for (const fold of document.querySelectorAll(".certificate details:not([open])")) {
+    fold.open = true;
+    unfolded.push(fold);
+  }
   for (const one of document.querySelectorAll("article[data-case]")) {
     const { kind, note, decided } = decisions.of(data.pairs[one.dataset.case]);
     put(one, "printed", [kindName(kind) || "none yet", kind && decided, note].filter(Boolean).join(", "));
   }
+});
+window.addEventListener("afterprint", () => {
+  for (const fold of unfolded.splice(0)) fold.open = false;
 });

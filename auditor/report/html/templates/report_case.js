@@ -207,7 +207,7 @@ const caseView = (() => {
   const close = () => {
     if (dialog.open) dialog.close();
     sound.stop();
-    setHash(pairTable ? "#pairs" : "#submissions");
+    setHash(pairTable ? pairTable.address() : "#submissions");
     document.querySelector(`[data-open="${current}"]`)?.focus();
   };
   dialog.addEventListener("cancel", (event) => { event.preventDefault(); close(); });

@@ -102,6 +102,9 @@ const showDecisionBar = () => {
   const bar = byId("decision-bar");
   if (data.service) { bar.hidden = false; showCounts(); return; }
   bar.hidden = decisions.size() === 0;
+  for (const button of document.querySelectorAll(".downloads [data-export]")) {
+    button.disabled = decisions.size() === 0;
+  }
   put(bar, "count", `${count(decisions.size(), "decision")} made in this page.`);
   put(bar, "where", decisions.isKept()
     ? "Stored in this browser."
@@ -139,14 +142,7 @@ for (const name of names) {
 for (const button of document.querySelectorAll("[data-export]")) {
   button.addEventListener("click", () => {
     const file = new Blob([decisions.toCsv(names[0].value)], { type: "text/csv" });
-    const link = make("a");
-    link.href = URL.createObjectURL(file);
-    link.download = "decisions.csv";
-    // Inside the dialog, while it is open: nothing else may be clicked.
-    button.after(link);
-    link.click();
-    link.remove();
-    window.setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+    save(file, "decisions.csv", button);
   });
 }
 decisions.onChange(showDecisionBar);

@@ -134,6 +134,39 @@ const pairTable = (() => {
     };
   };
 
+  // The filter stands in the address, so that a link leads to it.
+  const FIELDS = {
+    q: "filter", artist: "artist", verdict: "verdict", decision: "show", mark: "mark",
+    from: "least", cluster: "cluster",
+  };
+  const address = () => {
+    const said = new URLSearchParams();
+    for (const [name, id] of Object.entries(FIELDS)) {
+      if (byId(id).value) said.set(name, byId(id).value);
+    }
+    if (key !== "case" || reversed) said.set("sort", reversed ? `-${key}` : key);
+    const text = said.toString();
+    return text ? `#pairs?${text}` : "#pairs";
+  };
+  const isFiltered = () => address() !== "#pairs";
+  const readAddress = () => {
+    const found = /^#pairs\?(.*)$/.exec(window.location.hash);
+    if (!found) return false;
+    const said = new URLSearchParams(found[1]);
+    for (const [name, id] of Object.entries(FIELDS)) byId(id).value = said.get(name) ?? "";
+    const sort = said.get("sort") ?? "";
+    reversed = sort.startsWith("-");
+    key = Object.hasOwn(orders, sort.replace(/^-/, "")) ? sort.replace(/^-/, "") : "case";
+    byId("filters").open = true;
+    return true;
+  };
+  const showAddress = () => {
+    byId("filter-link").parentElement.hidden = !isFiltered();
+    byId("filter-link").setAttribute("href", address());
+    if (!isFiltered() && !window.location.hash.startsWith("#pairs?")) return;
+    try { window.history.replaceState(null, "", address()); } catch { /* a copy without an address */ }
+  };
+
   const update = () => {
     const { compare, first: direction } = orders[key];
     shown = all.filter(fits());
@@ -146,6 +179,7 @@ const pairTable = (() => {
       if (head.dataset.sort === key) head.setAttribute("aria-sort", reversed ? other : direction);
       else head.removeAttribute("aria-sort");
     }
+    showAddress();
     drawRows();
   };
 
@@ -191,12 +225,15 @@ const pairTable = (() => {
   byId("toolbar").hidden = false;
   byId("filters").open = all.length > PAGE && window.matchMedia("(min-width: 44.01rem)").matches;
   byId("pager").hidden = false;
+  const isLinked = readAddress();
   update();
+  if (isLinked) byId("pairs").scrollIntoView();
+  window.addEventListener("hashchange", () => { if (readAddress()) update(); });
   // A decision changes the badges; the row stays where it is until the filter is used again.
   decisions.onChange(() => {
     for (const one of table.querySelectorAll("[data-row]")) markRow(one, pairs[one.dataset.row]);
   });
-  return { order: () => shown };
+  return { order: () => shown, address };
 })();
 
 markStaticRows();
