@@ -188,7 +188,7 @@ def test_tracklist_writes_a_timeline_and_a_cue_sheet(tmp_path):
 def test_generated_states_the_excess_and_carries_columns_through(tmp_path):
     for name, seed in (("train/1.wav", 1), ("train/2.wav", 2), ("held/3.wav", 3), ("out/x.wav", 4)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        waveform = synthesise_track(seed, duration_s=12.0)
+        waveform = synthesise_track(seed, duration_s=11.0)
         (tmp_path / name).write_bytes(encode(waveform, codec="wav"))
     shutil.copy(tmp_path / "train/2.wav", tmp_path / "out/=<i>y.wav")
     (tmp_path / "out.csv").write_text("path,prompt\nout/x.wav,<u>\nout/=<i>y.wav,loud\n")
@@ -207,10 +207,6 @@ def test_generated_states_the_excess_and_carries_columns_through(tmp_path):
     rows = list(csv.DictReader((tmp_path / "result.csv").read_text().splitlines()))
     assert {row["manifest_prompt"] for row in rows} == {"<u>", "loud"}
     assert invoke("report", tmp_path / "result.json", "-o", tmp_path / "2.html").exit_code == 0
-    (tmp_path / "out/=<i>y.wav").unlink()
-    again = invoke("generated", tmp_path / "out", *how, "--no-report")
-    assert again.exit_code == 0, again.output
-    assert again.stdout.startswith("No output of 1 repeats the training music (2 tracks)")
 
 
 def test_generated_refuses_what_it_cannot_compare(weights, music, workspace):
