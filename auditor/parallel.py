@@ -42,7 +42,7 @@ AHEAD = 4
 PRELOADED = ("auditor.embedding.extractor", "auditor.embedding.frames", "auditor.scoring.match")
 """Imported once for all worker processes: they need torch, which takes seconds."""
 
-TILES_FORMAT = 1
+TILES_FORMAT = 2
 """Raise it whenever a tile returns something else for the same tracks: what a cluster has kept of
 another format is left alone, and its tiles are done again."""
 

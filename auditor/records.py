@@ -280,6 +280,9 @@ class Evidence:
         Of the best range; 1 where there is none.
     background : float
         Mean similarity of the two tracks, -1 to 1: how alike they sound anyhow.
+    played_apart : float or None
+        Log odds that the best range is not one recording but the same notes played twice
+        (``auditor.evidence.spectra.performance``); None where it was not measured.
     """
 
     score: float
@@ -288,6 +291,7 @@ class Evidence:
     share_b: float
     tempo: float
     background: float
+    played_apart: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from auditor.evidence.alignment.aligner import Examiner
 from auditor.evidence.alignment.ranges import WitnessTrack, gather_evidence
-from auditor.evidence.match_score import MIN_SCORE_TO_SHOW, range_score
+from auditor.evidence.match_score import (
+    LOWEST_THRESHOLD,
+    MIN_SCORE_TO_SHOW,
+    range_score,
+)
 from auditor.evidence.spectra.confirm import confirm
 from auditor.evidence.spectra.lines import TrackSpectrum
+from auditor.evidence.spectra.performance import played_apart
 from auditor.records import Evidence, MatchedRange
+
+MAX_PLAYED_APART = 3
+"""Ranges of a pair, the best ones, that are asked whether they were played twice."""
 
 
 class Side:
@@ -85,7 +93,17 @@ def compare_sides(
             background=evidence.background,
         )
     ranges = [dataclasses.replace(r, match_score=range_score(r)) for r in evidence.ranges]
-    return dataclasses.replace(evidence, ranges=tuple(ranges))
+    apart = (
+        None if a.spectrum is None or b.spectrum is None else _apart(ranges, a.spectrum, b.spectrum)
+    )
+    return dataclasses.replace(evidence, ranges=tuple(ranges), played_apart=apart)
+
+
+def _apart(ranges: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) -> float | None:
+    """Return the log odds that ranges were played twice: those of the one that most is a copy."""
+    flaggable = [found for found in ranges if range_score(found) >= LOWEST_THRESHOLD]
+    odds = (played_apart(found, a.frames, b.frames) for found in flaggable[:MAX_PLAYED_APART])
+    return min((found for found in odds if found is not None), default=None)
 
 
 def whole_evidence(duration_s: float) -> Evidence:

@@ -42,7 +42,7 @@ MAX_CANDIDATE_BYTES = 256 << 20
 """Candidates of a catalogue, 8 bytes each; more are not kept."""
 
 _N_LOOKED_UP = 500
-_EVIDENCE = struct.Struct("<5d")
+_EVIDENCE = struct.Struct("<6d")
 _RANGE = struct.Struct("<10d")
 _SUM = struct.Struct("<I")
 _ROW = np.dtype("<u4")
@@ -256,6 +256,7 @@ def pack_evidence(key: bytes, evidence: Evidence) -> bytes:
         _EVIDENCE.pack(
             *(evidence.score, evidence.share_a, evidence.share_b),
             *(evidence.tempo, evidence.background),
+            nan if evidence.played_apart is None else evidence.played_apart,
         )
     ]
     parts += [
@@ -289,7 +290,7 @@ def unpack_evidence(key: bytes, value: bytes) -> Evidence | None:
     n_ranges, rest = divmod(len(data) - _EVIDENCE.size, _RANGE.size)
     if rest or not 0 <= n_ranges <= MAX_RANGES or _SUM.pack(zlib.crc32(key + data)) != end:
         return None
-    score, share_a, share_b, tempo, background = _EVIDENCE.unpack_from(data)
+    score, share_a, share_b, tempo, background, apart = _EVIDENCE.unpack_from(data)
     ranges = []
     for *numbers, pitch, correlation, match_score in _RANGE.iter_unpack(data[_EVIDENCE.size :]):
         a_start, a_end, b_start, b_end, of_b, of_range, repetition = numbers
@@ -302,4 +303,5 @@ def unpack_evidence(key: bytes, value: bytes) -> Evidence | None:
                 *(repetition, correlation, match_score),
             )
         )
-    return Evidence(score, tuple(ranges), share_a, share_b, tempo, background)
+    played_apart = None if math.isnan(apart) else apart
+    return Evidence(score, tuple(ranges), share_a, share_b, tempo, background, played_apart)

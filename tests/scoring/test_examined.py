@@ -164,7 +164,7 @@ def damage(file, how):
 
 @pytest.mark.parametrize("how", ["other bytes", "other table", "flipped bit", "other candidates"])
 def test_a_damaged_file_changes_no_result(workspace, scanned, how):
-    (file,) = (workspace / examined.FOLDER).iterdir()
+    (file,) = (workspace / examined.FOLDER).glob("*.sqlite3")
     damage(file, how)
     assert facts(run(workspace)) == facts(scanned[1])
     with open_workspace(workspace, extractor="excerpt", write=True) as opened:

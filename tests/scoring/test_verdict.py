@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from auditor.evidence.match_score import CHANCE, GAIN, match_score, range_score
@@ -97,3 +99,17 @@ def test_the_best_range_speaks_for_a_pair():
     both = evidence(weak, strong, score=0.3)
     assert match_score(both) == range_score(strong) > 0.3
     assert match_score(evidence(score=-1.0)) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("played_apart", "expected"),
+    [
+        (None, "same recording"),
+        (RULES.maybe_apart, "same recording"),
+        (RULES.played_apart, "sounds alike"),
+    ],
+)
+def test_two_performances_are_no_recording(played_apart, expected):
+    found = dataclasses.replace(WHOLE, played_apart=played_apart)
+    assert verdict(found) == expected
+    assert verdict(found, identical_file=True) == "identical file"
