@@ -9,6 +9,9 @@ FMA ?=
 SEED ?=
 ROUNDS ?=
 FAULTS ?=
+KILLS ?=
+SOAK ?=
+EXAMPLES ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +23,7 @@ CREATED := $(VENV)/.created
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_CLUSTER := $(VENV)/.installed-cluster
+INSTALLED_SERVE := $(VENV)/.installed-serve
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
 NEEDS_CORPUS = @test -d corpus/train -a -d corpus/val -a -d corpus/test || { \
@@ -40,6 +44,7 @@ help: ## List the targets
 	@echo '  FMA=DIR             a folder with fma_metadata/ and fma_large/ or the like, for make train'
 	@echo '  SEED=7              another seed, for make train and make test-faults'
 	@echo '  ROUNDS=4            four times as many cases, for make test-faults'
+	@echo '  KILLS=1000 SOAK=5000 EXAMPLES=200   more of each, hours, for make test-service'
 	@echo '  FAULTS=all          every case, hours, for make test-faults'
 
 $(CREATED):
@@ -63,6 +68,10 @@ $(INSTALLED_DEV): pyproject.toml constraints.txt $(CREATED)
 
 $(INSTALLED_CLUSTER): $(INSTALLED_DEV)
 	$(INSTALL) --editable '.[cluster,cluster-test,s3]'
+	@touch $@
+
+$(INSTALLED_SERVE): $(INSTALLED_DEV)
+	$(INSTALL) --editable '.[serve-test]'
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)
@@ -103,6 +112,11 @@ test-cluster: $(INSTALLED_CLUSTER) ## Run the tests on a Ray cluster of three no
 test-faults: $(INSTALLED_DEV) ## Kill, fill disks, mutate files; some 15 minutes on 2 cores
 	SEED="$(SEED)" ROUNDS="$(ROUNDS)" FAULTS="$(FAULTS)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 		-m faults --numprocesses 2 --dist worksteal tests/faults
+
+.PHONY: test-service
+test-service: $(INSTALLED_SERVE) ## Kill the service and its workers, soak it, send made-up requests; some 10 minutes
+	SEED="$(SEED)" KILLS="$(KILLS)" SOAK="$(SOAK)" EXAMPLES="$(EXAMPLES)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+		-m service tests/service
 
 .PHONY: lint
 lint: $(INSTALLED_DEV) ## Check style, format and types
@@ -162,6 +176,14 @@ bench: $(INSTALLED_DEV) ## Measure speed, all pairs, the excerpt index, a check,
 	$(BIN)/python benchmarks/excerpt_pass.py corpus/train --tracks 8000
 	$(BIN)/python benchmarks/check_latency.py runs/excerpt-pass/8000 corpus/val
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/growth.py corpus/train runs/formats
+
+.PHONY: bench-service
+bench-service: $(INSTALLED_SERVE) ## Measure the service: seconds to a verdict, files an hour, memory; after make corpus
+	$(NEEDS_CORPUS)
+	$(BIN)/python benchmarks/excerpt_pass.py corpus/train --tracks 10000 --stretches 8 --asking 20 --output runs/excerpt-pass-240s
+	$(BIN)/python benchmarks/service.py latency runs/excerpt-pass-240s/10000 corpus/val
+	$(BIN)/python benchmarks/service.py batch runs/excerpt-pass-240s/10000 corpus/val
+	$(BIN)/python benchmarks/service.py soak runs/excerpt-pass-240s/10000 corpus/val
 
 .PHONY: bench-cluster
 bench-cluster: $(INSTALLED_CLUSTER) ## Measure a scan on Ray beside one on this machine, and simulate 10^8 tracks

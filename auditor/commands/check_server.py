@@ -200,7 +200,10 @@ def _ask(client: Client, found: FoundFile, *, add: bool, media: bool) -> FileAns
         result,
         submissions=tuple(dataclasses.replace(t, path=shown) for t in result.submissions),
     )
-    text = client.media(answer["id"], patience_s=MEDIA_PATIENCE_S) if media else ""
+    try:
+        text = client.media(answer["id"], patience_s=MEDIA_PATIENCE_S) if media else ""
+    except ServerError as error:
+        raise ServiceFailedError(f"{error}") from None
     return FileAnswer(result, media=media_from_json(text) if text else None)
 
 

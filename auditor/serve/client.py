@@ -24,7 +24,7 @@ WAIT_S = 30.0
 PATIENCE_S = 600.0
 _PIECE_BYTES = 1 << 16
 _TRANSIENT = (429, 503, 507)
-_N_TRIES = 8
+N_TRIES = 8
 
 
 class ServerError(Exception):
@@ -102,19 +102,36 @@ class Client:
         return found
 
     def send(
-        self, path: str | os.PathLike[str], *, wait_s: float = 0.0, **fields: Any
+        self,
+        path: str | os.PathLike[str],
+        *,
+        wait_s: float = 0.0,
+        idempotency_key: str = "",
+        n_tries: int = N_TRIES,
+        **fields: Any,
     ) -> dict[str, Any]:
         """Send a file, and return its check as it is after at most ``wait_s`` seconds.
+
+        Parameters
+        ----------
+        path : path
+        wait_s : float
+        idempotency_key : str
+            By default a new one, which all tries share.
+        n_tries : int
+            How often it is sent where the service is busy or the connection breaks.
+        **fields
+            As ``check``.
 
         Raises
         ------
         ServerError, OSError
             As ``check``.
         """
-        headers = {"Idempotency-Key": secrets.token_hex(16)}
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
         boundary = secrets.token_hex(16)
         headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
-        for n_tries in range(1, _N_TRIES + 1):
+        for n_try in range(1, n_tries + 1):
             with open(path, "rb") as file:
                 head, tail = _form(boundary, os.path.basename(os.fspath(path)), fields)
                 size = os.fstat(file.fileno()).st_size
@@ -125,9 +142,9 @@ class Client:
                         "POST", f"/v1/checks?wait={wait_s:g}", body, headers, wait_s=wait_s
                     )
                 except ServerError as error:
-                    if n_tries == _N_TRIES or (error.status and error.status not in _TRANSIENT):
+                    if n_try == n_tries or (error.status and error.status not in _TRANSIENT):
                         raise
-            time.sleep(min(0.5 * 2**n_tries, 30.0))
+            time.sleep(min(0.5 * 2**n_try, 30.0))
         raise AssertionError("unreachable")
 
     def show(self, check: str, *, wait_s: float = 0.0) -> dict[str, Any]:
@@ -137,32 +154,35 @@ class Client:
         ------
         ServerError
         """
-        for n_tries in range(1, _N_TRIES + 1):
+        for n_try in range(1, N_TRIES + 1):
             try:
                 return self._json(
                     "GET", f"/v1/checks/{quote(check)}?wait={wait_s:g}", wait_s=wait_s
                 )
             except ServerError as error:
-                if n_tries == _N_TRIES or (error.status and error.status not in _TRANSIENT):
+                if n_try == N_TRIES or (error.status and error.status not in _TRANSIENT):
                     raise
-            time.sleep(min(0.5 * 2**n_tries, 30.0))
+            time.sleep(min(0.5 * 2**n_try, 30.0))
         raise AssertionError("unreachable")
 
     def media(self, check: str, *, patience_s: float = 60.0) -> str:
         """Return the clips and pictures of a check as JSON, "" if it has none.
 
         They are made after the verdict, and waited for.
+
+        Raises
+        ------
+        ServerError
         """
         deadline = time.monotonic() + patience_s
-        while True:
-            try:
-                return self._request("GET", f"/v1/checks/{quote(check)}/media")[1].decode()
-            except ServerError as error:
-                if error.status != 404 or time.monotonic() > deadline:
-                    return ""
-            if not self.show(check).get("media_pending", False):
-                return ""
+        while self.show(check)["media_pending"] and time.monotonic() < deadline:
             time.sleep(0.25)
+        try:
+            return self._request("GET", f"/v1/checks/{quote(check)}/media")[1].decode()
+        except ServerError as error:
+            if error.status != 404:
+                raise
+            return ""
 
     def delete(self, check: str) -> None:
         """Remove a check with its file and result.

@@ -133,7 +133,7 @@ def test_mistakes_have_exit_code_2(locked, files, tmp_path):
 def test_a_service_that_is_not_there_is_said(files, monkeypatch):
     from auditor.serve import client
 
-    monkeypatch.setattr(client, "_N_TRIES", 1)
+    monkeypatch.setattr(client.time, "sleep", lambda _seconds: None)
     done = audit("check", files["fresh"], "--server", "http://127.0.0.1:9", "--no-report")
     assert done.exit_code == 2 and "cannot be reached" in done.stderr
 
