@@ -42,7 +42,7 @@ from works import load_works, plain_title
 
 from auditor.api.excess import CountedSide, measure_excess
 from auditor.api.generated import GeneratedOptions, find_repeats
-from auditor.api.run import Options
+from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.encode import write_audio
 from auditor.audio.files import hash_file
@@ -51,9 +51,13 @@ from auditor.augment.waveform import plant
 from auditor.calibration.metrics import wilson_interval
 from auditor.errors import AudioError
 from auditor.evidence.alignment.ranges import covered_s
+from auditor.ingest.collections import parse_collection, take_collections
 from auditor.ingest.embedders import make_embedder
 from auditor.parallel import LocalTiles
 from auditor.records import GeneratedResult
+from auditor.scoring.base import open_scorer
+from auditor.scoring.segments import count_segments, search_outputs
+from auditor.scoring.track_reader import CatalogueReader
 from auditor.training.dataset import group_tracks, read_same_list
 from auditor.workspace import open_workspace
 
@@ -451,16 +455,46 @@ def honest(args: argparse.Namespace) -> None:
     folder = args.folder / f"honest-{args.tunes}-{args.low_order}"
     if not (folder / "truth.json").exists():
         write_model(args, folder, order=args.low_order, bend=args.low_bend)
-    result, costs = run(folder, jobs=args.jobs, power=False, n_hosts=1)
+    started = time.monotonic()
+    names = ("outputs", "training", "heldout")
+    with open_workspace(folder / "ws", write=True) as workspace, LocalTiles(args.jobs) as tiles:
+        taken = take_collections(
+            workspace,
+            [parse_collection(str(folder / name)) for name in names],
+            embedder=make_embedder(workspace.extractor, jobs=args.jobs),
+        )
+        distinct = workspace.catalogue.table(workspace.weights_id).distinct()
+        ids = distinct.tracks.names()
+        masks = [np.array([i in side.ids for i in ids]) for side in taken[1:]]
+        outputs = sorted(set(ids) & taken[0].ids)
+        tracks = {track.id: track for track in workspace.catalogue.tracks()}
+        n_pairs = sum(count_segments(tracks[i].duration_s) for i in outputs) * int(
+            sum(map(sum, masks))
+        )
+        threshold = open_threshold(
+            workspace, open_scorer(workspace), Options().with_budget(MAX_FALSE_PAIRS)
+        ).choose(n_pairs)
+        reader = CatalogueReader.of(workspace, table=distinct)
+        reader.excerpts()
+        found = search_outputs(
+            tiles,
+            tiles.publish(reader, with_excerpts=True),
+            outputs,
+            (np.packbits(masks[0]).tobytes(), np.packbits(masks[1]).tobytes()),
+            threshold=threshold.threshold,
+        )
     seconds: dict[str, dict[str, float]] = defaultdict(dict)
-    spans: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for one in result.repeats:
-        spans[one.output, one.track].append((one.start_s, one.end_s))
-    for (output, track), of_track in spans.items():
-        seconds[output][track] = covered_s(of_track)
-    tracks = [t.id for t in result.tracks if "/outputs/" not in t.path]
-    pool = sorted({*tracks, *(f"quiet-{i}" for i in range(2 * args.tunes - len(tracks)))})
-    outputs = [one.track for one in result.outputs]
+    for one in found.found:
+        seconds[one.output][one.track] = covered_s([(r.a_start_s, r.a_end_s) for r in one.ranges])
+    pool = [i for i, mask in zip(ids, masks[0] | masks[1], strict=True) if mask]
+    costs = {
+        "threshold": threshold.threshold,
+        "n_comparisons": n_pairs,
+        "n_examined": found.n_examined,
+        "n_outputs": len(outputs),
+        "n_matches": [sum(one.side == side for one in found.found) for side in (0, 1)],
+        "seconds": round(time.monotonic() - started, 1),
+    }
     held: dict[float, int] = defaultdict(int)
     rates: dict[float, list[float]] = defaultdict(list)
     for split in range(args.splits):
