@@ -336,6 +336,32 @@ def test_both_play_in_turn_from_the_same_musical_moment(open_page, report):
     assert paused(page, "a")
 
 
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_a_is_heard_left_and_b_right_at_the_speed_of_a(open_page, report, size):
+    page = open_page(report(make_scan()), viewport=size)
+    dialog = open_case(page, ALTERED)
+    button = dialog.get_by_role("button", name="A left, B right")
+    button.click()
+    playing(page, "a")
+    playing(page, "b")
+    b = "document.getElementById('audio-b')"
+    assert page.evaluate(f"[{b}.playbackRate, {b}.preservesPitch]") == [1.04, False]
+    assert page.locator("#playing").inner_text() == "A left, B right"
+    times = page.evaluate(f"[document.getElementById('audio-a').currentTime, {b}.currentTime]")
+    assert abs(times[1] - 1.04 * times[0]) < 0.5, "the same moment of the music"
+    if "SHOTS" in os.environ:
+        page.screenshot(path=Path(os.environ["SHOTS"]) / f"sides-{size['width']}.png")
+    button.click()
+    assert paused(page, "a") and paused(page, "b")
+    assert page.evaluate(f"{b}.playbackRate") == 1
+    page.keyboard.press("4")
+    playing(page, "b")
+    page.keyboard.press("2")
+    playing(page, "b", 0.1)
+    assert paused(page, "a"), "one player alone again"
+    assert page.evaluate(f"{b}.playbackRate") == 1
+
+
 def test_keys_go_through_the_cases_and_decide_but_not_while_typing(open_page, report):
     page = open_page(report(make_scan()))
     page.keyboard.press("j")

@@ -7,6 +7,7 @@ from there.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from auditor.report.html.tracks import TrackView, track_view
 from auditor.report.text.compositions import ListedMatch, matches_in_order
 from auditor.report.text.evidence import show_times, what_differs
 from auditor.report.text.general import show_decider
+
+_ONE_SPEED_SEMITONES = 0.35
 
 
 def cases_data(
@@ -125,4 +128,12 @@ def _range(heard: MatchedRange) -> list[Any]:
         show_times(heard.a_start_s, heard.a_end_s),
         show_times(heard.b_start_s, heard.b_end_s),
         what_differs(heard),
+        int(_is_one_speed(heard)),
     ]
+
+
+def _is_one_speed(heard: MatchedRange) -> bool:
+    """Say whether another speed alone explains tempo and pitch, as that of a turntable does."""
+    if heard.pitch_semitones is None:
+        return False
+    return abs(heard.pitch_semitones - 12.0 * math.log2(heard.tempo)) <= _ONE_SPEED_SEMITONES

@@ -4,7 +4,7 @@ const caseView = (() => {
   const dialog = byId("case");
   const body = byId("case-body");
   const audios = { a: byId("audio-a"), b: byId("audio-b") };
-  const buttons = { a: byId("play-a"), b: byId("play-b"), both: byId("play-both") };
+  const buttons = { a: byId("play-a"), b: byId("play-b"), both: byId("play-both"), sides: byId("play-sides") };
   let current = -1;
   let selected = 0;
   let media = null;
@@ -24,7 +24,8 @@ const caseView = (() => {
     for (const [name, button] of Object.entries(buttons)) {
       button.setAttribute("aria-pressed", String(mode === name && side !== ""));
     }
-    byId("playing").textContent = side ? `${side.toUpperCase()} plays` : "";
+    const one = side ? `${side.toUpperCase()} plays` : "";
+    byId("playing").textContent = side && mode === "sides" ? "A left, B right" : one;
     moveHeads(a, b);
   });
 
@@ -42,6 +43,7 @@ const caseView = (() => {
       buttons[side].disabled = !clip;
     }
     buttons.both.disabled = !(found.a && found.b);
+    buttons.sides.disabled = buttons.both.disabled || !("AudioContext" in window);
     for (const row of field(dialog, "ranges").rows) {
       row.classList.toggle("selected", Number(row.dataset.range) === i);
     }
@@ -215,6 +217,7 @@ const caseView = (() => {
   buttons.a.addEventListener("click", () => sound.play("a"));
   buttons.b.addEventListener("click", () => sound.play("b"));
   buttons.both.addEventListener("click", () => sound.alternate());
+  buttons.sides.addEventListener("click", () => sound.sideBySide());
   byId("kinds").addEventListener("click", (event) => {
     const button = event.target.closest("[data-kind]");
     if (button) decide(button.dataset.kind);
@@ -231,6 +234,7 @@ const caseView = (() => {
     1: () => sound.play("a"),
     2: () => sound.play("b"),
     3: () => sound.alternate(),
+    4: () => sound.sideBySide(),
     b: () => sound.alternate(),
     c: () => decide("confirmed"),
     d: () => decide("false-alarm"),

@@ -24,7 +24,30 @@ const toBlob = (source) => {
   return new Blob([bytes], { type: source.slice("data:".length, comma).replace(/;base64$/, "") });
 };
 
+// Where each player sounds: both in the middle, or A in the left ear and B in the right.
+const makePans = (audios) => {
+  let pans = null;
+  return (left, right) => {
+    if (!pans && !left && !right) return true;  // as the players are anyhow
+    try {
+      if (!pans) {
+        const context = new AudioContext();
+        pans = { context };
+        for (const side of ["a", "b"]) {
+          pans[side] = context.createStereoPanner();
+          context.createMediaElementSource(audios[side]).connect(pans[side]).connect(context.destination);
+        }
+      }
+    } catch { pans = null; return false; }
+    pans.context.resume();
+    pans.a.pan.value = left;
+    pans.b.pan.value = right;
+    return true;
+  };
+};
+
 const makeSound = (audios, onChange) => {
+  const pan = makePans(audios);
   const clips = { a: null, b: null };
   let range = null;
   let mode = "";
@@ -43,15 +66,22 @@ const makeSound = (audios, onChange) => {
   };
   const left = (side) => clips[side].end - toTime(side, moment);
 
+  const together = () => mode === "sides";
+  const apart = () => {
+    pan(0, 0);
+    audios.b.playbackRate = 1;
+  };
   const stop = () => {
     mode = "";
     remember();
     audios.a.pause();
     audios.b.pause();
+    apart();
     onChange();
   };
   const start = (side) => {
     remember();
+    apart();
     audios[other(side)].pause();
     if (left(side) < END_S || toTime(side, moment) < clips[side].start) {
       moment = fromTime(side, clips[side].start);
@@ -77,7 +107,31 @@ const makeSound = (audios, onChange) => {
     start("a");
     onChange();
   };
+  // Both at once, B at the speed of A.  Where another speed explains the pitch, too, it follows.
+  const sideBySide = () => {
+    if (!clips.a || !clips.b) return;
+    if (together()) { stop(); return; }
+    stop();
+    const first = Math.max(...["a", "b"].map((side) => fromTime(side, clips[side].start)));
+    if (moment < first || Math.min(left("a"), left("b")) < END_S) moment = first;
+    if (!pan(-1, 1)) return;
+    mode = "sides";
+    audios.b.playbackRate = range[TEMPO];
+    audios.b.preservesPitch = !range[ONE_SPEED];
+    for (const side of ["a", "b"]) {
+      audios[side].currentTime = Math.max(0, toTime(side, moment) - clips[side].start);
+      audios[side].play().catch(() => stop());
+    }
+    onChange();
+  };
   window.setInterval(() => {
+    if (together() && sounding()) {
+      remember();
+      const there = toTime("b", moment) - clips.b.start;
+      if (Math.min(left("a"), left("b")) < END_S) stop();
+      else if (Math.abs(audios.b.currentTime - there) > 0.2) audios.b.currentTime = Math.max(0, there);
+      return;
+    }
     if (mode !== "both" || !sounding()) return;
     remember();
     const side = sounding();
@@ -91,6 +145,8 @@ const makeSound = (audios, onChange) => {
 
   for (const side of ["a", "b"]) {
     audios[side].addEventListener("play", () => {
+      if (together()) return;
+      apart();
       audios[other(side)].pause();
       if (mode !== "both") mode = side;
       onChange();
@@ -98,6 +154,7 @@ const makeSound = (audios, onChange) => {
     for (const name of ["pause", "ended"]) {
       audios[side].addEventListener(name, () => {
         if (mode === side) mode = "";
+        if (together() && audios.a.paused !== audios.b.paused && name === "ended") stop();
         onChange();
       });
     }
@@ -122,7 +179,7 @@ const makeSound = (audios, onChange) => {
   };
 
   return {
-    play, alternate, stop, load,
+    play, alternate, sideBySide, stop, load,
     state: () => ({
       mode,
       side: sounding(),
