@@ -41,6 +41,7 @@ from auditor.commands import (
     train,
 )
 from auditor.commands import map as map_command
+from auditor.commands.log_format import JsonLog, LogFormat
 from auditor.commands.options import CONTEXT_COMMAND, CONTEXT_DEBUG
 from auditor.errors import AuditError, show_path
 
@@ -190,8 +191,20 @@ def _root(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(
+            "--log-format",
+            envvar="AUDIT_LOG_FORMAT",
+            help="How messages are written to stderr: as text, or as one line of JSON each.",
+        ),
+    ] = LogFormat.TEXT,
 ) -> None:
     """Run one of the commands below."""
+    if log_format is LogFormat.JSON and not isinstance(sys.stderr, JsonLog):
+        log = JsonLog(sys.stderr)
+        context.call_on_close(log.flush)
+        sys.stderr = log
     if context.invoked_subcommand not in (None, "config"):
         found = config.load_config(config.find_config(Path.cwd()), context.command)
         if found.path is not None:
