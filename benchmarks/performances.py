@@ -240,26 +240,17 @@ def fit(folder: Path) -> None:
 
 
 def rates(folder: Path) -> None:
-    """Print how many pairs of each kind are flagged, and how many are called two performances."""
-    print(
-        "| kind | flagged by score | two performances | perhaps two performances |\n"
-        "|---|--:|--:|--:|"
-    )
+    """Print of how many flagged pairs of each kind it is said that they may be two performances."""
+    print("| kind | flagged by score | perhaps two performances |\n|---|--:|--:|")
     by_kind = defaultdict(list)
     for name in ("covers", "copies"):
         for row in read(folder, name):
             by_kind["copies" if row["kind"] in ALTERATIONS else row["kind"]].append(row)
     for kind, rows in by_kind.items():
-        odds = np.array([
-            min((float(np.dot(f, WEIGHTS) + BIAS) for f in row["features"]), default=-9.0)
-            for row in rows
-        ])  # fmt: skip
-        n_sure, n_maybe = (
-            int((odds >= RULES.played_apart).sum()),
-            int((odds >= RULES.maybe_apart).sum()),
-        )
-        low, high = wilson_interval(n_sure, len(rows))
-        print(f"| {kind} | {len(rows)} | {n_sure} ({low:.3f}–{high:.3f}) | {n_maybe} |")
+        odds = [min((np.dot(f, WEIGHTS) + BIAS for f in r["features"]), default=-9) for r in rows]
+        n_apart = sum(value >= RULES.played_apart for value in odds)
+        low, high = wilson_interval(n_apart, len(rows))
+        print(f"| {kind} | {len(rows)} | {n_apart} ({low:.3f}–{high:.3f}) |")
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from auditor.scoring.composition import (
     search_submissions,
     search_track,
 )
+from auditor.scoring.verdict import may_be_played_apart
 from auditor.workspace import Workspace
 
 MAX_SCANNED = 3000
@@ -193,7 +194,11 @@ _SHARED_RECORDING = frozenset(verdict.value for verdict in Verdict if verdict.fl
 
 def _one_recording(pairs: Iterable[Pair]) -> Callable[[str, str], bool]:
     """Return what says of two ids whether their tracks share a recording."""
-    known = {frozenset((p.a, p.b)) for p in pairs if p.verdict in _SHARED_RECORDING}
+    known = {
+        frozenset((pair.a, pair.b))
+        for pair in pairs
+        if pair.verdict in _SHARED_RECORDING and not may_be_played_apart(pair.evidence)
+    }
     return lambda a, b: frozenset((a, b)) in known
 
 

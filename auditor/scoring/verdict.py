@@ -5,12 +5,11 @@ The embeddings say how alike two tracks sound as a whole, the second witness
 order, and the first that holds speaks:
 
 1. Both files hold the same bytes: ``identical file``.
-2. The evidence reaches the threshold, is no loop or drone, the spectra do not deny it, and the
-   passage was not played twice.  Where
+2. The evidence reaches the threshold, is no loop or drone, and the spectra do not deny it.  Where
    it covers nearly all of one track, the recording is the same: ``altered recording`` if tempo or
    pitch differ, else ``same recording``.  Else ``shared excerpt``.
-3. The embeddings are as similar as those of copies, or the evidence is of a loop or a drone,
-   denied, or of two performances: ``sounds alike``, which is shown and not flagged.
+3. The embeddings are as similar as those of copies, or the evidence is of a loop or a drone or
+   denied: ``sounds alike``, which is shown and not flagged.
 4. ``clear``.
 
 A loop or a drone is a range of which many moments are heard again and again, in tracks that are
@@ -18,8 +17,9 @@ alike all over, and whose spectra do not agree moment by moment: two takes of on
 match everywhere and prove nothing.  Where there is nothing but one sound over and
 over, as of a metronome, spectra that agree prove nothing either: those of any two agree.
 
-Two performances of the same notes, as of a close cover, have no recording in common; they belong to
-the compositions (``auditor.scoring.composition``).
+Two performances of the same notes, as of a close cover, have no recording in common.  What tells
+them from a copy is not sure enough to change a verdict: it is said, and the pair is compared as a
+composition, too.
 
 Evidence is denied where the spectra of the best range agree nowhere, in tracks that are alike all
 over: two melodies of one synthesiser have its sound in common, and no notes.
@@ -53,9 +53,9 @@ class VerdictRules:
         The spectra of the best range correlate by less than the first, and the mean similarity of
         the two tracks reaches the second.  The best ranges of 1,394 copies of the validation music,
         altered as hard as any, correlate by 0.14 or more.
-    played_apart, maybe_apart : float
-        Log odds from which a passage was played twice, and from which it may have been: then it is
-        said, and the pair is flagged all the same.  See ``auditor.evidence.spectra.performance``.
+    played_apart : float
+        Log odds from which a passage may have been played twice
+        (``auditor.evidence.spectra.performance``).
     """
 
     whole: float = 0.8
@@ -68,8 +68,7 @@ class VerdictRules:
     one_sound_background: float = 0.85
     denied_correlation: float = 0.1
     denied_background: float = 0.5
-    played_apart: float = 5.0
-    maybe_apart: float = 2.0
+    played_apart: float = 2.0
 
 
 RULES = VerdictRules()
@@ -108,8 +107,7 @@ def decide_verdict(
     """
     if identical_file:
         return Verdict.IDENTICAL_FILE
-    doubtful = (is_loop, is_denied, is_played_apart)
-    proves = evidence.ranges and not any(doubt(evidence, rules) for doubt in doubtful)
+    proves = evidence.ranges and not is_loop(evidence, rules) and not is_denied(evidence, rules)
     if proves and score >= threshold:
         if max(evidence.share_a, evidence.share_b) < rules.whole:
             return Verdict.SHARED_EXCERPT
@@ -143,6 +141,7 @@ def is_denied(evidence: Evidence, rules: VerdictRules = RULES) -> bool:
     return not agrees and evidence.background >= rules.denied_background
 
 
-def is_played_apart(evidence: Evidence, rules: VerdictRules = RULES) -> bool:
-    """Say whether what matches are two performances of the same notes, and no recording."""
-    return (evidence.played_apart or 0.0) >= rules.played_apart
+def may_be_played_apart(evidence: Evidence | None, rules: VerdictRules = RULES) -> bool:
+    """Say whether what matches may be two performances of the same notes, and no recording."""
+    odds = None if evidence is None else evidence.played_apart
+    return odds is not None and odds >= rules.played_apart

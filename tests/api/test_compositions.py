@@ -9,10 +9,18 @@ import pytest
 from melodies import random_tune, sound_of
 
 from auditor.api.check import check
+from auditor.api.compositions import _one_recording
 from auditor.api.run import Options
 from auditor.api.scan import scan
 from auditor.decisions.apply import in_order
-from auditor.records import CompositionVerdict, Decision, result_from_json, to_json
+from auditor.records import (
+    CompositionVerdict,
+    Decision,
+    Evidence,
+    Pair,
+    result_from_json,
+    to_json,
+)
 from auditor.workspace import open_workspace
 
 ORGAN = (1.0, 0.6, 0.4, 0.3, 0.2)
@@ -142,3 +150,13 @@ def test_a_large_catalogue_is_compared_only_if_asked_for(scanned, monkeypatch):
     assert [m.pair_id for m in asked.compositions.matches] == [
         m.pair_id for m in result.compositions.matches
     ]
+
+
+def test_flagged_pairs_that_may_be_two_performances_are_compared_as_compositions():
+    pairs = []
+    for name, odds in (("b", None), ("c", -3.0), ("d", 2.5)):
+        evidence = Evidence(0.9, (), 1.0, 1.0, 1.0, 0.2, played_apart=odds)
+        pairs.append(Pair("a", name, 0.9, verdict="same recording", evidence=evidence))
+    pairs.append(Pair("a", "e", 0.2, verdict="sounds alike"))
+    shares = _one_recording(pairs)
+    assert [shares(name, "a") for name in "bcde"] == [True, True, False, False]

@@ -8,7 +8,7 @@ import pytest
 
 from auditor.evidence.match_score import CHANCE, GAIN, match_score, range_score
 from auditor.records import Evidence, MatchedRange, Verdict
-from auditor.scoring.verdict import RULES, decide_verdict, is_altered
+from auditor.scoring.verdict import RULES, decide_verdict, is_altered, may_be_played_apart
 
 
 def matched(**how) -> MatchedRange:
@@ -101,15 +101,13 @@ def test_the_best_range_speaks_for_a_pair():
     assert match_score(evidence(score=-1.0)) == -1.0
 
 
-@pytest.mark.parametrize(
-    ("played_apart", "expected"),
-    [
-        (None, "same recording"),
-        (RULES.maybe_apart, "same recording"),
-        (RULES.played_apart, "sounds alike"),
-    ],
-)
-def test_two_performances_are_no_recording(played_apart, expected):
-    found = dataclasses.replace(WHOLE, played_apart=played_apart)
-    assert verdict(found) == expected
-    assert verdict(found, identical_file=True) == "identical file"
+def test_two_performances_are_said_and_stay_what_they_are():
+    for odds, said in (
+        (None, False),
+        (RULES.played_apart - 0.1, False),
+        (RULES.played_apart, True),
+    ):
+        found = dataclasses.replace(WHOLE, played_apart=odds)
+        assert verdict(found) == "same recording"
+        assert may_be_played_apart(found) is said
+    assert not may_be_played_apart(None)

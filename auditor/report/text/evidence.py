@@ -12,7 +12,7 @@ from auditor.errors import show_text
 from auditor.records import Evidence, MatchedRange, Pair, Track
 from auditor.report.text.general import show_duration
 from auditor.scoring.originals import is_lossless
-from auditor.scoring.verdict import RULES, is_denied, is_loop, is_played_apart
+from auditor.scoring.verdict import RULES, is_denied, is_loop, may_be_played_apart
 
 UNHEARD_MEANING = "The score reaches the threshold, but no aligned passage was found."
 """What it means that a pair has no verdict."""
@@ -89,8 +89,6 @@ of A and 90 % of B.'
             return "Only a loop or a drone matches, which proves nothing."
         if is_denied_pair(pair):
             return "The aligned passages sound similar, but their spectra do not match."
-        if is_two_performances(pair):
-            return "The aligned passages share their notes, but not their sound: two performances."
         if ranges:
             return "Alike in overall sound; the aligned passages score below the threshold."
         return "Alike in overall sound only: there are no aligned passages."
@@ -110,7 +108,7 @@ of A and 90 % of B.'
     if n_more:
         said += f"; {n_more} more such range" + ("s" if n_more > 1 else "")
     said = f"{said}. {_shares(pair)}"
-    if pair.evidence and (pair.evidence.played_apart or 0.0) >= RULES.maybe_apart:
+    if may_be_played_apart(pair.evidence):
         said += " The sound agrees less than the notes: these may be two performances."
     return said
 
@@ -125,13 +123,6 @@ def is_denied_pair(pair: Pair) -> bool:
     if pair.evidence is None or not pair.evidence.ranges:
         return False
     return is_denied(pair.evidence) and not matches_by_loop(pair)
-
-
-def is_two_performances(pair: Pair) -> bool:
-    """Say whether the same notes were played twice, and nothing else speaks against the match."""
-    if pair.evidence is None or not pair.evidence.ranges:
-        return False
-    return is_played_apart(pair.evidence) and not (matches_by_loop(pair) or is_denied_pair(pair))
 
 
 def _shares(pair: Pair) -> str:

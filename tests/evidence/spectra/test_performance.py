@@ -59,7 +59,7 @@ def test_performances_differ_where_copies_do_not(seed):
         WHOLE, a_end_s=LENGTH_S / 1.06, tempo=1.06, pitch_semitones=12 * np.log2(1.06)
     )
     said.append(odds(change_speed(original, 1.06), original, faster))
-    assert max(said) < RULES.maybe_apart < apart
+    assert max(said) < RULES.played_apart < apart
 
 
 def test_a_track_and_itself_are_one_recording():
