@@ -36,6 +36,7 @@ def scan(
     tiles: Tiles | None = None,
     on_event: OnEvent | None = None,
     on_pair: OnProgress | None = None,
+    on_composition: OnProgress | None = None,
     command: str = "",
     last: ScanResult | None = None,
 ) -> ScanResult:
@@ -54,8 +55,9 @@ def scan(
         Embeds what is new; by default one file after the other in this process.
     tiles : Tiles, optional
         Where pairs are looked for; by default here, by one thread.
-    on_event, on_pair : callables, optional
-        Called after each file; and with the candidate pairs examined and all of them.
+    on_event, on_pair, on_composition : callables, optional
+        Called after each file; with the candidate pairs examined and all of them; and with the
+        pairs that were compared as compositions and all of them.
     command : str
         Kept in the provenance.
     last : ScanResult, optional
@@ -108,7 +110,7 @@ def scan(
     decisions = workspace.catalogue.decisions()
     pairs = apply_decisions(found, tracks, decisions, options.same_owner)
     compositions = compositions_of_catalogue(
-        workspace, ids, tracks, pairs, options=options, on_pair=on_pair
+        workspace, ids, tracks, pairs, options=options, on_pair=on_composition
     )
     in_pairs = {track_id for pair in pairs for track_id in (pair.a, pair.b)}
     in_pairs.update(*same.values())

@@ -174,6 +174,7 @@ def scan(
         open_for_command(workspace, extractor=extractor, precision=precision, wait=wait) as opened,
         Progress(quiet=quiet) as progress,
         Progress(quiet=quiet, noun="candidate pairs") as comparing,
+        Progress(quiet=quiet, noun="pairs as compositions") as composing,
         contextlib.ExitStack() as stack,
     ):
         if excerpt_index is not None:
@@ -198,6 +199,7 @@ def scan(
             tiles=tiles,
             on_event=progress,
             on_pair=comparing.advance,
+            on_composition=composing.advance,
             command=command_line(context),
             last=last_scan(opened.directory),
         )
