@@ -209,7 +209,7 @@ def newcombe_interval(n_first: float, n_second: float, n: int) -> tuple[float, f
     --------
     >>> low, high = newcombe_interval(7, 0, 1000)
     >>> round(low, 1), round(high, 1)
-    (1.8, 14.4)
+    (1.7, 14.4)
     """
     if not n:
         return 0.0, 0.0
@@ -239,7 +239,7 @@ def least_excess(n_outputs: int, heldout: float, sampled: float = 1.0) -> float 
 
     Examples
     --------
-    >>> least_excess(1000, 0.0), least_excess(1000, 0.0, 0.25), least_excess(3, 0.0)
+    >>> least_excess(1000, 0.0), least_excess(1000, 0.0, 0.25), least_excess(1, 0.0)
     (5.0, 20.0, None)
     """
     for k in range(1, n_outputs + 1):

@@ -87,7 +87,11 @@ def test_a_store_gives_what_a_folder_gives(store, copies, library, weights, tmp_
     assert len(expected["pairs"]) == 2
     with open_workspace(tmp_path / "b", extractor=weights, write=True) as other:
         found = facts(scan(other, [upload(store, library)], options=OPTIONS))
-    assert json.loads(json.dumps(found).replace(URL, f"{library}/")) == expected
+    found = json.loads(json.dumps(found).replace(URL, f"{library}/"))
+    for result in (expected, found):  # objects are not fetched again to see what an encoder took
+        for cluster in result["clusters"]:
+            del cluster["original"], cluster["original_why"]
+    assert found == expected
     assert sorted(store.opened) == sorted(p.name for p in library.rglob("*.*"))  # each once
 
 

@@ -133,7 +133,8 @@ def serve(listener: socket.socket) -> None:
                 others = [k.data[1].fileno() for k in waiting.get_map().values() if k.data]
                 waiting.close()
                 for fd in {*mine, *others} - {0, *fds}:
-                    os.close(fd)
+                    with contextlib.suppress(OSError):  # of a program that has just ended
+                        os.close(fd)
                 become(job, fds, path)
             for fd in fds:
                 os.close(fd)
