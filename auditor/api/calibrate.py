@@ -254,7 +254,7 @@ def _below(
     ids, _ = workspace.catalogue.embeddings(workspace.weights_id)
     # The catalogue holds paths below the real root.
     prefixes = [os.path.realpath(os.fsencode(root)) for root in roots]
-    path_of = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    path_of = workspace.catalogue.paths()
     tracks = workspace.catalogue.tracks()
     hash_of = {track.id: track.sha256 for track in tracks}
     source_of = dict(zip((t.id for t in tracks), track_sources(tracks), strict=True))

@@ -206,7 +206,7 @@ def compare_taken(
         detection=found.run.threshold.detection(found.use),
         identical=identical_files(same, tracks),
         collections=tuple(
-            _describe(side, of_side, tracks)
+            describe_side(side, of_side, tracks)
             for side, of_side in zip((first, second), files, strict=True)
         ),
         within=within,
@@ -327,12 +327,14 @@ def side_files(table: TrackTable, distinct: TrackTable, ids: Iterable[str]) -> S
 
 
 def _two_sides(distinct: TrackTable, files: Sequence[SideFiles]) -> TwoSides:
-    masks = []
-    for side in files:
-        mask = np.zeros(len(distinct.tracks), bool)
-        mask[[distinct.tracks.row_of(content) for content in side.by_content]] = True
-        masks.append(mask)
-    return TwoSides.of(*masks)
+    return TwoSides.of(*(side_mask(distinct, side) for side in files))
+
+
+def side_mask(distinct: TrackTable, files: SideFiles) -> np.ndarray:
+    """Return which contents of a catalogue are on a side, (n,) bool."""
+    mask = np.zeros(len(distinct.tracks), bool)
+    mask[[distinct.tracks.row_of(content) for content in files.by_content]] = True
+    return mask
 
 
 def _n_of_one_source(sides: TwoSides, sources: Sequence[str]) -> int:
@@ -376,9 +378,10 @@ def _of_files(pair: Pair, first: SideFiles, second: SideFiles) -> Pair:
     )
 
 
-def _describe(
+def describe_side(
     side: TakenCollection, files: SideFiles, tracks: Mapping[str, Track]
 ) -> ComparedCollection:
+    """Return what a result says of a side."""
     return ComparedCollection(
         side.collection.name,
         side.collection.kind.value,
@@ -398,8 +401,11 @@ def _notes(
         notes.append(
             f"{n_shared:,} {verb} in both collections; a file is not compared with itself."
         )
-    missing: list[Skipped] = [s for side in (first, second) for s in side.collection.missing]
-    if missing:
-        verb = "entry does" if len(missing) == 1 else "entries do"
-        notes.append(f"{len(missing):,} {verb} not exist and could not be compared.")
-    return tuple(notes)
+    return (*notes, *missing_notes((first, second)))
+
+
+def missing_notes(sides: Iterable[TakenCollection]) -> list[str]:
+    """Return what must be said of entries that do not exist, nothing if there are none."""
+    n_missing = sum(len(side.collection.missing) for side in sides)
+    verb = "entry does" if n_missing == 1 else "entries do"
+    return [f"{n_missing:,} {verb} not exist and could not be compared."] if n_missing else []

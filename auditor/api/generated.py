@@ -20,9 +20,12 @@ import numpy as np
 
 from auditor.api.compare import (
     SideFiles,
+    describe_side,
     find_across,
+    missing_notes,
     require_sound,
     side_files,
+    side_mask,
 )
 from auditor.api.compositions import tracks_of_compositions
 from auditor.api.excess import (
@@ -40,10 +43,10 @@ from auditor.audio.files import real_path
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.catalogue.sources import name_of_tag
 from auditor.decisions.apply import apply_decisions
-from auditor.errors import UsageError, show_path
+from auditor.errors import UsageError
 from auditor.evidence.alignment.ranges import covered_s
+from auditor.evidence.side import whole_range
 from auditor.ingest.collections import (
-    CollectionKind,
     TakenCollection,
     parse_collection,
     take_collections,
@@ -53,7 +56,6 @@ from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent
 from auditor.parallel import LocalTiles, OnProgress, Tiles
 from auditor.records import (
-    ComparedCollection,
     Excess,
     GeneratedOutput,
     GeneratedResult,
@@ -75,7 +77,6 @@ from auditor.scoring.segments import (
     count_segments,
     scored_pair,
     search_outputs,
-    whole_range,
 )
 from auditor.scoring.track_reader import CatalogueReader, TrackReader
 from auditor.workspace import Workspace, make_provenance, require_tracks
@@ -247,7 +248,7 @@ def find_repeats(
     own = CatalogueReader.of(workspace, table=distinct)
     own.excerpts()
     contents = sorted(sides.files[0].by_content)
-    masks = tuple(_mask(distinct, files) for files in sides.files[1:])
+    masks = tuple(np.packbits(side_mask(distinct, files)).tobytes() for files in sides.files[1:])
     own.store_spectra(sorted({*contents, *sides.files[1].by_content, *sides.files[2].by_content}))
     reader: TrackReader = tiles.publish(own, with_excerpts=True)
     n_segments = sum(count_segments(tracks[i].duration_s) for i in contents)
@@ -271,7 +272,7 @@ def find_repeats(
     notes = [*sides.notes, *_counting_notes(counts, excess[0], len(contents), counting)]
     if counting.power:
         quiet = set(repeated[0]) | set(repeated[1])
-        paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+        paths = workspace.catalogue.paths()
         setup = Setup(workspace, own, masks[0], use.threshold, paths)
         replications, further = replicate(
             setup,
@@ -325,7 +326,7 @@ def find_repeats(
         detection=threshold.detection(use),
         identical=identical_files(same, tracks),
         collections=tuple(
-            _describe(side, files, tracks)
+            describe_side(side, files, tracks)
             for side, files in zip(sides.taken, sides.files, strict=True)
         ),
         notes=tuple(notes),
@@ -363,7 +364,7 @@ def _apart(taken: Sequence[TakenCollection], table: TrackTable, distinct: TrackT
             )
     notes = []
     for outer, inner in ((0, 1), (0, 2), (1, 0), (2, 0), (1, 2), (2, 1)):
-        if _lies_in(taken[inner], taken[outer]):
+        if taken[inner].lies_in(taken[outer]):
             ids[outer] = ids[outer] - taken[inner].ids
             notes.append(
                 f"{taken[inner].collection.name} lies inside {taken[outer].collection.name}: its "
@@ -377,10 +378,7 @@ def _apart(taken: Sequence[TakenCollection], table: TrackTable, distinct: TrackT
                 f"{len(shared):,} {'file is' if len(shared) == 1 else 'files are'} listed in "
                 f"OUTPUTS and in {words[i]}, and count as outputs only."
             )
-    n_missing = sum(len(side.collection.missing) for side in taken)
-    if n_missing:
-        verb = "entry does" if n_missing == 1 else "entries do"
-        notes.append(f"{n_missing:,} {verb} not exist and could not be compared.")
+    notes += missing_notes(taken)
     files = tuple(side_files(table, distinct, part) for part in ids)
     for side, of_side in zip(taken, files, strict=True):
         require_sound(side, of_side)
@@ -388,17 +386,6 @@ def _apart(taken: Sequence[TakenCollection], table: TrackTable, distinct: TrackT
         dataclasses.replace(side, ids=part) for side, part in zip(taken, ids, strict=True)
     )
     return _Sides(apart, files, notes)
-
-
-def _lies_in(inner: TakenCollection, outer: TakenCollection) -> bool:
-    folders = {inner.collection.kind, outer.collection.kind} == {CollectionKind.FOLDER}
-    return folders and inner.ids < outer.ids
-
-
-def _mask(distinct: TrackTable, files: SideFiles) -> bytes:
-    mask = np.zeros(len(distinct.tracks), bool)
-    mask[[distinct.tracks.row_of(content) for content in files.by_content]] = True
-    return np.packbits(mask).tobytes()
 
 
 def _same_bytes(files: Sequence[SideFiles], tracks: Mapping[str, Track]) -> list[RepeatedRanges]:
@@ -742,15 +729,3 @@ def _repeated_tracks(
             )
         )
     return tuple(sorted(made, key=lambda one: (-one.n_outputs, -one.repeated_s, one.track)))
-
-
-def _describe(
-    side: TakenCollection, files: SideFiles, tracks: Mapping[str, Track]
-) -> ComparedCollection:
-    return ComparedCollection(
-        show_path(side.collection.name),
-        side.collection.kind.value,
-        len(files.ids),
-        len(files.by_content),
-        round(sum(tracks[track_id].duration_s for track_id in files.ids), 3),
-    )

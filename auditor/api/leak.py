@@ -19,6 +19,7 @@ from auditor.api.compare import (
     AcrossResult,
     SideFiles,
     find_across,
+    missing_notes,
     require_sound,
     side_files,
 )
@@ -29,7 +30,7 @@ from auditor.catalogue.sources import name_of_tag
 from auditor.decisions.apply import apply_decisions
 from auditor.errors import UsageError
 from auditor.evidence.alignment.ranges import covered_s
-from auditor.ingest.collections import CollectionKind, TakenCollection, take_collections
+from auditor.ingest.collections import TakenCollection, take_collections
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent
 from auditor.ingest.splits import SPLITS, NamedSplit
@@ -187,21 +188,12 @@ def _nested(splits: Sequence[NamedSplit], taken: Sequence[TakenCollection]) -> t
     notes = []
     for i, outer in enumerate(taken):
         for j, inner in enumerate(taken):
-            if i != j and _lies_in(inner, outer):
+            if i != j and inner.lies_in(outer):
                 notes.append(
                     f"{splits[j].name} lies inside {splits[i].name}: its files count as "
                     f"{splits[j].name} only."
                 )
-    n_missing = sum(len(side.collection.missing) for side in taken)
-    if n_missing:
-        verb = "entry does" if n_missing == 1 else "entries do"
-        notes.append(f"{n_missing:,} {verb} not exist and could not be compared.")
-    return tuple(notes)
-
-
-def _lies_in(inner: TakenCollection, outer: TakenCollection) -> bool:
-    folders = {inner.collection.kind, outer.collection.kind} == {CollectionKind.FOLDER}
-    return folders and inner.ids < outer.ids
+    return (*notes, *missing_notes(taken))
 
 
 def _apart(
@@ -214,7 +206,7 @@ def _apart(
     ids = [side.ids for side in taken]
     for i, outer in enumerate(taken):
         for inner in taken:
-            if outer is not inner and _lies_in(inner, outer):
+            if outer is not inner and inner.lies_in(outer):
                 ids[i] = ids[i] - inner.ids
     twice: dict[str, tuple[str, ...]] = {}
     seen: dict[str, str] = {}

@@ -121,7 +121,7 @@ def make_atlas(
     positions = place_tracks(embeddings, seed=seed)
     neighbours, scores = nearest_tracks(embeddings)
     pairs, notes = _flagged_pairs(workspace, tracks, last_scan(workspace.directory))
-    path_of = {track_id: path for path, (track_id, _, _) in workspace.catalogue.stamps().items()}
+    path_of = workspace.catalogue.paths()
     n_silent = sum(track.silent and not track.missing for track in by_id.values())
     if n_silent:
         notes = (*notes, f"Silent tracks left out of the map: {n_silent:,}.")

@@ -226,6 +226,15 @@ class Catalogue:
         """Return ``stamp`` of every track that has a path, those marked missing included."""
         return self._stamps("WHERE path_bytes IS NOT NULL")
 
+    def paths(self) -> dict[str, bytes]:
+        """Return the path of each track that has one, for opening it, by id."""
+        with self._read() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT id, path_bytes FROM tracks WHERE path_bytes IS NOT NULL"
+                ).fetchall()
+            )
+
     def _stamps(self, where: str, *values: object) -> dict[bytes, Stamped]:
         with self._read() as connection:
             rows = connection.execute(

@@ -233,18 +233,17 @@ def _media(
     submissions: Sequence[Submission],
     target: Path,
 ) -> Media:
-    import dataclasses
 
     from auditor.report import case_file
     from auditor.report.media.build import make_media
 
     own = {track.sha256: track.id for track in case_file.sides_of(alone)}
-    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    paths = workspace.catalogue.paths()
     paths |= {own[s.track.sha256]: s.path for s in submissions if s.track.sha256 in own}
     arrays = {
         track.id: _arrays(workspace, track, submissions) for track in case_file.sides_of(alone)
     }
-    media = make_media(
+    return make_media(
         alone,
         paths=paths,
         dvectors=lambda track_id: (arrays[track_id].dvectors, arrays[track_id].levels),
@@ -252,10 +251,7 @@ def _media(
         window_s=workspace.window_s,
         folder=target.absolute().parent,
         max_bytes=_MAX_CLIP_BYTES,
-    )
-    return dataclasses.replace(
-        media, tracks=tuple(dataclasses.replace(track, link="") for track in media.tracks)
-    )
+    ).without_links()
 
 
 def _weights_hash(extractor: str) -> str:

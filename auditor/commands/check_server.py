@@ -115,10 +115,10 @@ def check_with_server(
     ServiceFailedError
         If the service cannot be reached, or refuses more than a file.
     """
-    from auditor.audio.files import find_audio
     from auditor.audio.object_store import is_object
     from auditor.commands.check_stream import lines_of, print_line, skipped_line
     from auditor.commands.progress import Progress
+    from auditor.ingest.submissions import find_submissions
     from auditor.serve.client import Client
 
     if remote := next((path for path in paths if is_object(path)), None):
@@ -127,13 +127,7 @@ def check_with_server(
         client = Client(url, key)
     except ValueError as error:
         raise UsageError(f"{error}.") from None
-    walk = find_audio(paths)
-    if walk.is_without_audio():
-        shown = ", ".join(show_path(path) for path in paths)
-        raise UsageError(
-            f"{shown}: no audio file was found.{walk.tell_not_read()} Give a file or a folder "
-            "of music."
-        )
+    walk = find_submissions(paths)
     if streams:
         for skipped in walk.unreadable:
             print_line(skipped_line(skipped))

@@ -45,15 +45,9 @@ def stream(
     UsageError
         If a path does not exist, or there is no audio file.
     """
-    from auditor.audio.files import find_audio
+    from auditor.ingest.submissions import find_submissions
 
-    walk = find_audio(paths)
-    if walk.is_without_audio():
-        shown = ", ".join(show_path(path) for path in paths)
-        raise UsageError(
-            f"{shown}: no audio file was found.{walk.tell_not_read()} Give a file or a folder "
-            "of music."
-        )
+    walk = find_submissions(paths)
     for skipped in walk.unreadable:
         print_line(skipped_line(skipped))
     results = []

@@ -196,7 +196,7 @@ def write_playlist(result: RecommendResult, workspace: Workspace, file: Path) ->
     from auditor.errors import show_text
     from auditor.report.write import write_files
 
-    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    paths = workspace.catalogue.paths()
     lines = [b"#EXTM3U"]
     for answer in result.recommendations:
         track, path = answer.track, paths.get(answer.track.id, b"")
@@ -214,7 +214,7 @@ def _links(
     from auditor.report.links import relative_link
     from auditor.report.media.model import Media, TrackMedia
 
-    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    paths = workspace.catalogue.paths()
     wanted = [track_id for ids in result.query.values() for track_id in ids]
     wanted += [answer.track.id for answer in result.recommendations]
     links = {track_id: paths.get(track_id) for track_id in dict.fromkeys(wanted)}

@@ -345,7 +345,7 @@ def gather_media(
     if report is None:
         return None
     submitted = {s.track.id: s for s in submissions}
-    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    paths = workspace.catalogue.paths()
     paths |= {track_id: s.path for track_id, s in submitted.items()}
 
     def dvectors(track_id: str) -> tuple[np.ndarray, np.ndarray]:

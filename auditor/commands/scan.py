@@ -242,7 +242,7 @@ def _write_keep_drop(workspace: Workspace, result: ScanResult, file: Path, *, qu
     from auditor.report.write import write_files
 
     rows = keep_or_drop(result)
-    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    paths = workspace.catalogue.paths()
     content, left_out = list_bytes(rows, write_format(file.suffix), paths)
     write_files({file: content})
     for path in left_out:

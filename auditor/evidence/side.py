@@ -108,5 +108,9 @@ def _apart(ranges: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) -
 
 def whole_evidence(duration_s: float) -> Evidence:
     """Return the evidence of two files of the same bytes: one range from end to end."""
-    whole = MatchedRange(0.0, duration_s, 0.0, duration_s, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0)
-    return Evidence(1.0, (whole,), 1.0, 1.0, 1.0, 1.0)
+    return Evidence(1.0, (whole_range(duration_s),), 1.0, 1.0, 1.0, 1.0)
+
+
+def whole_range(duration_s: float) -> MatchedRange:
+    """Return the range of two files of the same bytes: from end to end."""
+    return MatchedRange(0.0, duration_s, 0.0, duration_s, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0)

@@ -98,6 +98,11 @@ class TakenCollection:
     skipped: tuple[Skipped, ...]
     paths: dict[bytes, str] = field(default_factory=dict)
 
+    def lies_in(self, outer: TakenCollection) -> bool:
+        """Say whether this is a folder inside another one."""
+        folders = {self.collection.kind, outer.collection.kind} == {CollectionKind.FOLDER}
+        return folders and self.ids < outer.ids
+
 
 def parse_collection(text: str) -> Collection:
     """Return the collection that a text names.
@@ -276,7 +281,7 @@ def _picked(catalogue: Catalogue, collection: Collection) -> list[Track]:
         return [track for track in tracks if track.id in wanted]
     if selector == "folder":
         names = Below([os.fsencode(value)])
-        at = {entry[0]: path for path, entry in catalogue.stamps().items()}
+        at = catalogue.paths()
         return [track for track in tracks if at.get(track.id, b"") in names]
     name = normalise_tag(value)
 

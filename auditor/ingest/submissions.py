@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.audio.files import FoundFile, find_audio, look_at, real_path
+from auditor.audio.files import FoundFile, Walk, find_audio, look_at, real_path
 from auditor.catalogue.catalogue import FileStamp
 from auditor.catalogue.track_spectrum import read_track_spectrum
 from auditor.errors import DamagedTrackError, UsageError, show_path
@@ -62,6 +62,24 @@ class Submitted:
     skipped: tuple[Skipped, ...]
 
 
+def find_submissions(paths: Sequence[str | bytes | os.PathLike[str]]) -> Walk:
+    """Return the audio files that paths name, and those below folders.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or a path does not exist.
+    """
+    walk = find_audio(paths)
+    if walk.is_without_audio():
+        shown = ", ".join(show_path(path) for path in paths)
+        raise UsageError(
+            f"{shown}: no audio file was found.{walk.tell_not_read()} Give a file or a folder "
+            "of music."
+        )
+    return walk
+
+
 def embed_submissions(
     workspace: Workspace,
     paths: Sequence[str | bytes | os.PathLike[str]],
@@ -95,13 +113,7 @@ def embed_submissions(
     UsageError
         If there is no audio file, or a path does not exist.
     """
-    walk = find_audio(paths)
-    if walk.is_without_audio():
-        shown = ", ".join(show_path(path) for path in paths)
-        raise UsageError(
-            f"{shown}: no audio file was found.{walk.tell_not_read()} Give a file or a folder "
-            "of music."
-        )
+    walk = find_submissions(paths)
     items: list[Submission] = []
     skipped = list(walk.unreadable)
     taken: set[str] = set()

@@ -180,12 +180,8 @@ def redact_result(result: Result) -> Result:
 
 
 def redact_media(media: Media | None) -> Media | None:
-    """Return the media of a report without links to files, which spell out the folders to them."""
-    if media is None:
-        return None
-    return dataclasses.replace(
-        media, tracks=tuple(dataclasses.replace(track, link="") for track in media.tracks)
-    )
+    """Return the media of a report without links to files."""
+    return None if media is None else media.without_links()
 
 
 def redact_atlas(atlas: Atlas) -> Atlas:

@@ -49,8 +49,7 @@ class LossReader:
         """Return the losses of some tracks; None where nothing can be said."""
         if self._known is None:
             self._known = self._load()
-            stamps = self._workspace.catalogue.stamps()
-            self._paths = {entry[0]: path for path, entry in stamps.items()}
+            self._paths = self._workspace.catalogue.paths()
         n_before = self._n_measured
         found = [self._losses(track, self._known) for track in tracks]
         if self._n_measured > n_before and self._workspace.writable:

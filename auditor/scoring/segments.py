@@ -350,8 +350,3 @@ def scored_pair(found: RepeatedRanges, *, a_s: float, b_s: float) -> ScoredPair:
         max(one.score for one in ranges), ranges, a_s=a_s, b_s=b_s, background=0.0
     )
     return ScoredPair(found.output, found.track, -1.0, evidence, score)
-
-
-def whole_range(duration_s: float) -> MatchedRange:
-    """Return the range of two files of the same bytes."""
-    return MatchedRange(0.0, duration_s, 0.0, duration_s, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0)

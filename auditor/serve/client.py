@@ -16,7 +16,7 @@ import os
 import secrets
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -131,21 +131,17 @@ class Client:
         headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16)}
         boundary = secrets.token_hex(16)
         headers["Content-Type"] = f"multipart/form-data; boundary={boundary}"
-        for n_try in range(1, n_tries + 1):
+        target = f"/v1/checks?wait={wait_s:g}"
+
+        def post() -> dict[str, Any]:
             with open(path, "rb") as file:
                 head, tail = _form(boundary, os.path.basename(os.fspath(path)), fields)
                 size = os.fstat(file.fileno()).st_size
                 headers["Content-Length"] = str(len(head) + size + len(tail))
                 body = _pieces(head, file, tail)
-                try:
-                    return self._json(
-                        "POST", f"/v1/checks?wait={wait_s:g}", body, headers, wait_s=wait_s
-                    )
-                except ServerError as error:
-                    if n_try == n_tries or (error.status and error.status not in _TRANSIENT):
-                        raise
-            time.sleep(min(0.5 * 2**n_try, 30.0))
-        raise AssertionError("unreachable")
+                return self._json("POST", target, body, headers, wait_s=wait_s)
+
+        return _until_answered(post, n_tries)
 
     def show(self, check: str, *, wait_s: float = 0.0) -> dict[str, Any]:
         """Return a check, when it has ended or after at most ``wait_s`` seconds.
@@ -154,16 +150,8 @@ class Client:
         ------
         ServerError
         """
-        for n_try in range(1, N_TRIES + 1):
-            try:
-                return self._json(
-                    "GET", f"/v1/checks/{quote(check)}?wait={wait_s:g}", wait_s=wait_s
-                )
-            except ServerError as error:
-                if n_try == N_TRIES or (error.status and error.status not in _TRANSIENT):
-                    raise
-            time.sleep(min(0.5 * 2**n_try, 30.0))
-        raise AssertionError("unreachable")
+        target = f"/v1/checks/{quote(check)}?wait={wait_s:g}"
+        return _until_answered(lambda: self._json("GET", target, wait_s=wait_s), N_TRIES)
 
     def media(self, check: str, *, patience_s: float = 60.0) -> str:
         """Return the clips and pictures of a check as JSON, "" if it has none.
@@ -255,6 +243,19 @@ class Client:
             return http.client.HTTPConnection(host, port, timeout=timeout_s)
         context = ssl.create_default_context()
         return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
+
+
+def _until_answered(ask: Callable[[], dict[str, Any]], n_tries: int) -> dict[str, Any]:
+    """Ask again, later and later, where the service is busy or the connection breaks."""
+    n_try = 1
+    while True:
+        try:
+            return ask()
+        except ServerError as error:
+            if n_try >= n_tries or (error.status and error.status not in _TRANSIENT):
+                raise
+        time.sleep(min(0.5 * 2**n_try, 30.0))
+        n_try += 1
 
 
 def _refused(status: int, data: bytes) -> ServerError:

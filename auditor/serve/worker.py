@@ -7,6 +7,7 @@ not done twice.  When the service goes away, so does it.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import json
@@ -257,17 +258,12 @@ class CheckWorker:
             folder=folder,
             max_bytes=self._options.report_bytes,
         )
-        # Links lead to files of this machine, which whoever reads the page need not have.
-        media = dataclasses.replace(
-            media, tracks=tuple(dataclasses.replace(t, link="") for t in media.tracks)
-        )
+        media = media.without_links()  # whoever reads the page need not have the files
         folder.mkdir(parents=True, exist_ok=True)
         pair_ids = {(pair.a, pair.b): pair.pair_id for pair in result.pairs}
         clips: list[dict[str, Any]] = []
         for pair in media.pairs:
             for clip in pair.clips:
-                import base64
-
                 name = f"{len(clips)}.{'ogg' if 'ogg' in clip.mime else 'm4a'}"
                 atomic_write(folder / name, base64.b64decode(clip.audio))
                 clips.append(

@@ -279,7 +279,7 @@ def test_clips_are_heard_of_objects_and_no_link_leads_there(
     store.pipe_file("/music/again.mp3", write_tune(tmp_path / "again.mp3", 2).read_bytes())
     result = scan(workspace, [tunes], options=OPTIONS)
     ids = ids_by_name(workspace.catalogue)
-    paths = {entry[0]: path for path, entry in workspace.catalogue.stamps().items()}
+    paths = workspace.catalogue.paths()
     files = {
         ids["again.mp3"]: tmp_path / "again.mp3",
         ids["three.wav"]: tmp_path / "tunes/three.wav",

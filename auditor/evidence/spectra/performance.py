@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 from auditor.embedding.config import SPECTRUM
+from auditor.evidence.spectra.pitch_tempo import parabola_peak
 from auditor.records import MatchedRange
 
 MAX_S = 40.0
@@ -200,11 +201,9 @@ def _onsets(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         fits = (one * other).sum(axis=(1, 2)) / np.maximum(power, 1e-9)
         best = int(fits.argmax())
         if 0 < best < len(lags) - 1:
-            before, at, after = fits[best - 1 : best + 2]
-            bend = 2.0 * (before - 2.0 * at + after)
-            distances.append(lags[best] + ((before - after) / bend if bend else 0.0))
+            distances.append(lags[best] + parabola_peak(fits, best))
             times.append(start)
-            agreed.append(at)
+            agreed.append(fits[best])
     if len(times) < 4:
         return 3.0, 0.7
     distance_ms = 1000.0 * SPECTRUM.frame_hop_s * np.array(distances)

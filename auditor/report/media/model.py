@@ -11,7 +11,7 @@ import binascii
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from auditor.errors import ResultError
 from auditor.serialisation import from_json, parse_json
@@ -148,6 +148,10 @@ class Media:
     def by_track(self) -> Mapping[str, TrackMedia]:
         """Return the tracks by their ids."""
         return {track.id: track for track in self.tracks}
+
+    def without_links(self) -> Media:
+        """Return these media without links to files, which spell out the folders to them."""
+        return replace(self, tracks=tuple(replace(track, link="") for track in self.tracks))
 
     def by_pair(self) -> Mapping[tuple[str, str], PairMedia]:
         """Return the pairs by the ids of both tracks."""
