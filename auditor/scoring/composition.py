@@ -232,7 +232,7 @@ def search_catalogue(
     hashes = [sha256 for sha256, _ in comparable]
     wanted: dict[str, list[str]] = {}
     if len(hashes) <= MAX_EXHAUSTIVE:
-        wanted = {a: hashes[i + 1 :] for i, a in enumerate(hashes)}
+        wanted = {a: hashes[i + 1 :] for i, a in enumerate(hashes[:-1])}
     else:
         pairs = set()
         for a, summaries in comparable:

@@ -98,6 +98,7 @@ def test_a_second_scan_says_the_same(scanned):
         again = scan(workspace, on_composition=lambda *numbers: aligned.append(numbers))
     assert again.compositions == result.compositions
     assert aligned[-1] == (21, 21)  # of seven tracks with pitches
+    assert aligned.count((21, 21)) == 1  # so that it is said once
 
 
 def test_without_compositions_there_is_no_list(scanned):
