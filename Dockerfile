@@ -18,6 +18,7 @@ RUN /opt/audit/bin/pip install --extra-index-url "$TORCH_INDEX" --constraint con
 COPY pyproject.toml README.md LICENSE ./
 COPY thresholds/ thresholds/
 COPY auditor/ auditor/
+COPY beetsplug/ beetsplug/
 RUN /opt/audit/bin/pip install --extra-index-url "$TORCH_INDEX" --constraint constraints.txt ".[serve]"
 
 FROM python:3.11-slim-bookworm

@@ -131,6 +131,16 @@ UNDO = "undo"
 """Kind of the decision that takes back those before it."""
 
 
+IDENTIFIERS = {
+    "isrc": "ISRC",
+    "mb-recording": "MusicBrainz recording",
+    "acoustid": "AcoustID",
+    "iswc": "ISWC",
+    "mb-release": "MusicBrainz release",
+}
+"""Schemes of the identifiers that tags hold, and their names for people."""
+
+
 @dataclass(frozen=True)
 class Track:
     """One recording, in the catalogue or under audit.
@@ -172,6 +182,11 @@ class Track:
         other, as one track.  Else empty.
     downmix : str
         How the channels became one where their mean would hide what they hold; else empty.
+    identifiers : tuple of str
+        What the tags hold of ``IDENTIFIERS``, each as ``SCHEME:VALUE``, such as
+        ``isrc:USRC17607839``.
+    record_label : str
+        From the tags; empty when unknown.
     """
 
     id: str
@@ -198,6 +213,8 @@ class Track:
     missing: bool = False
     parts_s: tuple[float, ...] = ()
     downmix: str = ""
+    identifiers: tuple[str, ...] = ()
+    record_label: str = ""
 
     @property
     def label(self) -> str:
@@ -699,6 +716,60 @@ class SinceLastScan:
     gone: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class SharedIdentifier:
+    """An identifier of one recording that the tags of several recordings hold.
+
+    Attributes
+    ----------
+    identifier : str
+        As in ``Track.identifiers``.
+    groups : tuple of tuple of str
+        Ids of its tracks; those of one group were found to be one recording, those of two were not.
+    """
+
+    identifier: str
+    groups: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class DifferingIdentifiers:
+    """Two tracks that are one recording, and whose tags hold different identifiers.
+
+    Attributes
+    ----------
+    pair_id, a, b : str
+        As in ``Pair``.
+    identifiers_a, identifiers_b : tuple of str
+        Those of one scheme; the two have none in common.
+    """
+
+    pair_id: str
+    a: str
+    b: str
+    identifiers_a: tuple[str, ...]
+    identifiers_b: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class IdentifierConflicts:
+    """Where the identifiers of tags and the sound of the files disagree.
+
+    Attributes
+    ----------
+    n_tracks : int
+        Compared tracks with an ISRC, a MusicBrainz recording or an AcoustID.
+    shared : tuple of SharedIdentifier
+        Same identifier, different audio; sorted by the identifier.
+    differing : tuple of DifferingIdentifiers
+        Same audio, different identifiers; in the order of the pairs.
+    """
+
+    n_tracks: int
+    shared: tuple[SharedIdentifier, ...] = ()
+    differing: tuple[DifferingIdentifiers, ...] = ()
+
+
 class _ForNotebooks:
     """What every result offers to those who go on in Python.
 
@@ -745,7 +816,9 @@ class ScanResult(_ForNotebooks):
     the same bytes, the largest first; one track of each takes part in pairs.  ``since`` compares
     with the last scan, None where there was none; nothing else depends on earlier scans.
     ``catalogue_sha256`` names what was compared: the SHA-256 of the sorted SHA-256 of all contents,
-    each as a line; empty where it is not known.
+    each as a line; of all sides together where collections are compared, empty where it is not
+    known.  ``identifiers`` compares the identifiers of the tags with what was found; None where
+    that was not done.
     """
 
     tracks: tuple[Track, ...]
@@ -766,6 +839,7 @@ class ScanResult(_ForNotebooks):
     compositions: Compositions | None = None
     since: SinceLastScan | None = None
     catalogue_sha256: str = ""
+    identifiers: IdentifierConflicts | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ MAX_WEIGHTS_BYTES = 12_000_000
 ALLOWED = re.compile(
     r"auditor/(?:[\w/]+\.py|py\.typed|(?:report/html|serve)/templates/[\w.]+\.(?:j2|css|js)"
     r"|pretrained/(?:pitches/)?(?:[\w.-]+-[0-9a-f]{8}\.safetensors|CARD\.md)|calibrated/[\w.-]+\.json)"
+    r"|beetsplug/audit\.py"
     r"|auditor-[\w.]+\.dist-info/(?:METADATA|WHEEL|RECORD|entry_points\.txt|licenses/LICENSE)"
 )
 """Everything a wheel may hold; corpora, tests, keys and caches match none of it."""
@@ -100,6 +101,7 @@ def test_wheel_holds_every_module_and_template(sizes):
     assert len(wanted) > 40
     assert {Path(name).suffix for name in wanted} >= {".py", ".j2", ".css", ".js", ".typed"}
     assert wanted - sizes.keys() == set()
+    assert [name for name in sizes if name.startswith("beetsplug/")] == ["beetsplug/audit.py"]
 
 
 def test_wheel_holds_weights_that_match_their_names(wheel, sizes):
@@ -168,7 +170,7 @@ def test_every_dependency_is_pinned_once():
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
     entries = [entry for one in lists for entry in one]
     named = [re.match(r"([\w-]+)(?:\[[\w,]+\])?>=", entry)[1] for entry in entries]
-    assert len(lists) == 18
+    assert len(lists) == 19
     assert sorted(pins) == sorted(set(named))
 
 
@@ -267,7 +269,7 @@ def test_the_image_is_given_what_it_copies_and_nothing_else():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = {project["project"]["readme"], *project["project"]["license-files"]}
     wanted |= set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"])
-    assert wanted | {"auditor", "pyproject.toml", "constraints.txt"} == copied
+    assert wanted | {"auditor", "beetsplug", "pyproject.toml", "constraints.txt"} == copied
 
 
 def test_the_image_runs_audit_as_a_user_without_rights():

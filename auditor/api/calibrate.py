@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,15 +32,16 @@ from auditor.calibration.metrics import threshold_at_far, wilson_interval
 from auditor.calibration.rates import count_rates
 from auditor.calibration.thresholds import AlterationRecall, Thresholds
 from auditor.catalogue.sources import track_sources
-from auditor.decisions.apply import labelled_pairs
+from auditor.decisions.apply import labelled_pairs, standing
 from auditor.embedding.embed import embed_waveform
 from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError, ThresholdError, UsageError, show_path
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent, ingest
-from auditor.records import Evidence
+from auditor.records import DecisionKind, Evidence
 from auditor.scoring import SCORERS
 from auditor.scoring.base import Scorer, open_scorer
+from auditor.scoring.identifiers import of_scheme
 from auditor.workspace import Workspace, require_tracks
 
 QUICK = ("mp3-32k", "aac-48k", "crop30", "eq", "noise10", "pitch+1", "tempo-5", "speed+3")
@@ -47,6 +49,9 @@ QUICK = ("mp3-32k", "aac-48k", "crop30", "eq", "noise10", "pitch+1", "tempo-5", 
 
 DECIDED_KIND = "pairs decided to be copies"
 """Stands for an alteration in the recalls of ``from_decisions``."""
+
+IDENTIFIED_KIND = "pairs with one ISRC or MusicBrainz recording"
+"""Stands for an alteration in the recalls of ``from_identifiers``."""
 
 MIN_PAIRS = 300
 """Pairs of one source, and of two, from which on they are counted apart: either has a tail then."""
@@ -77,6 +82,10 @@ class CalibrateOptions:
     from_decisions : bool
         Count by what people decided: pairs they called the same recording are set aside and counted
         as copies, pairs they called false alarms are unrelated whatever their spectra say.
+    from_identifiers : bool
+        Take files of different bytes for copies where their tags have an ISRC or a MusicBrainz
+        recording in common: such pairs are set aside and counted as copies, unless they were
+        decided to be false alarms or covers.  A wrong tag makes the share found look too low.
     score : str
         One of ``scoring.SCORERS``; empty for the one that decides.
     """
@@ -88,6 +97,7 @@ class CalibrateOptions:
     data: str = ""
     seed: int = 0
     from_decisions: bool = False
+    from_identifiers: bool = False
     score: str = ""
 
     def __post_init__(self) -> None:
@@ -173,15 +183,16 @@ def calibrate(
         require_tracks(workspace, len(names))
     scorer = open_scorer(workspace, options.score)
     decided, rejected = _decided(workspace, names, hashes) if options.from_decisions else ([], [])
+    identified = _identified(workspace, ids, names) if options.from_identifiers else []
     most = scorer.max_calibrated
     if most is not None and len(ids) > most:
         spread = np.linspace(0, len(ids) - 1, most).astype(np.int64).tolist()
-        named = {name for pair in [*decided, *rejected] for name in pair}
+        named = {name for pair in [*decided, *rejected, *identified] for name in pair}
         chosen = sorted({*spread, *(i for i, name in enumerate(names) if name in named)})
         ids, names, hashes, sources = (
             [part[i] for i in chosen] for part in (ids, names, hashes, sources)
         )
-    same_pairs = [*same_pairs, *decided]
+    same_pairs = [*same_pairs, *decided, *identified]
     groups = np.asarray(group_tracks(names, hashes, same_pairs))
     if len(np.unique(groups)) < 20:
         raise UsageError(
@@ -203,9 +214,10 @@ def calibrate(
     one_source = count_rates(scores, close, sources=sources, seed=options.seed) if apart else None
     own, kinds = _copy_scores(workspace, scorer, ids, names, groups, options, on_copy)
     matching = {kind: own[kinds == kind] for kind in options.alterations if options.n_copies}
-    if decided:
-        row_of = {name: row for row, name in enumerate(names)}
-        matching[DECIDED_KIND] = np.asarray([scores[row_of[a], row_of[b]] for a, b in decided])
+    row_of = {name: row for row, name in enumerate(names)}
+    for kind, known_pairs in ((DECIDED_KIND, decided), (IDENTIFIED_KIND, identified)):
+        if known_pairs:
+            matching[kind] = np.asarray([scores[row_of[a], row_of[b]] for a, b in known_pairs])
     made = Thresholds(
         weights_id=scorer.weights_id,
         extractor=workspace.extractor.name,
@@ -292,6 +304,31 @@ def _decided(
     return matched, rejected
 
 
+def _identified(
+    workspace: Workspace, ids: Sequence[str], names: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return the pairs of paths of different contents with an identifier of one recording."""
+    tracks = {track.id: track for track in workspace.catalogue.tracks()}
+    decided = standing(workspace.catalogue.decisions())
+    denied = {
+        frozenset(hashes)
+        for hashes, made in decided.items()
+        if made.kind in (DecisionKind.FALSE_ALARM, DecisionKind.COVER)
+    }
+    holders: dict[str, list[int]] = {}
+    for row, track_id in enumerate(ids):
+        for scheme in ("isrc", "mb-recording"):
+            for identifier in of_scheme(tracks[track_id], scheme):
+                holders.setdefault(identifier, []).append(row)
+    found = set()
+    for rows in holders.values():
+        for a, b in itertools.combinations(rows, 2):
+            contents = frozenset((tracks[ids[a]].sha256, tracks[ids[b]].sha256))
+            if len(contents) == 2 and contents not in denied:
+                found.add((min(names[a], names[b]), max(names[a], names[b])))
+    return sorted(found)
+
+
 def _confirmed_pairs(
     evidence: Mapping[tuple[str, str], Evidence],
     groups: np.ndarray,
@@ -366,7 +403,7 @@ def _recall(kind: str, scores: np.ndarray, threshold: float) -> AlterationRecall
     low, high = wilson_interval(n_found, n) if n else (0.0, 1.0)
     rounded = tuple(sorted(float(np.floor(1e4 * score) / 1e4) for score in scores))
     return AlterationRecall(
-        kind if kind == DECIDED_KIND else ALTERATIONS[kind].label,
+        kind if kind in (DECIDED_KIND, IDENTIFIED_KIND) else ALTERATIONS[kind].label,
         n,
         n_found,
         round(low, 4),

@@ -204,6 +204,7 @@ def compare_taken(
         threshold=floor_use(found.use),
         provenance=make_provenance(workspace, command=command, started=started or time.monotonic()),
         detection=found.run.threshold.detection(found.use),
+        catalogue_sha256=table.fingerprint(union.ids),
         identical=identical_files(same, tracks),
         collections=tuple(
             describe_side(side, of_side, tracks)

@@ -324,6 +324,7 @@ def find_repeats(
         threshold=floor_use(use),
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
+        catalogue_sha256=table.fingerprint(union.ids),
         identical=identical_files(same, tracks),
         collections=tuple(
             describe_side(side, files, tracks)

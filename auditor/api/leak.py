@@ -170,6 +170,7 @@ def find_leaks(
         threshold=floor_use(found.use),
         provenance=make_provenance(workspace, command=command, started=started),
         detection=found.run.threshold.detection(found.use),
+        catalogue_sha256=table.fingerprint(union.ids),
         identical=identical_files(union.same, tracks),
         within=True,
         notes=notes,

@@ -20,6 +20,7 @@ from auditor.parallel import LocalTiles, OnProgress, Tiles
 from auditor.records import Cluster, Pair, ScanResult, SinceLastScan, Skipped, Track, floor_use
 from auditor.scoring.base import RunContext, open_scorer
 from auditor.scoring.identical import identical_files, identical_pairs, with_n_files
+from auditor.scoring.identifiers import identifier_conflicts
 from auditor.scoring.losses import LossReader
 from auditor.scoring.originals import Measure, suggest_original
 from auditor.search.exact import clusters, n_pairs
@@ -32,6 +33,7 @@ def scan(
     *,
     options: Options | None = None,
     fma: Path | None = None,
+    reread_tags: bool = False,
     embedder: Embedder | None = None,
     tiles: Tiles | None = None,
     on_event: OnEvent | None = None,
@@ -51,6 +53,8 @@ def scan(
     options : Options, optional
     fma : pathlib.Path, optional
         FMA's metadata folder.
+    reread_tags : bool
+        Also read the tags of files that have not changed since they were embedded.
     embedder : Embedder, optional
         Embeds what is new; by default one file after the other in this process.
     tiles : Tiles, optional
@@ -79,7 +83,14 @@ def scan(
     threshold = open_threshold(workspace, scorer, options)
     metadata = load_fma(fma) if fma is not None else None
     damaged = workspace.catalogue.set_damaged_aside(workspace.weights_id)
-    ingested = ingest(workspace, roots, fma=metadata, embedder=embedder, on_event=on_event)
+    ingested = ingest(
+        workspace,
+        roots,
+        fma=metadata,
+        embedder=embedder,
+        reread_tags=reread_tags,
+        on_event=on_event,
+    )
     if damaged and roots:
         workspace.catalogue.drop_lost_rows(workspace.weights_id)
     table = workspace.catalogue.table(workspace.weights_id)
@@ -115,6 +126,11 @@ def scan(
     in_pairs = {track_id for pair in pairs for track_id in (pair.a, pair.b)}
     in_pairs.update(*same.values())
     in_pairs.update(tracks_of_compositions(compositions))
+    compared = [tracks[track_id] for track_id in table.tracks.names() if track_id in tracks]
+    conflicts = identifier_conflicts(compared, pairs, same)
+    in_pairs.update(
+        track_id for entry in conflicts.shared for group in entry.groups for track_id in group
+    )
     return ScanResult(
         tracks=tuple(worth_listing(tracks, in_pairs, tracks)),
         pairs=pairs,
@@ -136,6 +152,7 @@ def scan(
         compositions=compositions,
         catalogue_sha256=table.fingerprint(),
         since=compare_with_last(pairs, last, workspace.weights_id),
+        identifiers=conflicts,
     )
 
 

@@ -121,6 +121,7 @@ def tracklist(
         threshold=floor_use(use),
         provenance=make_provenance(workspace, command=command, started=started),
         detection=threshold.detection(use),
+        catalogue_sha256=table.fingerprint(),
         entries=tuple(_entries(found.entries)),
         gaps=tuple(find_gaps(found.entries, query.track.duration_s)),
         n_parts=parts,

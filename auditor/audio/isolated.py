@@ -39,6 +39,7 @@ from auditor.errors import (
     WorkerDiedError,
     show_path,
 )
+from auditor.serialisation import from_json
 
 T = TypeVar("T")
 
@@ -471,8 +472,8 @@ def read_tags(path: str | bytes | os.PathLike[str]) -> Tags:
     try:
         decoder.ask({"do": "tags", "path": _absolute(path).hex()})
         kind, data = decoder.receive(show_path(path))
-        return Tags(**json.loads(bytes(data))) if kind == b"E" else Tags()
-    except AudioError:
+        return from_json(Tags, json.loads(bytes(data)), where="tags") if kind == b"E" else Tags()
+    except (AudioError, ValueError):
         return Tags()
     except BaseException:
         decoder.close()

@@ -32,6 +32,7 @@ from auditor.catalogue.checksums import (
     has_checksums,
     lost_rows,
     seal_tracks,
+    track_columns,
 )
 from auditor.catalogue.checksums import damaged as damaged_track
 from auditor.catalogue.database import connect, has_inodes, transaction
@@ -52,7 +53,6 @@ from auditor.catalogue.embedding_table import (
 )
 from auditor.catalogue.rows import (
     FIELDS,
-    OLD_FIELDS,
     pack,
     track_from_row,
     track_row,
@@ -74,7 +74,10 @@ from auditor.errors import CatalogueError, DamagedTrackError, show_path
 from auditor.records import Decision, Skipped, Track, TrackEmbedding
 
 _COLUMNS = (*SUMMED, "added_at", "ctime_ns", "inode")
-_TAG_FIELDS = ("title", "artist", "album", "genre", "genres", "date", "licence", "source")
+_TAG_FIELDS = (
+    *("title", "artist", "album", "genre", "genres", "date", "licence", "source"),
+    *("identifiers", "record_label"),
+)
 _PRESENT = "path_bytes IS NOT NULL AND NOT missing"
 
 PUT_TRACK = f"""INSERT INTO tracks ({", ".join(_COLUMNS)})
@@ -493,7 +496,7 @@ class Catalogue:
                 )
 
     def update_tags(self, track: Track) -> None:
-        """Store title, artist, album, genres, date, licence and source of a track; nothing else.
+        """Store what the tags of a track say, and their source; nothing else.
 
         Raises
         ------
@@ -586,7 +589,7 @@ class Catalogue:
         where = f"WHERE {_PRESENT}" if present_only else ""
         found = []
         with self._read() as connection:
-            columns = self._track_columns(connection)
+            columns = track_columns(connection)
             rows = connection.execute(f"SELECT {columns} FROM tracks {where} ORDER BY id")
             for row in rows:
                 try:
@@ -596,10 +599,6 @@ class Catalogue:
                         raise
                     damaged[str(row[0])] = str(error)
         return found
-
-    @staticmethod
-    def _track_columns(connection: sqlite3.Connection) -> str:
-        return ", ".join((*SUMMED, "crc") if has_checksums(connection) else OLD_FIELDS)
 
     def set_damaged_aside(self, weights_id: str) -> dict[str, str]:
         """Make sure that no embedding of a damaged track is used; return what is wrong by id.
@@ -649,7 +648,7 @@ class Catalogue:
         """
         with self._read() as connection:
             row = connection.execute(
-                f"SELECT {self._track_columns(connection)} FROM tracks WHERE id = ?", (track_id,)
+                f"SELECT {track_columns(connection)} FROM tracks WHERE id = ?", (track_id,)
             ).fetchone()
             if row is None:
                 raise self._unknown(track_id)

@@ -12,7 +12,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator
 
-from auditor.catalogue.rows import FIELDS
+from auditor.catalogue.rows import FIELDS, field_columns
 from auditor.errors import DamagedTrackError
 
 SINCE = 6
@@ -21,10 +21,13 @@ SINCE = 6
 SET_ASIDE = -1
 """Checksum of an embedding that nothing may use, since a row of its track is damaged."""
 
-SUMMED = (*FIELDS, "path_bytes", "mtime_ns")
+_WHOSE = ("path_bytes", "mtime_ns")
+
+SUMMED = (*FIELDS, *_WHOSE)
 """Columns of a track that its checksum covers."""
 
-_TRACKS = f"SELECT {', '.join(SUMMED)}, crc FROM tracks"
+_LATE = ("[]", "")
+"""The last of ``FIELDS``, identifiers and label, where there are none."""
 _EMBEDDINGS = """SELECT track_id, weights_id, embeddings.crc, dvectors_crc,
     n_windows, n_dims, embedding, dvectors, levels
     FROM embeddings LEFT JOIN dvectors USING (track_id, weights_id)"""
@@ -53,17 +56,40 @@ def checksum(*values: object) -> int:
     return crc
 
 
+def _checksum_of_track(row: tuple[object, ...]) -> int:
+    """Return the CRC-32 of a row of ``SUMMED``.
+
+    Columns that are younger than checksums count where they hold something, so that rows without
+    have the checksum that they had before.
+    """
+    n_first = len(FIELDS) - len(_LATE)
+    late = row[n_first : len(FIELDS)] == _LATE
+    return checksum(row[:n_first] + row[len(FIELDS) :] if late else row)
+
+
 def has_checksums(connection: sqlite3.Connection) -> bool:
     """Say whether rows have checksums; those of an older catalogue, open for reading, have none."""
+    return _version(connection) >= SINCE
+
+
+def track_columns(connection: sqlite3.Connection) -> str:
+    """Return what a SELECT names to get ``FIELDS``, and with checksums ``SUMMED`` and the crc."""
+    fields = field_columns(_version(connection))
+    return ", ".join((*fields, *_WHOSE, "crc") if has_checksums(connection) else fields)
+
+
+def _version(connection: sqlite3.Connection) -> int:
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version >= SINCE
+    return version
 
 
 def seal_tracks(connection: sqlite3.Connection) -> None:
     """Give their checksums to the tracks that were written in this transaction."""
-    rows = connection.execute(f"{_TRACKS} WHERE crc IS NULL").fetchall()
+    names = ", ".join(SUMMED)
+    rows = connection.execute(f"SELECT {names} FROM tracks WHERE crc IS NULL").fetchall()
     connection.executemany(
-        "UPDATE tracks SET crc = ? WHERE id = ?", [(checksum(row[:-1]), row[0]) for row in rows]
+        "UPDATE tracks SET crc = ? WHERE id = ?",
+        [(_checksum_of_track(row), row[0]) for row in rows],
     )
 
 
@@ -82,7 +108,7 @@ def fill(connection: sqlite3.Connection) -> None:
 
 def check_track(row: tuple[object, ...]) -> None:
     """Raise DamagedTrackError unless a row of ``SUMMED`` and its checksum fit together."""
-    if checksum(row[:-1]) != row[-1]:
+    if _checksum_of_track(row[:-1]) != row[-1]:
         raise damaged(row[0], "row of tags and facts")
 
 
@@ -129,8 +155,9 @@ def damaged_tracks(connection: sqlite3.Connection, where: str = "1") -> Iterator
     where : str
         A condition of SQL on the tracks to read.
     """
-    for row in connection.execute(f"{_TRACKS} WHERE {where} ORDER BY id"):
-        if checksum(row[:-1]) != row[-1]:
+    columns = track_columns(connection)
+    for row in connection.execute(f"SELECT {columns} FROM tracks WHERE {where} ORDER BY id"):
+        if _checksum_of_track(row[:-1]) != row[-1]:
             yield str(row[0]), str(damaged(row[0], "row of tags and facts"))
 
 

@@ -107,12 +107,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             for column in ("ctime_ns", "inode")
         ),
     ),
+    (
+        # Identifiers of the tags; the checksum of a row counts them where there are any.
+        "ALTER TABLE tracks ADD COLUMN identifiers TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE tracks ADD COLUMN record_label TEXT NOT NULL DEFAULT ''",
+    ),
 )
 """Statements that lead from schema version i to i + 1; a published entry is never edited."""
 
-READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5, 6)
-"""Older schema versions that lack only tables, which count as empty, indexes, checksums and inodes:
-read without a migration."""
+READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5, 6, 7)
+"""Older schema versions that lack only tables, which count as empty, indexes, checksums, inodes and
+identifiers: read without a migration."""
 
 
 def connect(

@@ -18,7 +18,7 @@ import contextlib
 import hashlib
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,13 +153,17 @@ class TrackTable(NamedTuple):
         tracks = TrackVersions(self.tracks.ids[rows], self.tracks.numbers[rows])
         return TrackTable(tracks, self.hashes[rows], self.embeddings[rows])
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, ids: Iterable[str] | None = None) -> str:
         """Return what names the contents of a catalogue, whatever their paths and ids.
 
-        The SHA-256 of the sorted SHA-256 of all contents, each as a line: 64 hex digits.
+        The SHA-256 of the sorted SHA-256 of all contents, or of those of some tracks, each as a
+        line: 64 hex digits.
         """
+        hashes = self.hashes
+        if ids is not None:
+            hashes = hashes[[self.tracks.row_of(track_id) for track_id in ids]]
         digest = hashlib.sha256()
-        for sha256 in np.unique(self.hashes).tolist():
+        for sha256 in np.unique(hashes).tolist():
             digest.update(sha256 + b"\n")
         return digest.hexdigest()
 

@@ -22,8 +22,24 @@ from auditor.serialisation import parse_json
 FIELDS = tuple(f.name for f in fields(Track))
 """Columns of a track, in the order of ``records.Track``."""
 
-OLD_FIELDS = tuple({"parts_s": "'[]'", "downmix": "''"}.get(name, name) for name in FIELDS)
-"""The same of a catalogue that is older than some of them."""
+_ABSENT = {"identifiers": ("'[]'", 8), "record_label": ("''", 8)} | {
+    "parts_s": ("'[]'", 6),
+    "downmix": ("''", 6),
+}
+"""What SELECT says in place of a column, and the schema version from which on it is there."""
+
+
+def field_columns(version: int) -> tuple[str, ...]:
+    """Return ``FIELDS`` as a SELECT names them in a catalogue of some schema version.
+
+    Examples
+    --------
+    >>> field_columns(7)[-3:]
+    ('downmix', "'[]'", "''")
+    """
+    absent = {name: literal for name, (literal, since) in _ABSENT.items() if version < since}
+    return tuple(absent.get(name, name) for name in FIELDS)
+
 
 NORM_TOLERANCE = 1e-3
 """How far the norm of a stored vector may be from 1; float16 rounds by less than 5e-4."""
@@ -72,11 +88,15 @@ def track_from_row(row: tuple[Any, ...]) -> Track:
     values = dict(zip(FIELDS, row, strict=True))
     if not damaged:
         try:
-            genres, parts_s = parse_json(values["genres"]), parse_json(values["parts_s"])
+            genres, parts_s, identifiers = (
+                parse_json(values[name]) for name in ("genres", "parts_s", "identifiers")
+            )
         except (ValueError, RecursionError):
-            genres = parts_s = None
+            genres = parts_s = identifiers = None
         if not isinstance(genres, list) or not all(isinstance(g, str) for g in genres):
             damaged = "genres"
+        elif not isinstance(identifiers, list) or not all(type(i) is str for i in identifiers):
+            damaged = "identifiers"
         elif not isinstance(parts_s, list) or not all(type(s) in (int, float) for s in parts_s):
             damaged = "parts_s"
         elif not math.isfinite(values["duration_s"]):
@@ -88,6 +108,7 @@ def track_from_row(row: tuple[Any, ...]) -> Track:
             str(row[0]),
         )
     values["genres"], values["parts_s"] = tuple(genres), tuple(map(float, parts_s))
+    values["identifiers"] = tuple(identifiers)
     for name in _FLAGS:
         values[name] = bool(values[name])
     return Track(**values)

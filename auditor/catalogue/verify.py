@@ -8,10 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from auditor.audio.files import hash_file, look_at
-from auditor.catalogue.checksums import has_checksums
+from auditor.catalogue.checksums import track_columns
 from auditor.catalogue.rows import (
     FIELDS,
-    OLD_FIELDS,
     are_unit,
     remedy,
     track_from_row,
@@ -33,10 +32,10 @@ def file_problems(connection: sqlite3.Connection) -> Iterator[str]:
 def row_problems(connection: sqlite3.Connection) -> Iterator[str]:
     """Yield tracks with values of a wrong type, and vectors of a wrong size or norm."""
     silent: set[str] = set()
-    columns = FIELDS if has_checksums(connection) else OLD_FIELDS
-    for row in connection.execute(f"SELECT {', '.join(columns)} FROM tracks ORDER BY id"):
+    columns = track_columns(connection)
+    for row in connection.execute(f"SELECT {columns} FROM tracks ORDER BY id"):
         try:
-            track = track_from_row(row)
+            track = track_from_row(row[: len(FIELDS)])
         except CatalogueError as error:
             yield str(error)
         else:

@@ -86,6 +86,14 @@ def calibrate(
             "unrelated.",
         ),
     ] = False,
+    from_identifiers: Annotated[
+        bool,
+        typer.Option(
+            "--from-identifiers",
+            help="Count pairs whose tags have an ISRC or a MusicBrainz recording in common as "
+            "copies.",
+        ),
+    ] = False,
     far: Annotated[
         float,
         typer.Option(
@@ -151,6 +159,7 @@ def calibrate(
         data=data,
         seed=seed,
         from_decisions=from_decisions,
+        from_identifiers=from_identifiers,
         score=score.value if score else "",
     )
     pairs = read_same_list(same) if same is not None else ()

@@ -80,6 +80,7 @@ class FailOn(StrEnum):
 
     RECORDING = "recording"
     COMPOSITION = "composition"
+    IDENTIFIER = "identifier"
 
 
 class Search(StrEnum):

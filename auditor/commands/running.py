@@ -116,10 +116,12 @@ def exit_code(
         Return 0 whatever is flagged.
     """
     kinds = set(fail_on or (FailOn.RECORDING,))
+    conflicts = getattr(result, "identifiers", None)  # of a scan
     listed = result.compositions.matches if result.compositions is not None else ()
     flagged = {
         FailOn.RECORDING: any(pair.flagged for pair in result.pairs),
         FailOn.COMPOSITION: any(match.flagged for match in listed),
+        FailOn.IDENTIFIER: bool(conflicts and (conflicts.shared or conflicts.differing)),
     }
     fails = any(flagged[kind] for kind in kinds) and not exit_zero
     return EXIT_FLAGGED if fails else 0

@@ -105,6 +105,14 @@ def scan(
     ray_address: RayAddressOption = None,
     ray_storage: RayStorageOption = None,
     fma: FmaOption = None,
+    reread_tags: Annotated[
+        bool,
+        typer.Option(
+            "--reread-tags",
+            help="Also read the tags of files that have not changed, as after an update of audit "
+            "that reads more of them; nothing is embedded again.",
+        ),
+    ] = False,
     threshold: ThresholdOption = None,
     far: FarOption = None,
     max_false_pairs: MaxFalsePairsOption = None,
@@ -195,6 +203,7 @@ def scan(
             roots or [],
             options=options,
             fma=fma,
+            reread_tags=reread_tags,
             embedder=embedder,
             tiles=tiles,
             on_event=progress,

@@ -88,6 +88,7 @@ def ingest(
     *,
     fma: FmaMetadata | None = None,
     embedder: Embedder | None = None,
+    reread_tags: bool = False,
     on_event: OnEvent | None = None,
 ) -> Ingested:
     """Embed what is new or changed below some folders, and mark what is gone.
@@ -104,6 +105,8 @@ def ingest(
     embedder : Embedder, optional
         Embeds what is new; by default one file after the other in this process.  What is stored
         does not depend on it.
+    reread_tags : bool
+        Read the tags of known files, too; else only those of new and changed files are read.
     on_event : callable, optional
         Called after each file.
 
@@ -128,7 +131,7 @@ def ingest(
             f"{shown}: no audio file was found.{walk.tell_not_read()} Give a folder with mp3, "
             "flac, ogg, opus, m4a, wav or aiff files."
         )
-    run = _Run(workspace, walk, fma)
+    run = _Run(workspace, walk, fma, reread_tags=reread_tags)
     skipped = list(walk.unreadable)
     counts = dict.fromkeys(("embedded", "identical", "unchanged", "moved", "skipped"), 0)
     with contextlib.closing(run.prepare(embedder or SerialEmbedder([workspace.extractor]))) as made:
@@ -153,8 +156,10 @@ class _Run:
         workspace: Workspace,
         walk: Walk,
         fma: FmaMetadata | None,
+        *,
+        reread_tags: bool = False,
     ) -> None:
-        self.workspace = workspace
+        self.workspace, self.reread_tags = workspace, reread_tags
         self.catalogue = workspace.catalogue
         self.fma = fma
         self.walk = walk
@@ -359,12 +364,20 @@ class _Run:
         return self.hashes.get(found) or hash_file(found.path)
 
     def _refresh_tags(self, track_id: str, path: bytes) -> None:
-        """Store FMA's row of a file where it is not what was stored."""
+        """Store FMA's row of a file, and what its tags say, where it is not what was stored."""
         row = fma_row(self.fma, path)
-        if row is None:
+        if row is None and not self.reread_tags:
             return
-        track = self.catalogue.track(track_id)
-        tagged = _with_fma(track, row)
+        track = tagged = self.catalogue.track(track_id)
+        if self.reread_tags:
+            with fetched(path, size=track.size) as local:
+                read = read_tags(local)
+            told = dataclasses.asdict(read)
+            if track.source == "fma":
+                told = {name: told[name] for name in ("identifiers", "record_label")}
+            tagged = dataclasses.replace(tagged, **told)
+        if row is not None:
+            tagged = _with_fma(tagged, row)
         if tagged != track:
             self.catalogue.update_tags(tagged)
 
@@ -493,14 +506,13 @@ def describe(
         parts_s=info.parts_s,
         downmix=info.downmix,
     )
+    track = dataclasses.replace(track, **dataclasses.asdict(prepared.tags))
     row = fma_row(fma, found.path)
-    if row is None:
-        return dataclasses.replace(track, **dataclasses.asdict(prepared.tags))
-    return _with_fma(track, row)
+    return track if row is None else _with_fma(track, row)
 
 
 def _with_fma(track: Track, row: FmaTrack) -> Track:
-    """Return a track with the tags that FMA gives it."""
+    """Return a track with the tags that FMA gives it; identifiers and label stay the file's."""
     return dataclasses.replace(
         track,
         title=row.title,

@@ -61,6 +61,7 @@ from auditor.report.text.general import (
     track_facts,
 )
 from auditor.report.text.generated import generated_lines, power_lines
+from auditor.report.text.identifiers import DIFFERING, SHARED, differing_rows, shared_rows
 from auditor.report.text.leaks import leak_lines
 from auditor.report.text.timeline import timeline_lines
 
@@ -130,6 +131,8 @@ def print_table(
         _print_line(console, f"{count_set_aside(result.pairs)}{how}")
     if not isinstance(result, RecommendResult):
         _print_gaps(result, console, None if n_rows is None else N_PATHS_SHOWN)
+        if isinstance(result, ScanResult):
+            _print_identifiers(result, console, None if n_rows is None else N_PATHS_SHOWN)
         print_compositions(
             result, console, n_rows=n_rows, show_decided=show_decided, verbose=verbose
         )
@@ -267,6 +270,22 @@ def _print_gaps(result: ScanResult | CheckResult, console: Console, n_paths: int
         console.print(Text(said), soft_wrap=True, highlight=False)
     if n_paths is not None and len(tracks) > n_paths:
         _print_line(console, f"… and {len(tracks) - n_paths:,} more, see the report.")
+
+
+def _print_identifiers(result: ScanResult, console: Console, n_lines: int | None) -> None:
+    """Say where the identifiers of tags and the sound disagree."""
+    shared = [f"{name}: {' | '.join(groups)}" for name, groups in shared_rows(result)]
+    differing = [
+        f"{pair_id}: {a}: {ids_a} | {b}: {ids_b}"
+        for pair_id, (a, ids_a), (b, ids_b) in differing_rows(result)
+    ]
+    for title, lines in ((SHARED, shared), (DIFFERING, differing)):
+        if lines:
+            _print_line(console, f"{title}: {len(lines):,}")
+        for line in lines[:n_lines]:
+            console.print(Text(f"  {line}"), soft_wrap=True, highlight=False)
+        if n_lines is not None and len(lines) > n_lines:
+            _print_line(console, f"… and {len(lines) - n_lines:,} more, see the report.")
 
 
 def _print_line(console: Console, line: str) -> None:

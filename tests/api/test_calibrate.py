@@ -269,3 +269,27 @@ def test_decisions_say_which_pairs_are_copies(aligned):
     told = calibrate.calibrate(workspace, options=options)
     assert told.thresholds.n_set_aside_pairs == 2
     assert told.thresholds.recalls[0].n_copies == 2
+
+
+def test_identifiers_say_which_pairs_are_copies_unless_somebody_denied_it(aligned):
+    _, _, workspace = aligned
+    tracks = {Path(t.path).name: t for t in workspace.catalogue.tracks()}
+    isrc, recording = "isrc:USRC17607839", "mb-recording:b1a9c0e9-d987-4042-ae91-78d6a3267d69"
+    for name, identifiers in (
+        ("04.wav", (isrc, "iswc:T0345246801")),
+        ("05.wav", (isrc, recording)),
+        ("06.wav", (recording, "iswc:T0345246801")),
+        ("07.wav", ("iswc:T0345246801",)),
+    ):
+        changed = dataclasses.replace(tracks[name], identifiers=identifiers)
+        workspace.catalogue.update_tags(changed)
+    options = CalibrateOptions(n_copies=0, from_identifiers=True)
+    plain = calibrate.calibrate(workspace, options=CalibrateOptions(n_copies=0))
+    told = calibrate.calibrate(workspace, options=options)
+    (recall,) = told.thresholds.recalls
+    assert (recall.alteration, recall.n_copies, recall.n_found) == (calibrate.IDENTIFIED_KIND, 2, 0)
+    # 04, 05 and 06 are one group
+    assert told.thresholds.n_set_aside_pairs == plain.thresholds.n_set_aside_pairs + 3
+    workspace.catalogue.decide(tracks["05.wav"].sha256, tracks["06.wav"].sha256, "cover")
+    told = calibrate.calibrate(workspace, options=options)
+    assert told.thresholds.recalls[0].n_copies == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -88,6 +89,9 @@ def test_only_pairs_across_are_found(workspace, music):
     assert [p.n_files_a for p in result.pairs] == [1, 1, 1]
     assert not result.within
     assert len(result.clusters) == 2
+    hashes = sorted({hash_file(file) for side in "ab" for file in (music / side).iterdir()})
+    lines = "".join(f"{sha256}\n" for sha256 in hashes)
+    assert result.catalogue_sha256 == hashlib.sha256(lines.encode()).hexdigest()
     assert result_from_json(to_json(result)) == result
 
 

@@ -77,6 +77,7 @@ LEAKS = {("1.wav", "one<b>.wav"), ("2.flac", "2.mp3"), ("3.wav", "3.ogg")}
 
 
 def test_leaks_are_told_from_duplicates(found):
+    assert len(found.catalogue_sha256) == 64
     assert names(found, found.pairs) == LEAKS
     assert {frozenset(pair) for pair in names(found, found.duplicates)} == {
         frozenset(("4.wav", "4-again.mp3"))

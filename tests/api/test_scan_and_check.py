@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 
+import mutagen
 import numpy as np
 import pytest
+from mutagen import id3
 from small_audit import (
     THRESHOLD,
     Log,
@@ -33,6 +35,7 @@ from auditor.api.check import check
 from auditor.api.run import Options, open_threshold
 from auditor.api.scan import scan
 from auditor.audio.encode import write_audio
+from auditor.audio.tags import Tags
 from auditor.calibration.rates import OperatingPoint, RateTable
 from auditor.calibration.thresholds import load_thresholds, save_thresholds
 from auditor.catalogue.sources import n_pairs_of_one_source, track_sources
@@ -131,6 +134,49 @@ def test_scan_finds_the_planted_pairs_and_nothing_else(workspace, library, weigh
     assert made.created.endswith("Z")
     assert made.workspace == str(workspace.directory)
     assert result_from_json(to_json(result)) == result
+
+
+def test_identifiers_of_tags_are_compared_with_what_was_found(tmp_path, workspace):
+    isrc = {"a.wav": 1, "sub/a-again.mp3": 2, "b.wav": 3, "c.flac": 3}
+    music = make_library(tmp_path / "music")
+    for name, number in isrc.items():
+        file = mutagen.File(music / name)
+        if file.tags is None:
+            file.add_tags()
+        if name.endswith(".flac"):
+            file["isrc"] = f"USRC1000000{number}"
+        else:
+            file.tags.add(id3.TSRC(encoding=3, text=[f"USRC1000000{number}"]))
+        file.save()
+    result = scan(workspace, [music], options=Options(compositions=False))
+    tracks = workspace.catalogue.tracks()
+    ids = {os.path.basename(t.path): t.id for t in tracks if t.path.startswith(f"{music}/")}
+    found = result.identifiers
+    assert found.n_tracks == 4
+    expected = tuple(sorted(((ids["b.wav"],), (ids["c.flac"],))))
+    assert [(s.identifier, s.groups) for s in found.shared] == [("isrc:USRC10000003", expected)]
+    assert {ids["b.wav"], ids["c.flac"]} <= {track.id for track in result.tracks}
+    (differing,) = found.differing
+    assert {differing.a, differing.b} == {ids["a.wav"], ids["a-again.mp3"]}
+    assert {*differing.identifiers_a, *differing.identifiers_b} == {
+        "isrc:USRC10000001",
+        "isrc:USRC10000002",
+    }
+    assert result_from_json(to_json(result)) == result
+
+
+def test_tags_of_known_files_are_read_again_on_request(workspace, library, monkeypatch):
+    name = ids_by_name(workspace.catalogue)["b.wav"]
+    tags = Tags(title="Given", identifiers=("isrc:USRC10000001",), record_label="A Label")
+    monkeypatch.setattr("auditor.ingest.session.read_tags", lambda path: tags)
+    scan(workspace, [library], options=OPTIONS)
+    assert workspace.catalogue.track(name).identifiers == ()
+    log = Log()
+    scan(workspace, [library], options=OPTIONS, reread_tags=True, on_event=log)
+    assert len(log.names("unchanged")) == 8
+    track = workspace.catalogue.track(name)
+    assert (track.title, track.record_label) == ("Given", "A Label")
+    assert track.identifiers == ("isrc:USRC10000001",)
 
 
 def test_a_second_scan_decodes_nothing_and_says_the_same(workspace, library, monkeypatch):

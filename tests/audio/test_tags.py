@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mutagen import id3
+from mutagen.apev2 import APEv2
 from mutagen.mp4 import MP4FreeForm
 
-from auditor.audio.tags import Tags, read_tags
+from auditor.audio.tags import MAX_IDENTIFIERS, Tags, read_tags, standard_form
 from auditor.errors import MAX_TEXT, clean_text
 
 FULL = Tags(
@@ -29,7 +30,21 @@ FULL = Tags(
     genre="Rock",
     date="2011-02-03",
     licence="CC BY 4.0",
+    record_label="A Label",
+    identifiers=(
+        "isrc:GBAYE0601498",
+        "isrc:USRC17607839",
+        "mb-recording:b1a9c0e9-d987-4042-ae91-78d6a3267d69",
+        "acoustid:1c1b9a5e-4a1c-4f5c-8d2e-0a8c0a7a6f11",
+        "iswc:T0345246801",
+        "mb-release:f5093c06-23e3-404f-aeaa-40f72885ee3a",
+    ),
 )
+RECORDING, ACOUSTID, RELEASE = (
+    *("b1a9c0e9-d987-4042-ae91-78d6a3267d69", "1c1b9a5e-4a1c-4f5c-8d2e-0a8c0a7a6f11"),
+    "F5093C06-23E3-404F-AEAA-40F72885EE3A",
+)
+ISRCS, ISWC = ["US-RC1-76-07839", "gbaye0601498", "none"], "T-034.524.680-1"
 CODECS = {
     "mp3": "libmp3lame",
     "flac": "flac",
@@ -38,6 +53,7 @@ CODECS = {
     "m4a": "aac",
     "aiff": "pcm_s16be",
     "wav": "pcm_s16le",
+    "wv": "wavpack",
 }
 
 
@@ -70,20 +86,36 @@ def write_tags(path: Path) -> None:
         file.tags.add(id3.TDRC(encoding=3, text=[FULL.date]))
         file.tags.add(id3.TCOP(encoding=3, text=["2011 somebody"]))
         file.tags.add(id3.TXXX(encoding=3, desc="LICENSE", text=[FULL.licence]))
+        file.tags.add(id3.TPUB(encoding=3, text=[FULL.record_label]))
+        file.tags.add(id3.TSRC(encoding=3, text=ISRCS))
+        file.tags.add(id3.UFID(owner="http://musicbrainz.org", data=RECORDING.encode()))
+        for name, value in (("Acoustid Id", ACOUSTID), ("ISWC", ISWC)):
+            file.tags.add(id3.TXXX(encoding=3, desc=name, text=[value]))
+        file.tags.add(id3.TXXX(encoding=3, desc="MusicBrainz Album Id", text=[RELEASE]))
     elif path.suffix == ".m4a":
         file["©nam"], file["©ART"], file["©alb"] = FULL.title, FULL.artist, FULL.album
         file["©gen"], file["©day"] = FULL.genre, FULL.date
         file["----:com.apple.iTunes:LICENSE"] = [MP4FreeForm(FULL.licence.encode())]
         file["cprt"] = "2011 somebody"
+        named = {"LABEL": FULL.record_label, "ISWC": ISWC, "Acoustid Id": ACOUSTID}
+        named |= {"MusicBrainz Track Id": RECORDING, "MusicBrainz Album Id": RELEASE}
+        for name, value in named.items():
+            file[f"----:com.apple.iTunes:{name}"] = [MP4FreeForm(value.encode())]
+        file["----:com.apple.iTunes:ISRC"] = [MP4FreeForm(value.encode()) for value in ISRCS]
     else:
+        for key, value in (("acoustid_id", ACOUSTID), ("iswc", ISWC), ("isrc", ISRCS)):
+            file[key] = value
+        file["musicbrainz_trackid"], file["musicbrainz_albumid"] = RECORDING, RELEASE
         for field in dataclasses.fields(FULL):
-            key = {"licence": "License"}.get(field.name, field.name)
+            if field.name == "identifiers":
+                continue
+            key = {"licence": "License", "record_label": "label"}.get(field.name, field.name)
             file[key] = [getattr(FULL, field.name), "second"]
         file["copyright"] = "2011 somebody"
     file.save()
 
 
-@pytest.fixture(scope="module", params=CODECS)
+@pytest.fixture(scope="module", params=[name for name in CODECS if name != "wv"])
 def tagged(request, tmp_path_factory):
     path = make_audio(tmp_path_factory.mktemp("tags") / f"a.{request.param}")
     assert read_tags(path) == Tags()
@@ -108,8 +140,11 @@ def test_files_cut_or_garbled_anywhere_never_raise(tagged, tmp_path):
                 damaged[rng.randrange(min(len(damaged), 600))] = rng.randrange(256)
         broken.write_bytes(damaged)
         tags = read_tags(broken)
-        for value in dataclasses.astuple(tags):
+        *texts, identifiers = dataclasses.astuple(tags)
+        for value in (*texts, *identifiers):
             assert value == clean_text(value)
+        for scheme, value in (identifier.split(":") for identifier in identifiers):
+            assert standard_form(scheme, value) == value
 
 
 @pytest.mark.parametrize(
@@ -157,6 +192,34 @@ def test_values_are_cleaned(tmp_path):
     assert tags.title == "a b[31m<script>"
     assert tags.artist == "x" * MAX_TEXT
     assert tags.licence == "https://creativecommons.org/licenses/by/4.0/"
+
+
+def test_identifiers_of_apev2_are_read(tmp_path):
+    path = make_audio(tmp_path / "a.wv")
+    tags = APEv2()
+    tags["ISRC"], tags["MUSICBRAINZ_TRACKID"] = ISRCS, RECORDING
+    tags["Label"] = "A Label"
+    tags.save(path)
+    assert read_tags(path) == Tags(identifiers=FULL.identifiers[:3], record_label="A Label")
+
+
+def test_identifiers_are_bounded_and_what_is_none_is_left_out(tmp_path):
+    path = make_audio(tmp_path / "a.flac")
+    file = mutagen.File(path)
+    file["isrc"] = [f"USRC1{n:07}" for n in range(1, 5000)]
+    file["iswc"] = ["T-034.524.680-2", "x" * 1_000_000]
+    file["musicbrainz_trackid"] = ["00000000-0000-0000-0000-000000000000", f"{RECORDING}x"]
+    file.save()
+    found = read_tags(path).identifiers
+    assert len(found) == MAX_IDENTIFIERS
+    assert found[0] == "isrc:USRC10000001"
+
+
+@given(st.sampled_from(["isrc", "iswc", "acoustid"]), st.text(st.characters(), max_size=60))
+def test_the_standard_form_of_a_standard_form_is_itself(scheme, text):
+    form = standard_form(scheme, text)
+    assert not form or standard_form(scheme, form) == form
+    assert form.isascii()
 
 
 def test_the_copyright_line_stands_in_for_a_licence(tmp_path):

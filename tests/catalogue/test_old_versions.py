@@ -120,6 +120,7 @@ PUBLISHED = (
     "3dfcc76567a82e43",
     "50fe3d4eb4a92f4b",
     "59295ddd2fd36f6d",
+    "b458f91f3014fc1a",
 )
 """SHA-256 of each step that a release or its users' catalogues have seen, first 16 digits."""
 
@@ -180,6 +181,22 @@ def test_every_schema_version_opens_and_becomes_that_of_a_new_catalogue(tmp_path
         with contextlib.closing(sqlite3.connect(name)) as connection:
             found.append(schema_of(connection))
     assert found[0] == found[1]
+
+
+def test_a_damaged_identifier_is_found(tmp_path):
+    file = tmp_path / "catalogue.sqlite3"
+    with Catalogue.open(file) as catalogue:
+        put(catalogue, make_track("a", identifiers=("isrc:USRC17607839",)))
+        put(catalogue, make_track("b", record_label="A Label"))
+        put(catalogue, make_track("c"))
+        assert catalogue.set_damaged_aside(WEIGHTS) == {}
+        assert catalogue.track("a").identifiers == ("isrc:USRC17607839",)
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE tracks SET identifiers = '[]' WHERE id = 'a'")
+        connection.execute("UPDATE tracks SET record_label = 'B' WHERE id IN ('b', 'c')")
+        connection.commit()
+    with Catalogue.open(file) as catalogue:
+        assert set(catalogue.set_damaged_aside(WEIGHTS)) == {"a", "b", "c"}
 
 
 def test_every_way_of_writing_a_track_keeps_its_checksum(tmp_path):

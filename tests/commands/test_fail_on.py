@@ -13,7 +13,7 @@ from auditor.cli import app
 from auditor.commands.options import MAX_CHANCE_SHARE, FailOn, Search
 from auditor.commands.running import check_fail_on, exit_code, make_options
 from auditor.errors import UsageError
-from auditor.records import ScanResult
+from auditor.records import IdentifierConflicts, ScanResult, SharedIdentifier
 from auditor.scoring import composition
 
 RECORDING, COMPOSITION = FailOn.RECORDING, FailOn.COMPOSITION
@@ -51,6 +51,17 @@ def test_what_is_flagged_and_what_counts_decide(fail_on, recordings, composition
     )
     assert exit_code(result, fail_on) == code
     assert exit_code(result, fail_on, exit_zero=True) == 0
+
+
+def test_identifiers_that_disagree_count_on_request():
+    result = unflagged(make_scan(), recordings=True, compositions=False)
+    shared = SharedIdentifier("isrc:USRC17607839", (("t00000",), ("t00001",)))
+    conflicts = IdentifierConflicts(2, (shared,))
+    assert exit_code(result, [FailOn.IDENTIFIER]) == 0
+    result = dataclasses.replace(result, identifiers=conflicts)
+    assert exit_code(result, [FailOn.IDENTIFIER]) == 1
+    assert exit_code(result) == 0
+    assert exit_code(check_with_compositions(), [FailOn.IDENTIFIER]) == 0
 
 
 def test_a_result_without_compositions_has_none_to_fail_on():

@@ -133,5 +133,10 @@ def transposed(features: np.ndarray, semitones: int) -> np.ndarray:
     >>> transposed(np.eye(12)[0], 3).argmax()
     np.int64(3)
     """
-    blocks = features.reshape(*features.shape[:-1], -1, 12)
-    return np.roll(blocks, semitones, axis=-1).reshape(features.shape)
+    return features.take(_sources(features.shape[-1], semitones), axis=-1)
+
+
+@functools.cache
+def _sources(n_features: int, semitones: int) -> np.ndarray:
+    """Return which feature moves to each place, (n_features,) int64."""
+    return np.roll(np.arange(n_features).reshape(-1, 12), semitones, axis=-1).ravel()

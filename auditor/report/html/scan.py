@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,7 @@ from auditor.report.text.general import (
     show_score,
     since_line,
 )
+from auditor.report.text.identifiers import differing_rows, shared_rows
 from auditor.scoring.originals import NOTHING_TELLS, first_released
 
 N_STATIC_PAIRS = 200
@@ -130,6 +132,9 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
         "clusters": clusters,
         "n_clusters": len(result.clusters),
         "n_open": N_OPEN,
+        "shared_identifiers": list(itertools.islice(shared_rows(result), N_STATIC_PAIRS)),
+        "differing_identifiers": list(itertools.islice(differing_rows(result), N_STATIC_PAIRS)),
+        "identifiers": result.identifiers,
         "gaps": [
             (track_view(track), comparison_gaps(track))
             for track in not_wholly_compared(result.tracks)

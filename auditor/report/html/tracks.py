@@ -13,6 +13,7 @@ from auditor.report.text.general import (
     track_badges,
     track_facts,
 )
+from auditor.report.text.identifiers import show_identifiers
 
 TRACK_FIELDS = (
     "Id",
@@ -34,6 +35,8 @@ TRACK_FIELDS = (
     "SHA-256",
     "Tags from",
     "Condition",
+    "Label",
+    "Identifiers",
 )
 """Rows of the table that holds both tracks of a pair side by side."""
 
@@ -87,6 +90,8 @@ def track_view(track: Track) -> TrackView:
         track.sha256,
         track.source,
         ", ".join(badges) or "whole",
+        track.record_label,
+        show_identifiers(track.identifiers),
     )
     return TrackView(
         label=show_text(track.label),
