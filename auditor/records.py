@@ -426,6 +426,8 @@ class CompositionMatch:
         a; 0 where none is heard.
     chords_a, chords_b : tuple of int
         Triads along the passage, 0 to 11 major from C upwards and 12 to 23 minor, -1 for none.
+    moments_b : tuple of float
+        The alignment path: the time in b beside each of these steps, in seconds.
     step_s : float
         Seconds of a from one step to the next.
     pair_id, decision, decision_note, licences_differ, decision_by, decision_when
@@ -454,6 +456,7 @@ class CompositionMatch:
     melody_b: tuple[int, ...] = ()
     chords_a: tuple[int, ...] = ()
     chords_b: tuple[int, ...] = ()
+    moments_b: tuple[float, ...] = ()
     step_s: float = 0.384
     pair_id: str = ""
     decision: str = ""

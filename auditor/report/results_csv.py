@@ -52,7 +52,7 @@ _PAIR_FIELDS = (
 )
 
 
-_SEQUENCES = ("melody_a", "melody_b", "chords_a", "chords_b", "step_s")
+_SEQUENCES = ("melody_a", "melody_b", "chords_a", "chords_b", "moments_b", "step_s")
 _COMPOSITION_FIELDS = tuple(
     field.name
     for field in dataclasses.fields(CompositionMatch)

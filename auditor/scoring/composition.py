@@ -498,17 +498,13 @@ def _with_evidence(a: PitchTrack, b: PitchTrack, match: CompositionMatch) -> Com
     if alignment is None:
         return dataclasses.replace(match, flagged=False, verdict=CompositionVerdict.SAME_CHORDS)
     said = agreement(a, b, alignment)
-    melody_a, melody_b, chords_a, chords_b = lines_of(a, b, alignment)
     verdict = _verdict(a, b, said)
     return dataclasses.replace(
         match,
         **dataclasses.asdict(said),
         verdict=verdict.value,
         flagged=match.flagged and verdict is CompositionVerdict.SAME_COMPOSITION,
-        melody_a=melody_a,
-        melody_b=melody_b,
-        chords_a=chords_a,
-        chords_b=chords_b,
+        **vars(lines_of(a, b, alignment)),
     )
 
 

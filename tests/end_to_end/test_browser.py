@@ -105,6 +105,8 @@ def test_compositions_are_drawn_played_and_decided(open_page, tmp_path):
         assert page.locator("#composition-1").get_attribute("open") is not None
         box = page.locator("#composition-1 .roll-picture").bounding_box()
         assert box["width"] > 0.7 * viewport["width"] / 1.5
+        line = page.locator("#composition-1 .alignment").bounding_box()
+        assert line["width"] > 0.95 * box["width"] and 60 < line["height"] < 80
         wide_names = page.locator("#composition-1 text.wide").first
         assert wide_names.is_visible() == (viewport is WIDE)
 

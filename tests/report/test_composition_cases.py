@@ -77,12 +77,15 @@ def test_chords_are_named_where_they_hold_for_a_second():
     st.lists(st.integers(-300, 300), max_size=60),
     st.lists(st.integers(-300, 300), max_size=60),
     st.lists(st.integers(-50, 50), max_size=80),
+    st.lists(st.floats(-1e6, 1e6), max_size=80),
     st.floats(-1e6, 1e6),
     st.floats(-1e6, 1e6),
 )
-def test_any_numbers_are_drawn_inside_the_picture(melody_a, melody_b, chords, start_s, end_s):
+def test_any_numbers_are_drawn_inside_the_picture(
+    melody_a, melody_b, chords, moments, start_s, end_s
+):
     match = drawn(melody_a, melody_b, chords_a=tuple(chords), chords_b=tuple(chords[::-1]),
-                  a_start_s=start_s, a_end_s=end_s)  # fmt: skip
+                  moments_b=tuple(moments), a_start_s=start_s, a_end_s=end_s)  # fmt: skip
     roll = draw_roll(match)
     n = min(len(melody_a), len(melody_b))
     heard = [p for p in (*melody_a[:n], *melody_b[:n]) if 0 < p < 128]
@@ -95,6 +98,28 @@ def test_any_numbers_are_drawn_inside_the_picture(melody_a, melody_b, chords, st
             for y in re.findall(r"M\d+ (-?\d+)h", panel.shared + panel.other)]  # fmt: skip
     assert all(0 <= y < roll.n_rows for y in rows)
     assert all(0.0 <= mark.x <= 92.0 for mark in roll.marks)
+    if roll.alignment is not None:
+        points = [point.split(",") for point in roll.alignment.points.split()]
+        assert all(0 <= int(x) < n and 0 <= int(y) <= 1000 for x, y in points)
+
+
+def test_the_alignment_rises_with_the_time_of_b():
+    moments = tuple(30.0 + 0.2 * k for k in range(50))
+    roll = draw_roll(drawn([60] * 50, [60] * 50, moments_b=moments, b_start_s=30.0, b_end_s=50.0))
+    assert roll is not None and roll.alignment is not None
+    assert roll.alignment.points.split()[0] == "0,1000"
+    assert roll.alignment.points.split()[-1] == "49,510"
+    assert (roll.alignment.low, roll.alignment.high) == ("0:30", "0:50")
+    assert roll.axis_y >= roll.alignment.y + roll.alignment.px
+    assert draw_roll(drawn([60], [60])).alignment is None
+
+
+def test_a_long_alignment_is_thinned():
+    roll = draw_roll(
+        drawn([60] * 3000, [60] * 3000, moments_b=tuple(map(float, range(3000))), b_end_s=3000.0)
+    )
+    assert roll is not None and roll.alignment is not None
+    assert 300 <= len(roll.alignment.points.split()) <= 402
 
 
 def test_endless_melodies_are_cut():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from small_report import CLIP_S, clip_audio, make_check, make_media, make_scan
 
@@ -42,10 +43,13 @@ def other_melody() -> tuple[int, ...]:
 def make_match(a: str, b: str, **changes: object) -> CompositionMatch:
     """Return a line of the list: one tune in two keys and octaves."""
     n = len(_TUNE)
+    bent = [k + 6.0 * math.sin(math.pi * k / n) for k in range(n)]  # slower first, then faster
+    moments_b = tuple(round(47.6 + k * STEP_S * 1.1, 2) for k in bent)
     line = CompositionMatch(
         a, b, 0.4812, "same composition", True, 2.1e-7, 0.04, 0.04, 0.0, 1.0,
         12.3, 12.3 + n * STEP_S, 47.6, 47.6 + n * STEP_S * 1.1,
         3, 1.1, 0.87, 0.91, _TUNE, other_melody(), CHORDS, CHORDS[:70] + (2 + 12,) * 10,
+        moments_b,
     )  # fmt: skip
     return dataclasses.replace(line, **changes)  # type: ignore[arg-type]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from auditor.evidence.composition.align import Alignment, lead_in
-from auditor.evidence.composition.pitches import ALL, BASS, PITCH, PitchTrack
+from auditor.evidence.composition.pitches import ALL, BASS, PITCH, STEP_S, PitchTrack
 
 CHORD_NAMES = tuple(
     f"{name}{kind}"
@@ -41,27 +43,44 @@ def chords(track: PitchTrack, rows: np.ndarray, transposition: int = 0) -> tuple
     return tuple(np.where(sure, moved, -1).tolist())
 
 
-def lines_of(
-    a: PitchTrack, b: PitchTrack, alignment: Alignment
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Return both melodies and both rows of chords of a passage, b moved to the key of a.
+@dataclass(frozen=True)
+class Lines:
+    """What a passage of two tracks plays, a value for each row of a: even steps in the time of a.
 
-    One value for each row of a from the start of the passage to its end, so that they lie evenly in
-    the time of a.  The melody of b is moved by whole octaves, to lie nearest to most of that of a.
+    Attributes
+    ----------
+    melody_a, melody_b : tuple of int
+        See ``melody_line``; b in the key of a, moved by whole octaves to lie nearest to most of a.
+    chords_a, chords_b : tuple of int
+        See ``chords``; b in the key of a.
+    moments_b : tuple of float
+        The time in b beside each row of a, in seconds.
     """
-    rows_a, rows_b = _even_rows(alignment.path)
+
+    melody_a: tuple[int, ...]
+    melody_b: tuple[int, ...]
+    chords_a: tuple[int, ...]
+    chords_b: tuple[int, ...]
+    moments_b: tuple[float, ...]
+
+
+def lines_of(a: PitchTrack, b: PitchTrack, alignment: Alignment) -> Lines:
+    """Return what both tracks play along a path, from the start of the passage to its end."""
+    rows_a, beside = _even_rows(alignment.path)
+    rows_b = np.rint(beside).astype(np.int64)
     shift = alignment.transposition
     line_a, line_b = melody_line(a, rows_a), melody_line(b, rows_b, shift)
     both = [(x, y) for x, y in zip(line_a, line_b, strict=True) if x and y]
     octaves = 12 * round(float(np.median([x - y for x, y in both])) / 12) if both else 0
     line_b = tuple(y + octaves if y else 0 for y in line_b)
-    return line_a, line_b, chords(a, rows_a), chords(b, rows_b, shift)
+    moments_b = tuple(np.round(beside * STEP_S, 2).tolist())
+    return Lines(line_a, line_b, chords(a, rows_a), chords(b, rows_b, shift), moments_b)
 
 
 def _even_rows(path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return every row of a in a passage, and the rows of b that the path sets beside them."""
+    """Return every row of a in a passage, and where in b, in rows, the path sets them."""
     first_a, first_b = lead_in(path)
     rows_a = np.arange(first_a, int(path[-1, 0]) + 1)
     known_a = np.concatenate([[first_a], path[:, 0]])
     known_b = np.concatenate([[first_b], path[:, 1]])
-    return rows_a, np.rint(np.interp(rows_a, known_a, known_b)).astype(np.int64)
+    return rows_a, np.interp(rows_a, known_a, known_b)

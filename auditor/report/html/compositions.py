@@ -66,6 +66,8 @@ _GAP_PX = 12
 _AXIS_PX = 18
 _NARROW_NAME, _LEAST_NAME = 8.0, 2.5
 _N_NOTES_AS_TEXT = 500
+_PATH_PX = 72
+_N_PATH_POINTS = 400
 
 KINDS = (
     (DecisionKind.COVER.value, "Cover", DecisionKind.COVER.meaning),
@@ -107,10 +109,25 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class PathView:
+    """The alignment path: steps of a across, the time of b upwards, in thousandths of its passage.
+
+    ``low`` and ``high`` are the times of b at its edges.
+    """
+
+    y: int
+    px: int
+    points: str
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
 class RollView:
     """Both melodies above each other and both rows of chords, on one time axis.
 
     ``n_steps`` and ``n_rows`` are the units of the paths; ``marks`` are seconds of a.
+    ``alignment`` is None in results that do not have it.
     """
 
     n_steps: int
@@ -125,6 +142,7 @@ class RollView:
     chords_b: Strip
     marks: tuple[Mark, ...]
     description: str
+    alignment: PathView | None = None
 
 
 @dataclass(frozen=True)
@@ -233,6 +251,9 @@ def draw_roll(match: CompositionMatch) -> RollView | None:
         for place, row in enumerate(rows)
     ]
     axis_y = first + 2 * _STRIP_PX + 5
+    path = _path(match, n_steps, axis_y + _GAP_PX)
+    if path is not None:
+        axis_y = path.y + path.px + 2
     from_to = f"{show_duration(match.a_start_s)} to {show_duration(match.a_end_s)}"
     return RollView(
         n_steps,
@@ -249,7 +270,21 @@ def draw_roll(match: CompositionMatch) -> RollView | None:
         f"Piano rolls: the melody of A above that of B in the key of A, from {from_to} of A. At "
         f"{sum(same):,} of the {n_both:,} moments at which both are heard they play the same note "
         "or its octave.",
+        path,
     )
+
+
+def _path(match: CompositionMatch, n_steps: int, y: int) -> PathView | None:
+    """Return the alignment path; None where it is unknown or goes nowhere."""
+    moments = match.moments_b[:n_steps]
+    low, high = match.b_start_s, match.b_end_s
+    if len(moments) < 2 or not high > low:
+        return None
+    every = -(-len(moments) // _N_PATH_POINTS)
+    kept = sorted({*range(0, len(moments), every), len(moments) - 1})
+    shares = ((k, (moments[k] - low) / (high - low)) for k in kept)
+    points = " ".join(f"{k},{round(1000 * (1 - min(1.0, max(0.0, s))))}" for k, s in shares)
+    return PathView(y, _PATH_PX, points, show_duration(low), show_duration(high))
 
 
 def note_name(pitch: int) -> str:

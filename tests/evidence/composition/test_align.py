@@ -136,10 +136,24 @@ def test_transpositions_are_ranked_by_profile():
 def test_lines_are_in_one_key_and_octave():
     a, b = track(1, accompanied=5), track(1, accompanied=5, transposition=-12 + 3)
     found = align(a, b)
-    line_a, line_b, chords_a, chords_b = lines_of(a, b, found)
+    lines = lines_of(a, b, found)
     said = agreement(a, b, found)
-    assert len(line_a) == round((said.a_end_s - said.a_start_s) / STEP_S)
-    both = [(x, y) for x, y in zip(line_a, line_b, strict=True) if x and y]
+    assert len(lines.melody_a) == round((said.a_end_s - said.a_start_s) / STEP_S)
+    both = [(x, y) for x, y in zip(lines.melody_a, lines.melody_b, strict=True) if x and y]
     assert np.mean([x == y for x, y in both]) > 0.7
-    sure = [(x, y) for x, y in zip(chords_a, chords_b, strict=True) if x >= 0 and y >= 0]
+    chords = zip(lines.chords_a, lines.chords_b, strict=True)
+    sure = [(x, y) for x, y in chords if x >= 0 and y >= 0]
     assert np.mean([x == y for x, y in sure]) > 0.6
+
+
+def test_moments_of_b_follow_its_tempo():
+    a, b = track(1), track(1, tempo=1.25)
+    found = align(a, b)
+    said = agreement(a, b, found)
+    moments = np.array(lines_of(a, b, found).moments_b)
+    assert len(moments) == round((said.a_end_s - said.a_start_s) / STEP_S)
+    assert (np.diff(moments) >= 0.0).all()
+    assert moments[0] == pytest.approx(said.b_start_s, abs=0.01)
+    assert moments[-1] == pytest.approx(said.b_end_s - STEP_S, abs=0.01)
+    slope = np.polyfit(np.arange(len(moments)) * STEP_S, moments, 1)[0]
+    assert slope == pytest.approx(said.tempo, abs=0.05)

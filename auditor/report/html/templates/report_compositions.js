@@ -11,13 +11,22 @@ for (const one of document.querySelectorAll("[data-composition]")) {
   // Clips are given as they lie in their tracks; the script of a pair takes them from elements.
   const clips = {};
   const head = field(one, "playhead");
+  // Where the line of the alignment, which never falls, reaches a share of the passage of B.
+  const line = [...(field(one, "alignment")?.points ?? [])];
+  const acrossAt = (share) => {
+    const next = line.findIndex((point) => 1 - point.y / 1000 >= share);
+    if (next < 1) return next < 0 ? share : line[0].x / line.at(-1).x;
+    const [from, to] = [line[next - 1], line[next]];
+    const part = (from.y - 1000 * (1 - share)) / (from.y - to.y);
+    return (from.x + part * (to.x - from.x)) / line.at(-1).x;
+  };
   const moveHead = () => {
     const side = ["a", "b"].find((name) => audios[name] && !audios[name].paused);
     if (!head || !side || !(lengths.a > 0)) { head?.setAttribute("visibility", "hidden"); return; }
     const at = Number(clips[side].dataset.start) + audios[side].currentTime;
     const share = side === "a"
       ? (at - times[A_START]) / lengths.a
-      : (at - times[B_START]) / lengths.b;
+      : acrossAt((at - times[B_START]) / lengths.b);
     const x = `${Math.min(100, Math.max(0, 100 * share))}%`;
     head.setAttribute("x1", x);
     head.setAttribute("x2", x);
