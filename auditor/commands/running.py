@@ -29,8 +29,6 @@ from auditor.errors import UsageError, show_path
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    import numpy as np
-
     from auditor.api.run import Options
     from auditor.ingest.prepare import Embedder
     from auditor.ingest.submissions import Submission
@@ -342,26 +340,15 @@ def gather_media(
     quiet : bool
     """
     from auditor.commands.progress import Progress
-    from auditor.report.media.build import make_media
+    from auditor.report.media import build
 
     if report is None:
         return None
-    submitted = {s.track.id: s for s in submissions}
-    paths = workspace.catalogue.paths()
-    paths |= {track_id: s.path for track_id, s in submitted.items()}
-
-    def dvectors(track_id: str) -> tuple[np.ndarray, np.ndarray]:
-        if track_id in submitted:
-            return submitted[track_id].dvectors, submitted[track_id].levels
-        return workspace.catalogue.dvectors(track_id, workspace.weights_id)
-
     with Progress(quiet=quiet, noun="pairs for the report") as progress:
-        return make_media(
+        return build.gather_media(
+            workspace,
             result,
-            paths=paths,
-            dvectors=dvectors,
-            hop_s=workspace.hop_s,
-            window_s=workspace.window_s,
+            submissions=submissions,
             folder=report.parent,
             max_bytes=round(max_report_mb * 1e6),
             audio=audio,

@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from auditor.errors import AuditError, CatalogueError, WorkspaceLockedError, show_path
+from auditor.errors import AuditError, WorkspaceLockedError, show_path
 from auditor.records import (
     CheckResult,
     Skipped,
@@ -225,36 +225,21 @@ class CheckWorker:
 
     def make_media(self, task: Mapping[str, Any]) -> Answer:
         """Make the clips and pictures of a report."""
-        from auditor.report.media.build import make_media
+        from auditor.report.media.build import gather_media
         from auditor.report.media.model import media_to_json
 
-        known = self._last is not None and self._last[0] == task["id"]
-        if known:
-            assert self._last is not None
+        if self._last is not None and self._last[0] == task["id"]:
             _, result, submissions = self._last
         else:
             found = result_from_json(task["result"])
             assert isinstance(found, CheckResult)
             result, submissions = found, []
-        catalogue, weights_id = self._workspace.catalogue, self._workspace.weights_id
-        submitted = {s.track.id: s for s in submissions}
-        paths = {track.id: self._path(task) for track in result.submissions}
-        for track in result.tracks:
-            with contextlib.suppress(CatalogueError):
-                paths[track.id] = catalogue.path_of(track.id)
-
-        def dvectors(track_id: str) -> Any:
-            if track_id in submitted:
-                return submitted[track_id].dvectors, submitted[track_id].levels
-            return catalogue.dvectors(track_id, weights_id)
-
         folder = Path(self._options.media) / task["id"]
-        media = make_media(
+        media = gather_media(
+            self._workspace,
             result,
-            paths=paths,
-            dvectors=dvectors if known else None,
-            hop_s=self._workspace.hop_s,
-            window_s=self._workspace.window_s,
+            submissions=submissions,
+            paths={track.id: self._path(task) for track in result.submissions},
             folder=folder,
             max_bytes=self._options.report_bytes,
         )

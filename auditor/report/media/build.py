@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,6 +37,10 @@ from auditor.report.media.clips import (
 from auditor.report.media.matrix_png import grey_png, similarity_pixels, span_s
 from auditor.report.media.model import Clip, Media, PairMedia, TrackMedia
 from auditor.report.text.compositions import matches_in_order
+
+if TYPE_CHECKING:
+    from auditor.ingest.submissions import Submission
+    from auditor.workspace import Workspace
 
 MAX_REPORT_BYTES = 25_000_000
 """Bytes of media, as they stand in a report, unless another limit is given."""
@@ -72,6 +77,54 @@ class _Budget:
         fits = n_bytes <= self.left
         self.left -= n_bytes if fits else 0
         return fits
+
+
+def gather_media(
+    workspace: Workspace,
+    result: ScanResult | CheckResult,
+    *,
+    submissions: Sequence[Submission] = (),
+    paths: Mapping[str, bytes] | None = None,
+    folder: Path,
+    max_bytes: int = MAX_REPORT_BYTES,
+    audio: bool = True,
+    on_pair: Callable[[int, int], None] | None = None,
+) -> Media:
+    """Make the media of a result from what its workspace holds, see ``make_media``.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    result : ScanResult or CheckResult
+    submissions : sequence of Submission
+        Of a check.
+    paths : mapping of str to bytes, optional
+        Files of tracks that neither the workspace nor ``submissions`` has; these get no matrix.
+    folder, max_bytes, audio, on_pair
+        See ``make_media``.
+    """
+    catalogue, weights_id = workspace.catalogue, workspace.weights_id
+    submitted = {s.track.id: s for s in submissions}
+
+    def dvectors(track_id: str) -> tuple[np.ndarray, np.ndarray]:
+        if track_id in submitted:
+            return submitted[track_id].dvectors, submitted[track_id].levels
+        return catalogue.dvectors(track_id, weights_id)
+
+    of_submissions = {track_id: s.path for track_id, s in submitted.items()}
+    others = dict(paths or {})
+    return make_media(
+        result,
+        paths=catalogue.paths() | others | of_submissions,
+        dvectors=dvectors,
+        hop_s=workspace.hop_s,
+        window_s=workspace.window_s,
+        folder=folder,
+        max_bytes=max_bytes,
+        audio=audio,
+        matrices=not others.keys() - submitted.keys(),
+        on_pair=on_pair,
+    )
 
 
 def make_media(
