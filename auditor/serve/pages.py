@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs, urlencode
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 from auditor.records import DECISION_KEYS, DecisionKind
@@ -183,7 +183,7 @@ def inbox(
     if caller is None:
         return _to_login(request)
     service = service_of(request)
-    service.bring_decisions()
+    version = service.cases_version()  # before the cases: what changes meanwhile is news
     found, total = service.store.cases(
         status=status,
         severity=severity,
@@ -199,7 +199,6 @@ def inbox(
         return f"/inbox?{urlencode(given | {'page': str(number)})}"
 
     n_pages = max(1, -(-total // PAGE_SIZE))
-    counts = service.store.counts()
     return _page(
         request,
         "inbox.html.j2",
@@ -210,12 +209,22 @@ def inbox(
         following=link(page + 1) if page < n_pages else "",
         page=page,
         n_pages=n_pages,
-        waiting=sum(counts[state] for state in ("queued", "running", "adding")),
-        failed=counts["failed"],
+        version=version,
+        queue=service.queue_line(),
         kinds=[(kind.value, kind.replace("-", " "), DECISION_KEYS[kind]) for kind in DecisionKind],
         user=caller.key.name,
         session=bool(request.cookies.get(SESSION_COOKIE)),
     )
+
+
+@router.get("/inbox/events")
+def inbox_events(request: Request) -> Response:
+    """Tell an open inbox when the cases or the queue change."""
+    if _caller(request) is None:
+        raise ServiceError(401, "unauthorised", "sign in again.")
+    events = service_of(request).feed.listen(lambda: _caller(request) is not None)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
 def _row(case: StoredCase) -> dict[str, Any]:

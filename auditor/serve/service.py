@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import shutil
 import sqlite3
 import threading
@@ -18,11 +19,12 @@ from auditor.catalogue.catalogue import Catalogue
 from auditor.decisions.apply import pair_id, standing
 from auditor.errors import AuditError
 from auditor.serve.access import RateLimiter
+from auditor.serve.feed import Feed
 from auditor.serve.models import links_of
 from auditor.serve.observe import Metrics, log
 from auditor.serve.pool import Pool, StartWorker, start_process
 from auditor.serve.settings import Settings
-from auditor.serve.store import Job, open_store
+from auditor.serve.store import WAITING, Job, open_store
 from auditor.serve.uploads import DiskQuota
 from auditor.serve.webhooks import Sender, signing_secret
 
@@ -48,6 +50,7 @@ class Service:
     pool : Pool
     limiter : RateLimiter
     quota : DiskQuota
+    feed : Feed
 
     Raises
     ------
@@ -72,6 +75,9 @@ class Service:
         self._tasks: list[asyncio.Task[None]] = []
         self._decisions_s = float("-inf")
         self._deciding = threading.Lock()
+        self._queue_line: tuple[int, str] = (-1, "")
+        self._start_id = secrets.token_hex(4)
+        self.feed = Feed(lambda: {"cases": self.cases_version(), "queue": self.queue_line()})
         self.draining = False
 
     def is_open(self) -> bool:
@@ -176,6 +182,26 @@ class Service:
                 counts = standing(catalogue.decisions())
             self.store.set_decisions({pair_id(*h): made.kind for h, made in counts.items()})
             self._decisions_s = time.monotonic()
+
+    # What the inbox shows.
+
+    def cases_version(self) -> str:
+        """Return a text that changes whenever what the inbox lists does."""
+        self.bring_decisions()
+        return f"{self._start_id}-{self.store.n_case_changes}"
+
+    def queue_line(self) -> str:
+        """Say how many files wait, and how many could not be checked."""
+        n_changes = self.store.n_changes
+        if self._queue_line[0] != n_changes:
+            counts = self.store.counts()
+            n_waiting = sum(counts[state] for state in WAITING)
+            line = {0: "No file is being checked", 1: "1 file waits or is being checked"}.get(
+                n_waiting, f"{n_waiting:,} files wait or are being checked"
+            )
+            failed = f"; {counts['failed']:,} could not be checked" if counts["failed"] else ""
+            self._queue_line = n_changes, f"{line}{failed}."
+        return self._queue_line[1]
 
     # Webhooks.
 

@@ -321,11 +321,23 @@ def hash_secret(secret: str) -> str:
 
 
 class Store:
-    """The open file; made by ``open_store``.  Its methods may be called from any thread."""
+    """The open file; made by ``open_store``.  Its methods may be called from any thread.
+
+    Attributes
+    ----------
+    n_case_changes : int
+        Rises whenever what the inbox lists changes.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._lock = threading.RLock()
+        self.n_case_changes = 0
+
+    @property
+    def n_changes(self) -> int:
+        """How many rows this process has changed."""
+        return self._connection.total_changes
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -610,6 +622,7 @@ class Store:
                 f"INSERT OR REPLACE INTO cases VALUES ({', '.join('?' * 13)})",
                 [tuple(vars(case).values())[:13] for case in cases],
             )
+            self.n_case_changes += bool(cases)
             if not adds:
                 self._send(connection, job, webhook)
 
@@ -670,6 +683,7 @@ class Store:
                     "ended."
                 )
             connection.execute("DELETE FROM jobs WHERE id = ?", (job.id,))
+            self.n_case_changes += 1
             return job
 
     def disposable(
@@ -776,6 +790,7 @@ class Store:
             connection.execute(
                 "INSERT OR REPLACE INTO assignments VALUES (?, ?)", (pair_id, assigned_to)
             )
+            self.n_case_changes += 1
 
     def note_decision(
         self, pair_id: str, *, kind: str, note: str, by: str, key_name: str, address: str, when: str
@@ -805,6 +820,7 @@ class Store:
         if changed:
             with self._transaction() as connection:
                 connection.executemany("UPDATE cases SET decision = ? WHERE pair_id = ?", changed)
+                self.n_case_changes += 1
 
     # Keys and sessions.
 

@@ -2,7 +2,7 @@
 // The inbox: move and decide by keyboard, and see what is new without loading the page again.
 (() => {
   const byId = (id) => document.getElementById(id);
-  const REFRESH_MS = 5000;
+  const RETRY_MS = 10000;
   const by = byId("by");
   const said = byId("said");
   let current = -1;
@@ -51,28 +51,47 @@
     } catch (error) { say(`Pair ${pair} was not assigned: ${error.message}`); }
   };
 
-  let last = "";
   const refresh = async () => {
     const answer = await fetch(window.location.href, { cache: "no-store" });
     if (!answer.ok || answer.redirected) return;
-    const text = await answer.text();
-    if (text === last) return;
-    last = text;
-    const page = new DOMParser().parseFromString(text, "text/html");
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const open = new Set([...document.querySelectorAll("#list details[open]")]
       .map((menu) => menu.closest("tr").dataset.pair));
     const pair = rows()[current]?.dataset.pair;
     const focused = byId("list").contains(document.activeElement);
     for (const name of ["live", "list"]) byId(name).replaceChildren(...page.getElementById(name).childNodes);
+    byId("list").dataset.version = page.getElementById("list").dataset.version;
     document.title = page.title;
     for (const row of rows()) if (open.has(row.dataset.pair)) row.querySelector("details").open = true;
     const at = rows().findIndex((row) => row.dataset.pair === pair);
     mark(at >= 0 ? at : current, focused);
   };
-  const isBusy = () => Boolean(document.querySelector("#list details[open]"));
-  window.setInterval(() => {
-    if (!document.hidden && !isBusy()) refresh().catch(() => { /* the next one may do */ });
-  }, REFRESH_MS);
+
+  // The service says when the cases change; an open menu is left alone until it closes.
+  let isStale = false;
+  const renew = () => {
+    isStale = Boolean(document.querySelector("#list details[open]"));
+    if (!isStale) refresh().catch(() => { isStale = true; });
+  };
+  byId("list").addEventListener("toggle", () => { if (isStale) renew(); }, true);
+  let source = null;
+  const listen = () => {
+    if (source || document.hidden) return; // a hidden page holds no connection
+    source = new EventSource("/inbox/events");
+    source.addEventListener("cases", (event) => {
+      if (isStale || event.data !== byId("list").dataset.version) renew();
+    });
+    source.addEventListener("queue", (event) => { byId("queue").textContent = event.data; });
+    source.addEventListener("error", () => {
+      if (source?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      source = null;
+      window.setTimeout(listen, RETRY_MS);
+    });
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden && source) { source.close(); source = null; } else listen();
+  });
+  listen();
 
   byId("list").addEventListener("click", (event) => {
     const row = event.target.closest("tr[data-pair]");
