@@ -229,6 +229,11 @@ class Catalogue:
         """Return ``stamp`` of every track that has a path, those marked missing included."""
         return self._stamps("WHERE path_bytes IS NOT NULL")
 
+    def revision(self) -> str:
+        """Return a text that changes with the embeddings and whose they are; "" for none."""
+        with self._read() as connection:
+            return revision_of(connection)
+
     def paths(self) -> dict[str, bytes]:
         """Return the path of each track that has one, for opening it, by id."""
         with self._read() as connection:

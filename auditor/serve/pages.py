@@ -19,7 +19,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse, StreamingResponse
 from jinja2 import ChoiceLoader, Environment, PackageLoader
 
 from auditor.records import DECISION_KEYS, DecisionKind
-from auditor.report.html.page import environment, render_html, served_assets
+from auditor.report.html.map import served_map_assets
+from auditor.report.html.page import ServedPage, environment, render_html, served_assets
 from auditor.report.text.general import show_score
 from auditor.serve.access import SESSION_COOKIE, SESSION_S, Caller, find_caller
 from auditor.serve.api import CheckId, _current, _media_of, _verdict_of, served_page, service_of
@@ -66,10 +67,14 @@ def assets() -> Mapping[str, tuple[str, bytes]]:
         assert pages.loader is not None
         return pages.loader.get_source(pages, name)[0]
 
-    texts = served_assets() | {
-        "inbox.css": source("report.css") + source("inbox.css"),
-        "inbox.js": source("inbox.js"),
-    }
+    texts = (
+        served_assets()
+        | served_map_assets()
+        | {
+            "inbox.css": source("report.css") + source("inbox.css"),
+            "inbox.js": source("inbox.js"),
+        }
+    )
     kinds = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
     return {name: (kinds[name.rpartition(".")[2]], text.encode()) for name, text in texts.items()}
 
@@ -242,6 +247,18 @@ def _row(case: StoredCase) -> dict[str, Any]:
         "created": f"{when} UTC",
         "href": page_of(case),
     }
+
+
+@router.get("/map")
+def map_page(request: Request) -> Response:
+    """Show the map of the catalogue, or that it is being drawn."""
+    if _caller(request) is None:
+        return _to_login(request)
+    urls = request.app.state.asset_urls
+    drawn = service_of(request).map.page(ServedPage(urls["map.css"], urls["map.js"]))
+    if drawn.page:
+        return HTMLResponse(drawn.page, headers={"Cache-Control": "no-store"})
+    return _page(request, "map_wait.html.j2", 503 if drawn.problem else 200, problem=drawn.problem)
 
 
 @router.get("/cases/{check}")

@@ -20,6 +20,7 @@ from auditor.decisions.apply import pair_id, standing
 from auditor.errors import AuditError
 from auditor.serve.access import RateLimiter
 from auditor.serve.feed import Feed
+from auditor.serve.map_maker import MapMaker
 from auditor.serve.models import links_of
 from auditor.serve.observe import Metrics, log
 from auditor.serve.pool import Pool, StartWorker, start_process
@@ -51,6 +52,7 @@ class Service:
     limiter : RateLimiter
     quota : DiskQuota
     feed : Feed
+    map : MapMaker
 
     Raises
     ------
@@ -77,6 +79,7 @@ class Service:
         self._deciding = threading.Lock()
         self._queue_line: tuple[int, str] = (-1, "")
         self._start_id = secrets.token_hex(4)
+        self.map = MapMaker(settings, start_worker)
         self.feed = Feed(lambda: {"cases": self.cases_version(), "queue": self.queue_line()})
         self.draining = False
 
@@ -95,6 +98,7 @@ class Service:
         await asyncio.to_thread(self._remove_orphans)
         log("started", resumed=n_resumed, workers=settings.n_workers)
         self.pool.start()
+        self.map.start()
         self._tasks = [
             asyncio.create_task(self._for_ever(self.sender.run)),
             asyncio.create_task(self._for_ever(self._keep_house)),
@@ -103,6 +107,7 @@ class Service:
     async def stop(self) -> None:
         """End: what workers are at is finished, if that takes no longer than it may."""
         self.draining = True
+        await self.map.close()
         await self.pool.drain(self.settings.drain_s)
         for task in self._tasks:
             task.cancel()

@@ -120,6 +120,11 @@ class Settings:
         return self.directory / "media"
 
     @property
+    def map_folder(self) -> Path:
+        """Where the page of the map lies."""
+        return self.directory / "map"
+
+    @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the service."""
         return is_loopback(self.host)

@@ -105,6 +105,7 @@ class CheckWorker:
             "add": self.add,
             "media": self.make_media,
             "recommend": self.recommend,
+            "map": self.draw_map,
         }
         try:
             return tasks[task["do"]](task)
@@ -277,6 +278,17 @@ class CheckWorker:
             versions=task["versions"],
         )
         return {"result": to_json(recommend(self._workspace, query, command="audit serve"))}
+
+    def draw_map(self, task: Mapping[str, Any]) -> Answer:
+        """Draw the map of the catalogue, and store its page."""
+        from auditor.api.map import make_atlas
+        from auditor.report.html.map import render_map
+        from auditor.report.html.page import ServedPage
+
+        atlas = make_atlas(self._workspace, command="audit serve")
+        page = render_map(atlas, "/", served=ServedPage(task["style"], task["script"]))
+        atomic_write(task["target"], page.encode("utf-8", "backslashreplace"))
+        return {"n_tracks": len(atlas.tracks)}
 
 
 def named(result: CheckResult, name: str) -> CheckResult:

@@ -198,6 +198,21 @@ def test_a_case_is_decided_in_its_page(open_page, served):
     assert served.get(f"/v1/pairs/{case['pair_id']}/decision").json["standing"] is None
 
 
+def test_the_map_comes_by_itself_and_is_moved_by_keyboard(open_page, served):
+    for viewport in (WIDE, NARROW):
+        page = open_page("/inbox", viewport=viewport)
+        page.get_by_role("link", name="Map").click()
+        page.locator("#canvas").wait_for()
+        page.locator("#canvas").focus()
+        page.keyboard.press("Enter")
+        page.locator("#pick").wait_for()
+        assert "onerror=" in page.locator("#pick-label").inner_text()
+        assert page.locator("#pick-link").is_hidden()
+        assert page.locator("img[src=x]").count() == 0
+        assert "owned" not in page.title()
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
 def test_with_keys_the_pages_ask_for_one(browser, tmp_path, served):
     workspace = tmp_path / "ws"
     shutil.copytree(served.settings.workspace, workspace, ignore=shutil.ignore_patterns("service"))

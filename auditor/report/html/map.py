@@ -19,7 +19,14 @@ from markupsafe import Markup
 from auditor.api.map import Atlas
 from auditor.errors import show_text
 from auditor.records import Track
-from auditor.report.html.page import content_policy, environment, join_scripts, playable, source
+from auditor.report.html.page import (
+    ServedPage,
+    content_policy,
+    environment,
+    join_scripts,
+    playable,
+    source,
+)
 from auditor.report.html.tracks import provenance_rows
 from auditor.report.links import relative_link
 from auditor.report.text.general import (
@@ -77,7 +84,13 @@ def write_map(
     return path, len(content)
 
 
-def render_map(atlas: Atlas, folder: str | os.PathLike[str], *, colour: str | None = None) -> str:
+def render_map(
+    atlas: Atlas,
+    folder: str | os.PathLike[str],
+    *,
+    colour: str | None = None,
+    served: ServedPage | None = None,
+) -> str:
     """Return an atlas as one self-contained HTML page, the same text for the same atlas.
 
     Parameters
@@ -87,6 +100,9 @@ def render_map(atlas: Atlas, folder: str | os.PathLike[str], *, colour: str | No
         Where the page will lie; its links to the audio files are relative to it.
     colour : str or None
         One of ``COLOURS`` to begin with; by default the first that tells tracks apart.
+    served : ServedPage, optional
+        The page is served, with its style and script (``served_map_assets``) at these URLs and its
+        policy in a header; it has no links to audio files.
 
     Raises
     ------
@@ -96,18 +112,27 @@ def render_map(atlas: Atlas, folder: str | os.PathLike[str], *, colour: str | No
     if colour is not None and colour not in COLOURS:
         raise ValueError(f"colour is {colour!r}; it must be one of {', '.join(COLOURS)}")
     pages = environment()
-    style = source(pages, "report.css") + source(pages, "map.css")
-    script = join_scripts(pages, SCRIPTS)
+    style, script = served_map_assets().values()
     columns = {name: _words(name, atlas) for name in COLOURS}
     return pages.get_template("map.html.j2").render(
         _view(atlas, columns),
-        data=_data(atlas, columns, folder),
+        data=_data(atlas, columns, None if served is not None else folder),
         colours=COLOURS,
         colour=colour or first_telling(columns),
         policy=Markup(playable(content_policy(style, script))),
         style=Markup(style),
         script=Markup(script),
+        served=served,
     )
+
+
+def served_map_assets() -> dict[str, str]:
+    """Return the style and the script of the map, by the names of their files."""
+    pages = environment()
+    return {
+        "map.css": source(pages, "report.css") + source(pages, "map.css"),
+        "map.js": join_scripts(pages, SCRIPTS),
+    }
 
 
 def first_telling(columns: dict[str, list[str]]) -> str:
@@ -179,7 +204,7 @@ def _show_nearest(atlas: Atlas, row: int) -> list[tuple[str, str]]:
 
 
 def _data(
-    atlas: Atlas, columns: dict[str, list[str]], folder: str | os.PathLike[str]
+    atlas: Atlas, columns: dict[str, list[str]], folder: str | os.PathLike[str] | None
 ) -> dict[str, Any]:
     place = atlas.place
     return {
@@ -188,7 +213,10 @@ def _data(
         "ids": [track.id for track in atlas.tracks],
         "labels": [show_text(track.label) for track in atlas.tracks],
         "facts": [_facts(track) for track in atlas.tracks],
-        "links": [relative_link(path, folder) if path else "" for path in atlas.paths],
+        "links": [
+            relative_link(path, folder) if path and folder is not None else ""
+            for path in atlas.paths
+        ],
         "columns": {name: _column(words) for name, words in columns.items()},
         "positions": _base64(np.rint((place.positions + 1.0) / 2.0 * _GRID), "<u2"),
         "neighbours": _base64(place.neighbours, "<u4"),
