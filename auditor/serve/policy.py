@@ -9,6 +9,7 @@
     [[allow]]
     owner = "label-17"            # of the submission; "*" stands for any
     licence = "CC0-1.0"           # of the track of the catalogue
+    label = "Example Records"     # likewise
     reason = "in the public domain"
 
 The worst of a submission's findings counts.  A rule allows what has all that it names.
@@ -40,8 +41,9 @@ DEFAULT_SEVERITY: Mapping[str, str] = {
     CompositionVerdict.SAME_CHORDS: "pass",
     CompositionVerdict.COMMON_FIGURE: "pass",
 }
-TRACK_FIELDS = ("artist", "album", "licence", "track_owner")
-"""What a rule may ask of the track; ``track_owner`` is the account whose job added it."""
+TRACK_FIELDS = ("artist", "album", "label", "licence", "track_owner")
+"""What a rule may ask of the track: its tags, ``label`` is the record label, and ``track_owner``,
+the account whose job added it."""
 
 MAX_BYTES = 1 << 20
 
@@ -103,7 +105,7 @@ class Policy:
         """
         reasons = []
         for found in findings:
-            facts = {name: str(found.get(name, "")) for name in ("artist", "album", "licence")}
+            facts = {name: str(found.get(name, "")) for name in TRACK_FIELDS}
             facts |= {"owner": owner, "track_owner": owner_of(str(found["track_id"]))}
             rule = next((rule for rule in self.allow if rule.allows(facts)), None)
             severity = self.severity.get(found["verdict"], "warn") if found["flagged"] else "pass"

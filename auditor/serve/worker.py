@@ -342,6 +342,7 @@ def _finding(kind: str, place: int, match: Any, a: Track, b: Track) -> dict[str,
         "artist": b.artist,
         "album": b.album,
         "licence": b.licence,
+        "label": b.record_label,
     }
 
 

@@ -9,7 +9,8 @@ import time
 
 import pytest
 from jsonschema import Draft202012Validator
-from small_audit import THRESHOLD, facts, ids_by_name
+from mutagen.id3 import ID3, TPUB
+from small_audit import THRESHOLD, facts, ids_by_name, write_tune
 from small_service import RunningService, form, track_rows
 
 from auditor.api.check import check
@@ -17,6 +18,7 @@ from auditor.api.run import Options
 from auditor.catalogue.catalogue import Catalogue
 from auditor.records import result_from_json
 from auditor.report.json_schema import result_schema
+from auditor.serve.policy import AllowRule, Policy
 from auditor.serve.webhooks import PAUSES_S
 from auditor.workspace import open_workspace
 
@@ -54,6 +56,21 @@ def test_a_clear_file_passes_and_its_upload_goes(served, files):
     assert (found["severity"], found["reasons"], found["track_id"]) == ("pass", [], None)
     served.service.remove_old()
     assert found["id"] not in uploads(served)
+
+
+def test_a_rule_allows_the_tracks_of_a_label(settings_of, tmp_path):
+    policy = Policy(allow=(AllowRule({"owner": "acct", "label": "Example Records"}, "ours"),))
+    first = write_tune(tmp_path / "first.mp3", 55)
+    tags = ID3()
+    tags.add(TPUB(encoding=3, text="Example Records"))
+    tags.save(first)
+    second = write_tune(tmp_path / "second.wav", 55)
+    with RunningService(settings_of(policy=policy)) as served:
+        assert served.post_file(first, add="true").json["track_id"]
+        found = served.post_file(second, owner="acct").json
+        assert [reason["allowed_by"] for reason in found["reasons"]] == ["ours"]
+        assert found["severity"] == "pass"
+        assert served.post_file(second, owner="another").json["severity"] == "block"
 
 
 def test_clear_files_are_added_once_and_found_from_then_on(settings_of, files):

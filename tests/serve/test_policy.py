@@ -12,7 +12,8 @@ from auditor.serve.policy import DEFAULT_SEVERITY, Policy, load_policy
 def finding(verdict="same recording", **fields):
     values = {"pair_id": "5e9ae866", "kind": "recording", "verdict": verdict, "score": 0.9}
     values |= {"flagged": True, "decision": "", "track_id": "t1", "track_path": "/m/t1.mp3"}
-    return values | {"artist": "Ana", "album": "", "licence": "CC0"} | fields
+    values |= {"artist": "Ana", "album": "", "label": "Example Records", "licence": "CC0"}
+    return values | fields
 
 
 def judge(policy, *findings, owner="acct"):
@@ -65,6 +66,8 @@ def test_a_file_sets_severities(write):
         ('owner = "*"\nartist = " ana "', True),
         ('track_owner = "owner of t1"', True),
         ('album = "Hits"', False),
+        ('label = "example records"', True),
+        ('label = "Others"\nlicence = "CC0"', False),
     ],
 )
 def test_a_rule_allows_what_has_all_that_it_names(write, rule, allowed):
