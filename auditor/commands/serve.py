@@ -131,6 +131,24 @@ def serve(
         bool,
         typer.Option("--compositions", help="Also list tracks that may be the same composition."),
     ] = False,
+    ray_address: Annotated[
+        str,
+        typer.Option(
+            "--cluster",
+            metavar="HOST:PORT|URL",
+            help="Embed on the Ray cluster at HOST:PORT, or at ray://HOST:10001.",
+        ),
+    ] = "",
+    ray_storage: Annotated[
+        Path | None,
+        typer.Option(
+            "--cluster-storage",
+            metavar="DIR",
+            help="Folder that all nodes of the cluster see, for uploads and embeddings; by default "
+            "the folder cluster in the workspace.",
+            show_default=False,
+        ),
+    ] = None,
     max_false_alarms: MaxFalseAlarmsOption = None,
     catalogue_size: CatalogueSizeOption = None,
     same_owner: SameOwnerOption = None,
@@ -149,7 +167,7 @@ def serve(
     from auditor.commands.running import n_jobs
     from auditor.serve.policy import Policy, load_policy
     from auditor.serve.server import run
-    from auditor.serve.settings import MIB, Settings, check_root
+    from auditor.serve.settings import MIB, Settings, check_root, check_shared
     from auditor.workspace import workspace_directory
 
     settings = Settings(
@@ -174,6 +192,8 @@ def serve(
         rate_per_minute=rate,
         keep_uploads_s=3600.0 * keep_uploads,
         keep_results_s=86_400.0 * keep_results,
+        ray_address=ray_address,
+        shared=check_shared(ray_address, ray_storage),
     )
     run(settings, on_listening=lambda url: print(f"listening at {url}", flush=True))
 

@@ -97,6 +97,8 @@ class RayEmbedder:
     resources : Resources
     n_files : int
         See ``N_FILES``; another number makes other shards.
+    keep : bool
+        Leave the shards where they are, for a run that goes on after this one.
     """
 
     def __init__(
@@ -106,9 +108,18 @@ class RayEmbedder:
         *,
         resources: Resources = Resources(),
         n_files: int = N_FILES,
+        keep: bool = True,
     ) -> None:
         self._extractor, self._storage = extractor, storage / "embedded"
-        self._resources, self._n_files = resources, n_files
+        self._resources, self._n_files, self._keep = resources, n_files, keep
+
+    @functools.cached_property
+    def _weights(self) -> Weights:
+        import ray
+
+        path = self._extractor.path
+        assert path is not None  # it was loaded from a file
+        return Weights(path.name, self._extractor.precision, ray.put(path.read_bytes()))
 
     def embed(
         self, files: Iterable[FoundFile], *, known: Set[str] = frozenset()
@@ -122,16 +133,13 @@ class RayEmbedder:
         """
         import ray
 
-        path = self._extractor.path
-        assert path is not None  # it was loaded from a file
-        weights = Weights(path.name, self._extractor.precision, ray.put(path.read_bytes()))
         resources = self._resources
         needs = {"num_cpus": resources.n_cores, "num_gpus": resources.n_gpus}
         remote = ray.remote(**needs, max_retries=MAX_RETRIES)(embed_shard)
         told = [ray.put(frozenset(known))]  # in a list it is fetched only when it is needed
 
         def submit(shard: Shard) -> ObjectRef:
-            return remote.remote(list(shard), weights, resources, told, self._storage)
+            return remote.remote(list(shard), self._weights, resources, told, self._storage)
 
         for shard, lost in run_in_order(submit, shards(files, self._n_files)):
             if lost is None:
@@ -153,12 +161,15 @@ class RayEmbedder:
             )
         try:
             made = {one.found: one for one in unpack_files(data, self._extractor.weights_id)}
-            return [made[found] for found in shard]
+            files = [made[found] for found in shard]
         except (ValueError, KeyError) as error:
             raise AuditError(
                 f"{self._storage.url}/{name} does not hold what a worker has written: {error}. "
                 "Check the storage, remove this file, and run the command again."
             ) from None
+        if not self._keep:
+            self._storage.remove(name)
+        return files
 
 
 @dataclass(frozen=True)

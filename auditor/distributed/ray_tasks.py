@@ -33,6 +33,10 @@ MAX_RETRIES = 1
 """Times that Ray runs a task again whose worker or node has died; then it counts as lost."""
 
 
+class ClusterLostError(AuditError):
+    """The cluster is gone; what it has done is kept."""
+
+
 @contextlib.contextmanager
 def ray_cluster(address: str) -> Iterator[None]:
     """Connect to a Ray cluster for as long as the ``with`` lasts.
@@ -184,7 +188,7 @@ def _lost(reference: ObjectRef | None) -> Exception | None:
     ) as error:
         return error
     except exceptions.RayError as error:
-        raise AuditError(
+        raise ClusterLostError(
             f"the cluster was lost: {first_line(error)}. Finished work is kept: run the command "
             "again when the cluster is up."
         ) from error

@@ -6,6 +6,7 @@ stores show an object only when all of it has arrived.
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,6 +84,12 @@ class Storage:
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(target, data)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        files, path = self._opened
+        with contextlib.suppress(FileNotFoundError):
+            files.rm_file(posixpath.join(path, name))
 
     def names(self) -> set[str]:
         """Return the names of the files right below the URL; empty if there is no such folder."""

@@ -25,6 +25,7 @@ def ray_workers(
     storage: str | None = None,
     device: str = "auto",
     batch: int | None = None,
+    keep: bool = True,
 ) -> Iterator[tuple[RayEmbedder, RayTiles]]:
     """Connect to a cluster, and yield what embeds files and does tiles on it.
 
@@ -40,6 +41,8 @@ def ray_workers(
         URL of the shared storage; by default ``cluster`` in the folder of the workspace.
     device, batch
         See ``embedder.embedding_resources``.
+    keep : bool
+        See ``embedder.RayEmbedder``.
 
     Raises
     ------
@@ -51,7 +54,8 @@ def ray_workers(
     with ray_cluster(address):
         resources = embedding_resources(device, batch)
         check_ray_nodes(shared, [real_path(root) for root in roots])
-        yield RayEmbedder(workspace.extractor, shared, resources=resources), RayTiles(shared)
+        embedder = RayEmbedder(workspace.extractor, shared, resources=resources, keep=keep)
+        yield embedder, RayTiles(shared)
 
 
 def check_ray_nodes(storage: Storage, roots: Sequence[bytes]) -> None:

@@ -123,6 +123,10 @@ def worker_options(settings: Settings) -> WorkerOptions:
         media=str(settings.media),
         report_bytes=settings.report_bytes,
         roots=tuple(root.hex() for root in settings.roots),
+        ray_address=settings.ray_address,
+        shared=str(settings.shared_folder),
+        uploads=str(settings.uploads),
+        max_upload_bytes=settings.max_upload_bytes,
     )
 
 

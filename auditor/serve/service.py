@@ -151,8 +151,9 @@ class Service:
 
     def remove_upload(self, job: Job) -> None:
         """Remove the upload of a job; what has become a track stays where tracks lie."""
-        if job.source == "upload":
-            shutil.rmtree(self.settings.uploads / job.id, ignore_errors=True)
+        folder = os.path.dirname(job.path)
+        if job.source == "upload" and os.path.basename(folder) == os.fsencode(job.id):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def purge(self, job_id: str) -> None:
         """Remove a job with its file, result, clips and cases."""
@@ -255,7 +256,8 @@ class Service:
             self.store.ping()
         except sqlite3.Error as error:
             found.append(f"its store cannot be written: {error}")
-        free = shutil.disk_usage(self.settings.directory).free
+        folders = (self.settings.directory, self.settings.uploads)
+        free = min(shutil.disk_usage(folder).free for folder in folders)
         if free < self.settings.min_free_bytes:
             found.append("the disk is nearly full")
         return found

@@ -66,6 +66,10 @@ class Settings:
         Seconds after the end of a job.
     report_bytes : int
         Of the clips and pictures of a report.
+    ray_address : str
+        Address of a Ray cluster that embeds; empty for the workers themselves.
+    shared : pathlib.Path or None
+        Folder that all nodes of the cluster see; by default ``cluster`` in the workspace.
     drain_s : float
         Seconds that a service which is to end waits for what its workers are at.
     """
@@ -97,6 +101,8 @@ class Settings:
     keep_uploads_s: float = 0.0
     keep_results_s: float = 30 * 86_400.0
     report_bytes: int = 10_000_000
+    ray_address: str = ""
+    shared: Path | None = None
     drain_s: float = 60.0
 
     @property
@@ -106,8 +112,13 @@ class Settings:
 
     @property
     def uploads(self) -> Path:
-        """Where uploads lie until their jobs have ended."""
-        return self.directory / "uploads"
+        """Where uploads lie until their jobs have ended: where the nodes of a cluster see them."""
+        return (self.shared_folder if self.ray_address else self.directory) / "uploads"
+
+    @property
+    def shared_folder(self) -> Path:
+        """What the workers of a cluster share with this service."""
+        return self.shared or self.workspace.absolute() / "cluster"
 
     @property
     def library(self) -> Path:
@@ -158,3 +169,28 @@ def check_root(root: str) -> bytes:
     if not os.path.isdir(real):
         raise UsageError(f"{show_path(root)} is no folder. Give a folder, or a URL, with --root.")
     return real
+
+
+def check_shared(ray_address: str, folder: Path | None) -> Path | None:
+    """Return the folder that a service shares with a cluster, absolute; None for the default one.
+
+    Raises
+    ------
+    UsageError
+        If it is no folder, or there is no cluster to share it with, or none that can be shared.
+    """
+    if ray_address == "auto":
+        raise UsageError(
+            "--cluster auto would start a cluster for each worker. Start one (ray start --head), "
+            "and give its HOST:PORT."
+        )
+    if folder is None:
+        return None
+    if not ray_address:
+        raise UsageError("--cluster-storage requires --cluster. Give --cluster HOST:PORT.")
+    if is_object(str(folder)) or not folder.is_dir():
+        raise UsageError(
+            f"--cluster-storage {show_path(folder)} is no folder. Uploads lie there: give a folder "
+            "that every node sees under the same path."
+        )
+    return folder.absolute()

@@ -112,7 +112,7 @@ def resolve(path: str, roots: Sequence[bytes]) -> bytes:
     if is_object(path):
         url = os.fsencode(path)
         parts = url.split(b"/")
-        plain = not any(part in (b".", b"..") for part in parts) and b"?" not in url
+        plain = parts[-1] != b"" and not {b".", b".."} & {*parts} and b"?" not in url
         if plain and any(is_object(r) and url.startswith(r + b"/") for r in roots):
             return url
         raise refused
@@ -177,7 +177,7 @@ class DiskQuota:
         settings = self._settings
         if time.monotonic() - self._counted_s > 5.0:
             self._used, self._counted_s = folder_bytes(settings.uploads), time.monotonic()
-        free = shutil.disk_usage(settings.directory).free
+        free = shutil.disk_usage(settings.uploads).free
         over = self._used + self._reserved + wanted > settings.max_disk_bytes
         if over or free - self._reserved - wanted < settings.min_free_bytes:
             raise UploadError(

@@ -17,13 +17,14 @@ import signal
 import struct
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from auditor.errors import AuditError, WorkspaceLockedError, show_path
+from auditor.distributed.ray_tasks import ClusterLostError
+from auditor.errors import AudioError, AuditError, WorkspaceLockedError, show_path
 from auditor.records import (
     CheckResult,
     Skipped,
@@ -35,6 +36,7 @@ from auditor.records import (
 from auditor.serialisation import atomic_write, from_json
 
 if TYPE_CHECKING:
+    from auditor.ingest.prepare import Embedder
     from auditor.ingest.submissions import Submission
     from auditor.workspace import Workspace
 
@@ -78,6 +80,10 @@ class WorkerOptions:
     media: str
     report_bytes: int
     roots: tuple[str, ...]
+    ray_address: str
+    shared: str
+    uploads: str
+    max_upload_bytes: int
 
 
 class CheckWorker:
@@ -90,11 +96,18 @@ class CheckWorker:
     options : WorkerOptions
     on_stage : callable
         Takes what the worker is at.
+    embedder : Embedder, optional
+        Embeds the files; by default this process.
     """
 
     def __init__(
-        self, workspace: Workspace, options: WorkerOptions, on_stage: Callable[[str], None]
+        self,
+        workspace: Workspace,
+        options: WorkerOptions,
+        on_stage: Callable[[str], None],
+        embedder: Embedder | None = None,
     ) -> None:
+        self._embedder = embedder
         self._workspace, self._options, self._on_stage = workspace, options, on_stage
         self._last: tuple[str, CheckResult, list[Submission]] | None = None
 
@@ -111,6 +124,8 @@ class CheckWorker:
             return tasks[task["do"]](task)
         except WorkspaceLockedError as error:
             return {"busy": str(error)}
+        except ClusterLostError:  # this worker ends, and the job is begun again by another one
+            raise
         except AuditError as error:
             return {"problem": _problem(error)}
         except OSError as error:
@@ -137,6 +152,7 @@ class CheckWorker:
             self._workspace,
             [self._path(task)],
             options=self._run_options(),
+            embedder=self._embedder,
             on_submission=on_submission,
             command="audit serve",
         )
@@ -163,8 +179,20 @@ class CheckWorker:
         )
 
     def _path(self, task: Mapping[str, Any]) -> bytes:
-        """Return the file of a task; one that was named must lie where it did."""
+        """Return the file of a task; one that was named must lie where it did.
+
+        Of a store it is one object: the URL of several would be as many submissions.
+        """
         path = bytes.fromhex(task["location"])
+        if task["source"] == "url":
+            from auditor.audio.object_store import look_up
+
+            if look_up(path).size > self._options.max_upload_bytes:
+                raise AudioError(
+                    f"the object has more than {self._options.max_upload_bytes:,} bytes, the "
+                    "limit.",
+                    code="too-large",
+                )
         if task["source"] == "path":
             from auditor.serve.uploads import resolve
 
@@ -348,6 +376,7 @@ def _finding(kind: str, place: int, match: Any, a: Track, b: Track) -> dict[str,
 
 def _problem(error: AuditError) -> dict[str, str]:
     code = getattr(error, "code", "") or {
+        "AuditError": "internal",  # a node of a cluster lacks what it needs
         "CatalogueError": "catalogue",
         "DamagedTrackError": "damaged-row",
         "IndexFileError": "index",
@@ -403,6 +432,7 @@ def serve(source: BinaryIO, target: BinaryIO, options: WorkerOptions) -> None:
                 write=False,
             )
         )
+        embedder = stack.enter_context(ray_embedder(workspace, options))
         n_tracks = len(workspace.catalogue.table(workspace.weights_id).tracks)
     except AuditError as error:
         write_message(target, {"ready": False, "problem": _problem(error)})
@@ -410,11 +440,40 @@ def serve(source: BinaryIO, target: BinaryIO, options: WorkerOptions) -> None:
     with stack:
         _warm_extractor(workspace)
         worker = CheckWorker(
-            workspace, options, lambda stage: write_message(target, {"stage": stage})
+            workspace, options, lambda stage: write_message(target, {"stage": stage}), embedder
         )
         write_message(target, {"ready": True, "n_tracks": n_tracks, "pid": os.getpid()})
         while (task := read_message(source)) is not None:
             write_message(target, worker.do(task))
+
+
+@contextlib.contextmanager
+def ray_embedder(workspace: Workspace, options: WorkerOptions) -> Iterator[Embedder | None]:
+    """Connect to the cluster of the service, and yield what embeds there; None without one.
+
+    It embeds on cores, whose embeddings are those of this process to the bit.
+
+    Raises
+    ------
+    UsageError
+        If no cluster answers, or a node does not see the uploads or a root.
+    """
+    if not options.ray_address:
+        yield None
+        return
+    from auditor.distributed.workers import ray_workers
+
+    roots = [options.uploads, *(os.fsdecode(bytes.fromhex(root)) for root in options.roots)]
+    with ray_workers(
+        workspace,
+        roots,
+        address=options.ray_address,
+        storage=options.shared,
+        device="cpu",
+        keep=False,
+    ) as (embedder, _):
+        _ignore_signals()  # Ray sets its own
+        yield embedder
 
 
 def _warm_extractor(workspace: Workspace) -> None:
@@ -430,9 +489,7 @@ def _warm_extractor(workspace: Workspace) -> None:
 
 def main() -> None:
     """Run as a process of the service; its options are the first argument, as JSON."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the service decides when to stop
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    _ignore_signals()
     from auditor.parallel import reserve_blas
 
     reserve_blas()
@@ -447,6 +504,13 @@ def main() -> None:
     with contextlib.suppress(BrokenPipeError):
         serve(tasks, target, options)  # type: ignore[arg-type]
     os._exit(0)  # no library may hang on its way out
+
+
+def _ignore_signals() -> None:
+    """Go on at signals: the service decides when to stop."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 class _Tasks:

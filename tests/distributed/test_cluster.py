@@ -12,13 +12,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from small_audit import facts
+from small_cluster import NODE
 from tunes import tune
 
 from auditor.api.compare import compare
@@ -63,7 +64,6 @@ pytestmark = [
 ]
 
 OPTIONS = Options(threshold=0.45)
-NODE = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
 N_TUNES = 10
 DRIVER = """
 import sys
@@ -103,41 +103,6 @@ def expected(tmp_path_factory, library, weights) -> dict:
     """What one process says of the library."""
     with open_workspace(tmp_path_factory.mktemp("one"), extractor=weights, write=True) as workspace:
         return facts(scan(workspace, [library], options=OPTIONS))
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """Serve an object store, where there is one to be had, that nodes find by the environment."""
-    try:
-        import s3fs
-        from moto.server import ThreadedMotoServer
-    except ImportError:
-        yield ""
-        return
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    endpoint = "http://{}:{}".format(*server.get_host_and_port())
-    settings = {"KEY": "x", "SECRET": "x", "ENDPOINT_URL": endpoint}
-    os.environ.update({f"FSSPEC_S3_{name}": value for name, value in settings.items()})
-    s3fs.S3FileSystem(key="x", secret="x", endpoint_url=endpoint).mkdir("bucket")
-    yield "s3://bucket/audit"
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def cluster(bucket) -> Iterator[Cluster]:
-    soon = {  # a node that is gone is missed in seconds, not in half a minute
-        "health_check_initial_delay_ms": 1000,
-        "health_check_period_ms": 500,
-        "health_check_timeout_ms": 1000,
-        "health_check_failure_threshold": 4,
-    }
-    head = {**NODE, "include_dashboard": False, "_system_config": soon}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        made.add_node(**NODE)
-    yield made
-    made.shutdown()
 
 
 def on_cluster(
