@@ -104,6 +104,10 @@ class ServiceProcess:
         self._process.stdout.close()
         return code
 
+    def memory_mb(self):
+        """Return the resident memory of the service and of each worker."""
+        return [rss_mb(pid) for pid in (self.pid, *self.workers())]
+
     def tail(self):
         return self.log.read_text()[-3000:]
 
