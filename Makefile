@@ -57,7 +57,7 @@ $(CREATED):
 
 $(INSTALLED): pyproject.toml constraints.txt $(CREATED)
 	$(SAY_SIZE)
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[serve]'
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt $(CREATED)

@@ -3,7 +3,8 @@
 Load is made by locust on loop-back (``service_locust.py``), with files of four minutes, 44.1 kHz
 stereo mp3 of 192 kbit/s, made of real music.  Seconds to a verdict are those between the last byte
 of an upload and the stored verdict (the log's ``checked``); locust's own, with upload and answer,
-stand beside them.
+stand beside them.  Processor seconds are those of all processes of the service, or of the command:
+on a machine with other work, these alone can be compared.
 
 Examples
 --------
@@ -22,6 +23,7 @@ import argparse
 import csv
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -98,6 +100,18 @@ def children(pid: int) -> list[int]:
     return found + [below for child in found for below in children(child)]
 
 
+def processor_s(pid: int) -> float:
+    """Return the processor seconds of a process and of all that it started, ended ones included."""
+    ticks = 0
+    for one in (pid, *children(pid)):
+        try:
+            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 class Service:
     """A service that runs from the beginning of a ``with`` to its end."""
 
@@ -133,6 +147,9 @@ class Service:
         pid = self._process.pid
         return sum(memory_mb(one) for one in (pid, *children(pid)))
 
+    def processor_s(self) -> float:
+        return processor_s(self._process.pid)
+
     def seconds(self) -> list[float]:
         """Return the seconds to a verdict of all checks so far."""
         lines = (json.loads(line) for line in self.log.read_text().splitlines() if "{" in line)
@@ -160,12 +177,16 @@ def percentiles(values: list[float]) -> str:
 
 
 def latency(args: argparse.Namespace, workspace: Path, files: Path, folder: Path) -> None:
-    print("| workers | callers | checks | p50 s | p95 s | worst s | locust p50 / p95 s | an hour |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| workers | callers | checks | p50 s | p95 s | worst s | locust p50 / p95 s | an hour | "
+        "processor s a check | processor s from start to ready |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for users in args.users:
         with Service(workspace, folder / f"{users}.log", "--workers", str(args.workers)) as service:
+            start_s = service.processor_s()
             Client(service.url).check(sorted(files.iterdir())[0])
-            n_before = len(service.seconds())
+            n_before, before_s = len(service.seconds()), service.processor_s()
             subprocess.run(
                 [
                     *(sys.executable, "-m", "locust", "--headless", "--only-summary"),
@@ -178,6 +199,7 @@ def latency(args: argparse.Namespace, workspace: Path, files: Path, folder: Path
                 capture_output=True,
             )
             found = service.seconds()[n_before:]
+            each_s = (service.processor_s() - before_s) / max(1, len(found))
             with (folder / f"users-{users}_stats.csv").open() as file:
                 row = next(row for row in csv.DictReader(file) if row["Name"] == "Aggregated")
             assert row["Failure Count"] == "0", row
@@ -185,7 +207,7 @@ def latency(args: argparse.Namespace, workspace: Path, files: Path, folder: Path
             an_hour = 3600 * float(row["Requests/s"])
             print(
                 f"| {args.workers} | {users} | {len(found)} | {percentiles(found)} | {own} | "
-                f"{an_hour:,.0f} |",
+                f"{an_hour:,.0f} | {each_s:.2f} | {start_s:.1f} |",
                 flush=True,
             )
         print(f"start to ready: {service.ready_s:.2f} s", file=sys.stderr)
@@ -199,7 +221,7 @@ def batch(args: argparse.Namespace, workspace: Path, files: Path, folder: Path) 
         os.link(file, many / f"{n:03}-{file.name}")
     n_files = len(list(many.iterdir()))
     for _ in range(args.runs):
-        started = time.monotonic()
+        started, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(
             [
                 *(sys.executable, "-m", "auditor", "check", str(many), "-q", "--no-report"),
@@ -211,17 +233,21 @@ def batch(args: argparse.Namespace, workspace: Path, files: Path, folder: Path) 
             stdout=subprocess.DEVNULL,
         )
         command_s = time.monotonic() - started
+        now = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command_cpu_s = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
         with Service(workspace, folder / "batch.log", "--workers", str(args.workers)) as service:
             client = Client(service.url)
             started = time.monotonic()
             with ThreadPoolExecutor(args.workers + 1) as threads:
                 found = list(threads.map(client.check, sorted(many.iterdir())))
-            service_s = time.monotonic() - started
+            service_s, service_cpu_s = time.monotonic() - started, service.processor_s()
         assert all(one["state"] == "done" for one in found)
         print(
             f"{n_files} files, {args.workers} workers: audit check {command_s:.1f} s "
             f"({3600 * n_files / command_s:,.0f} an hour), service {service_s:.1f} s "
-            f"({3600 * n_files / service_s:,.0f} an hour, {command_s / service_s:.0%})",
+            f"({3600 * n_files / service_s:,.0f} an hour, {command_s / service_s:.0%}); processor "
+            f"seconds, starts included: {command_cpu_s:.1f} and {service_cpu_s:.1f} "
+            f"({command_cpu_s / service_cpu_s:.0%})",
             flush=True,
         )
 

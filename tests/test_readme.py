@@ -27,7 +27,7 @@ DOCUMENTS = (README, ROOT / "CONTRIBUTING.md")
 DIRECTIVES = ("", "exact", "recorded", "shown")
 NOT_RUN_BEYOND = (
     *("make", "audit", "git", "cd", "source", "export"),
-    *("pip", "pipx", "uv", "docker", "ray"),
+    *("curl", "pip", "pipx", "uv", "docker", "ray"),
 )
 """First words that a block which is only shown may have."""
 
@@ -147,7 +147,8 @@ def check_command(command: str) -> str:
     node, group = typer.main.get_command(app), words[1:]
     while group and group[0] in getattr(node, "commands", {}):
         node, group = node.commands[group[0]], group[1:]
-    if getattr(node, "commands", {}) and group[:1] != ["--version"]:
+    needs_command = getattr(node, "commands", {}) and not node.invoke_without_command
+    if needs_command and group[:1] != ["--version"]:
         return f"audit has no command {' '.join(group[:1])}"
     known = {name for parameter in node.params for name in parameter.opts}
     given = {word.partition("=")[0] for word in group if word.startswith("-")}
