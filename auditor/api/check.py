@@ -6,6 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from auditor.api.compositions import compositions_of_submissions, tracks_of_compositions
 from auditor.api.run import MAX_FALSE_ALARMS, Options, open_threshold, with_note
@@ -15,6 +16,8 @@ from auditor.calibration.choose import RunThreshold, use_of_submissions
 from auditor.catalogue.catalogue import Catalogue
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.decisions.apply import apply_decisions
+from auditor.embedding.config import DEFAULT_EXTRACTOR, wide_retunings
+from auditor.errors import UsageError
 from auditor.ingest.prepare import Embedder, PreparedFiles, SerialEmbedder
 from auditor.ingest.session import OnEvent, ingest
 from auditor.ingest.submissions import Submission, embed_submissions, own_id
@@ -85,8 +88,19 @@ def check(
     threshold = open_threshold(workspace, scorer, options)
     stored = workspace.catalogue.table(workspace.weights_id)
     require_tracks(workspace, len(stored.tracks))
+    if options.wide and not (scorer.asks_wide and workspace.extractor.config.is_log):
+        raise UsageError(
+            f"--wide needs an extractor that tells what is played when, and whose bands are on a "
+            f"log-frequency axis; {workspace.extractor.name} is none. Leave it out, or give "
+            f"--extractor {DEFAULT_EXTRACTOR}."
+        )
     submitted = embed_submissions(
-        workspace, paths, stored=stored.by_id, embedder=embedder, on_event=on_event
+        workspace,
+        paths,
+        stored=stored.by_id,
+        embedder=embedder,
+        on_event=on_event,
+        retunings=wide_retunings if options.wide else None,
     )
     if on_submission is not None:
         for submission in submitted.items:
@@ -102,14 +116,16 @@ def check(
     own_rows = [table.tracks.row_of(s.own_id) for s in compared]
     n_tracks = len(table.tracks)
     alone = [dataclasses.replace(s, own_id=_own_alone(s.own_id, table)) for s in compared]
-    counts = {
-        s.track.id: (
-            n := len(distinct.tracks) - bool(s.own_id),
-            min(n, max(0, workspace.catalogue.n_of_source(s.track) - (row >= 0))),
-        )
-        for s, row in zip(alone, own_rows, strict=True)
-    }
+    counts = {}
+    for s, row in zip(alone, own_rows, strict=True):
+        n, n_ways = len(distinct.tracks) - bool(s.own_id), 1 + len(s.hearings)
+        of_source = min(n, max(0, workspace.catalogue.n_of_source(s.track) - (row >= 0)))
+        counts[s.track.id] = _Comparisons(n_ways * n, n_ways * of_source, n_ways)
     use, uses = _choose(threshold, counts, options, n_tracks=len(distinct.tracks))
+    if options.wide and counts:
+        most = max(count.n_ways for count in counts.values())
+        said = "Each submission was also heard at other pitches and tempos (--wide)"
+        use = with_note(use, f"{said}; it counts as up to {most}.")
     known = _Tracks(workspace.catalogue, {s.track.id: s.track for s in submitted.items})
     scored = ScoringResult([], 0)
     if compared:
@@ -148,7 +164,7 @@ def check(
         compositions=compositions,
         catalogue_sha256=table.fingerprint(),
         thresholds=tuple(
-            _of_submission(track_id, each, *counts[track_id]) for track_id, each in uses.items()
+            _of_submission(track_id, each, counts[track_id]) for track_id, each in uses.items()
         ),
     )
     if add:
@@ -161,9 +177,17 @@ def check(
     return result
 
 
+class _Comparisons(NamedTuple):
+    """Comparisons of a submission, those with tracks of its own source, and ways it was heard."""
+
+    n: int
+    n_one_source: int
+    n_ways: int
+
+
 def _choose(
     threshold: RunThreshold,
-    counts: Mapping[str, tuple[int, int]],
+    counts: Mapping[str, _Comparisons],
     options: Options,
     *,
     n_tracks: int,
@@ -173,24 +197,30 @@ def _choose(
     Parameters
     ----------
     threshold : RunThreshold
-    counts : mapping of id to (int, int)
-        Comparisons of each submission, and those of them with tracks of its own source.
+    counts : mapping of id to _Comparisons
     options : Options
     n_tracks : int
         Contents of the catalogue.
     """
     size = options.catalogue_size
-    n_comparisons = sum(n for n, _ in counts.values())
-    n_one_source = sum(n for _, n in counts.values())
+    n_comparisons = sum(count.n for count in counts.values())
+    n_one_source = sum(count.n_one_source for count in counts.values())
     if options.per_batch or not counts:
-        planned = None if size is None else size * len(counts)
+        n_ways = sum(count.n_ways for count in counts.values())
+        planned = None if size is None else size * n_ways
         whole = threshold.choose(n_comparisons, n_one_source, planned=planned)
         whole = dataclasses.replace(whole, per_submission=not options.per_batch)
         uses = dict.fromkeys(counts, whole)
     else:
         chosen = {
             count: dataclasses.replace(
-                threshold.choose(*count, planned=size), per_submission=True, catalogue_size=size
+                threshold.choose(
+                    count.n,
+                    count.n_one_source,
+                    planned=None if size is None else size * count.n_ways,
+                ),
+                per_submission=True,
+                catalogue_size=size,
             )
             for count in set(counts.values())
         }
@@ -206,16 +236,14 @@ def _choose(
     return whole, uses
 
 
-def _of_submission(
-    track_id: str, use: ThresholdUse, n_comparisons: int, n_one_source: int
-) -> SubmissionThreshold:
+def _of_submission(track_id: str, use: ThresholdUse, count: _Comparisons) -> SubmissionThreshold:
     return SubmissionThreshold(
         track_id,
         use.threshold,
-        n_comparisons,
-        None if use.n_one_source is None else n_one_source,
+        count.n,
+        None if use.n_one_source is None else count.n_one_source,
         floor_rate(use.far),
-        floor_rate(None if use.far is None else use.far * n_comparisons),
+        floor_rate(None if use.far is None else use.far * count.n),
     )
 
 

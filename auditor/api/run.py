@@ -41,6 +41,9 @@ class Options:
         Of a check: tracks that the budget is to hold for, so that the threshold does not rise while
         the catalogue grows to this size; by default the tracks that are there.
 
+    wide : bool
+        Of a check: submissions are also heard at other pitches and tempos
+        (``embedding.config.WIDE_RETUNINGS``), and each way counts as a comparison.
     compositions : bool, optional
         Also look for the same piece in another recording (``scoring.composition``); by default a
         scan does for up to ``MAX_SCANNED`` tracks, since it compares the summaries of all pairs.
@@ -65,6 +68,7 @@ class Options:
     max_false: float | None = None
     per_batch: bool = False
     catalogue_size: int | None = None
+    wide: bool = False
     compositions: bool | None = None
     max_chance_share: float = MAX_CHANCE_SHARE
 

@@ -46,6 +46,7 @@ from auditor.commands.options import (
     ThresholdOption,
     VerboseOption,
     WaitOption,
+    WideOption,
     WorkspaceOption,
 )
 from auditor.commands.running import (
@@ -74,6 +75,7 @@ Examples:
   audit check new.mp3
   audit check submissions/ --max-false-alarms 0.001 --format json
   audit check submissions/ --format jsonl > results.jsonl
+  audit check new.mp3 --wide
   audit check new.mp3 --add
   audit check new.mp3 --server https://audit.example.com
 
@@ -105,6 +107,7 @@ def check(
     max_false_alarms: MaxFalseAlarmsOption = None,
     per_batch: PerBatchOption = False,
     catalogue_size: CatalogueSizeOption = None,
+    wide: WideOption = False,
     threshold_file: ThresholdFileOption = None,
     search: SearchOption = Search.EXACT,
     same_owner: SameOwnerOption = None,
@@ -187,6 +190,7 @@ def check(
         max_false=max_false_alarms,
         per_batch=per_batch,
         catalogue_size=catalogue_size,
+        wide=wide,
         compositions=compositions,
         max_chance_share=max_chance_share,
     )

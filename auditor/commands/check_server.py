@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 OF_THE_SERVER = (
     *("workspace", "extractor", "precision", "device", "batch", "threshold", "far", "wait"),
-    *("max_false_alarms", "per_batch", "catalogue_size", "threshold_file", "search", "same_owner"),
+    *(
+        "max_false_alarms",
+        "per_batch",
+        "catalogue_size",
+        "wide",
+        "threshold_file",
+        "search",
+        "same_owner",
+    ),
     *("compositions", "max_chance_share", "max_report_size"),
 )
 """Parameters that say how or with what is compared: whoever runs the service sets these."""

@@ -232,6 +232,15 @@ CatalogueSizeOption = Annotated[
         show_default=False,
     ),
 ]
+WideOption = Annotated[
+    bool,
+    typer.Option(
+        "--wide",
+        help="Also hear each submission at six other pitches and tempos, for copies up to an "
+        "octave higher or lower and at half to twice the tempo or speed. Each further file costs "
+        "about seven times as much, and the threshold is that of seven times the comparisons.",
+    ),
+]
 ThresholdFileOption = Annotated[
     Path | None,
     typer.Option("--threshold-file", metavar="FILE", help="Calibration to use (a JSON file)."),

@@ -60,6 +60,7 @@ def make_options(
     max_false: float | None = None,
     per_batch: bool = False,
     catalogue_size: int | None = None,
+    wide: bool = False,
     compositions: bool | None = False,
     max_chance_share: float = MAX_CHANCE_SHARE,
 ) -> Options:
@@ -78,6 +79,7 @@ def make_options(
         max_false=max_false,
         per_batch=per_batch,
         catalogue_size=catalogue_size,
+        wide=wide,
         compositions=compositions,
         max_chance_share=max_chance_share,
     )

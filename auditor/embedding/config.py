@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass, field
 
 from auditor.audio import SAMPLE_RATE_HZ
@@ -29,6 +31,56 @@ def float32_weights_id(weights_id: str) -> str:
     ('ece99d6c', 'ece99d6c')
     """
     return weights_id.removesuffix("bfloat16")
+
+
+@dataclass(frozen=True)
+class Retuning:
+    """A pitch and tempo that a submission may have been moved to: heard so, it is moved back.
+
+    Attributes
+    ----------
+    semitones : float
+        By which the submission is believed to be higher than its original.
+    tempo : float
+        Seconds of the original that pass in one second of the submission.
+    skip_s : float
+        What is left out at its start, so that its windows begin between those heard otherwise.
+    """
+
+    semitones: float = 0.0
+    tempo: float = 1.0
+    skip_s: float = 0.0
+
+    @property
+    def pitch(self) -> float:
+        """Ratio of the frequencies."""
+        return 2.0 ** (self.semitones / 12.0)
+
+
+_FAR = 1.6
+"""The network was trained on 5 semitones and tempos of 1.4: 8 semitones away it hears the rest."""
+
+WIDE_RETUNINGS = tuple(
+    Retuning(12.0 * math.log2(pitch), tempo)
+    for far in (_FAR, 1.0 / _FAR)
+    for pitch, tempo in ((far, 1.0), (1.0, far), (far, far))
+)
+"""Pitch alone, tempo alone, and both by one speed, either way: from half to twice of each."""
+
+SHORT_S, _BETWEEN_S = 15.0, 0.4
+"""A submission so short has windows between those of a hop of 0.8 s, too."""
+
+
+def wide_retunings(duration_s: float) -> tuple[Retuning, ...]:
+    """Return how a submission of so many seconds is heard besides as it is.
+
+    Examples
+    --------
+    >>> len(wide_retunings(60.0)), len(wide_retunings(5.0))
+    (6, 7)
+    """
+    between = (Retuning(skip_s=_BETWEEN_S),) if duration_s <= SHORT_S else ()
+    return (*WIDE_RETUNINGS, *between)
 
 
 @dataclass(frozen=True)
@@ -66,14 +118,42 @@ class FeatureConfig:
         check_range("n_bands", self.n_bands, 8, 512)
         check_range("f_min_hz", self.f_min_hz, 0.0 if self.layout == "mel" else 20.0, 4000.0)
         check_range("bands_per_octave", self.bands_per_octave, 4, 96)
-        check_range("frame_s", self.frame_s, 0.005, 0.2)
-        check_range("frame_hop_s", self.frame_hop_s, 0.001, min(0.1, self.frame_s))
+        check_range("frame_s", self.frame_s, 0.005, 0.5)
+        check_range("frame_hop_s", self.frame_hop_s, 0.001, min(0.25, self.frame_s))
         check_range("n_fft", self.n_fft, round(self.frame_s * SAMPLE_RATE_HZ), 16384)
         if self.layout == "log" and self.f_top_hz > SAMPLE_RATE_HZ / 2:
             raise ValueError(
                 f"the top band is centred on {self.f_top_hz:.0f} Hz; it must stay below "
                 f"{SAMPLE_RATE_HZ // 2} Hz"
             )
+
+    def retuned(self, retuning: Retuning) -> FeatureConfig:
+        """Return the frames that hear music as it was before its pitch and tempo were changed.
+
+        Bands, frames and steps are moved and scaled, which is what resampling would do.  Bands that
+        would lie above half of the sample rate are left out, so there may be fewer; the layout is
+        ``log``.
+
+        Examples
+        --------
+        >>> half = FeatureConfig().retuned(Retuning(-12.0, 0.5))
+        >>> half.f_min_hz, half.frame_length, half.frame_hop, half.n_fft
+        (55.0, 800, 320, 1024)
+        """
+        if retuning.pitch == 1.0 and retuning.tempo == 1.0:
+            return self
+        f_min_hz = self.f_min_hz * retuning.pitch
+        octaves = math.log2(0.98 * SAMPLE_RATE_HZ / 2 / f_min_hz)
+        hop = round(self.frame_hop / retuning.tempo)
+        length = round(self.frame_length / retuning.pitch)
+        return dataclasses.replace(
+            self,
+            n_bands=min(self.n_bands, math.floor(octaves * self.bands_per_octave) + 1),
+            f_min_hz=f_min_hz,
+            frame_s=max(length, hop) / SAMPLE_RATE_HZ,
+            frame_hop_s=hop / SAMPLE_RATE_HZ,
+            n_fft=max(2 * round(0.5 * self.n_fft / retuning.pitch), length, hop),
+        )
 
     @property
     def f_top_hz(self) -> float:
@@ -154,6 +234,11 @@ class ExtractorConfig:
     def window_s(self) -> float:
         """Length of a window in seconds: the steps of its frames, without the last frame's tail."""
         return self.window_frames * self.features.frame_hop_s
+
+    @property
+    def is_log(self) -> bool:
+        """Whether a change of pitch is a translation of its frames."""
+        return self.features.layout == "log"
 
     @property
     def hop_s(self) -> float:

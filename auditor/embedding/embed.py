@@ -246,44 +246,69 @@ def _embed_blocks(
     blocks: Iterable[np.ndarray], extractors: Sequence[Extractor], seconds: dict[str, float]
 ) -> dict[str, TrackEmbedding]:
     """Return the embeddings by weights id; an empty dict if there is less than one window."""
-    from auditor.embedding.frames import LogBands, WindowCutter, stream_frames, window_levels
+    from auditor.embedding.frames import LogBands, stream_frames
 
     if not extractors:
         raise ValueError("no extractor was given")
     if len({extractor.config.features for extractor in extractors}) > 1:
         raise ValueError("the extractors have different feature configs; embed by one at a time")
     bands = LogBands(extractors[0].config.features)
-    cutters = [WindowCutter(extractor.config, batch=BATCH) for extractor in extractors]
-    # Growing buffers: many small arrays that stay would scatter over the heap of a long file.
-    dvectors = [bytearray() for _ in extractors]
-    levels = [bytearray() for _ in extractors]
-
-    def take(i: int, batches: Iterable[torch.Tensor]) -> None:
-        for windows in batches:
-            made = embed_windows(extractors[i], windows).numpy()
-            dvectors[i] += made.astype(np.float16).tobytes()
-            levels[i] += window_levels(windows).numpy().astype(np.float32).tobytes()
-
+    takers = [FrameTaker(extractor) for extractor in extractors]
     for frames in _timed(stream_frames(blocks, bands), seconds, "features"):
         started = time.perf_counter()
-        for i, cutter in enumerate(cutters):
-            take(i, cutter.feed(frames))
+        for taker in takers:
+            taker.take(frames)
         seconds["extractor"] += time.perf_counter() - started
     # The frames were timed with the decoding that feeds them.
     seconds["features"] -= seconds["decode"] + seconds["spectrum"]
     started = time.perf_counter()
-    for i, cutter in enumerate(cutters):
-        take(i, cutter.finish())
+    made = [taker.finish() for taker in takers]
     seconds["extractor"] += time.perf_counter() - started
-    if not all(dvectors):
-        return {}
-    return {
-        extractor.weights_id: pool_dvectors(
-            np.frombuffer(d, np.float16).reshape(-1, extractor.config.n_dims),
-            np.frombuffer(level, np.float32),
-        )
-        for extractor, d, level in zip(extractors, dvectors, levels, strict=True)
+    embeddings = {
+        extractor.weights_id: one
+        for extractor, one in zip(extractors, made, strict=True)
+        if one is not None
     }
+    return embeddings if len(embeddings) == len(extractors) else {}
+
+
+class FrameTaker:
+    """Embeds the windows of frames that arrive in pieces.
+
+    Parameters
+    ----------
+    extractor : Extractor
+    """
+
+    def __init__(self, extractor: Extractor) -> None:
+        from auditor.embedding.frames import WindowCutter
+
+        self._extractor = extractor
+        self._cutter = WindowCutter(extractor.config, batch=BATCH)
+        # Growing buffers: many small arrays that stay would scatter over the heap of a long file.
+        self._dvectors, self._levels = bytearray(), bytearray()
+
+    def take(self, frames: torch.Tensor) -> None:
+        """Take the next frames, (n, n_bands), dB."""
+        self._embed(self._cutter.feed(frames))
+
+    def finish(self) -> TrackEmbedding | None:
+        """Return the embedding of all frames; None if there is less than one window."""
+        self._embed(self._cutter.finish())
+        if not self._dvectors:
+            return None
+        return pool_dvectors(
+            np.frombuffer(self._dvectors, np.float16).reshape(-1, self._extractor.config.n_dims),
+            np.frombuffer(self._levels, np.float32),
+        )
+
+    def _embed(self, batches: Iterable[torch.Tensor]) -> None:
+        from auditor.embedding.frames import window_levels
+
+        for windows in batches:
+            made = embed_windows(self._extractor, windows).numpy()
+            self._dvectors += made.astype(np.float16).tobytes()
+            self._levels += window_levels(windows).numpy().astype(np.float32).tobytes()
 
 
 def shortest_s(config: ExtractorConfig) -> float:

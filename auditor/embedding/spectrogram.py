@@ -14,18 +14,24 @@ import os
 import numpy as np
 
 from auditor.audio.isolated import IsolatedReader, hear
-from auditor.embedding.config import SPECTRUM
+from auditor.embedding.config import SPECTRUM, FeatureConfig
 
 _FLOOR_DB = -160.0
 
 
 class SpectrumStream:
-    """Takes the spectrum of a waveform that arrives in blocks."""
+    """Takes the spectrum of a waveform that arrives in blocks.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    features : FeatureConfig
+        ``SPECTRUM``, or its retuned frames, which must have as many bands.
+    """
+
+    def __init__(self, features: FeatureConfig = SPECTRUM) -> None:
         from auditor.embedding.frames import FrameStream, LogBands  # torch takes a second to import
 
-        self._stream = FrameStream(LogBands(SPECTRUM))
+        self._stream = FrameStream(LogBands(features))
         # One growing buffer: many small arrays that stay would scatter over the heap.
         self._packed = bytearray()
 

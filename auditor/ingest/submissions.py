@@ -8,15 +8,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from auditor.audio.files import FoundFile, Walk, find_audio, look_at, real_path
+from auditor.audio.object_store import fetched
 from auditor.catalogue.catalogue import FileStamp
 from auditor.catalogue.track_spectrum import read_track_spectrum
-from auditor.errors import DamagedTrackError, UsageError, show_path
+from auditor.embedding.config import Retuning
+from auditor.embedding.hearing import Hearing, hear_file
+from auditor.errors import AudioError, DamagedTrackError, UsageError, show_path
 from auditor.ingest.prepare import Embedder, Prepared, SerialEmbedder
 from auditor.ingest.session import IngestEvent, OnEvent, describe, skip
 from auditor.records import Skipped, Track
@@ -42,6 +45,8 @@ class Submission:
         The track of the catalogue that it is itself, which a check leaves out; empty for none.
     prepared : Prepared or None
         What adding it to the catalogue takes; None if it is there already.
+    hearings : tuple of Hearing
+        The same at other pitches and tempos, where a wide search was asked for.
     """
 
     path: bytes
@@ -52,6 +57,7 @@ class Submission:
     spectrum: np.ndarray | None
     own_id: str = ""
     prepared: Prepared | None = None
+    hearings: tuple[Hearing, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ def embed_submissions(
     stored: Mapping[str, np.ndarray] | None = None,
     embedder: Embedder | None = None,
     on_event: OnEvent | None = None,
+    retunings: Callable[[float], Sequence[Retuning]] | None = None,
 ) -> Submitted:
     """Embed files, and the audio files below folders, without storing anything.
 
@@ -101,6 +108,9 @@ def embed_submissions(
         Embeds the files; by default one after the other in this process.
     on_event : callable, optional
         Called after each file.
+    retunings : callable, optional
+        Seconds of sound to the other ways in which a submission is heard; the extractor's frames
+        are then of the ``log`` layout.
 
     Returns
     -------
@@ -139,6 +149,12 @@ def embed_submissions(
                 assert one.error is not None  # a file that was decoded has either
                 skipped.append(skip(found.path, one.error, one.sha256))
                 outcome, reason = "skipped", skipped[-1].reason
+            if outcome != "skipped" and retunings is not None and not submission.track.silent:
+                try:
+                    submission = _heard(workspace, found, submission, retunings)
+                except (AudioError, OSError) as error:
+                    skipped.append(skip(found.path, error, submission.track.sha256))
+                    outcome, reason = "skipped", skipped[-1].reason
             if outcome != "skipped" and submission.track.silent:
                 silent = "is silent: no window is loud enough to be compared"
                 sha256 = submission.track.sha256
@@ -181,6 +197,19 @@ def _submission(workspace: Workspace, found: FoundFile, prepared: Prepared) -> S
         prepared.embedded.spectrum,
         prepared=prepared,
     )
+
+
+def _heard(
+    workspace: Workspace,
+    found: FoundFile,
+    submission: Submission,
+    retunings: Callable[[float], Sequence[Retuning]],
+) -> Submission:
+    """Return a submission with what is heard of it otherwise; its file is decoded once more."""
+    wanted = retunings(submission.track.duration_s)
+    with fetched(found.path, size=found.size) as path:
+        heard = hear_file(path, workspace.extractor, wanted)
+    return dataclasses.replace(submission, hearings=heard)
 
 
 def _submission_id(sha256: str, taken: set[str]) -> str:

@@ -125,12 +125,15 @@ class Scorer(Protocol):
         is this one.
     max_calibrated : int or None
         Tracks whose pairs a calibration can afford to score; None for any number.
+    asks_wide : bool
+        Whether a check also examines submissions as they were heard at other pitches and tempos.
     """
 
     id: ClassVar[str]
     lowest: ClassVar[float]
     similarity: ClassVar[str]
     max_calibrated: ClassVar[int | None]
+    asks_wide: ClassVar[bool]
 
     def __init__(self, workspace: Workspace) -> None: ...
 

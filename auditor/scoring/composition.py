@@ -544,6 +544,7 @@ class Scorer:
     lowest: ClassVar[float] = 0.0
     similarity: ClassVar[str] = ""
     max_calibrated: ClassVar[int | None] = 1500
+    asks_wide: ClassVar[bool] = False
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace

@@ -322,6 +322,7 @@ class Scorer:
     lowest: ClassVar[float] = -1.0
     similarity: ClassVar[str] = ""
     max_calibrated: ClassVar[int | None] = None
+    asks_wide: ClassVar[bool] = False
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace

@@ -7,6 +7,7 @@ bytes.  Each is then examined exactly; no score comes from an index.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ from auditor.scoring.examine import (
     merge_examinations,
 )
 from auditor.scoring.examined import ExaminedPairs, PairKeys
+from auditor.scoring.hearings import best_of_ways, ways_of
 from auditor.scoring.track_reader import CatalogueReader, TrackReader, track_index
 from auditor.scoring.verdict import decide_verdict
 from auditor.search.across import TwoSides, nearest_across, similar_across
@@ -242,9 +244,10 @@ def examine_submissions(
     row_of, id_of = table.tracks.row_of, table.tracks.id_of
     uncovered = {row_of(track_id) for track_id in index.uncovered}
     top = min(N_NEAREST + 1, len(table.tracks))  # one of them may be the submission itself
-    near, _ = nearest(np.stack([query.embedding for query in queries]), table.embeddings, top)
+    ways = [(query, way) for query in queries for way in ways_of(query)]
+    near, _ = nearest(np.stack([way.embedding for _, way in ways]), table.embeddings, top)
     candidates: dict[float, list[Candidate]] = {}  # by what is shown of them
-    for query, rows in zip(queries, near, strict=True):
+    for (submission, query), rows in zip(ways, near, strict=True):
         found = index.candidates(
             query.dvectors,
             levels=query.levels,
@@ -260,13 +263,14 @@ def examine_submissions(
         similarities = exact_scores(
             query.embedding[None], np.zeros(len(wanted), np.int64), wanted, others=table.embeddings
         )
-        shown = shown_from if isinstance(shown_from, float) else shown_from[query.track.id]
+        name = submission.track.id
+        shown = shown_from if isinstance(shown_from, float) else shown_from[name]
         candidates.setdefault(shown, []).extend(
             (query.track.id, id_of(row), similarity)
             for row, similarity in zip(wanted, similarities.tolist(), strict=True)
         )
     examiner = reader.examiner
-    by_id = {query.track.id: query for query in queries}
+    by_id = {way.track.id: way for _, way in ways}
 
     @functools.lru_cache(maxsize=1)  # candidates are sorted by submission
     def submitted(query_id: str) -> Side:
@@ -281,7 +285,7 @@ def examine_submissions(
         )
 
     with threadpool_limits(1, user_api="blas"):  # products of a pair are too small to share
-        return merge_examinations(
+        examined = merge_examinations(
             examine_pairs(
                 part,
                 lambda name: submitted(name) if name in by_id else reader.side(name),
@@ -290,6 +294,7 @@ def examine_submissions(
             )
             for shown, part in candidates.items()
         )
+    return dataclasses.replace(examined, pairs=best_of_ways(examined.pairs, queries))
 
 
 class Scorer:
@@ -304,6 +309,7 @@ class Scorer:
     lowest: ClassVar[float] = LOWEST_THRESHOLD
     similarity: ClassVar[str] = "cosine/1"
     max_calibrated: ClassVar[int | None] = 300
+    asks_wide: ClassVar[bool] = True
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace

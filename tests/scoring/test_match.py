@@ -19,7 +19,7 @@ from auditor.api.run import Options
 from auditor.api.scan import scan
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.decode import write_audio
-from auditor.augment.waveform import plant
+from auditor.augment.waveform import change_speed, plant
 from auditor.cli import app
 from auditor.errors import IndexFileError
 from auditor.evidence.match_score import LOWEST_THRESHOLD, MIN_SCORE_TO_CONFIRM
@@ -489,3 +489,33 @@ def test_a_flipped_bit_is_named_and_the_run_goes_on_without_that_track(
         assert named(mended) == []
         assert victim in {pair.a for pair in mended.pairs} | {pair.b for pair in mended.pairs}
         assert workspace.catalogue.verify() == []
+
+
+def test_a_wide_check_hears_a_copy_an_octave_higher_and_twice_as_fast(scanned, tmp_path):
+    folder, _ = scanned
+    write_audio(tmp_path / "twice.wav", change_speed(music(3), 2.0), codec="wav")
+
+    def said(**how):
+        with open_workspace(folder, extractor="excerpt") as workspace:
+            return check(workspace, [tmp_path / "twice.wav"], options=Options(**how))
+
+    narrow, wide = said(), said(wide=True)
+    assert not any(pair.flagged for pair in narrow.pairs)
+    (pair,) = [pair for pair in wide.pairs if pair.flagged]
+    (track,) = [track for track in wide.tracks if track.id == pair.b]
+    assert track.path.endswith("tune-3.wav")
+    assert pair.verdict == "altered recording"
+    best = pair.evidence.ranges[0]
+    assert best.tempo == pytest.approx(2.0, rel=0.01)
+    assert best.pitch_semitones == pytest.approx(12.0, abs=0.5)
+    assert (best.a_start_s, best.a_end_s) == pytest.approx((0.0, 20.0), abs=1.0)
+    assert (best.b_start_s, best.b_end_s) == pytest.approx((0.0, 40.0), abs=2.0)
+    # Seven ways are seven times the comparisons.
+    n = narrow.threshold.n_comparisons
+    assert wide.threshold.n_comparisons == wide.thresholds[0].n_comparisons == 7 * n
+    assert wide.threshold.expected_false_pairs == pytest.approx(
+        7 * narrow.threshold.expected_false_pairs
+    )
+    assert "--wide" in wide.threshold.note
+    planned = said(wide=True, catalogue_size=1000).threshold
+    assert planned.threshold > said(catalogue_size=1000).threshold.threshold
