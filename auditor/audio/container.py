@@ -16,11 +16,13 @@ import errno
 import io
 import os
 import stat
-
-import av
+from typing import TYPE_CHECKING
 
 from auditor.audio.formats import DEMUXER_OF_SUFFIX, DEMUXERS
 from auditor.errors import AudioError, show_path
+
+if TYPE_CHECKING:
+    import av
 
 _MAX_CHUNKS = 1000
 _MAX_HEADER = 1 << 24
@@ -181,6 +183,8 @@ def open_container(file: BinaryFile, suffix: str, name: str) -> av.container.Inp
     AudioError
         If the file is in none of the audio containers that are allowed.
     """
+    import av  # a tenth of a second; processes that only open files need none of it
+
     # FFmpeg sees this name only: enough to tell formats by extension, never a path or a protocol.
     file.name = f"audio{suffix}" if suffix[1:].isalnum() else "audio"
     try:

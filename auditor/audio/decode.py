@@ -11,7 +11,6 @@ import dataclasses
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,8 +28,9 @@ from auditor.audio.container import (
     open_container,
     wav_promise,
 )
-from auditor.audio.downmix import MEAN, Mix, Mixer, resample
+from auditor.audio.downmix import Mixer, resample
 from auditor.audio.encode import encode, write_audio
+from auditor.audio.facts import MEAN, AudioInfo, Mix, check_blocks
 from auditor.audio.formats import HEADERLESS_CONTAINERS
 from auditor.errors import AudioError, show_path
 
@@ -57,45 +57,6 @@ _MAX_READ_ERRORS = 16
 _TRUNCATED_S, _TRUNCATED_SHARE = 0.5, 0.02
 _DAMAGED_S = 0.1
 """Seconds that may be missing: without damaged packets (the larger of two), and with them."""
-
-
-@dataclass(frozen=True)
-class AudioInfo:
-    """What a file says of itself.
-
-    Attributes
-    ----------
-    declared_s : float or None
-        Seconds that the header promises; None where the container has no such header.
-    codec, container : str
-        FFmpeg's names; of the codec, not of its decoder: ``mp3``, not ``mp3float``.
-    sample_rate_hz, n_channels : int
-        Before conversion.
-    bit_rate : int or None
-        Bits per second, None if unknown.
-    parts_s : tuple of float
-        Where a file has several audio streams, or an Ogg file streams of several kinds one after
-        the other: seconds of each, in the order in which they are decoded.  Else empty.
-    downmix : str
-        How the channels became one where that was not by their mean; else empty.
-    """
-
-    declared_s: float | None
-    codec: str
-    container: str
-    sample_rate_hz: int
-    n_channels: int
-    bit_rate: int | None
-    parts_s: tuple[float, ...] = ()
-    downmix: str = ""
-
-
-def check_blocks(block_s: float, sample_rate_hz: int) -> None:
-    """Raise ValueError unless blocks can have this length and rate."""
-    if block_s <= 0 or sample_rate_hz <= 0:
-        raise ValueError(
-            f"block_s is {block_s}, sample_rate_hz {sample_rate_hz}; both must be above 0"
-        )
 
 
 class AudioReader:

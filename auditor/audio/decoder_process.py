@@ -17,7 +17,7 @@ import time
 from typing import Any, BinaryIO
 
 from auditor.audio.decode import AudioReader
-from auditor.audio.downmix import Mix
+from auditor.audio.facts import Mix
 from auditor.audio.isolated import AHEAD, HEADER
 from auditor.audio.tags import read_tags
 from auditor.errors import AudioError, show_path

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import av
 import numpy as np
+
+from auditor.audio.facts import MEAN, Channels, Mix
 
 _SAMPLE_LIMIT = 8.0
 
@@ -38,42 +38,6 @@ _LEAST_PEAK, _LEAST_FLOAT_PEAK = 2.0**-13, 2.0**-20
 """Peaks below are noise of 16-bit samples; those of samples stored as floats may be music."""
 
 _RAISED_PEAK = 0.5
-
-
-Channels = Literal["mean", "side", "side where the mean cancels", "loudest where the mean cancels"]
-"""Side is half the difference of two channels, loudest the channel of most power."""
-
-
-@dataclass(frozen=True)
-class Mix:
-    """How the channels of a file become one.
-
-    Attributes
-    ----------
-    channels : Channels
-    gain_log2 : int
-        Samples are multiplied by two to the power of this.
-    """
-
-    channels: Channels = "mean"
-    gain_log2: int = 0
-
-    def __str__(self) -> str:
-        """Return what differs from the mean, for people; empty for the mean itself.
-
-        Examples
-        --------
-        >>> str(Mix("side", 14)), str(Mix())
-        ('side, 84 dB louder', '')
-        """
-        level_db = round(20.0 * math.log10(2.0) * self.gain_log2)
-        louder = f"{abs(level_db)} dB {'louder' if level_db > 0 else 'softer'}" if level_db else ""
-        named = "" if self.channels == "mean" else self.channels
-        return ", ".join(part for part in (named, louder) if part)
-
-
-MEAN = Mix()
-"""How ordinary files are mixed."""
 
 
 class Mixer:

@@ -29,8 +29,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import AudioInfo, check_blocks
-from auditor.audio.downmix import MEAN, Mix
+from auditor.audio.facts import MEAN, AudioInfo, Mix, check_blocks
 from auditor.audio.tags import Tags
 from auditor.errors import (
     AUDIO_ERRORS,

@@ -136,7 +136,7 @@ def _row(made: PreparedFile, weights_id: str) -> dict[str, Any]:
 
 
 def _made(row: dict[str, Any], weights_id: str) -> PreparedFile:
-    from auditor.audio.decode import AudioInfo
+    from auditor.audio.facts import AudioInfo
     from auditor.embedding.embed import EmbeddedFile
 
     stamp = row["size"], row["mtime_ns"], row["ctime_ns"], row["inode"]

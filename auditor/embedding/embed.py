@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from auditor.audio import SAMPLE_RATE_HZ
-from auditor.audio.decode import AudioInfo
+from auditor.audio.facts import AudioInfo
 from auditor.audio.isolated import IsolatedReader, hear
 from auditor.embedding.config import PADDED_S, ExtractorConfig, FeatureConfig
 from auditor.embedding.pooling import pool_dvectors

@@ -8,7 +8,7 @@ from containers import mux
 from tunes import tune
 
 from auditor.audio.decode import AudioReader, encode
-from auditor.audio.downmix import MEAN, Mix
+from auditor.audio.facts import MEAN, Mix
 from auditor.audio.isolated import hear, load_waveform
 
 N = 12 * 16_000
