@@ -44,7 +44,7 @@ def chords(track: PitchTrack, rows: np.ndarray, transposition: int = 0) -> tuple
 
 
 @dataclass(frozen=True)
-class Lines:
+class PassageLines:
     """What a passage of two tracks plays, a value for each row of a: even steps in the time of a.
 
     Attributes
@@ -64,7 +64,7 @@ class Lines:
     moments_b: tuple[float, ...]
 
 
-def lines_of(a: PitchTrack, b: PitchTrack, alignment: Alignment) -> Lines:
+def lines_of(a: PitchTrack, b: PitchTrack, alignment: Alignment) -> PassageLines:
     """Return what both tracks play along a path, from the start of the passage to its end."""
     rows_a, beside = _even_rows(alignment.path)
     rows_b = np.rint(beside).astype(np.int64)
@@ -74,7 +74,7 @@ def lines_of(a: PitchTrack, b: PitchTrack, alignment: Alignment) -> Lines:
     octaves = 12 * round(float(np.median([x - y for x, y in both])) / 12) if both else 0
     line_b = tuple(y + octaves if y else 0 for y in line_b)
     moments_b = tuple(np.round(beside * STEP_S, 2).tolist())
-    return Lines(line_a, line_b, chords(a, rows_a), chords(b, rows_b, shift), moments_b)
+    return PassageLines(line_a, line_b, chords(a, rows_a), chords(b, rows_b, shift), moments_b)
 
 
 def _even_rows(path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
