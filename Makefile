@@ -232,7 +232,11 @@ bench-quality: $(INSTALLED_DEV) ## Measure what is found of altered copies, besi
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/unseen.py corpus --role test --every 4
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py corpus --role test --every 8 \
 		--systems ours,chromaprint,audfprint,recipe,mfcc --out runs/quality/peers
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/genre.py corpus
+
+.PHONY: bench-recommend
+bench-recommend: $(INSTALLED_DEV) ## Measure recommendations beside MFCCs, with other albums, and hubness; after make corpus
+	$(NEEDS_CORPUS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/recommend.py corpus --role test
 
 .PHONY: bench-generated
 bench-generated: $(VENV)/.installed-scores ## Measure what is found of outputs whose repeats are known, after make corpus scores
