@@ -30,6 +30,8 @@ NEEDS_CORPUS = @test -d corpus/train -a -d corpus/val -a -d corpus/test || { \
 	echo 'corpus/ does not hold the benchmark music. Run: make corpus' >&2; exit 1; }
 
 export MUSIC
+# Compiled modules are kept, whatever the environment says: each test process and each `audit` would compile all of them anew.
+unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
