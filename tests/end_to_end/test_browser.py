@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
 import io
@@ -17,6 +18,7 @@ import pytest
 from small_catalogue import make_workspace, open_workspace_file
 from small_compositions import media_with_compositions, scan_with_compositions
 from small_report import (
+    CLIP_S,
     HOSTILE,
     make_check,
     make_large_scan,
@@ -29,7 +31,7 @@ from small_two_sides import make_two_sides
 from tunes import tune
 from typer.testing import CliRunner
 
-from auditor.audio.encode import write_audio
+from auditor.audio.encode import encode, write_audio
 from auditor.cli import app
 from auditor.records import Result
 from auditor.report import case_file
@@ -362,6 +364,127 @@ def test_a_is_heard_left_and_b_right_at_the_speed_of_a(open_page, report, size):
     playing(page, "b", 0.1)
     assert paused(page, "a"), "one player alone again"
     assert page.evaluate(f"{b}.playbackRate") == 1
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_spectra_lie_above_each_other_with_a_cursor_that_scrubs(open_page, report, size, scheme):
+    page = open_page(report(make_scan()), viewport=size, color_scheme=scheme)
+    dialog = open_case(page, ALTERED)
+    box = page.locator("#spectra")
+    box.wait_for()
+    page.wait_for_function("() => document.getElementById('spectra').dataset.view")
+    assert [span.inner_text() for span in box.locator(".spectra-times span").all()] == [
+        *("0:00", "0:05", "0:12", "0:17"),
+    ]
+    tones = """(id) => {
+        const canvas = document.getElementById(id);
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return new Set(data).size;
+    }"""
+    assert page.evaluate(tones, "spectrum-a") > 50
+    assert page.evaluate(tones, "spectrum-b") > 50
+    left, right = (box.locator(f"#spectrum-{side}").bounding_box() for side in "ab")
+    assert (left["x"], left["width"]) == (right["x"], right["width"])
+    assert left["y"] + left["height"] <= right["y"]
+    cursor = box.locator('[data-f="cursor"]')
+    scrub = page.locator("#scrub")
+    scrub.focus()
+    assert cursor.get_attribute("x1") == "0%"
+    page.keyboard.press("End")
+    assert float(cursor.get_attribute("x1").rstrip("%")) > 95
+    page.keyboard.press("Home")
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+    assert float(cursor.get_attribute("x1").rstrip("%")) == pytest.approx(2.0 / 4.81 * 100, abs=2)
+    assert scrub.get_attribute("aria-valuetext") == "A 0:02, B 0:14"
+    page.keyboard.press("1")
+    assert playing(page, "a", 2.1) < 3.5
+    page.keyboard.press("+")
+    page.wait_for_function("() => document.getElementById('spectra').dataset.view !== '0.00 4.81'")
+    page.keyboard.press("1")
+    page.keyboard.press("-")
+    page.keyboard.press("-")
+    page.wait_for_function("() => document.getElementById('zoom-out').disabled")
+    box.scroll_into_view_if_needed()
+    place = box.locator("#spectrum-b").bounding_box()
+    page.mouse.click(place["x"] + place["width"] / 4, place["y"] + 10)
+    assert float(cursor.get_attribute("x1").rstrip("%")) == pytest.approx(25, abs=1)
+    if "SHOTS" in os.environ:
+        name = f"spectra-{size['width']}-{scheme}.png"
+        page.screenshot(path=Path(os.environ["SHOTS"]) / name)
+    assert dialog.is_visible()
+
+
+def test_a_copy_at_another_pitch_and_tempo_looks_like_its_original(open_page, report):
+    result = make_scan()
+    media = make_media(result)
+    waveform = tune(5, duration_s=CLIP_S)
+    slower = np.interp(np.arange(0, len(waveform), 1 / 1.04), np.arange(len(waveform)), waveform)
+    clips = []
+    for clip in media.pairs[ALTERED].clips:
+        heard = waveform if clip.side == "a" else slower.astype(np.float32)
+        opus = encode(heard, codec="opus", sample_rate_hz=16_000, bit_rate=64_000)
+        ends = {"end_s": clip.start_s + len(heard) / 16_000}
+        clips.append(dataclasses.replace(clip, audio=base64.b64encode(opus).decode(), **ends))
+    pairs = (dataclasses.replace(media.pairs[ALTERED], clips=tuple(clips)), *media.pairs[1:])
+    path = report(result)
+    write_report(result, path, dataclasses.replace(media, pairs=pairs))
+    page = open_page(path)
+    open_case(page, ALTERED)
+    page.wait_for_function("() => document.getElementById('spectra').dataset.view")
+    read = """(id) => {
+        const canvas = document.getElementById(id);
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return Array.from(data).filter((_, i) => i % 4 === 0);
+    }"""
+    a, b = (np.reshape(page.evaluate(read, f"spectrum-{side}"), (-1, 900)) for side in "ab")
+    alike = np.corrcoef(a.ravel(), b.ravel())[0, 1]
+    assert alike > 0.9
+    assert alike > np.corrcoef(a[1:].ravel(), b[:-1].ravel())[0, 1] + 0.1, "another pitch"
+    assert alike > np.corrcoef(a[:, 40:].ravel(), b[:, :-40].ravel())[0, 1] + 0.05, "another time"
+
+
+def test_b_is_heard_at_the_pitch_and_tempo_of_a(open_page, report):
+    page = open_page(report(make_scan()))
+    dialog = open_case(page, ALTERED)
+    dialog.locator("#audio-c").wait_for()
+    c = "document.getElementById('audio-c')"
+    speed = 2 ** (0.7 / 12)
+    page.wait_for_function(f"() => {c}.duration > 0")
+    assert page.evaluate(f"{c}.duration") == pytest.approx(5.0 / speed, abs=0.1)
+    dialog.get_by_role("button", name="B as A").click()
+    playing(page, "c")
+    assert page.evaluate(f"{c}.playbackRate") == pytest.approx(1.04 / speed, abs=1e-3)
+    assert page.evaluate(f"{c}.preservesPitch")
+    assert page.locator("#playing").inner_text() == "B as A plays"
+    page.keyboard.press("2")  # the same moment of B itself
+    before = page.evaluate(f"{c}.currentTime")
+    assert playing(page, "b", speed * before - 0.2) < speed * before + 1.5
+    assert paused(page, "c")
+    page.keyboard.press("5")
+    playing(page, "c")
+    page.keyboard.press(" ")
+    page.wait_for_function(f"() => {c}.paused")
+
+
+def test_a_range_whose_clips_cannot_be_decoded_has_the_plain_players(open_page, report):
+    result = make_scan()
+    media = make_media(result)
+    broken = base64.b64encode(b"no Ogg").decode()
+    pairs = [
+        dataclasses.replace(
+            pair, clips=tuple(dataclasses.replace(clip, audio=broken) for clip in pair.clips)
+        )
+        for pair in media.pairs
+    ]
+    path = report(result)
+    write_report(result, path, dataclasses.replace(media, pairs=tuple(pairs)))
+    page = open_page(path)
+    dialog = open_case(page, ALTERED)
+    assert dialog.get_by_role("button", name="Play A").is_enabled()
+    assert dialog.get_by_role("button", name="B as A").is_disabled()
+    assert not page.locator("#spectra").is_visible()
 
 
 def test_keys_go_through_the_cases_and_decide_but_not_while_typing(open_page, report):

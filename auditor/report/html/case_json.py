@@ -129,6 +129,7 @@ def _range(heard: MatchedRange) -> list[Any]:
         show_times(heard.b_start_s, heard.b_end_s),
         what_differs(heard),
         int(_is_one_speed(heard)),
+        round(heard.pitch_semitones or 0.0, 2),
     ]
 
 

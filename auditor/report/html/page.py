@@ -42,8 +42,8 @@ def playable(policy: str) -> str:
 
 SCRIPTS = (
     *("report_elements.js", "report_files.js", "report_decisions.js", "report_table.js"),
-    *("report_shapes.js", "report_sound.js", "report_case.js", "report_compositions.js"),
-    "report.js",
+    *("report_shapes.js", "report_spectra.js", "report_sound.js", "report_case.js"),
+    *("report_compositions.js", "report.js"),
 )
 """Parts of the one script of a page of cases."""
 

@@ -23,9 +23,9 @@ from auditor.errors import AuditError
 from auditor.records import CheckResult, Evidence, MatchedRange, Pair, ScanResult
 from auditor.report.links import relative_link
 from auditor.report.media.clips import (
+    CLIP_LENGTHS_S,
     CLIP_MIME,
     CLIP_RATE_HZ,
-    MAX_CLIP_S,
     MAX_COMPOSITION_CLIP_S,
     N_PEAKS,
     DecodedTrack,
@@ -188,7 +188,8 @@ def make_media(
         tracks = (*result.submissions, *tracks)
     durations_s = {track.id: track.duration_s for track in tracks}
     pieces = _pieces(result)
-    planned = [(pair, MAX_CLIP_S) for pair in chosen]
+    length_s = _clip_length_s(chosen, max_bytes)
+    planned = [(pair, length_s) for pair in chosen]
     planned += [(pair, MAX_COMPOSITION_CLIP_S) for pair in pieces]
     wanted = _wanted_spans(planned, max_bytes) if audio else {}
     budget = _Budget(max_bytes)
@@ -277,6 +278,19 @@ def _pieces(result: ScanResult | CheckResult) -> list[Pair]:
         evidence = Evidence(match.score, (passage,), 0.0, 0.0, tempo, 0.0)
         pieces.append(Pair(match.a, match.b, match.score, evidence=evidence))
     return pieces
+
+
+def _clip_length_s(pairs: Sequence[Pair], max_bytes: int) -> float:
+    """Return the longest clips that pairs can have, see ``CLIP_LENGTHS_S``."""
+    ranges = [matched for pair in pairs for matched in _ranges(pair)]
+    return next(
+        (
+            length_s
+            for length_s in CLIP_LENGTHS_S
+            if sum(clip_bytes(clip_spans(r, longest_s=length_s)) for r in ranges) <= max_bytes / 2
+        ),
+        CLIP_LENGTHS_S[-1],
+    )
 
 
 def _wanted_spans(planned: Sequence[tuple[Pair, float]], max_bytes: int) -> dict[str, set[Span]]:

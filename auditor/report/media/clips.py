@@ -27,8 +27,13 @@ CLIP_RATE_HZ = 24_000
 CLIP_BIT_RATE = 32_000
 CLIP_MIME = "audio/ogg; codecs=opus"
 
-MAX_CLIP_S = 10.0
-"""Longest clip of a track a, in seconds; that of b holds the same music at its own tempo."""
+CLIP_LENGTHS_S = (120.0, 60.0, 30.0, 20.0, 10.0)
+"""Longest clips of a track a, in seconds: a report has the first of these lengths with which its
+clips take half of its limit at most, so that a range is heard whole where there are few of them.
+That of b holds the same music at its own tempo."""
+
+MAX_CLIP_S = CLIP_LENGTHS_S[-1]
+"""Longest clip where nothing is said of the others."""
 
 MAX_COMPOSITION_CLIP_S = 20.0
 """As ``MAX_CLIP_S``, of a composition: a melody takes longer to recognise than a recording."""

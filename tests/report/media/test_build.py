@@ -34,13 +34,15 @@ from auditor.report.media.build import (
     BEYOND,
     MAX_COMPOSITIONS,
     MAX_PAIRS,
+    MAX_REPORT_BYTES,
     NO_AUDIO,
     NO_RANGE,
     SOME_RANGES,
+    _clip_length_s,
     link_to,
     make_media,
 )
-from auditor.report.media.clips import CLIP_RATE_HZ, N_PEAKS, clip_spans
+from auditor.report.media.clips import CLIP_RATE_HZ, MAX_CLIP_S, N_PEAKS, clip_spans
 from auditor.report.media.matrix_png import MAX_SIDE, grey_png, similarity_pixels
 from auditor.report.media.model import Media, media_from_json, media_to_json
 
@@ -125,7 +127,7 @@ def test_clips_hold_the_matched_music_of_both_tracks(planted, tmp_path):
     clips = media_of(result, planted, tmp_path).pairs[0].clips
     assert [(clip.range, clip.side) for clip in clips] == [(0, "a"), (0, "b"), (1, "a"), (1, "b")]
     spans = [(clip.start_s, clip.end_s) for clip in clips]
-    assert spans == [(12.0, 22.0), (18.0, 28.0), (6.0, 10.0), (12.0, 16.0)]
+    assert spans == [(5.0, 29.0), (11.0, 35.0), (6.0, 10.0), (12.0, 16.0)]
     heard = [decode(base64.b64decode(clip.audio)) for clip in clips]
     for clip, waveform in zip(clips, heard, strict=True):
         source = load_waveform(
@@ -135,7 +137,23 @@ def test_clips_hold_the_matched_music_of_both_tracks(planted, tmp_path):
         assert likeness(waveform, source) > 0.95
     assert likeness(heard[0], heard[1]) > 0.95
     elsewhere = load_waveform(planted["b"], start_s=1.0, duration_s=10.0)
-    assert likeness(heard[0], elsewhere) < 0.5
+    assert likeness(heard[0][: len(elsewhere)], elsewhere) < 0.5
+
+
+def test_ranges_are_heard_whole_where_the_limit_allows_it_and_else_their_middle(planted, tmp_path):
+    result = scan(TRACKS, pair("a", "b", matched(5.0, 11.0, 24.0)))
+    for max_bytes, expected in (
+        (25_000_000, [(5.0, 29.0), (11.0, 35.0)]),
+        (500_000, [(7.0, 27.0), (13.0, 33.0)]),
+        (300_000, [(12.0, 22.0), (18.0, 28.0)]),
+        (200_000, [(12.0, 22.0), (18.0, 28.0)]),
+    ):
+        (media,) = media_of(result, planted, tmp_path, max_bytes=max_bytes).pairs
+        assert [(clip.start_s, clip.end_s) for clip in media.clips] == expected
+    long = [pair(f"a{i}", f"b{i}", matched(0.0, 0.0, 500.0)) for i in range(40)]
+    assert _clip_length_s(long[:1], MAX_REPORT_BYTES) == 120.0
+    assert _clip_length_s(long, MAX_REPORT_BYTES) == 20.0
+    assert _clip_length_s(long * 50, MAX_REPORT_BYTES) == MAX_CLIP_S
 
 
 def test_the_clip_of_b_holds_the_same_music_at_its_tempo():

@@ -3,8 +3,11 @@
 const caseView = (() => {
   const dialog = byId("case");
   const body = byId("case-body");
-  const audios = { a: byId("audio-a"), b: byId("audio-b") };
-  const buttons = { a: byId("play-a"), b: byId("play-b"), both: byId("play-both"), sides: byId("play-sides") };
+  const audios = { a: byId("audio-a"), b: byId("audio-b"), c: byId("audio-c") };
+  const buttons = {
+    a: byId("play-a"), b: byId("play-b"), c: byId("play-c"),
+    both: byId("play-both"), sides: byId("play-sides"),
+  };
   let current = -1;
   let selected = 0;
   let media = null;
@@ -24,10 +27,18 @@ const caseView = (() => {
     for (const [name, button] of Object.entries(buttons)) {
       button.setAttribute("aria-pressed", String(mode === name && side !== ""));
     }
-    const one = side ? `${side.toUpperCase()} plays` : "";
+    const one = { a: "A plays", b: "B plays", c: "B as A plays" }[side] ?? "";
     byId("playing").textContent = side && mode === "sides" ? "A left, B right" : one;
-    moveHeads(a, b);
+    showMoment(a, b);
+  }, () => {
+    const { a, b } = sound.state();
+    showMoment(a, b);
   });
+  const spectra = makeSpectra(byId("spectra"), (time) => sound.seek(time));
+  const showMoment = (a, b) => {
+    moveHeads(a, b);
+    if (sound) spectra.move(sound.moment());
+  };
 
   const select = (i) => {
     selected = i;
@@ -43,10 +54,31 @@ const caseView = (() => {
       buttons[side].disabled = !clip;
     }
     buttons.both.disabled = !(found.a && found.b);
+    hearAndSee(range, found);
     buttons.sides.disabled = buttons.both.disabled || !("AudioContext" in window);
     for (const row of field(dialog, "ranges").rows) {
       row.classList.toggle("selected", Number(row.dataset.range) === i);
     }
+  };
+  // The pictures, and B as A: they take a moment, and another range may be wanted by then.
+  let wanted = 0;
+  const hearAndSee = async (range, found) => {
+    const turn = ++wanted;
+    spectra.clear();
+    buttons.c.disabled = true;
+    audios.c.parentElement.hidden = true;
+    if (!range || !found.a || !found.b) return;
+    try {
+      const [a, b] = await Promise.all([decodeClip(found.a), decodeClip(found.b)]);
+      const speed = 2 ** (range[PITCH] / 12);
+      const matched = await atSpeed(b, speed);
+      if (turn !== wanted) return;
+      const starts = [found.a, found.b].map((clip) => Number(clip.dataset.start));
+      spectra.load(range, { a: { ...a, start: starts[0] }, b: { ...b, start: starts[1] } });
+      sound.loadMatched(matched, speed);
+      buttons.c.disabled = false;
+      audios.c.parentElement.hidden = false;
+    } catch { /* a browser that cannot decode such clips has the plain players */ }
   };
   const playRange = (i, side) => {
     select(i);
@@ -216,6 +248,7 @@ const caseView = (() => {
   dialog.addEventListener("click", (event) => { if (event.target === dialog) close(); });
   buttons.a.addEventListener("click", () => sound.play("a"));
   buttons.b.addEventListener("click", () => sound.play("b"));
+  buttons.c.addEventListener("click", () => sound.play("c"));
   buttons.both.addEventListener("click", () => sound.alternate());
   buttons.sides.addEventListener("click", () => sound.sideBySide());
   byId("kinds").addEventListener("click", (event) => {
@@ -235,6 +268,9 @@ const caseView = (() => {
     2: () => sound.play("b"),
     3: () => sound.alternate(),
     4: () => sound.sideBySide(),
+    5: () => sound.play("c"),
+    "+": () => spectra.zoom(0.5),
+    "-": () => spectra.zoom(2),
     b: () => sound.alternate(),
     c: () => decide("confirmed"),
     d: () => decide("false-alarm"),
@@ -250,7 +286,7 @@ const caseView = (() => {
       close();
       return;
     }
-    if (event.target.closest("input, textarea, select")) return;
+    if (event.target.closest("input:not([type=range]), textarea, select")) return;
     if (!dialog.open) {
       if (event.key === "j" && data.pairs.length) open(pairTable?.order()[0] ?? 0);
       return;

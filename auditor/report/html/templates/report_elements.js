@@ -1,7 +1,7 @@
 // What all parts of the script use: the data of the page, and elements made of text alone.
 
 const LABEL = 0, FACTS = 1, DURATION = 2, VALUES = 3, PEAKS = 4, LINK = 5, BRIEF = 6, RULER = 7;
-const A_START = 0, A_END = 1, B_START = 2, B_END = 3, TEMPO = 4, IN_A = 5, IN_B = 6, CHANGED = 7, ONE_SPEED = 8;
+const A_START = 0, A_END = 1, B_START = 2, B_END = 3, TEMPO = 4, IN_A = 5, IN_B = 6, CHANGED = 7, ONE_SPEED = 8, PITCH = 9;
 const N_COLOURS = 6;
 // Rows of TRACK_FIELDS in auditor/report/html/tracks.py.
 const ARTIST_ROW = 2, PATH_ROW = 15, SHA256_ROW = 16;

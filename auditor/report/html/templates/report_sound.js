@@ -1,5 +1,6 @@
-// The two players of a case: A, B, or both in turn from the same musical moment.
-// A moment is kept in seconds of track A; B's is reached through the tempo of the range.
+// The players of a case: A, B, B as A (at the pitch and tempo of A), or both in turn from the same
+// musical moment.  A moment is kept in seconds of track A; B's is reached through the tempo of the
+// range.
 
 const SWAP_S = 3;
 const END_S = 0.15;
@@ -46,9 +47,10 @@ const makePans = (audios) => {
   };
 };
 
-const makeSound = (audios, onChange) => {
+const makeSound = (audios, onChange, onMove = onChange) => {
   const pan = makePans(audios);
-  const clips = { a: null, b: null };
+  const sides = Object.keys(audios);
+  const clips = { a: null, b: null, c: null };
   let range = null;
   let mode = "";
   let swapAt = 0;
@@ -59,12 +61,18 @@ const makeSound = (audios, onChange) => {
     side === "a" ? at : range[B_START] + (at - range[A_START]) * range[TEMPO];
   const fromTime = (side, time) =>
     side === "a" ? time : range[A_START] + (time - range[B_START]) / range[TEMPO];
-  const sounding = () => ["a", "b"].find((side) => !audios[side].paused) ?? "";
+  const sounding = () => sides.find((side) => !audios[side].paused) ?? "";
   const remember = () => {
     const side = sounding();
-    if (side) moment = fromTime(side, clips[side].start + audios[side].currentTime);
+    if (!side) return;
+    const { start, speed } = clips[side];
+    moment = fromTime(side, start + audios[side].currentTime * speed);
   };
   const left = (side) => clips[side].end - toTime(side, moment);
+  const place = (side) => {
+    const { start, speed } = clips[side];
+    audios[side].currentTime = Math.max(0, (toTime(side, moment) - start) / speed);
+  };
 
   const together = () => mode === "sides";
   const apart = () => {
@@ -74,19 +82,18 @@ const makeSound = (audios, onChange) => {
   const stop = () => {
     mode = "";
     remember();
-    audios.a.pause();
-    audios.b.pause();
+    for (const audio of Object.values(audios)) audio.pause();
     apart();
     onChange();
   };
   const start = (side) => {
     remember();
     apart();
-    audios[other(side)].pause();
+    for (const name of sides) if (name !== side) audios[name].pause();
     if (left(side) < END_S || toTime(side, moment) < clips[side].start) {
       moment = fromTime(side, clips[side].start);
     }
-    audios[side].currentTime = Math.max(0, toTime(side, moment) - clips[side].start);
+    place(side);
     audios[side].play().catch(() => stop());
   };
   const play = (side) => {
@@ -119,12 +126,20 @@ const makeSound = (audios, onChange) => {
     audios.b.playbackRate = range[TEMPO];
     audios.b.preservesPitch = !range[ONE_SPEED];
     for (const side of ["a", "b"]) {
-      audios[side].currentTime = Math.max(0, toTime(side, moment) - clips[side].start);
+      place(side);
       audios[side].play().catch(() => stop());
     }
     onChange();
   };
+  // To a moment, in seconds of A; what plays goes on from there.
+  const seek = (at) => {
+    moment = at;
+    for (const side of sides) if (clips[side]) place(side);
+    swapAt = moment + SWAP_S;
+    onMove();
+  };
   window.setInterval(() => {
+    if (sounding()) onMove();
     if (together() && sounding()) {
       remember();
       const there = toTime("b", moment) - clips.b.start;
@@ -143,11 +158,11 @@ const makeSound = (audios, onChange) => {
     }
   }, 50);
 
-  for (const side of ["a", "b"]) {
+  for (const side of sides) {
     audios[side].addEventListener("play", () => {
       if (together()) return;
       apart();
-      audios[other(side)].pause();
+      for (const name of sides) if (name !== side) audios[name].pause();
       if (mode !== "both") mode = side;
       onChange();
     });
@@ -158,28 +173,42 @@ const makeSound = (audios, onChange) => {
         onChange();
       });
     }
-    audios[side].addEventListener("timeupdate", () => { remember(); onChange(); });
+    audios[side].addEventListener("timeupdate", () => { remember(); onMove(); });
   }
+  const setSource = (side, source) => {
+    if (audios[side].src) URL.revokeObjectURL(audios[side].src);
+    audios[side].removeAttribute("src");
+    if (source) audios[side].src = URL.createObjectURL(source);
+    audios[side].load();
+  };
 
   const load = (newRange, found) => {
     stop();
     range = newRange;
     moment = range ? range[A_START] : 0;
     for (const side of ["a", "b"]) {
-      if (audios[side].src) URL.revokeObjectURL(audios[side].src);
-      audios[side].removeAttribute("src");
       const clip = found[side];
       clips[side] = clip
-        ? { start: Number(clip.dataset.start), end: Number(clip.dataset.end) }
+        ? { start: Number(clip.dataset.start), end: Number(clip.dataset.end), speed: 1 }
         : null;
-      if (clip) audios[side].src = URL.createObjectURL(toBlob(clip.getAttribute("src")));
-      audios[side].load();
+      setSource(side, clip ? toBlob(clip.getAttribute("src")) : null);
     }
+    clips.c = null;
+    if (audios.c) setSource("c", null);
+    onChange();
+  };
+  // The clip of B at another pitch, ``speed`` times as fast; the player gives it the tempo of A.
+  const loadMatched = (source, speed) => {
+    clips.c = { ...clips.b, speed };
+    setSource("c", source);
+    audios.c.preservesPitch = true;
+    audios.c.defaultPlaybackRate = audios.c.playbackRate = range[TEMPO] / speed;
     onChange();
   };
 
   return {
-    play, alternate, sideBySide, stop, load,
+    play, alternate, sideBySide, stop, load, loadMatched, seek,
+    moment: () => moment,
     state: () => ({
       mode,
       side: sounding(),
