@@ -19,6 +19,7 @@ from auditor.commands.options import (
     DeviceOption,
     ExitZeroOption,
     ExtractorOption,
+    FailOn,
     FailOnOption,
     FarOption,
     Format,
@@ -171,9 +172,15 @@ def check(
                 report=shown.report,
                 media=shown.media,
                 open_report=open_report,
+                redact_paths=redact_paths,
                 show_decided=show_decided,
                 verbose=verbose,
                 quiet=quiet,
+            )
+        if FailOn.COMPOSITION in (fail_on or ()) and shown.result.compositions is None:
+            raise UsageError(
+                "--fail-on composition: the service does not compare compositions (audit serve "
+                "--compositions)."
             )
         if code := exit_code(shown.result, fail_on, exit_zero=exit_zero):
             raise typer.Exit(code)

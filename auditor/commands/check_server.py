@@ -152,6 +152,8 @@ def check_with_server(
             for n_done, future in enumerate(futures, 1):
                 answer = future.result()
                 answers.append(answer)
+                for skipped in answer.skipped:
+                    progress.say_skipped(skipped.path, skipped.reason)
                 progress.advance(n_done, len(futures))
                 if streams:
                     for line in _lines(answer, lines_of, skipped_line):

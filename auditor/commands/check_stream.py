@@ -13,7 +13,7 @@ from auditor.errors import UsageError, escape_json, show_path
 if TYPE_CHECKING:
     from auditor.audio.files import FoundFile
     from auditor.ingest.session import IngestEvent, OnEvent
-    from auditor.records import CheckResult, Compositions, Skipped
+    from auditor.records import CheckResult, Compositions, Pair, Skipped
 
 Check = Callable[[Sequence[bytes], "OnEvent"], "CheckResult"]
 """Compares some files; called with their paths and a callback for each file."""
@@ -125,12 +125,23 @@ def merge_results(results: Sequence[CheckResult]) -> CheckResult | None:
         last,
         submissions=tuple(track for result in results for track in result.submissions),
         tracks=tuple(tracks[track_id] for track_id in sorted(tracks)),
-        pairs=tuple(pair for result in results for pair in result.pairs),
+        pairs=_in_order([pair for result in results for pair in result.pairs]),
         n_pairs_compared=sum(result.n_pairs_compared for result in results),
         identical=tuple(groups[sha256] for sha256 in sorted(groups)),
         compositions=_listed_together([r.compositions for r in results if r.compositions]),
         thresholds=tuple(use for result in results for use in result.thresholds),
     )
+
+
+def _in_order(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    """Return the pairs of several checks, one after the other, in the order of a single one.
+
+    Pairs with evidence come by the id of the submission (``scoring.match``), others as the
+    submissions do (``scoring.cosine``); conflicts of licences come first (``decisions.apply``).
+    """
+    if any(pair.evidence is not None for pair in pairs):
+        pairs = sorted(pairs, key=lambda pair: (pair.a, -pair.score, pair.b))
+    return tuple(sorted(pairs, key=lambda pair: not (pair.flagged and pair.licences_differ)))
 
 
 def _listed_together(lists: Sequence[Compositions]) -> Compositions | None:

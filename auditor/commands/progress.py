@@ -85,8 +85,12 @@ class Progress:
         """Take note of one file."""
         self.outcomes[event.outcome] += 1
         if event.outcome == "skipped":
-            self._print(f"skipped {show_path(event.path)}: {show_path(event.reason)}")
+            self.say_skipped(event.path, event.reason)
         self.advance(event.n_done, event.n_total, audio_s=event.audio_s)
+
+    def say_skipped(self, path: str, reason: str) -> None:
+        """Say that a file was skipped and why, quiet or not."""
+        self._print(f"skipped {show_path(path)}: {show_path(reason)}")
 
     def advance(self, n_done: int, n_total: int, *, audio_s: float = 0.0) -> None:
         """Show that ``n_done`` files of ``n_total`` are done, with ``audio_s`` seconds of audio.

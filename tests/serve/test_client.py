@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
 import pytest
+from small_audit import write_tune
+from small_report import make_check
 from small_service import RunningService
 from typer.testing import CliRunner
 
 from auditor.cli import app
-from auditor.records import result_from_json
+from auditor.commands.check_stream import merge_results
+from auditor.records import Evidence, result_from_json
 from auditor.serve.client import Client, ServerError
 
 
@@ -53,6 +57,45 @@ def test_formats_and_exit_codes_are_those_of_the_local_command(served, files, tm
     assert audit("check", files["fresh"], "--server", served.url, "--no-report").exit_code == 0
     zero = audit("check", files["copy"], "--server", served.url, "--no-report", "--exit-zero")
     assert zero.exit_code == 0
+
+
+def test_several_copies_come_in_the_order_of_the_local_command(served, files, tmp_path):
+    for n, name in enumerate(("one.mp3", "two.ogg", "three.flac"), 1):
+        write_tune(tmp_path / "in" / name, n)
+    shutil.copyfile(files["bad"], tmp_path / "in/bad.mp3")
+    words = [tmp_path / "in", "--format", "json"]
+    local, remote = both(served, words, tmp_path)
+    found = plain(remote.stdout)
+    assert found == plain(local.stdout)
+    assert sum(pair["flagged"] for pair in found["pairs"]) >= 3
+    said = [[x for x in one.stderr.splitlines() if "skipped" in x] for one in (local, remote)]
+    assert said[0] == said[1] and len(said[0]) == 1
+    local, remote = both(served, [*words, "--redact-paths"], tmp_path)
+    assert plain(remote.stdout) == plain(local.stdout)
+    assert str(tmp_path) not in remote.stdout
+
+
+def test_merged_pairs_with_evidence_come_by_id():
+    result = make_check()
+    evidence = Evidence(0.5, (), 0.0, 0.0, 1.0, 0.0)
+    one = dataclasses.replace(result.pairs[0], evidence=evidence, licences_differ=False)
+    parts = [
+        dataclasses.replace(result, pairs=(dataclasses.replace(one, a=a, score=score),))
+        for a, score in (("new-c", 0.5), ("new-a", 0.7), ("new-b", 0.6), ("new-a", 0.9))
+    ]
+    merged = merge_results(parts)
+    assert [(p.a, p.score) for p in merged.pairs] == [
+        *(("new-a", 0.9), ("new-a", 0.7), ("new-b", 0.6), ("new-c", 0.5)),
+    ]
+    conflict = dataclasses.replace(parts[0].pairs[0], flagged=True, licences_differ=True)
+    parts[0] = dataclasses.replace(result, pairs=(conflict,))
+    assert merge_results(parts).pairs[0].a == "new-c"
+
+
+def test_a_service_that_compares_no_compositions_cannot_be_told_to_fail_on_them(served, files):
+    words = ["check", files["fresh"], "--server", served.url, "--no-report"]
+    done = audit(*words, "--fail-on", "composition")
+    assert done.exit_code == 2 and "does not compare compositions" in done.stderr
 
 
 def test_the_report_has_the_clips_of_the_service(served, files, tmp_path):
