@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from auditor.cli import app
 from auditor.commands.check_stream import merge_results
-from auditor.records import Evidence, result_from_json
+from auditor.records import result_from_json
 from auditor.serve.client import Client, ServerError
 
 
@@ -76,9 +76,8 @@ def test_several_copies_come_in_the_order_of_the_local_command(served, files, tm
 
 
 def test_merged_pairs_with_evidence_come_by_id():
-    result = make_check()
-    evidence = Evidence(0.5, (), 0.0, 0.0, 1.0, 0.0)
-    one = dataclasses.replace(result.pairs[0], evidence=evidence, licences_differ=False)
+    result = make_check("altered recording")
+    (one,) = result.pairs
     parts = [
         dataclasses.replace(result, pairs=(dataclasses.replace(one, a=a, score=score),))
         for a, score in (("new-c", 0.5), ("new-a", 0.7), ("new-b", 0.6), ("new-a", 0.9))
