@@ -100,16 +100,13 @@ def children(pid: int) -> list[int]:
     return found + [below for child in found for below in children(child)]
 
 
-def processor_s(pid: int) -> float:
-    """Return the processor seconds of a process and of all that it started, ended ones included."""
-    ticks = 0
-    for one in (pid, *children(pid)):
-        try:
-            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
+def own_processor_s(pid: int, *, ended: bool = False) -> float:
+    """Return the processor seconds of a process, and of those that it started and that ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11 : 15 if ended else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 class Service:
@@ -147,8 +144,12 @@ class Service:
         pid = self._process.pid
         return sum(memory_mb(one) for one in (pid, *children(pid)))
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def processor_s(self) -> float:
-        return processor_s(self._process.pid)
+        return sum(own_processor_s(pid, ended=True) for pid in (self.pid, *children(self.pid)))
 
     def seconds(self) -> list[float]:
         """Return the seconds to a verdict of all checks so far."""
@@ -218,7 +219,8 @@ def batch(args: argparse.Namespace, workspace: Path, files: Path, folder: Path) 
     many = folder / "many"
     many.mkdir()
     for n, file in enumerate(sorted(files.iterdir()) * args.times):
-        os.link(file, many / f"{n:03}-{file.name}")
+        # A few bytes behind the sound: no two files are the same to the command.
+        (many / f"{n:03}-{file.name}").write_bytes(file.read_bytes() + b"%03d" % n)
     n_files = len(list(many.iterdir()))
     for _ in range(args.runs):
         started, used = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -241,13 +243,14 @@ def batch(args: argparse.Namespace, workspace: Path, files: Path, folder: Path) 
             with ThreadPoolExecutor(args.workers + 1) as threads:
                 found = list(threads.map(client.check, sorted(many.iterdir())))
             service_s, service_cpu_s = time.monotonic() - started, service.processor_s()
+            server_cpu_s = own_processor_s(service.pid)
         assert all(one["state"] == "done" for one in found)
         print(
             f"{n_files} files, {args.workers} workers: audit check {command_s:.1f} s "
             f"({3600 * n_files / command_s:,.0f} an hour), service {service_s:.1f} s "
             f"({3600 * n_files / service_s:,.0f} an hour, {command_s / service_s:.0%}); processor "
             f"seconds, starts included: {command_cpu_s:.1f} and {service_cpu_s:.1f} "
-            f"({command_cpu_s / service_cpu_s:.0%})",
+            f"({command_cpu_s / service_cpu_s:.0%}; {server_cpu_s:.1f} of them the server itself)",
             flush=True,
         )
 

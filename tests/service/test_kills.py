@@ -180,9 +180,13 @@ def test_memory_stays_flat(workspace, tunes_of):
     with ServiceProcess(folder, weights, *options) as service, Sampler(service, 0.2) as sampler:
         client = service.client()
         paths = [tunes_of(400 + n) for n in range(8)]
+        curve = []
         for n in range(SOAK):
             assert client.check(paths[n % len(paths)])["severity"] == "pass"
+            if n % (SOAK // 20 or 1) == 0:
+                curve.append(f"{n} {sum(service.memory_mb()):.0f}")
     totals = [own + sum(workers) for _, own, workers in sampler.rows if own and workers]
     late = totals[len(totals) // 3 :]
     print(f"{SOAK} checks: {min(late):.0f} to {max(late):.0f} MB resident after the first third")
+    print(f"checks and MB: {', '.join(curve)}")
     assert max(late) < 1.1 * min(late), (min(late), max(late))
