@@ -11,7 +11,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import auditor
 from auditor.errors import RETRYABLE, ResultError, show_text
@@ -1409,6 +1409,9 @@ def result_from_json(text: str) -> Result:
         raise ResultError(f"the result does not follow its schema: {error}.") from None
 
 
+_Pair = TypeVar("_Pair", Pair, CompositionMatch)
+
+
 def pairs_with_tracks(result: ScanResult | CheckResult) -> list[tuple[Pair, Track, Track]]:
     """Return every pair with its two tracks, in the result's order.
 
@@ -1419,13 +1422,24 @@ def pairs_with_tracks(result: ScanResult | CheckResult) -> list[tuple[Pair, Trac
     ResultError
         If the result does not list a track that a pair names.
     """
+    return _with_tracks(result, result.pairs)
+
+
+def compositions_with_tracks(
+    result: ScanResult | CheckResult,
+) -> list[tuple[CompositionMatch, Track, Track]]:
+    """Return the lines of the list of compositions with their tracks, as ``pairs_with_tracks``."""
+    return _with_tracks(result, result.compositions.matches if result.compositions else ())
+
+
+def _with_tracks(
+    result: ScanResult | CheckResult, pairs: tuple[_Pair, ...]
+) -> list[tuple[_Pair, Track, Track]]:
     tracks_b = {track.id: track for track in result.tracks}
     tracks_a = tracks_b
     if isinstance(result, CheckResult):
         tracks_a = {track.id: track for track in result.submissions}
-    return [
-        (pair, find_track(tracks_a, pair.a), find_track(tracks_b, pair.b)) for pair in result.pairs
-    ]
+    return [(pair, find_track(tracks_a, pair.a), find_track(tracks_b, pair.b)) for pair in pairs]
 
 
 def find_track(tracks: dict[str, Track], track_id: str) -> Track:

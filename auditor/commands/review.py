@@ -13,7 +13,7 @@ import typer
 from auditor.commands.decide import ByOption, open_catalogue, results_of
 from auditor.commands.options import DebugOption, WorkspaceOption
 from auditor.errors import UsageError
-from auditor.records import DECISION_KEYS, DecisionKind
+from auditor.records import DECISION_KEYS, CompositionMatch, DecisionKind
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -239,11 +239,10 @@ class Session:
         from auditor.report.text.evidence import show_times
 
         track = case.a if side == "a" else case.b
-        ranges = case.pair.evidence.ranges if case.pair.evidence else ()
-        if not ranges:
+        if not case.passages:
             self._hear(track, self._player.play)
             return
-        part = getattr(ranges[0], f"{side}_start_s"), getattr(ranges[0], f"{side}_end_s")
+        part = case.passages[0][:2] if side == "a" else case.passages[0][2:]
         self._hear(track, lambda path: self._player.play(path, part))
         if not self._player.plays_parts():
             self._say(f"listen to {show_times(*part)}: this player cannot play a part alone")
@@ -274,16 +273,14 @@ class Session:
 
         from auditor.decisions.apply import pair_id
         from auditor.errors import show_text
-        from auditor.report.text.evidence import verdict_sentence
-        from auditor.report.text.general import pair_badges, show_score, track_facts
+        from auditor.report.text.general import show_score, track_facts
 
-        badges = pair_badges(case.pair, case.a, case.b, sides=("A", "B"))
         head = Text(f"{number:,} of {n_cases:,}   score ", style="bold")
         head.append(show_score(case.pair.score))
         if case.pair.verdict:
             head.append(f"   {show_text(case.pair.verdict)}")
         head.append(f"   pair {pair_id(*case.hashes)}", style="dim")
-        if badges:
+        if badges := _badges_of(case):
             head.append("   " + show_text(", ".join(badges)), style="yellow")
         self._console.print()
         self._console.print(head)
@@ -294,7 +291,7 @@ class Session:
             facts = (track_facts(track), show_text(track.album), show_text(track.date))
             for text in (" · ".join(fact for fact in facts if fact), show_text(track.path)):
                 self._console.print(Text(f"     {text}", style="dim"), soft_wrap=True)
-        for text in (verdict_sentence(case.pair), *_ranges_of(case)):
+        for text in _found_in(case):
             self._console.print(Text(f"  {show_text(text)}"), soft_wrap=True)
         for keys in HELP:
             self._console.print(Text(f"  {keys}", style="cyan"))
@@ -307,19 +304,37 @@ class Session:
         self._console.print(Text(f"  {show_text(' / '.join(text.splitlines()))}"), soft_wrap=True)
 
 
-def _ranges_of(case: Case) -> list[str]:
-    """Return when both tracks of a case match, a line a range, with what differs there."""
-    from auditor.report.text.evidence import show_times, what_differs
+def _badges_of(case: Case) -> tuple[str, ...]:
+    from auditor.report.text.general import pair_badges
+
+    if isinstance(case.pair, CompositionMatch):
+        return ("licences differ",) if case.pair.licences_differ else ()
+    return pair_badges(case.pair, case.a, case.b, sides=("A", "B"))
+
+
+def _found_in(case: Case) -> list[str]:
+    """Return what both tracks of a case share, and when, with what differs there."""
+    from auditor.report.text.compositions import (
+        agreement_words,
+        compare_keys,
+        compare_tempos,
+        composition_sentence,
+    )
+    from auditor.report.text.evidence import show_times, verdict_sentence, what_differs
     from auditor.report.text.general import show_count
 
+    if isinstance(case.pair, CompositionMatch):
+        differs = f"{compare_keys(case.pair)}; {compare_tempos(case.pair)}"
+        return [composition_sentence(case.pair), f"{agreement_words(case.pair)}; {differs}"]
     ranges = case.pair.evidence.ranges if case.pair.evidence else ()
-    lines = [
+    lines = [verdict_sentence(case.pair)]
+    lines += [
         f"A {show_times(r.a_start_s, r.a_end_s)} = B {show_times(r.b_start_s, r.b_end_s)}: "
         f"{what_differs(r)}"
         for r in ranges[:N_RANGES_SHOWN]
     ]
-    n_more = len(ranges) - len(lines)
-    return [*lines, f"and {show_count(n_more, 'further range')}"] if n_more else lines
+    n_more = len(ranges) - N_RANGES_SHOWN
+    return [*lines, f"and {show_count(n_more, 'further range')}"] if n_more > 0 else lines
 
 
 def _read_key() -> str:

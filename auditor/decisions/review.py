@@ -23,11 +23,14 @@ from auditor.errors import AudioError, AuditError, ResultError, show_path
 from auditor.records import (
     CheckResult,
     CompareResult,
+    CompositionMatch,
+    MatchedRange,
     Pair,
     RecommendResult,
     ScanResult,
     Track,
     TracklistResult,
+    compositions_with_tracks,
     pairs_with_tracks,
     result_from_json,
     to_json,
@@ -50,12 +53,21 @@ MAX_RESULT_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Case:
-    """A flagged pair with its tracks, and the hashes that its decision belongs to."""
+    """A flagged pair, of recordings or of compositions, with its tracks and their hashes."""
 
-    pair: Pair
+    pair: Pair | CompositionMatch
     a: Track
     b: Track
     hashes: Hashes
+
+    @property
+    def passages(self) -> tuple[tuple[float, float, float, float], ...]:
+        """Where both match: start and end in a, then in b, in seconds."""
+        if isinstance(self.pair, CompositionMatch):
+            ranges: Sequence[CompositionMatch | MatchedRange] = [self.pair]
+        else:
+            ranges = self.pair.evidence.ranges if self.pair.evidence else ()
+        return tuple((r.a_start_s, r.a_end_s, r.b_start_s, r.b_end_s) for r in ranges)
 
 
 def keep_last(directory: Path, result: ScanResult | CheckResult) -> None:
@@ -166,7 +178,7 @@ def load_result(path: str | os.PathLike[str]) -> ScanResult | CheckResult:
 
 
 def cases(result: ScanResult | CheckResult) -> list[Case]:
-    """Return the flagged pairs of a result in its order, one for each two contents.
+    """Return the flagged pairs of a result, one for each two contents: recordings come first.
 
     Raises
     ------
@@ -174,7 +186,10 @@ def cases(result: ScanResult | CheckResult) -> list[Case]:
         If the result does not list a track that a pair names.
     """
     found: dict[Hashes, Case] = {}
-    for pair, a, b in pairs_with_tracks(result):
+    pairs: list[tuple[Pair | CompositionMatch, Track, Track]] = []
+    pairs += pairs_with_tracks(result)
+    pairs += compositions_with_tracks(result)
+    for pair, a, b in pairs:
         if pair.flagged:
             hashes = in_order(a.sha256, b.sha256)
             found.setdefault(hashes, Case(pair, a, b, hashes))

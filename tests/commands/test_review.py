@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from small_catalogue import make_check, make_scan, make_track, make_workspace, put, sha
+from small_compositions import make_match
 from typer.testing import CliRunner
 
 from auditor.catalogue.catalogue import Catalogue, FileStamp
@@ -28,7 +29,15 @@ from auditor.decisions.review import (
     undecided,
 )
 from auditor.errors import ResultError
-from auditor.records import DECISION_KEYS, Evidence, MatchedRange, Pair, RecommendResult, to_json
+from auditor.records import (
+    DECISION_KEYS,
+    Compositions,
+    Evidence,
+    MatchedRange,
+    Pair,
+    RecommendResult,
+    to_json,
+)
 from auditor.report.html.page import render_html
 
 NAMES = "abcd"
@@ -346,3 +355,36 @@ def test_what_plays_is_ended(programs):
     assert first.poll() is not None
     player.close()
     assert player._playing is None
+
+
+def test_flagged_compositions_come_after_the_recordings(workspace):
+    line = make_match("b", "d", pair_id=pair_id(sha("b"), sha("d")), licences_differ=True)
+    chance = make_match("c", "d", flagged=False)
+    known = make_match("a", "b")  # a recording, too: one decision is for both
+    listed = Compositions((known, line, chance), 0.1, 6, 6, "0a1b2c3d", "rates.json")
+    keep_last(workspace, dataclasses.replace(make_scan(TRACKS, PAIRS[:2]), compositions=listed))
+    done = review(workspace, "d\nd\nv\n")
+    assert done.exit_code == 0, done.output
+    assert [(pair, kind) for pair, kind, *_ in decisions(workspace)] == [
+        (AB, "false-alarm"),
+        (AC, "false-alarm"),
+        (line.pair_id, "cover"),
+    ]
+    shown = done.stdout[done.stdout.index("3 of 3") :]
+    for text in (
+        "same composition",
+        "licences differ",
+        "Much of the melody is the same from 0:12 to 0:43 in A and from 0:48 to 1:21 in B.",
+        "melody 87 %, harmony 91 %",
+        "A is 3 semitones higher than B",
+        "A is 10 % faster than B",
+    ):
+        assert text in shown
+
+
+def test_the_passage_of_a_composition_is_played(workspace):
+    listed = Compositions((make_match("b", "d"),), 0.1, 6, 6, "0a1b2c3d", "rates.json")
+    (case,) = cases(dataclasses.replace(make_scan(TRACKS, []), compositions=listed))
+    ((a_start_s, a_end_s, b_start_s, b_end_s),) = case.passages
+    assert (a_start_s, b_start_s) == (12.3, 47.6)
+    assert b_end_s - b_start_s == pytest.approx(1.1 * (a_end_s - a_start_s))

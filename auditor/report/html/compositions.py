@@ -19,7 +19,6 @@ from auditor.evidence.composition.roll import CHORD_NAMES
 from auditor.records import (
     CheckResult,
     CompositionMatch,
-    CompositionVerdict,
     DecisionKind,
     ScanResult,
 )
@@ -31,7 +30,11 @@ from auditor.report.text.compositions import (
     GROUPS,
     NOT_COMPARED,
     ListedMatch,
+    agreement_words,
     chance_statement,
+    compare_keys,
+    compare_tempos,
+    composition_sentence,
     compositions_headline,
     matches_in_order,
     not_comparable_line,
@@ -362,16 +365,15 @@ def _view(
     match, in_full = line.match, place < N_IN_FULL
     found = heard.get((match.a, match.b)) if in_full else None
     links = [(side, shelf.track(i).link) for side, i in (("A", match.a), ("B", match.b))]
-    agree = f"melody {per_cent(match.melody)}, harmony {per_cent(match.harmony)}"
     return CompositionView(
         place=place,
         rank=line.rank,
         group=line.group,
         score=show_score(match.score),
         verdict=show_text(match.verdict).capitalize(),
-        said=_said(match),
+        said=composition_sentence(match),
         chance=chance_statement(line),
-        brief=f"{agree}; {_key(match)}; {_tempo(match)}",
+        brief="; ".join((agreement_words(match), compare_keys(match), compare_tempos(match))),
         flagged=match.flagged,
         pair_id=match.pair_id,
         decision=show_kind(match.decision),
@@ -401,32 +403,6 @@ def _heard(match: CompositionMatch, clips: Sequence[Clip]) -> tuple[float, float
     return None
 
 
-def _said(match: CompositionMatch) -> str:
-    where = (
-        f"from {show_duration(match.a_start_s)} to {show_duration(match.a_end_s)} in A and from "
-        f"{show_duration(match.b_start_s)} to {show_duration(match.b_end_s)} in B"
-    )
-    if match.verdict == CompositionVerdict.SAME_CHORDS:
-        return f"The same chords follow each other {where}; the melodies differ."
-    if match.verdict == CompositionVerdict.COMMON_FIGURE:
-        return f"Both tracks repeat one short figure, {where}."
-    return f"Much of the melody is the same {where}."
-
-
-def _key(match: CompositionMatch) -> str:
-    n = match.transposition
-    if not n:
-        return "same key"
-    return f"A is {show_count(abs(n), 'semitone')} {'higher' if n > 0 else 'lower'} than B"
-
-
-def _tempo(match: CompositionMatch) -> str:
-    change = round(100.0 * (match.tempo - 1.0))
-    if not change:
-        return "same tempo"
-    return f"A is {abs(change)} % {'faster' if change > 0 else 'slower'} than B"
-
-
 def _facts(match: CompositionMatch) -> tuple[tuple[str, str, str], ...]:
     """Return names, meanings and values."""
     scale = "at most 1; 0.5 is ten standard deviations above unrelated works"
@@ -434,8 +410,8 @@ def _facts(match: CompositionMatch) -> tuple[tuple[str, str, str], ...]:
     return (
         ("Melody", "how far both melodies agree beyond chance", per_cent(match.melody)),
         ("Harmony", "how far all that sounds agrees", per_cent(match.harmony)),
-        ("Key", "octaves do not count", _key(match)),
-        ("Tempo", "", _tempo(match)),
+        ("Key", "octaves do not count", compare_keys(match)),
+        ("Tempo", "", compare_tempos(match)),
         ("Passage of A", "", show_times(match.a_start_s, match.a_end_s)),
         ("Passage of B", "", show_times(match.b_start_s, match.b_end_s)),
         ("Score", scale, show_score(match.score)),

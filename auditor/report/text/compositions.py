@@ -15,9 +15,9 @@ from auditor.records import (
     DecisionKind,
     ScanResult,
     Track,
-    find_track,
+    compositions_with_tracks,
 )
-from auditor.report.text.general import show_count, show_number
+from auditor.report.text.general import show_count, show_duration, show_number
 
 NOT_FLAGGED = ("beyond", "same chords", "common figure")
 GROUPS = ("flagged", "decided", *NOT_FLAGGED)
@@ -63,18 +63,11 @@ def listed_matches(result: ScanResult | CheckResult) -> list[ListedMatch]:
     ResultError
         If a line names a track that the result does not list.
     """
-    if result.compositions is None:
-        return []
-    tracks_b = {track.id: track for track in result.tracks}
-    tracks_a, is_check = tracks_b, isinstance(result, CheckResult)
-    if isinstance(result, CheckResult):
-        tracks_a = {track.id: track for track in result.submissions}
     n_above: Counter[str] = Counter()
     listed = []
-    for match in result.compositions.matches:
-        of_list = match.a if is_check else ""
+    for match, a, b in compositions_with_tracks(result):
+        of_list = match.a if isinstance(result, CheckResult) else ""
         n_above[of_list] += 1
-        a, b = find_track(tracks_a, match.a), find_track(tracks_b, match.b)
         listed.append(ListedMatch(n_above[of_list], match, a, b))
     return listed
 
@@ -125,6 +118,35 @@ def chance_statement(line: ListedMatch) -> str:
     return (
         f"Of the {line.rank:,} lines down to this one, {many} {are} expected to be chance{interval}"
     )
+
+
+def composition_sentence(match: CompositionMatch) -> str:
+    """Return what both tracks share, and where, as one sentence."""
+    where = (
+        f"from {show_duration(match.a_start_s)} to {show_duration(match.a_end_s)} in A and from "
+        f"{show_duration(match.b_start_s)} to {show_duration(match.b_end_s)} in B"
+    )
+    if match.verdict == CompositionVerdict.SAME_CHORDS:
+        return f"The same chords follow each other {where}; the melodies differ."
+    if match.verdict == CompositionVerdict.COMMON_FIGURE:
+        return f"Both tracks repeat one short figure, {where}."
+    return f"Much of the melody is the same {where}."
+
+
+def compare_keys(match: CompositionMatch) -> str:
+    """Return how much higher one track is than the other."""
+    n = match.transposition
+    if not n:
+        return "same key"
+    return f"A is {show_count(abs(n), 'semitone')} {'higher' if n > 0 else 'lower'} than B"
+
+
+def compare_tempos(match: CompositionMatch) -> str:
+    """Return how much faster one track is than the other."""
+    change = round(100.0 * (match.tempo - 1.0))
+    if not change:
+        return "same tempo"
+    return f"A is {abs(change)} % {'faster' if change > 0 else 'slower'} than B"
 
 
 def show_transposition(semitones: int) -> str:
