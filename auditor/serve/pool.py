@@ -25,8 +25,8 @@ from auditor.serve.settings import Settings
 from auditor.serve.store import Job, Store, StoredCase
 from auditor.serve.worker import LENGTH, MAX_MESSAGE, Answer, WorkerOptions
 
-START_S = 120.0
-"""Seconds that a worker may take to get ready."""
+START_S = 600.0
+"""Seconds that a worker may take to get ready: on a machine with much other work, minutes."""
 
 MEDIA_WAIT_S = 30.0
 """So long clips and pictures give way to checks that wait."""
