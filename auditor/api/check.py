@@ -118,14 +118,19 @@ def check(
     alone = [dataclasses.replace(s, own_id=_own_alone(s.own_id, table)) for s in compared]
     counts = {}
     for s, row in zip(alone, own_rows, strict=True):
-        n, n_ways = len(distinct.tracks) - bool(s.own_id), 1 + len(s.hearings)
+        n = len(distinct.tracks) - bool(s.own_id)
+        # As it is, for passages of seconds, and as it was heard otherwise.
+        n_ways = 2 + len(s.hearings) if s.hearings else 1
         of_source = min(n, max(0, workspace.catalogue.n_of_source(s.track) - (row >= 0)))
         counts[s.track.id] = _Comparisons(n_ways * n, n_ways * of_source, n_ways)
     use, uses = _choose(threshold, counts, options, n_tracks=len(distinct.tracks))
     if options.wide and counts:
         most = max(count.n_ways for count in counts.values())
-        said = "Each submission was also heard at other pitches and tempos (--wide)"
-        use = with_note(use, f"{said}; it counts as up to {most}.")
+        use = with_note(
+            use,
+            "Each submission was also heard at other pitches and tempos, and searched for passages "
+            f"of seconds (--wide): it counts as up to {most}.",
+        )
     known = _Tracks(workspace.catalogue, {s.track.id: s.track for s in submitted.items})
     scored = ScoringResult([], 0)
     if compared:

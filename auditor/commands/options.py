@@ -237,8 +237,9 @@ WideOption = Annotated[
     typer.Option(
         "--wide",
         help="Also hear each submission at six other pitches and tempos, for copies up to an "
-        "octave higher or lower and at half to twice the tempo or speed. Each further file costs "
-        "about seven times as much, and the threshold is that of seven times the comparisons.",
+        "octave higher or lower and at half to twice the tempo or speed, and look for passages of "
+        "three seconds. Each further file costs five to nine times as much, and the threshold is "
+        "that of eight times the comparisons.",
     ),
 ]
 ThresholdFileOption = Annotated[

@@ -15,6 +15,7 @@ from auditor.evidence.match_score import (
     MIN_SCORE_TO_SHOW,
     range_score,
 )
+from auditor.evidence.spectra.brief import with_brief
 from auditor.evidence.spectra.confirm import confirm
 from auditor.evidence.spectra.lines import TrackSpectrum
 from auditor.evidence.spectra.performance import played_apart
@@ -39,6 +40,8 @@ class Side:
         Returns its spectrum, (n_frames, n_bands) uint8; None where there is none.
     embedding : numpy.ndarray, optional
         (n_dims,) float32.
+    brief : bool
+        As the first side of a pair: passages of seconds are looked for, too.
     """
 
     def __init__(
@@ -50,9 +53,11 @@ class Side:
         windows: Callable[[], WitnessTrack | None],
         frames: Callable[[], np.ndarray | None],
         embedding: np.ndarray | None = None,
+        brief: bool = False,
     ) -> None:
         self.id, self.sha256, self.duration_s = track_id, sha256, duration_s
         self._windows, self._frames, self.embedding = windows, frames, embedding
+        self.brief = brief
 
     @functools.cached_property
     def windows(self) -> WitnessTrack | None:
@@ -83,6 +88,8 @@ def compare_sides(
     evidence = examiner.evidence(a.windows, b.windows)
     if a.spectrum is not None and b.spectrum is not None:
         evidence = confirm(evidence, a.spectrum, b.spectrum, shown_from=shown_from)
+        if a.brief:
+            evidence = with_brief(evidence, a.spectrum, b.spectrum)
     else:
         shown = [found for found in evidence.ranges if range_score(found) >= shown_from]
         evidence = gather_evidence(

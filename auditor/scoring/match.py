@@ -271,6 +271,7 @@ def examine_submissions(
         )
     examiner = reader.examiner
     by_id = {way.track.id: way for _, way in ways}
+    wide = {query.track.id for query in queries if query.hearings}
 
     @functools.lru_cache(maxsize=1)  # candidates are sorted by submission
     def submitted(query_id: str) -> Side:
@@ -282,6 +283,7 @@ def examine_submissions(
             duration_s,
             windows=lambda: examiner.prepare(query.dvectors, query.levels, duration_s),
             frames=lambda: query.spectrum,
+            brief=query_id in wide,
         )
 
     with threadpool_limits(1, user_api="blas"):  # products of a pair are too small to share

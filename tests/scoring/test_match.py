@@ -510,12 +510,28 @@ def test_a_wide_check_hears_a_copy_an_octave_higher_and_twice_as_fast(scanned, t
     assert best.pitch_semitones == pytest.approx(12.0, abs=0.5)
     assert (best.a_start_s, best.a_end_s) == pytest.approx((0.0, 20.0), abs=1.0)
     assert (best.b_start_s, best.b_end_s) == pytest.approx((0.0, 40.0), abs=2.0)
-    # Seven ways are seven times the comparisons.
+    # Seven ways and the search for seconds are eight times the comparisons.
     n = narrow.threshold.n_comparisons
-    assert wide.threshold.n_comparisons == wide.thresholds[0].n_comparisons == 7 * n
+    assert wide.threshold.n_comparisons == wide.thresholds[0].n_comparisons == 8 * n
     assert wide.threshold.expected_false_pairs == pytest.approx(
-        7 * narrow.threshold.expected_false_pairs
+        8 * narrow.threshold.expected_false_pairs
     )
     assert "--wide" in wide.threshold.note
     planned = said(wide=True, catalogue_size=1000).threshold
     assert planned.threshold > said(catalogue_size=1000).threshold.threshold
+
+
+def test_a_wide_check_finds_three_seconds_alone(scanned, tmp_path):
+    folder, _ = scanned
+    clip = music(4)[round(17.3 * SAMPLE_RATE_HZ) :][: 3 * SAMPLE_RATE_HZ]
+    write_audio(tmp_path / "clip.wav", clip, codec="wav")
+    with open_workspace(folder, extractor="excerpt") as workspace:
+        narrow, wide = (
+            check(workspace, [tmp_path / "clip.wav"], options=Options(wide=wide))
+            for wide in (False, True)
+        )
+    assert not any(pair.flagged for pair in narrow.pairs)
+    (pair,) = [pair for pair in wide.pairs if pair.flagged]
+    assert pair.evidence.ranges[0].b_start_s == pytest.approx(17.3, abs=0.3)
+    (track,) = [track for track in wide.tracks if track.id == pair.b]
+    assert track.path.endswith("tune-4.wav")

@@ -142,9 +142,9 @@ def agreed_lines(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, int, int]]
     from scipy.ndimage import maximum_filter1d  # a tenth of a second, seldom needed
 
     starts = np.arange(0, len(a) - BLOCK + 1, HOP)
-    if not _can_follow(a, b, starts, BLOCK):
+    if not can_follow(a, b, starts, BLOCK):
         return
-    gains = _along_lines(a, b, starts, BLOCK) - CLEAR_CORRELATION
+    gains = along_lines(a, b, starts, BLOCK) - CLEAR_CORRELATION
     gains = maximum_filter1d(gains, 3, axis=1)  # a tempo that is a little off drifts
     last = int(starts[-1])
     for _ in range(MAX_FURTHER):
@@ -182,9 +182,9 @@ def leading_line(a: np.ndarray, b: np.ndarray) -> LeadingLine | None:
         )
     a, b = _joined(a), _joined(b)
     starts = np.arange(0, len(a) - _SHORT + 1, _SHORT)
-    if not _can_follow(a, b, starts, _SHORT):
+    if not can_follow(a, b, starts, _SHORT):
         return None
-    values = _along_lines(a, b, starts, _SHORT)
+    values = along_lines(a, b, starts, _SHORT)
     begin, end, at = _best_stretch(values - _CHANCE)
     if begin == end:
         return None
@@ -206,11 +206,12 @@ def _joined(frames: np.ndarray) -> np.ndarray:
     return frames[: n * _JOINED].reshape(n, _JOINED, frames.shape[1]).mean(axis=1)
 
 
-def _can_follow(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> bool:
+def can_follow(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> bool:
+    """Say whether ``along_lines`` has blocks to compare, and not too many."""
     return len(starts) > 0 and len(b) >= n and len(starts) * (len(a) + len(b)) <= MAX_CELLS
 
 
-def _along_lines(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> np.ndarray:
+def along_lines(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> np.ndarray:
     """Return the correlation of each block along each line, 0 beyond b, (n_starts, n_lines).
 
     On line k, block i is compared with what begins at frame k - starts[-1] + starts[i] of b.
@@ -239,7 +240,7 @@ def _along_lines(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> np
 
 
 def _n_met(starts: np.ndarray, last: int, n_lines: int, n_columns: int) -> np.ndarray:
-    """Return how many of some blocks each line of ``_along_lines`` compares with b, (n_lines,).
+    """Return how many of some blocks each line of ``along_lines`` compares with b, (n_lines,).
 
     ``last`` is the start of the last one of all blocks, ``n_columns`` the places in b of each.
     """

@@ -91,12 +91,12 @@ def test_agreed_lines_come_best_first_and_each_block_once():
 
 
 @pytest.mark.parametrize(("n", "hop", "at_once"), [(10, 10, 1 << 20), (10, 10, 700), (12, 6, 1700)])
-def test_blocks_along_lines_are_correlated_as_by_hand(monkeypatch, n, hop, at_once):
+def test_blocksalong_lines_are_correlated_as_by_hand(monkeypatch, n, hop, at_once):
     monkeypatch.setattr(spectral_lines, "_AT_ONCE", at_once)  # all blocks, one, two at once
     a, b = music(45)[:, :8].astype(np.float32), music(70, seed=1)[:, :8].astype(np.float32)
     a[20:32], b[40:55], b[55:] = 0.01 * a[20:32], 0.1 * b[40:55], 0.0  # silent together, silent
     starts = np.arange(0, len(a) - n + 1, hop)
-    values = spectral_lines._along_lines(a, b, starts, n)
+    values = spectral_lines.along_lines(a, b, starts, n)
     last = int(starts[-1])
     met, n_silent = np.zeros(values.shape, bool), 0
     for i, start in enumerate(starts.tolist()):
