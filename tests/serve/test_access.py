@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from small_service import RunningService
@@ -13,8 +14,9 @@ from auditor.errors import UsageError
 from auditor.serve.access import RateLimiter
 from auditor.serve.openapi import describe
 from auditor.serve.server import check_settings
-from auditor.serve.settings import Settings, check_root, is_loopback
+from auditor.serve.settings import Settings, check_root, check_shared, is_loopback
 from auditor.serve.store import SCOPES
+from auditor.serve.uploads import UploadError, resolve
 
 NEEDED = {
     ("post", "/v1/checks"): "check",
@@ -141,6 +143,34 @@ def test_a_root_is_a_real_folder_or_the_url_of_a_store(tmp_path):
     assert check_root("s3://bucket/in/") == b"s3://bucket/in"
     with pytest.raises(UsageError, match="is no folder"):
         check_root(str(tmp_path / "none"))
+
+
+def test_what_is_shared_with_a_cluster_is_a_folder(tmp_path):
+    assert check_shared("", None) is check_shared("10.0.0.1:6379", None) is None
+    assert check_shared("10.0.0.1:6379", tmp_path) == tmp_path
+    for address, folder, message in (
+        ("auto", None, "a cluster for each worker"),
+        ("", tmp_path, "requires --cluster"),
+        ("10.0.0.1:6379", tmp_path / "none", "is no folder"),
+        ("10.0.0.1:6379", Path("s3://bucket/audit"), "is no folder"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            check_shared(address, folder)
+    local, shared = Settings(tmp_path), Settings(tmp_path, ray_address="a:1", shared=tmp_path / "s")
+    assert local.uploads == tmp_path / "service/uploads"
+    assert shared.uploads == tmp_path / "s/uploads"
+    assert Settings(tmp_path, ray_address="a:1").uploads == tmp_path / "cluster/uploads"
+
+
+def test_a_request_names_one_object_below_a_root():
+    roots = [b"s3://bucket/in"]
+    assert resolve("s3://bucket/in/a b/c.mp3", roots) == b"s3://bucket/in/a b/c.mp3"
+    for outside in (
+        *("s3://bucket/in", "s3://bucket/in/", "s3://bucket/in/sub/", "s3://bucket/inside/a.mp3"),
+        *("s3://bucket/in/../a.mp3", "s3://bucket/in/a.mp3?x", "s3://key:secret@bucket/in/a.mp3"),
+    ):
+        with pytest.raises(UploadError, match="none of the folders"):
+            resolve(outside, roots)
 
 
 def test_keys_by_the_command_line(tmp_path):
