@@ -14,11 +14,13 @@ finds.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
 import itertools
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -38,6 +40,7 @@ from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError, ThresholdError, UsageError, show_path
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent, ingest
+from auditor.parallel import Tiles
 from auditor.records import DecisionKind, Evidence
 from auditor.scoring import SCORERS
 from auditor.scoring.base import Scorer, open_scorer
@@ -46,6 +49,16 @@ from auditor.workspace import Workspace, require_tracks
 
 QUICK = ("mp3-32k", "aac-48k", "crop30", "eq", "noise10", "pitch+1", "tempo-5", "speed+3")
 """Alterations whose recall is measured unless all of them are asked for."""
+
+CERTAIN_SHARE, ONE_IN = 0.2, 8
+"""Of many pairs, this share is counted for certain, those with the nearest embeddings, which hold
+nearly all high scores; and of the others one in so many, each of which stands for so many."""
+
+N_TIMED = 6
+"""Tracks whose pairs tell how long all of them will take."""
+
+MAX_ALL_PAIRS = 4000
+"""Up to so many pairs all are counted, unless told otherwise."""
 
 DECIDED_KIND = "pairs decided to be copies"
 """Stands for an alteration in the recalls of ``from_decisions``."""
@@ -86,6 +99,9 @@ class CalibrateOptions:
         Take files of different bytes for copies where their tags have an ISRC or a MusicBrainz
         recording in common: such pairs are set aside and counted as copies, unless they were
         decided to be false alarms or covers.  A wrong tag makes the share found look too low.
+    all_pairs : bool
+        Count all pairs, however many; else, of more than ``MAX_ALL_PAIRS``, the candidates and a
+        sample of the others, weighted so that the rates are unbiased.
     score : str
         One of ``scoring.SCORERS``; empty for the one that decides.
     """
@@ -98,6 +114,7 @@ class CalibrateOptions:
     seed: int = 0
     from_decisions: bool = False
     from_identifiers: bool = False
+    all_pairs: bool = False
     score: str = ""
 
     def __post_init__(self) -> None:
@@ -118,7 +135,8 @@ class Calibration:
     thresholds : Thresholds
     nonmatching : numpy.ndarray
         (n_nonmatching_pairs,) float64 scores of the pairs of unrelated tracks of two sources; of
-        all unrelated tracks where ``one_source`` is empty.
+        all unrelated tracks where ``one_source`` is empty.  Of a sample each is there as often as
+        it stands for pairs, to the nearest number.
     matching : dict of str to numpy.ndarray
         By alteration, (n_copies,) float64 scores of its copies with their originals.
     confirmed : tuple of (str, str, float)
@@ -134,6 +152,28 @@ class Calibration:
     one_source: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What a calibration has to do, timed on a few tracks.
+
+    Attributes
+    ----------
+    n_pairs, n_copies : int
+        To compare, and to make.
+    pair_s, copy_s : float
+        Seconds of one of either, in one process.
+    """
+
+    n_pairs: int
+    n_copies: int
+    pair_s: float
+    copy_s: float
+
+    def seconds(self, jobs: int) -> float:
+        """Return how long it will take with so many processes for pairs, and one for copies."""
+        return self.n_pairs * self.pair_s / jobs + self.n_copies * self.copy_s
+
+
 def calibrate(
     workspace: Workspace,
     roots: Sequence[str | bytes | os.PathLike[str]] = (),
@@ -141,7 +181,9 @@ def calibrate(
     same_pairs: Sequence[tuple[str, str]] = (),
     options: CalibrateOptions | None = None,
     embedder: Embedder | None = None,
+    tiles: Tiles | None = None,
     on_event: OnEvent | None = None,
+    on_effort: Callable[[Effort], None] | None = None,
     on_pair: Callable[[int, int], None] | None = None,
     on_copy: Callable[[int, int], None] | None = None,
     command: str = "",
@@ -159,8 +201,12 @@ def calibrate(
     options : CalibrateOptions, optional
     embedder : Embedder, optional
         Embeds what is new; by default one file after the other in this process.
+    tiles : Tiles, optional
+        Where pairs are compared; by default here.  What is counted does not depend on it.
     on_event, on_pair, on_copy : callables, optional
         Progress of embedding, of comparing pairs and of making copies (done, all).
+    on_effort : callable, optional
+        Called before pairs are compared.
     command : str
         Kept in the file.
 
@@ -199,22 +245,32 @@ def calibrate(
             f"{len(np.unique(groups))} distinct tracks to calibrate on; at least 20 are needed. "
             "Give a larger folder."
         )
-    scores, evidence = scorer.matrix(ids, on_pair=on_pair)  # (n_tracks, n_tracks)
+    row_of = {name: row for row, name in enumerate(names)}
+    told = [(row_of[a], row_of[b]) for a, b in [*decided, *rejected, *identified]]
+    weights = None if most is None else _weights(workspace, ids, sources, told, options)
+    if on_effort is not None:
+        n_pairs = len(ids) * (len(ids) - 1) // 2 if weights is None else int((weights > 0).sum())
+        on_effort(_effort(workspace, scorer, ids, names, n_pairs, options))
+    scores, evidence = scorer.matrix(  # (n_tracks, n_tracks)
+        ids, wanted=None if weights is None else weights > 0, tiles=tiles, on_pair=on_pair
+    )
     confirmed = _confirmed_pairs(evidence, groups, ids, names, rejected)
     known = [*same_pairs, *((a, b) for a, b, _ in confirmed)]
     groups = np.asarray(group_tracks(names, hashes, known))
     each_once = np.triu(np.ones(scores.shape, dtype=bool), 1)
-    nonmatching = each_once & (groups[:, None] != groups[None, :])
+    unrelated = each_once & (groups[:, None] != groups[None, :])
+    nonmatching = unrelated if weights is None else unrelated & (weights > 0)
+    each = np.ones(scores.shape) if weights is None else weights
     names_of_sources = np.asarray(sources)
     close = nonmatching & (names_of_sources[:, None] == names_of_sources[None, :])
     n_close, n_all = int(close.sum()), int(nonmatching.sum())
     apart = min(n_close, n_all - n_close) >= MIN_PAIRS
     counted = nonmatching & ~close if apart else nonmatching
-    rates = count_rates(scores, counted, sources=sources, seed=options.seed)
-    one_source = count_rates(scores, close, sources=sources, seed=options.seed) if apart else None
+    how = {"weights": weights, "sources": sources, "seed": options.seed}
+    rates = count_rates(scores, counted, **how)  # type: ignore[arg-type]
+    one_source = count_rates(scores, close, **how) if apart else None  # type: ignore[arg-type]
     own, kinds = _copy_scores(workspace, scorer, ids, names, groups, options, on_copy)
     matching = {kind: own[kinds == kind] for kind in options.alterations if options.n_copies}
-    row_of = {name: row for row, name in enumerate(names)}
     for kind, known_pairs in ((DECIDED_KIND, decided), (IDENTIFIED_KIND, identified)):
         if known_pairs:
             matching[kind] = np.asarray([scores[row_of[a], row_of[b]] for a, b in known_pairs])
@@ -227,7 +283,7 @@ def calibrate(
         recalls=(),
         n_tracks=len(names),
         n_nonmatching_pairs=rates.n_nonmatching_pairs,
-        n_set_aside_pairs=int((each_once & ~nonmatching).sum()),
+        n_set_aside_pairs=int((each_once & ~unrelated).sum()),
         data=options.data
         or ", ".join(os.path.basename(os.fsdecode(root)) for root in roots)
         or "the catalogue",
@@ -238,16 +294,95 @@ def calibrate(
         scorer=scorer.id,
         tail=rates.tail,
         one_source=one_source,
+        n_stood_for=0 if weights is None else int(unrelated.sum()),
     )
-    threshold = _default_threshold(made, scores[nonmatching], n_close / n_all if apart else 0.0)
+    share = float(each[close].sum() / each[nonmatching].sum()) if apart else 0.0
+    threshold = _default_threshold(made, _as_often(scores, nonmatching, each), share)
     thresholds = dataclasses.replace(
         made,
         threshold=threshold,
         recalls=tuple(_recall(kind, own, threshold) for kind, own in matching.items()),
     )
     return Calibration(
-        thresholds, scores[counted], matching, confirmed, scores[close] if apart else np.zeros(0)
+        thresholds,
+        _as_often(scores, counted, each),
+        matching,
+        confirmed,
+        _as_often(scores, close, each) if apart else np.zeros(0),
     )
+
+
+def _effort(
+    workspace: Workspace,
+    scorer: Scorer,
+    ids: Sequence[str],
+    names: Sequence[str],
+    n_pairs: int,
+    options: CalibrateOptions,
+) -> Effort:
+    """Time the pairs of ``N_TIMED`` tracks, and one copy of each kind of one of them."""
+    spread = np.linspace(0, len(ids) - 1, N_TIMED).astype(np.int64).tolist()
+    started = time.monotonic()
+    scorer.matrix([ids[row] for row in spread])
+    pair_s = (time.monotonic() - started) / (N_TIMED * (N_TIMED - 1) // 2)
+    n_copied = min(options.n_copies, len(names))
+    if not n_copied or not options.alterations:
+        return Effort(n_pairs, 0, pair_s, 0.0)
+    started = time.monotonic()
+    one = dataclasses.replace(options, n_copies=1)
+    middle = len(ids) // 2
+    with contextlib.suppress(UsageError):  # a track too short for copies
+        _copy_scores(
+            workspace, scorer, ids[middle:][:1], names[middle:][:1], np.zeros(1), one, None
+        )
+    copy_s = (time.monotonic() - started) / len(options.alterations)
+    return Effort(n_pairs, n_copied * len(options.alterations), pair_s, copy_s)
+
+
+def _weights(
+    workspace: Workspace,
+    ids: Sequence[str],
+    sources: Sequence[str],
+    named: Sequence[tuple[int, int]],
+    options: CalibrateOptions,
+) -> np.ndarray | None:
+    """Return how many pairs each pair of rows stands for, (n, n) float64; None where all count.
+
+    Pairs with the nearest embeddings count for themselves, as do those that somebody has named and
+    those of one source, if they are no more than that; of the others every one is as likely to be
+    drawn, so that the weighted shares are unbiased (Horvitz and Thompson 1952).  The similarity of
+    embeddings says only how pairs are drawn.
+    """
+    n = len(ids)
+    rows_a, rows_b = np.triu_indices(n, 1)
+    if options.all_pairs or len(rows_a) <= MAX_ALL_PAIRS:
+        return None
+    known, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
+    place_of = {track_id: place for place, track_id in enumerate(known)}
+    own = embeddings[[place_of[track_id] for track_id in ids]]
+    near = np.argsort(-(own @ own.T)[rows_a, rows_b], kind="stable")
+    certain = np.zeros(len(rows_a), bool)
+    certain[near[: round(CERTAIN_SHARE * len(rows_a))]] = True
+    own_source = np.asarray(sources)
+    close = own_source[rows_a] == own_source[rows_b]
+    if close.mean() <= CERTAIN_SHARE:
+        certain |= close
+    is_named = np.zeros((n, n), bool)
+    for a, b in named:
+        is_named[min(a, b), max(a, b)] = True
+    certain |= is_named[rows_a, rows_b]
+    others = np.flatnonzero(~certain)
+    rng = np.random.default_rng(options.seed)
+    drawn = rng.choice(others, max(1, len(others) // ONE_IN), replace=False)
+    weights = np.zeros((n, n))
+    weights[rows_a[certain], rows_b[certain]] = 1.0
+    weights[rows_a[drawn], rows_b[drawn]] = len(others) / len(drawn)
+    return weights
+
+
+def _as_often(scores: np.ndarray, pairs: np.ndarray, each: np.ndarray) -> np.ndarray:
+    """Return the scores of pairs, each as often as it stands for pairs."""
+    return np.repeat(scores[pairs], np.rint(each[pairs]).astype(np.int64))
 
 
 def _default_threshold(made: Thresholds, nonmatching: np.ndarray, one_source: float) -> float:

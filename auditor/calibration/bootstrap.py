@@ -62,11 +62,13 @@ class UnitBootstrap:
         Parameters
         ----------
         pairs : numpy.ndarray
-            (n_tracks, n_tracks) bool, the pairs that count, each once.
+            (n_tracks, n_tracks) bool, the pairs that count, each once; or float, how many pairs
+            each stands for.
         """
         rows_a, rows_b = np.nonzero(pairs)
         a, b = self._unit_of[rows_a], self._unit_of[rows_b]
-        counts = np.bincount(a * self._n_units + b, minlength=self._n_units**2).astype(np.float64)
+        each = pairs[rows_a, rows_b].astype(np.float64)
+        counts = np.bincount(a * self._n_units + b, each, minlength=self._n_units**2)
         counts = counts.reshape(self._n_units, self._n_units)
         inside = self._drawn @ counts.diagonal()
         np.fill_diagonal(counts, 0.0)

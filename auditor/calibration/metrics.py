@@ -74,11 +74,13 @@ def equal_error_rate(matching: np.ndarray, nonmatching: np.ndarray) -> tuple[flo
     return float((far[i] + frr[i]) / 2.0), float(thresholds[i])
 
 
-def threshold_at_far(nonmatching: np.ndarray, far: float) -> float:
+def threshold_at_far(
+    nonmatching: np.ndarray, far: float, weights: np.ndarray | None = None
+) -> float:
     """Return the lowest threshold whose counted FAR does not exceed ``far``.
 
     It is just above a non-matching score, so that ``score >= threshold`` holds for at most
-    ``floor(far * n)`` of the ``n`` pairs.
+    ``floor(far * n)`` of the ``n`` pairs.  With ``weights``, (n_pairs,), a pair counts for so many.
 
     Raises
     ------
@@ -87,8 +89,15 @@ def threshold_at_far(nonmatching: np.ndarray, far: float) -> float:
     """
     if not 0.0 <= far <= 1.0:
         raise ValueError(f"far is {far}; it must lie in [0, 1]")
-    scores = np.sort(_scores(nonmatching, "nonmatching"))
-    allowed = math.floor(far * scores.size + 1e-9)
+    scores = _scores(nonmatching, "nonmatching")
+    if weights is None:
+        scores = np.sort(scores)
+        allowed = math.floor(far * scores.size + 1e-9)
+    else:
+        order = np.argsort(scores, kind="stable")
+        scores = scores[order]
+        above = np.cumsum(weights[order][::-1])
+        allowed = int(np.searchsorted(above, far * above[-1] * (1.0 + 1e-9), side="right"))
     if allowed >= scores.size:
         return float(scores[0])
     return float(np.nextafter(scores[scores.size - 1 - allowed], np.inf))

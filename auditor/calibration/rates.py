@@ -144,14 +144,21 @@ N_BOOTSTRAP = 500
 
 
 def count_rates(
-    scores: np.ndarray, nonmatching: np.ndarray, *, sources: Sequence[str] = (), seed: int = 0
+    scores: np.ndarray,
+    nonmatching: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    sources: Sequence[str] = (),
+    seed: int = 0,
 ) -> RateTable:
     """Count how often pairs reach a score, and fit a tail where they are enough for one.
 
     Parameters are those of ``operating_points``.
     """
-    tail = fit_tail(scores, nonmatching, sources=sources, seed=seed)
-    points = operating_points(scores, nonmatching, tail=tail, sources=sources, seed=seed)
+    tail = fit_tail(scores, nonmatching, weights=weights, sources=sources, seed=seed)
+    points = operating_points(
+        scores, nonmatching, tail=tail, weights=weights, sources=sources, seed=seed
+    )
     return RateTable(points, int(np.count_nonzero(nonmatching)), tail)
 
 
@@ -160,6 +167,7 @@ def operating_points(
     nonmatching: np.ndarray,
     *,
     tail: Tail | None = None,
+    weights: np.ndarray | None = None,
     sources: Sequence[str] = (),
     seed: int = 0,
 ) -> tuple[OperatingPoint, ...]:
@@ -173,6 +181,10 @@ def operating_points(
         (n_tracks, n_tracks) bool, the pairs that count, each once.
     tail : Tail, optional
         Where it begins one more point is set, with the tail's own interval.
+    weights : numpy.ndarray, optional
+        (n_tracks, n_tracks) float, how many pairs each of those that count stands for, where they
+        are a sample: the shares are then those of Horvitz and Thompson (1952), and the Wilson
+        interval that of so many independent pairs as the weights are worth (Kish 1965).
     sources : sequence of str
         (n_tracks,) source of each track; each is one of its own if left out.
     seed : int
@@ -183,17 +195,21 @@ def operating_points(
         By rising threshold; the last lies just above the highest non-matching score.
     """
     counted = scores[nonmatching]
+    own = None if weights is None else weights[nonmatching]
+    each = nonmatching if weights is None else np.where(nonmatching, weights, 0.0)
+    n_all = counted.size if own is None else float(own.sum())
+    n_worth = counted.size if own is None else math.floor(n_all**2 / float((own**2).sum()))
     rng = np.random.default_rng(seed)
     bootstrap = UnitBootstrap(len(scores), sources, n_samples=N_BOOTSTRAP, rng=rng)
-    totals = bootstrap.totals(nonmatching)
+    totals = bootstrap.totals(each)
     found: dict[float, OperatingPoint] = {}
     for rate in [far for far in FARS if far * counted.size >= 1.0] + [0.0]:
-        threshold = threshold_at_far(counted, rate)
-        n_above = int((counted >= threshold).sum())
-        hits = bootstrap.totals(nonmatching & (scores >= threshold))
-        far = n_above / counted.size
+        threshold = threshold_at_far(counted, rate, own)
+        above = counted >= threshold
+        hits = bootstrap.totals(np.where(scores >= threshold, each, 0))
+        far = float(above.sum() if own is None else own[above].sum()) / n_all
         low, high = np.percentile(hits / np.maximum(totals, 1.0), [2.5, 97.5])
-        wilson = wilson_interval(n_above, counted.size)
+        wilson = wilson_interval(min(far, 1.0) * n_worth, n_worth)
         found[far] = OperatingPoint(
             threshold=float(threshold),
             far=far,

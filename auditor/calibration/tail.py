@@ -71,6 +71,9 @@ class Tail:
         Of the goodness of fit; below ``MIN_P_VALUE`` the fit is poor.
     bootstrap : tuple of (float, float, float)
         (shape, scale, share above the threshold) of every bootstrap sample.
+    weighted_share : float
+        Share of all pairs above the threshold where the scores are those of a sample, of which
+        each stands for so many pairs; 0 where all were scored.
 
     Examples
     --------
@@ -89,6 +92,7 @@ class Tail:
     bound: float
     p_value: float
     bootstrap: tuple[tuple[float, float, float], ...]
+    weighted_share: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.n_exceedances <= self.n_scores:
@@ -114,7 +118,7 @@ class Tail:
     @property
     def share(self) -> float:
         """Share of all scores above the threshold."""
-        return self.n_exceedances / self.n_scores
+        return self.weighted_share or self.n_exceedances / self.n_scores
 
     @property
     def end_point(self) -> float:
@@ -159,6 +163,7 @@ def fit_tail(
     nonmatching: np.ndarray,
     *,
     bound: float = 1.0,
+    weights: np.ndarray | None = None,
     sources: Sequence[str] = (),
     n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
@@ -173,6 +178,9 @@ def fit_tail(
         (n_tracks, n_tracks) bool, the pairs that count, each once.
     bound : float
         The highest score there can be.
+    weights : numpy.ndarray, optional
+        (n_tracks, n_tracks) float, how many pairs each of those that count stands for, where they
+        are a sample.
     sources : sequence of str
         (n_tracks,) source of each track; each is one of its own if left out.
     n_bootstrap : int
@@ -206,20 +214,24 @@ def fit_tail(
     if not np.isfinite(counted).all():
         raise ValueError("a score is not finite")
     rng = np.random.default_rng(seed)
-    chosen = _choose_threshold(counted, bound, rng)
+    chosen = _choose_threshold(
+        counted, bound, rng, None if weights is None else weights[nonmatching]
+    )
     if chosen is None:
         return None
     threshold, p_value = chosen
     rows_a, rows_b = np.nonzero(nonmatching & (scores > threshold))
     excesses = scores[rows_a, rows_b] - threshold
     room = bound - threshold
+    each = nonmatching if weights is None else np.where(nonmatching, weights, 0.0)
+    of_each = np.ones(len(excesses)) if weights is None else weights[rows_a, rows_b]
     bootstrap = UnitBootstrap(len(scores), sources, n_samples=n_bootstrap, rng=rng)
-    totals = bootstrap.totals(nonmatching)
-    weights = bootstrap.multiplicities(rows_a, rows_b)  # (n_bootstrap, n_exceedances)
-    own = np.ones((1, len(excesses)))
-    shape, scale = (float(values[0]) for values in _fit(excesses, own, room))
-    shapes, scales = _fit(excesses, weights, room)
-    shares = weights.sum(axis=1) / np.maximum(totals, 1.0)
+    totals = bootstrap.totals(each)
+    drawn = bootstrap.multiplicities(rows_a, rows_b) * of_each  # (n_bootstrap, n_exceedances)
+    worth = float(of_each.sum() / (of_each**2).sum())  # what the prior is weighed against
+    shape, scale = (float(values[0]) for values in _fit(excesses, worth * of_each[None], room))
+    shapes, scales = _fit(excesses, worth * drawn, room)
+    shares = drawn.sum(axis=1) / np.maximum(totals, 1.0)
     return Tail(
         threshold=threshold,
         n_exceedances=len(excesses),
@@ -232,29 +244,39 @@ def fit_tail(
             (float(f"{a:.6g}"), float(f"{b:.6g}"), float(f"{c:.6g}"))
             for a, b, c in zip(shapes, scales, shares, strict=True)
         ),
+        weighted_share=0.0 if weights is None else float(of_each.sum() / each.sum()),
     )
 
 
 def _choose_threshold(
-    counted: np.ndarray, bound: float, rng: np.random.Generator
+    counted: np.ndarray,
+    bound: float,
+    rng: np.random.Generator,
+    weights: np.ndarray | None = None,
 ) -> tuple[float, float] | None:
     """Return the lowest threshold whose excesses pass the test, with its p-value."""
     n = counted.size
     n_above = [round(share * n) for share in SHARES]
+    if weights is not None:
+        above = np.cumsum(weights[np.argsort(-counted, kind="stable")])
+        n_above = np.searchsorted(above, np.asarray(SHARES) * above[-1], side="right").tolist()
     n_above = [k for k in n_above if MIN_EXCEEDANCES <= k <= min(MAX_EXCEEDANCES, n - 1)]
     if not n_above and n >= MIN_SCORES:
         n_above = [MIN_EXCEEDANCES]
     best: tuple[float, float] | None = None
     if not n_above:
         return None
-    highest = np.sort(np.partition(counted, n - 1 - n_above[0])[n - 1 - n_above[0] :])[::-1]
+    order = np.argpartition(counted, n - 1 - n_above[0])[n - 1 - n_above[0] :]
+    order = order[np.argsort(-counted[order], kind="stable")]
+    highest = counted[order]
     for k in n_above:
         # Between two scores, so that "at least" and "above" mean the same.
         threshold = float((highest[k] + highest[k - 1]) / 2.0)
         excesses = highest[:k] - threshold
         if excesses[-1] <= 0.0 or threshold >= bound:
             continue
-        p_value = goodness_of_fit(excesses, bound - threshold, rng)
+        own = None if weights is None else weights[order[:k]]
+        p_value = goodness_of_fit(excesses, bound - threshold, rng, weights=own)
         if best is None or p_value > best[1]:
             best = threshold, p_value
         if p_value > MIN_P_VALUE:
@@ -263,7 +285,12 @@ def _choose_threshold(
 
 
 def goodness_of_fit(
-    excesses: np.ndarray, room: float, rng: np.random.Generator, *, n_samples: int = N_GOODNESS
+    excesses: np.ndarray,
+    room: float,
+    rng: np.random.Generator,
+    *,
+    weights: np.ndarray | None = None,
+    n_samples: int = N_GOODNESS,
 ) -> float:
     """Return the p-value of the Anderson-Darling test of excesses against their fitted GPD.
 
@@ -275,15 +302,20 @@ def goodness_of_fit(
         From the threshold to the bound.
     rng : numpy.random.Generator
         Of the parametric bootstrap.
+    weights : numpy.ndarray, optional
+        (n,) how many pairs each excess stands for; the drawn samples have them in any order.
     n_samples : int
         Samples drawn from the fitted GPD, each fitted anew.
     """
     n = len(excesses)
-    once = np.ones((1, n))
+    each = np.ones(n) if weights is None else weights * weights.sum() / (weights**2).sum()
 
     def statistic(values: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        shape, scale = _fit(values, once, room)
-        return _anderson_darling(1.0 - _survival(values, shape, scale)), shape, scale
+        shape, scale = _fit(values, each[None], room)
+        probabilities = 1.0 - _survival(values, shape, scale)
+        if weights is None:
+            return _anderson_darling(probabilities), shape, scale
+        return _weighted_anderson_darling(probabilities, weights), shape, scale
 
     observed, shape, scale = statistic(excesses)
     n_larger = 0
@@ -324,3 +356,23 @@ def _anderson_darling(probabilities: np.ndarray) -> float:
     n = len(ordered)
     odd = 2.0 * np.arange(1, n + 1) - 1.0
     return float(-n - np.mean(odd * (np.log(ordered) + np.log1p(-ordered[::-1]))))
+
+
+def _weighted_anderson_darling(probabilities: np.ndarray, weights: np.ndarray) -> float:
+    """Return the statistic of a weighted sample: that of equal weights where they are equal.
+
+    The integral of ``(F_n - u)**2 / (u (1 - u))``, step by step, times what the sample is worth.
+    """
+    order = np.argsort(probabilities)
+    ends = np.clip(probabilities[order], 1e-12, 1.0 - 1e-12)
+    steps = np.cumsum(weights[order]) / weights.sum()  # F_n from each on
+
+    def upto(c: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Return the indefinite integral of ``(c - u)**2 / (u (1 - u))``."""
+        return c * c * np.log(u) - (1.0 - c) ** 2 * np.log1p(-u) - u
+
+    first = -np.log1p(-ends[0]) - ends[0]
+    last = -1.0 - (np.log(ends[-1]) - ends[-1])
+    between = upto(steps[:-1], ends[1:]) - upto(steps[:-1], ends[:-1])
+    worth = weights.sum() ** 2 / (weights**2).sum()
+    return float(worth * (first + between.sum() + last))

@@ -87,6 +87,9 @@ class Thresholds:
         What the default threshold finds.
     n_tracks, n_nonmatching_pairs, n_set_aside_pairs : int
         The music behind the counts; pairs known to share material are set aside.
+    n_stood_for : int
+        Pairs that those counted stand for, as they are all candidates and a sample of the others;
+        0 where all were counted.
     data, data_sha256 : str
         Name of the music and hash over its files.
     date, version, command : str
@@ -117,6 +120,7 @@ class Thresholds:
     format: str = FORMAT
     tail: Tail | None = None
     one_source: RateTable | None = None
+    n_stood_for: int = 0
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:

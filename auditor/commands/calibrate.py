@@ -21,12 +21,13 @@ from auditor.commands.options import (
     QuietOption,
     WorkspaceOption,
 )
-from auditor.commands.running import command_line, embedder_for, open_for_command
+from auditor.commands.running import command_line, n_jobs, open_for_command, workers_for
 from auditor.embedding.config import DEFAULT_EXTRACTOR, GPU_BATCH
 from auditor.errors import show_path
 from auditor.scoring import SCORERS
 
 if TYPE_CHECKING:
+    from auditor.api.calibrate import Effort
     from auditor.calibration.thresholds import Thresholds
 
 EXAMPLES = """\b
@@ -112,6 +113,14 @@ def calibrate(
         Alterations,
         typer.Option("--alterations", help="Make 8 kinds of altered copies, or all 37."),
     ] = Alterations.QUICK,
+    all_pairs: Annotated[
+        bool,
+        typer.Option(
+            "--all-pairs",
+            help="Count all pairs; by default, of more than 4,000, those with the nearest "
+            "embeddings and a sample of the others, with weights that leave the rates unbiased.",
+        ),
+    ] = False,
     score: Annotated[
         Score | None,
         typer.Option(
@@ -160,6 +169,7 @@ def calibrate(
         seed=seed,
         from_decisions=from_decisions,
         from_identifiers=from_identifiers,
+        all_pairs=all_pairs,
         score=score.value if score else "",
     )
     pairs = read_same_list(same) if same is not None else ()
@@ -167,15 +177,18 @@ def calibrate(
         open_for_command(workspace, extractor=extractor, precision=precision) as opened,
         Progress(quiet=quiet) as embedding,
         Progress(quiet=quiet, noun="pairs") as comparing,
-        Progress(quiet=quiet, noun="copies") as copying,
+        Progress(quiet=quiet, noun="tracks to copy") as copying,
+        workers_for(context, opened, jobs=jobs, device=device, batch=batch) as (embedder, tiles),
     ):
         made = api.calibrate(
             opened,
             roots or [],
             same_pairs=pairs,
             options=options,
-            embedder=embedder_for(opened, jobs=jobs, device=device, batch=batch),
+            embedder=embedder,
+            tiles=tiles,
             on_event=embedding,
+            on_effort=None if quiet else lambda effort: _say_effort(effort, n_jobs(jobs)),
             on_pair=comparing.advance,
             on_copy=copying.advance,
             command=command_line(context),
@@ -208,6 +221,17 @@ def calibrate(
     print(show_path(written))
 
 
+def _say_effort(effort: Effort, jobs: int) -> None:
+    """Say what is to be done, and how long it will take."""
+    from auditor.commands.progress import show_seconds
+
+    copies = f" and {effort.n_copies:,} copies" if effort.n_copies else ""
+    told = (
+        f"{effort.n_pairs:,} pairs{copies} to compare: about {show_seconds(effort.seconds(jobs))}"
+    )
+    print(told, file=sys.stderr)
+
+
 def _said(thresholds: Thresholds) -> list[str]:
     """Return what is worth knowing of a calibration, in lines."""
     made = thresholds
@@ -218,6 +242,8 @@ def _said(thresholds: Thresholds) -> list[str]:
         n_close = made.one_source.n_nonmatching_pairs
         counted = f"{n_pairs:,} pairs of two sources and {n_close:,} of one"
         tables = [(" of two sources", made.rates), (" of one source", made.one_source)]
+    if made.n_stood_for:
+        counted += f", a sample of {made.n_stood_for:,}"
     lines = [
         f"threshold {made.threshold:.4f} at FAR {made.target_far:g}, from {counted}, of "
         f"{made.n_tracks:,} tracks, {made.n_set_aside_pairs:,} pairs set aside"

@@ -201,11 +201,17 @@ class Scorer(Protocol):
         """Return a track that is not stored as a side of a pair; spectrum is uint8."""
 
     def matrix(
-        self, ids: Sequence[str], *, on_pair: OnProgress | None = None
+        self,
+        ids: Sequence[str],
+        *,
+        wanted: np.ndarray | None = None,
+        tiles: Tiles | None = None,
+        on_pair: OnProgress | None = None,
     ) -> tuple[np.ndarray, dict[tuple[str, str], Evidence]]:
         """Return the scores of all pairs, (n, n) float64, symmetric; and evidence by ids.
 
-        The diagonal says nothing.  Only evidence with ranges is returned.
+        The diagonal says nothing.  Only evidence with ranges is returned.  Where ``wanted`` is
+        given, (n, n) bool, of each two rows in order, other pairs may be left out and score 0.
         """
 
 

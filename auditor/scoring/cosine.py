@@ -434,7 +434,12 @@ class Scorer:
         return _side("", copy.embedding)
 
     def matrix(
-        self, ids: Sequence[str], *, on_pair: OnProgress | None = None
+        self,
+        ids: Sequence[str],
+        *,
+        wanted: np.ndarray | None = None,
+        tiles: Tiles | None = None,
+        on_pair: OnProgress | None = None,
     ) -> tuple[np.ndarray, dict[tuple[str, str], Evidence]]:
         """See ``scoring.base.Scorer``."""
         rows = np.stack([self._embedding_of[track_id] for track_id in ids])

@@ -10,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from auditor.catalogue.embedding_table import TrackTable
-from auditor.errors import IndexFileError, show_path
+from auditor.errors import CatalogueError, IndexFileError, show_path
 from auditor.evidence.match_score import (
     LOWEST_THRESHOLD,
     MIN_SCORE_TO_CONFIRM,
@@ -26,13 +28,14 @@ from auditor.evidence.match_score import (
 )
 from auditor.evidence.side import Side, compare_sides
 from auditor.ingest.submissions import Submission
-from auditor.parallel import OnProgress, Tiles
+from auditor.parallel import LocalTiles, OnProgress, Tiles
 from auditor.records import Evidence, Pair, Track, TrackEmbedding, Verdict, floor_rate
 from auditor.scoring.base import RunContext, ScoredPair, ScoringResult
 from auditor.scoring.candidates import distinct_pairs, voted_across, voted_pairs, with_rows
 from auditor.scoring.examine import (
     Candidate,
     Examination,
+    ExaminationTile,
     Limits,
     examine_pairs,
     examine_tiles,
@@ -61,6 +64,10 @@ N_EXCERPT = 10
 N_CHECKED, CHECKED_S, MAX_CHECKED = 12, 240.0, 120
 """Candidates by excerpt of a submission of up to so many seconds; longer ones have more by their
 length, for a mix holds many tracks, up to the last number, that of 40 minutes."""
+
+BLOCK_TRACKS, BLOCK_S = 16, 7200.0
+"""Tracks of a block of a matrix, and seconds of them: two blocks are compared at once, and what is
+prepared of their tracks is kept."""
 
 MAX_UNCOVERED_TRACKS = 2000
 """Tracks that an excerpt index may lack; a check examines them one by one."""
@@ -465,27 +472,69 @@ class Scorer:
         )
 
     def matrix(
-        self, ids: Sequence[str], *, on_pair: OnProgress | None = None
+        self,
+        ids: Sequence[str],
+        *,
+        wanted: np.ndarray | None = None,
+        tiles: Tiles | None = None,
+        on_pair: OnProgress | None = None,
     ) -> tuple[np.ndarray, dict[tuple[str, str], Evidence]]:
         """See ``scoring.base.Scorer``; a pair takes milliseconds."""
         n = len(ids)
+        wanted = np.triu(np.ones((n, n), bool) if wanted is None else wanted, 1)
+        self._reader.store_spectra(ids)  # the processes of the tiles may not write
+        row_of = {track_id: row for row, track_id in enumerate(ids)}
+        parts = list(_matrix_parts(ids, wanted, self._reader))
         scores, evidence, n_done = np.eye(n), {}, 0
         if on_pair is not None:
-            on_pair(0, n * (n - 1) // 2)
-        for i, a in enumerate(ids):
-            for j in range(i + 1, n):
-                found = self.pair(self.side(a), self.side(ids[j]))
-                scores[i, j] = scores[j, i] = found.score
-                if found.evidence is not None and found.evidence.ranges:
-                    evidence[a, ids[j]] = found.evidence
-            n_done += n - 1 - i
+            on_pair(0, int(wanted.sum()))
+        work = MatrixTile(self._reader, Limits(shown_from=MIN_SCORE_TO_CONFIRM))
+        for found in (tiles or LocalTiles()).map(work, parts):
+            for pair in found.pairs:
+                i, j = row_of[pair.a], row_of[pair.b]
+                scores[i, j] = scores[j, i] = pair.score
+                if pair.evidence is not None and pair.evidence.ranges:
+                    evidence[pair.a, pair.b] = pair.evidence
+            for problem in found.damaged.values():
+                raise CatalogueError(problem)
+            n_done += found.n_compared
             if on_pair is not None:
-                on_pair(n_done, n * (n - 1) // 2)
+                on_pair(n_done, int(wanted.sum()))
         return scores, evidence
 
     @functools.cached_property
     def _reader(self) -> CatalogueReader:
         return CatalogueReader.of(self._workspace)
+
+
+@dataclass(frozen=True)
+class MatrixTile(ExaminationTile):
+    """Compares some pairs of few tracks, each of which is prepared once."""
+
+    def __call__(self, part: Sequence[Candidate]) -> Examination:
+        """Return what was found of some pairs."""
+        side = functools.cache(self.reader.side)
+        return examine_pairs(part, side, self.reader.examiner, limits=self.limits)
+
+
+def _matrix_parts(
+    ids: Sequence[str], wanted: np.ndarray, reader: TrackReader
+) -> Iterator[list[Candidate]]:
+    """Yield the wanted pairs of rows, (n, n) bool above the diagonal, block by block."""
+    starts, length_s = [0], 0.0
+    for row, track_id in enumerate(ids):
+        length_s += reader.content(track_id).duration_s
+        if row > starts[-1] and (row - starts[-1] >= BLOCK_TRACKS or length_s > BLOCK_S):
+            starts.append(row)
+            length_s = reader.content(track_id).duration_s
+    blocks = [range(a, b) for a, b in pairwise([*starts, len(ids)])]
+    for place, rows in enumerate(blocks):
+        for columns in blocks[place:]:
+            inside = np.argwhere(wanted[rows.start : rows.stop, columns.start : columns.stop])
+            if len(inside):
+                yield [
+                    (ids[rows.start + a], ids[columns.start + b], -1.0) for a, b in inside.tolist()
+                ]
 
 
 def _cosines(tiles: Tiles, reader: TrackReader, n: int) -> dict[str, tuple[float, ...]]:

@@ -24,6 +24,7 @@ from auditor.calibration.thresholds import (
 from auditor.errors import AuditError, CatalogueError, UsageError
 from auditor.ingest.session import ingest
 from auditor.report.html.calibration import render_calibration, write_calibration
+from auditor.scoring.base import open_scorer
 from auditor.workspace import open_workspace
 
 
@@ -293,3 +294,60 @@ def test_identifiers_say_which_pairs_are_copies_unless_somebody_denied_it(aligne
     workspace.catalogue.decide(tracks["05.wav"].sha256, tracks["06.wav"].sha256, "cover")
     told = calibrate.calibrate(workspace, options=options)
     assert told.thresholds.recalls[0].n_copies == 1
+
+
+def test_of_many_pairs_candidates_and_a_sample_are_counted(aligned, monkeypatch):
+    made, _, workspace = aligned
+    options = CalibrateOptions(n_copies=0)
+    whole = calibrate.calibrate(workspace, options=options)
+    assert whole.thresholds.n_stood_for == 0
+    assert np.array_equal(np.sort(whole.nonmatching), np.sort(made.nonmatching))
+    monkeypatch.setattr(calibrate, "MAX_ALL_PAIRS", 100)
+    n_done: list[tuple[int, int]] = []
+    efforts: list[calibrate.Effort] = []
+    told = calibrate.calibrate(
+        workspace,
+        options=options,
+        on_pair=lambda *n: n_done.append(n),
+        on_effort=efforts.append,
+    )
+    thresholds = told.thresholds
+    n_all = 22 * 21 // 2
+    n_examined = round(0.2 * n_all) + (n_all - round(0.2 * n_all)) // 8
+    (effort,) = efforts
+    assert (effort.n_pairs, effort.n_copies, effort.copy_s) == (n_examined, 0, 0.0)
+    assert effort.pair_s > 0.0
+    assert effort.seconds(2) == pytest.approx(n_examined * effort.pair_s / 2)
+    assert n_done[0] == (0, n_examined)
+    assert n_done[-1] == (n_examined, n_examined)
+    assert thresholds.n_nonmatching_pairs == n_examined - 1  # the hidden copy is found all the same
+    assert told.confirmed == whole.confirmed
+    assert thresholds.n_stood_for == n_all - 1 == whole.thresholds.n_nonmatching_pairs
+    assert len(told.nonmatching) == pytest.approx(n_all, abs=4)
+    assert set(told.nonmatching) <= set(whole.nonmatching)
+    again = calibrate.calibrate(workspace, options=dataclasses.replace(options, all_pairs=True))
+    assert again.thresholds.operating_points == whole.thresholds.operating_points
+
+
+def test_the_pairs_of_a_matrix_are_those_compared_one_by_one(aligned, monkeypatch):
+    _, _, workspace = aligned
+    monkeypatch.setattr("auditor.scoring.match.BLOCK_TRACKS", 3)
+    ids = [track.id for track in workspace.catalogue.tracks()][:7]
+    scorer = open_scorer(workspace)
+    scores, evidence = scorer.matrix(ids)
+    assert np.array_equal(scores, scores.T)
+    for i, a in enumerate(ids):
+        for j in range(i + 1, len(ids)):
+            one = scorer.pair(scorer.side(a), scorer.side(ids[j]))
+            assert scores[i, j] == one.score
+            assert evidence.get((a, ids[j])) == (one.evidence if one.evidence.ranges else None)
+
+
+def test_how_long_copies_will_take_is_measured_on_one_track(aligned):
+    _, _, workspace = aligned
+    efforts: list[calibrate.Effort] = []
+    options = CalibrateOptions(n_copies=2, alterations=("crop30", "speed+3"))
+    calibrate.calibrate(workspace, options=options, on_effort=efforts.append)
+    assert [(effort.n_pairs, effort.n_copies) for effort in efforts] == [(231, 4)]
+    assert efforts[0].copy_s > 0.0
+    assert efforts[0].seconds(1) > efforts[0].seconds(2) > 4 * efforts[0].copy_s

@@ -149,3 +149,12 @@ def test_no_query_has_no_hit_rate():
 def test_what_is_no_proportion(n_hits, n):
     with pytest.raises(ValueError, match=f"{n_hits} of {n} is not a proportion"):
         wilson_interval(n_hits, n)
+
+
+@pytest.mark.parametrize("far", [0.0, 0.05, 0.2, 0.5, 1.0])
+def test_a_weight_is_so_many_pairs(far):
+    rng = np.random.default_rng(0)
+    scores, weights = rng.random(40), rng.integers(1, 5, 40)
+    assert threshold_at_far(scores, far, weights.astype(float)) == threshold_at_far(
+        np.repeat(scores, weights), far
+    )

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from auditor.calibration import tail as tails
-from auditor.calibration.tail import MIN_P_VALUE, Tail, fit_tail, goodness_of_fit
+from auditor.calibration.rates import count_rates
+from auditor.calibration.tail import (
+    MIN_P_VALUE,
+    Tail,
+    _anderson_darling,
+    _weighted_anderson_darling,
+    fit_tail,
+    goodness_of_fit,
+)
 from auditor.serialisation import from_json, to_json
 
 N_TRACKS = 90
@@ -245,3 +253,41 @@ def test_a_tail_travels_as_json(made):
 def test_a_wrong_tail_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(MADE, **change)
+
+
+def test_equal_weights_change_nothing():
+    scores = sphere_scores(2)
+    plain = fit_tail(scores, EACH_ONCE, n_bootstrap=5)
+    weighted = fit_tail(scores, EACH_ONCE, weights=np.full(scores.shape, 3.0), n_bootstrap=5)
+    assert weighted.threshold == plain.threshold
+    assert weighted.share == pytest.approx(plain.share)
+    assert (weighted.shape, weighted.scale) == pytest.approx((plain.shape, plain.scale))
+    values = np.random.default_rng(0).random(40)
+    assert _weighted_anderson_darling(values, np.full(40, 7.0)) == pytest.approx(
+        _anderson_darling(values)
+    )
+
+
+def test_rates_of_a_weighted_sample_are_those_of_all_pairs_on_average():
+    scores = sphere_scores(3)
+    rows_a, rows_b = np.nonzero(EACH_ONCE)
+    # What decides how likely a pair is drawn resembles its score, as candidates do.
+    rng = np.random.default_rng(0)
+    near = np.argsort(-(scores[EACH_ONCE] + rng.normal(0.0, scores[EACH_ONCE].std(), len(rows_a))))
+    certain, others = np.split(near, [len(near) // 5])
+    whole = count_rates(scores, EACH_ONCE)
+    found = []
+    for seed in range(8):
+        weights = np.zeros(scores.shape)
+        weights[rows_a[certain], rows_b[certain]] = 1.0
+        drawn = np.random.default_rng(seed).choice(others, len(others) // 8, replace=False)
+        weights[rows_a[drawn], rows_b[drawn]] = len(others) / len(drawn)
+        sample = count_rates(scores, weights > 0, weights=weights, seed=seed)
+        found.append([sample.far_at(whole.threshold_at(far)) for far in (0.1, 0.01, 1e-3, 1e-4)])
+        assert sample.n_nonmatching_pairs == len(certain) + len(drawn)
+    fars = np.asarray(found)[:, :, 0]
+    assert fars.mean(axis=0)[:3] == pytest.approx([0.1, 0.01, 1e-3], rel=0.35)
+    # Below what is counted the prior weighs more, the fewer the excesses: to the safe side.
+    assert 0.5e-4 < np.median(fars[:, 3]) < 5e-4
+    for (_, low, high), far in zip(found[0], (0.1, 0.01, 1e-3, 1e-4), strict=True):
+        assert low <= far <= high
