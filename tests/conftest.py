@@ -23,6 +23,11 @@ settings.load_profile("same")
 SERVER = pytest.StashKey[forks.ForkServer]()
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores: many tests wait for a process or a port."""
+    return len(os.sched_getaffinity(0)) + 1 if sys.platform == "linux" else (os.cpu_count() or 1)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start the process that runs programs; pytest-xdist's workers share it."""
     if not hasattr(config, "workerinput") and sys.platform == "linux":
