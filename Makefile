@@ -116,7 +116,7 @@ test-faults: $(INSTALLED_DEV) ## Kill, fill disks, mutate files; some 15 minutes
 		-m faults --numprocesses 2 --dist worksteal tests/faults
 
 .PHONY: test-service
-test-service: $(INSTALLED_SERVE) ## Kill the service and its workers, soak it, send made-up requests; some 10 minutes
+test-service: $(INSTALLED_SERVE) ## Kill the service and its workers, soak it, send made-up requests; some 15 minutes
 	SEED="$(SEED)" KILLS="$(KILLS)" SOAK="$(SOAK)" EXAMPLES="$(EXAMPLES)" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 		-m service tests/service
 

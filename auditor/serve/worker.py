@@ -461,9 +461,11 @@ def ray_embedder(workspace: Workspace, options: WorkerOptions) -> Iterator[Embed
     if not options.ray_address:
         yield None
         return
+    from auditor.audio.object_store import is_object
     from auditor.distributed.workers import ray_workers
 
     roots = [options.uploads, *(os.fsdecode(bytes.fromhex(root)) for root in options.roots)]
+    roots = [root for root in roots if not is_object(root)]  # nothing may lie below a URL yet
     with ray_workers(
         workspace,
         roots,
