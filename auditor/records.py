@@ -1239,7 +1239,9 @@ class CheckResult(_ForNotebooks):
     ``pairs`` holds, for each submission, every flagged pair and its nearest unflagged one
     (``flagged`` False), best first.  ``identical`` holds the groups of files of the same bytes in
     the catalogue whose track is in a pair.  ``thresholds`` has the threshold of each submission
-    that was compared.  ``catalogue_sha256`` is as in ``ScanResult``.
+    that was compared.  ``detection`` is that of copies of ``detection_s`` seconds, the greatest
+    length that was counted and is not above that of the shortest submission; None for whole tracks.
+    ``catalogue_sha256`` is as in ``ScanResult``.
     """
 
     submissions: tuple[Track, ...]
@@ -1259,6 +1261,7 @@ class CheckResult(_ForNotebooks):
     thresholds: tuple[SubmissionThreshold, ...] = ()
     compositions: Compositions | None = None
     catalogue_sha256: str = ""
+    detection_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -119,23 +119,30 @@ def check(
     counts = {}
     for s, row in zip(alone, own_rows, strict=True):
         n = len(distinct.tracks) - bool(s.own_id)
-        # As it is, for passages of seconds, and as it was heard otherwise.
-        n_ways = 2 + len(s.hearings) if s.hearings else 1
+        # Heard otherwise, and searched for passages of seconds.
+        n_other_ways = 1 + len(s.hearings) if s.hearings else 0
+        n_ways = 1 + n_other_ways
+        if n_other_ways and options.max_false is not None:
+            n_ways = 2  # half of the budget is for the submission as it is, half for all other ways
         of_source = min(n, max(0, workspace.catalogue.n_of_source(s.track) - (row >= 0)))
-        counts[s.track.id] = _Comparisons(n_ways * n, n_ways * of_source, n_ways)
+        counts[s.track.id] = _Comparisons(n_ways * n, n_ways * of_source, n_ways, n_other_ways)
     use, uses = _choose(threshold, counts, options, n_tracks=len(distinct.tracks))
+    costs = {
+        track_id: _wide_cost(threshold, counts, track_id, each, options)
+        for track_id, each in uses.items()
+    }
     if options.wide and counts:
-        most = max(count.n_ways for count in counts.values())
-        use = with_note(
-            use,
-            "Each submission was also heard at other pitches and tempos, and searched for passages "
-            f"of seconds (--wide): it counts as up to {most}.",
-        )
+        use = with_note(use, _wide_note(counts, costs, options))
     known = _Tracks(workspace.catalogue, {s.track.id: s.track for s in submitted.items})
     scored = ScoringResult([], 0)
     if compared:
-        contexts = {each: RunContext(threshold, each, options.search) for each in uses.values()}
-        of_submission = {track_id: contexts[each] for track_id, each in uses.items()}
+        contexts = {
+            (each, cost): RunContext(threshold, each, options.search, wide_cost=cost)
+            for each, cost in zip(uses.values(), costs.values(), strict=True)
+        }
+        of_submission = {
+            track_id: contexts[each, costs[track_id]] for track_id, each in uses.items()
+        }
         run = RunContext(threshold, use, options.search, of_submission)
         scored = scorer.check(alone, distinct, known, run=run)
         use = with_note(use, scored.left_out)
@@ -152,6 +159,8 @@ def check(
         if table.tracks.row_of(track_id) >= 0
     }
     rotten = dict(table.damaged) | scored.damaged
+    shortest_s = min((s.track.duration_s for s in compared), default=None)
+    calibration = threshold.calibration
     decisions = workspace.catalogue.decisions()
     result = CheckResult(
         submissions=tuple(s.track for s in submitted.items),
@@ -164,7 +173,8 @@ def check(
         index_recall=scored.recall,
         threshold=floor_use(use),
         provenance=make_provenance(workspace, command=command, started=started),
-        detection=threshold.detection(use),
+        detection=threshold.detection(use, shortest_s),
+        detection_s=(calibration and calibration.counted_length(shortest_s)) or None,
         identical=identical_files(same, known, firsts),
         compositions=compositions,
         catalogue_sha256=table.fingerprint(),
@@ -183,11 +193,22 @@ def check(
 
 
 class _Comparisons(NamedTuple):
-    """Comparisons of a submission, those with tracks of its own source, and ways it was heard."""
+    """Comparisons of a submission.
+
+    Attributes
+    ----------
+    n, n_one_source : int
+        All of them, and those with tracks of its own source.
+    n_ways : int
+        How often each track counts.
+    n_other_ways : int
+        Ways of ``--wide`` besides the submission as it is.
+    """
 
     n: int
     n_one_source: int
     n_ways: int
+    n_other_ways: int
 
 
 def _choose(
@@ -239,6 +260,44 @@ def _choose(
             "alarms are expected than it allows. Give a larger --catalogue-size.",
         )
     return whole, uses
+
+
+def _wide_cost(
+    threshold: RunThreshold,
+    counts: Mapping[str, _Comparisons],
+    track_id: str,
+    use: ThresholdUse,
+    options: Options,
+) -> float:
+    """Return what the scores of the other ways of a submission are lowered by.
+
+    Half of a budget is for all of them, and each has its part of that: the threshold of so many
+    comparisons is as much higher.  Without a budget nothing is made up for.
+    """
+    count = counts[track_id]
+    if not count.n_other_ways or options.max_false is None:
+        return 0.0
+    of = list(counts.values()) if options.per_batch else [count]
+    n, n_one_source, n_ways = (count.n_other_ways * sum(each[i] for each in of) for i in range(3))
+    size = options.catalogue_size
+    others = threshold.choose(n, n_one_source, planned=None if size is None else size * n_ways)
+    return max(0.0, others.threshold - use.threshold)
+
+
+def _wide_note(
+    counts: Mapping[str, _Comparisons], costs: Mapping[str, float], options: Options
+) -> str:
+    most = max(count.n_other_ways for count in counts.values())
+    said = (
+        "Each submission was also heard at other pitches and tempos, and searched for passages of "
+        f"seconds (--wide), in up to {most} ways"
+    )
+    if options.max_false is None:
+        return f"{said}: each is a further comparison."
+    return (
+        f"{said}: they have half of the budget, and scores that only they reach are lowered by up "
+        f"to {max(costs.values()):.2f}."
+    )
 
 
 def _of_submission(track_id: str, use: ThresholdUse, count: _Comparisons) -> SubmissionThreshold:

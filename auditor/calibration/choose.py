@@ -277,9 +277,15 @@ class RunThreshold:
         )
         return dataclasses.replace(use, note=" ".join(part for part in (said, use.note) if part))
 
-    def detection(self, use: ThresholdUse) -> tuple[Detection, ...]:
-        """Return how likely copies are to be found at the threshold of a run, by alteration."""
-        return self.calibration.detection(use.threshold) if self.calibration else ()
+    def detection(
+        self, use: ThresholdUse, duration_s: float | None = None
+    ) -> tuple[Detection, ...]:
+        """Return how likely copies are to be found at the threshold of a run, by alteration.
+
+        ``duration_s`` is that of a submission (``Thresholds.counted_length``).
+        """
+        calibration = self.calibration
+        return calibration.detection(use.threshold, duration_s) if calibration else ()
 
 
 def use_of_submissions(uses: Sequence[ThresholdUse]) -> ThresholdUse:

@@ -30,6 +30,12 @@ FORMAT = "audit-threshold/5"
 
 _WITHOUT_SCORER = tuple(f"audit-threshold/{n}" for n in (1, 2, 3, 4))
 
+WHOLE_S = 60.0
+"""From this length on, a submission is as good as a whole track."""
+
+_LOST_S = 0.05
+"""A file of ten seconds may lack the last packet."""
+
 _STEP = 1e-6
 """Thresholds of mixtures are found to within it."""
 
@@ -71,6 +77,31 @@ class AlterationRecall:
 
 
 @dataclass(frozen=True)
+class LengthRecalls:
+    """What is found of altered copies that were cut to a length first.
+
+    Attributes
+    ----------
+    duration_s : float
+    recalls : tuple of AlterationRecall
+    data, date, command : str
+        As in ``Thresholds``: they were counted later than the rates.
+    """
+
+    duration_s: float
+    recalls: tuple[AlterationRecall, ...]
+    data: str
+    date: str
+    command: str
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.duration_s < WHOLE_S:
+            raise ValueError(
+                f"duration_s is {self.duration_s}; it must be above 0 and below {WHOLE_S:g}"
+            )
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """One calibration.
 
@@ -97,6 +128,9 @@ class Thresholds:
         Id of the scoring model whose scores were counted, such as ``match/1``.
     tail : Tail, optional
         Of the non-matching scores; it begins at an operating point.
+    lengths : tuple of LengthRecalls
+        What the default threshold finds of short copies, by rising length; empty where only whole
+        tracks were counted.
     one_source : RateTable, optional
         Of the pairs of one source.  Where it is given, ``operating_points``, ``tail`` and
         ``n_nonmatching_pairs`` are those of pairs of two sources, else of all pairs.
@@ -121,12 +155,16 @@ class Thresholds:
     tail: Tail | None = None
     one_source: RateTable | None = None
     n_stood_for: int = 0
+    lengths: tuple[LengthRecalls, ...] = ()
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
             raise ValueError(f"format is {self.format!r}; this version reads {FORMAT}")
         if not -1.0 <= self.threshold <= 1.0:
             raise ValueError(f"threshold is {self.threshold}; a cosine lies in [-1, 1]")
+        seconds = [one.duration_s for one in self.lengths]
+        if seconds != sorted(set(seconds)):
+            raise ValueError(f"lengths are of {seconds} s; they must rise")
         _ = self.rates  # checks them
 
     @functools.cached_property
@@ -214,13 +252,35 @@ class Thresholds:
             return lowest
         return (1.0 - one_source) * lowest + one_source * self.one_source.lowest_counted()
 
-    def detection(self, threshold: float) -> tuple[Detection, ...]:
+    def counted_length(self, duration_s: float | None) -> float | None:
+        """Return of how long copies the figures are that hold for a submission.
+
+        Parameters
+        ----------
+        duration_s : float or None
+            Of the submission; None for a whole track.
+
+        Returns
+        -------
+        float or None
+            The greatest length counted that is not above that of the submission; None for whole
+            tracks, from ``WHOLE_S`` on and where nothing else was counted; 0 where all are longer.
+        """
+        if duration_s is None or duration_s >= WHOLE_S or not self.lengths:
+            return None
+        fitting = (one.duration_s for one in self.lengths if one.duration_s <= duration_s + _LOST_S)
+        return max(fitting, default=0.0)
+
+    def detection(self, threshold: float, duration_s: float | None = None) -> tuple[Detection, ...]:
         """Return how likely copies are to be found at a threshold, by alteration.
 
-        Alterations whose copies' scores are not in the file are left out.
+        Alterations whose copies' scores are not in the file are left out.  Parameters are those of
+        ``counted_length``.
         """
+        counted_s = self.counted_length(duration_s)
+        of_length = {one.duration_s: one.recalls for one in self.lengths}
         found = []
-        for recall in self.recalls:
+        for recall in self.recalls if counted_s is None else of_length.get(counted_s, ()):
             if recall.scores:
                 n_found = sum(score >= threshold for score in recall.scores)
                 low, high = wilson_interval(n_found, recall.n_copies)

@@ -238,8 +238,8 @@ WideOption = Annotated[
         "--wide",
         help="Also hear each submission at six other pitches and tempos, for copies up to an "
         "octave higher or lower and at half to twice the tempo or speed, and look for passages of "
-        "three seconds. Each further file costs five to nine times as much, and the threshold is "
-        "that of eight times the comparisons.",
+        "three seconds. Each further file costs five to nine times as much; half of the budget is "
+        "for what this adds.",
     ),
 ]
 ThresholdFileOption = Annotated[

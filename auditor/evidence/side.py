@@ -40,8 +40,9 @@ class Side:
         Returns its spectrum, (n_frames, n_bands) uint8; None where there is none.
     embedding : numpy.ndarray, optional
         (n_dims,) float32.
-    brief : bool
-        As the first side of a pair: passages of seconds are looked for, too.
+    brief_cost : float, optional
+        As the first side of a pair: passages of seconds are looked for, too, and their match score
+        counts by so much less.
     """
 
     def __init__(
@@ -53,11 +54,11 @@ class Side:
         windows: Callable[[], WitnessTrack | None],
         frames: Callable[[], np.ndarray | None],
         embedding: np.ndarray | None = None,
-        brief: bool = False,
+        brief_cost: float | None = None,
     ) -> None:
         self.id, self.sha256, self.duration_s = track_id, sha256, duration_s
         self._windows, self._frames, self.embedding = windows, frames, embedding
-        self.brief = brief
+        self.brief_cost = brief_cost
 
     @functools.cached_property
     def windows(self) -> WitnessTrack | None:
@@ -88,8 +89,8 @@ def compare_sides(
     evidence = examiner.evidence(a.windows, b.windows)
     if a.spectrum is not None and b.spectrum is not None:
         evidence = confirm(evidence, a.spectrum, b.spectrum, shown_from=shown_from)
-        if a.brief:
-            evidence = with_brief(evidence, a.spectrum, b.spectrum)
+        if a.brief_cost is not None:
+            evidence = with_brief(evidence, a.spectrum, b.spectrum, cost=a.brief_cost)
     else:
         shown = [found for found in evidence.ranges if range_score(found) >= shown_from]
         evidence = gather_evidence(

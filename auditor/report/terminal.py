@@ -292,6 +292,12 @@ def _print_line(console: Console, line: str) -> None:
     console.print(Text(show_text(line)), highlight=False)
 
 
+def _detection_line(result: ScanResult | CheckResult) -> str:
+    return detection_line(
+        result.detection, result.detection_s if isinstance(result, CheckResult) else None
+    )
+
+
 def _last_lines(result: Result, *, verbose: bool) -> list[str]:
     if isinstance(result, RecommendResult):
         return list(result.notes)
@@ -302,7 +308,7 @@ def _last_lines(result: Result, *, verbose: bool) -> list[str]:
         lines += [
             f"{show_search(result)}{budget}",
             f"threshold from {use.source}; false alarm rate {false_alarm_rate(use)}",
-            *filter(None, (detection_line(result.detection), lowest_note(use))),
+            *filter(None, (_detection_line(result), lowest_note(use))),
         ]
     if isinstance(result, ScanResult):
         lines += filter(None, (identical_line(result),))

@@ -93,12 +93,15 @@ class RunContext:
         How the nearest embeddings are found.
     submissions : mapping of id to RunContext
         Of a check: each submission has a threshold of its own, see ``of``.
+    wide_cost : float
+        What a score is lowered by that a submission does not reach as it is (``check --wide``).
     """
 
     threshold: RunThreshold
     use: ThresholdUse
     search: str = "exact"
     submissions: Mapping[str, RunContext] = field(default_factory=dict)
+    wide_cost: float = 0.0
 
     def of(self, track_id: str) -> RunContext:
         """Return what holds for the pairs of a submission: its own threshold, if it has one."""

@@ -2,13 +2,13 @@
 
 Each way is examined as a submission of its own, and what it finds is told in the submission's own
 time and pitch.  Of each track the highest score of all ways counts.  So many ways are so many
-comparisons, and the budget of a check is divided by all of them.
+comparisons: what a submission as it is does not tell counts by as much less as keeps the budget.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from auditor.embedding.config import Retuning
 from auditor.evidence.alignment.ranges import covered_s
@@ -42,9 +42,18 @@ def ways_of(query: Submission) -> list[Submission]:
 
 
 def best_of_ways(
-    pairs: Iterable[ScoredPair], queries: Sequence[Submission]
+    pairs: Iterable[ScoredPair], queries: Sequence[Submission], costs: Mapping[str, float]
 ) -> tuple[ScoredPair, ...]:
-    """Return the best pair of each submission and track, told in the submission's own time."""
+    """Return the best pair of each submission and track, told in the submission's own time.
+
+    Parameters
+    ----------
+    pairs : iterable of ScoredPair
+    queries : sequence of Submission
+    costs : mapping of id to float
+        What is taken off the scores that a submission reaches as it was heard otherwise; 0 where
+        it is not named.
+    """
     asked = {
         way.track.id: (query, retuning)
         for query in queries
@@ -56,7 +65,12 @@ def best_of_ways(
     }
     best: dict[tuple[str, str], ScoredPair] = {}
     highest: dict[tuple[str, str], float] = {}
-    for pair in sorted(pairs, key=_how_sure):
+    charged = []
+    for pair in pairs:
+        query, retuning = asked[pair.a]
+        cost = costs.get(query.track.id, 0.0) if retuning != Retuning() else 0.0
+        charged.append(dataclasses.replace(pair, score=pair.score - cost) if cost else pair)
+    for pair in sorted(charged, key=_how_sure):
         query, retuning = asked[pair.a]
         key = query.track.id, pair.b
         highest[key] = max(highest.get(key, -2.0), pair.score)

@@ -223,6 +223,7 @@ def examine_submissions(
     table: TrackTable,
     *,
     shown_from: float | Mapping[str, float] = MIN_SCORE_TO_SHOW,
+    wide_costs: Mapping[str, float] | None = None,
 ) -> Examination:
     """Examine the candidates of submissions; at least one of each is kept.
 
@@ -235,6 +236,9 @@ def examine_submissions(
         Of the catalogue.
     shown_from : float, or mapping of id to float
         See ``Limits``; one for all submissions, or one for each.
+    wide_costs : mapping of id to float, optional
+        What is taken off scores that a submission reaches as it was heard otherwise, or by a
+        passage of seconds.
 
     Raises
     ------
@@ -278,7 +282,8 @@ def examine_submissions(
         )
     examiner = reader.examiner
     by_id = {way.track.id: way for _, way in ways}
-    wide = {query.track.id for query in queries if query.hearings}
+    costs = wide_costs or {}
+    brief_costs = {q.track.id: costs.get(q.track.id, 0.0) for q in queries if q.hearings}
 
     @functools.lru_cache(maxsize=1)  # candidates are sorted by submission
     def submitted(query_id: str) -> Side:
@@ -290,7 +295,7 @@ def examine_submissions(
             duration_s,
             windows=lambda: examiner.prepare(query.dvectors, query.levels, duration_s),
             frames=lambda: query.spectrum,
-            brief=query_id in wide,
+            brief_cost=brief_costs.get(query_id),
         )
 
     with threadpool_limits(1, user_api="blas"):  # products of a pair are too small to share
@@ -303,7 +308,7 @@ def examine_submissions(
             )
             for shown, part in candidates.items()
         )
-    return dataclasses.replace(examined, pairs=best_of_ways(examined.pairs, queries))
+    return dataclasses.replace(examined, pairs=best_of_ways(examined.pairs, queries, costs))
 
 
 class Scorer:
@@ -420,7 +425,13 @@ class Scorer:
             s.track.id: min(MIN_SCORE_TO_SHOW, run.of(s.track.id).use.threshold)
             for s in submissions
         }
-        found = examine_submissions(self._workspace, submissions, table, shown_from=shown_from)
+        found = examine_submissions(
+            self._workspace,
+            submissions,
+            table,
+            shown_from=shown_from,
+            wide_costs={s.track.id: run.of(s.track.id).wide_cost for s in submissions},
+        )
         judged = [self.judge(pair, tracks, run.of(pair.a)) for pair in found.pairs]
         return ScoringResult(_with_nearest(judged), found.n_compared, damaged=found.damaged)
 

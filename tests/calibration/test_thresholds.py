@@ -15,6 +15,8 @@ from small_thresholds import OTHERS, POINTS, RECALL, TAIL, WEIGHTS, make, make_t
 from auditor.calibration.rates import OperatingPoint, RateTable
 from auditor.calibration.thresholds import (
     MAX_FILE_BYTES,
+    AlterationRecall,
+    LengthRecalls,
     Thresholds,
     find_thresholds,
     load_thresholds,
@@ -315,3 +317,37 @@ def test_a_mixture_that_was_not_counted_so_far_down_is_refused():
 def test_a_file_with_sources_is_read_as_it_was_written(tmp_path):
     made = make_tailed(one_source=CLOSE)
     assert load_thresholds(save_thresholds(made, tmp_path / "t.json")) == made
+
+
+def lengths_of(*seconds: float) -> tuple[LengthRecalls, ...]:
+    def recall(n_found: int) -> AlterationRecall:
+        scores = (0.1,) * (4 - n_found) + (0.9,) * n_found
+        return AlterationRecall("mp3", 4, n_found, 0.0, 1.0, scores)
+
+    return tuple(
+        LengthRecalls(s, (recall(n + 1),), "music", "2026-11-30", "") for n, s in enumerate(seconds)
+    )
+
+
+def test_what_is_found_of_a_clip_is_that_of_copies_no_longer_than_it():
+    whole = (AlterationRecall("mp3", 4, 4, 0.5, 1.0, (0.9,) * 4),)
+    made = dataclasses.replace(make(), recalls=whole, lengths=lengths_of(5.0, 10.0))
+
+    def found(duration_s: float | None) -> list[int]:
+        return [d.n_found for d in made.detection(0.5, duration_s)]
+
+    assert [found(s) for s in (4.0, 5.0, 9.97, 30.0, 60.0, None)] == [[], [1], [2], [2], [4], [4]]
+    lengths = [made.counted_length(s) for s in (4.0, 5.0, 12.0, 60.0, None)]
+    assert lengths == [0.0, 5.0, 10.0, None, None]
+    older = dataclasses.replace(made, lengths=())
+    assert older.counted_length(5.0) is None
+    assert [d.n_found for d in older.detection(0.5, 5.0)] == [4]
+
+
+def test_lengths_are_kept_and_must_rise_below_a_whole_track(tmp_path):
+    made = dataclasses.replace(make(), lengths=lengths_of(5.0, 10.0))
+    assert load_thresholds(save_thresholds(made, tmp_path / "t.json")) == made
+    with pytest.raises(ValueError, match=r"lengths are of \[10.0, 5.0\] s; they must rise"):
+        dataclasses.replace(made, lengths=made.lengths[::-1])
+    with pytest.raises(ValueError, match="duration_s is 60.0; it must be above 0 and below 60"):
+        lengths_of(60.0)

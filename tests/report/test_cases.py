@@ -333,6 +333,10 @@ def test_the_case_comes_before_the_small_print_and_clips_are_told_of():
     clip = dataclasses.replace(check.submissions[0], duration_s=10.0)
     said = Page(render_html(dataclasses.replace(check, submissions=(clip,)))).text
     assert "figures of whole tracks. This submission lasts 0:10, and of clips below 1:00" in said
+    of_length = dataclasses.replace(check, submissions=(clip,), detection_s=5.0)
+    said = Page(render_html(of_length)).text
+    assert "of altered copies of 5 s score above this threshold" in said
+    assert "figures of copies of 5 s, the greatest length measured that this submission" in said
 
 
 def test_detection_in_per_cent():

@@ -64,7 +64,7 @@ def test_the_best_way_counts():
         ScoredPair("new-1", "y", 0.1, evidence(0.5), 0.5),
         ScoredPair("new-1~1", "y", 0.1, Evidence(-1.0, (), 0.0, 0.0, 1.0, 0.0), 0.1),
     ]
-    first, second = best_of_ways(pairs, [SUBMISSION])
+    first, second = best_of_ways(pairs, [SUBMISSION], {})
     assert (first.a, first.b, first.score, first.similarity) == ("new-1", "x", 0.6, 0.5)
     assert first.evidence.tempo == 2.0
     assert second == pairs[2]
@@ -73,6 +73,16 @@ def test_the_best_way_counts():
 def test_of_two_sure_ways_the_spectra_say_which_is_right_and_no_score_is_lost():
     octave = ScoredPair("new-1", "x", 0.1, evidence(1.0, correlation=0.5), 1.0)
     right = ScoredPair("new-1~1", "x", 0.1, evidence(0.9, correlation=0.9), 0.9)
-    (found,) = best_of_ways([octave, right], [SUBMISSION])
+    (found,) = best_of_ways([octave, right], [SUBMISSION], {})
     assert found.score == 1.0
     assert found.evidence.ranges[0].pitch_semitones == 11.0
+
+
+def test_scores_that_only_other_ways_reach_count_by_less():
+    pairs = [
+        ScoredPair("new-1", "x", 0.1, evidence(0.5), 0.5),
+        ScoredPair("new-1~1", "x", 0.1, evidence(0.6), 0.6),
+        ScoredPair("new-1~1", "y", 0.1, evidence(0.6), 0.6),
+    ]
+    found = {p.b: p.score for p in best_of_ways(pairs, [SUBMISSION], {"new-1": 0.2})}
+    assert found == pytest.approx({"x": 0.5, "y": 0.4})

@@ -113,7 +113,9 @@ def brief_line(a: np.ndarray, b: np.ndarray) -> BriefLine | None:
     )
 
 
-def with_brief(evidence: Evidence, a: TrackSpectrum, b: TrackSpectrum) -> Evidence:
+def with_brief(
+    evidence: Evidence, a: TrackSpectrum, b: TrackSpectrum, *, cost: float = 0.0
+) -> Evidence:
     """Return evidence with the passage of seconds that agrees best, where it tells more.
 
     Parameters
@@ -122,11 +124,13 @@ def with_brief(evidence: Evidence, a: TrackSpectrum, b: TrackSpectrum) -> Eviden
         As the spectra have confirmed it.
     a, b : TrackSpectrum
         The submission, and a track.
+    cost : float
+        What is taken off its match score.
     """
     line = brief_line(a.levelled(), b.levelled())
     if line is None:
         return evidence
-    score = brief_score(line)
+    score = brief_score(line) - cost
     if score < MIN_SCORE_TO_SHOW or score <= max(map(range_score, evidence.ranges), default=-1.0):
         return evidence
     found = _measured(line, score, a, b)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.calibration.thresholds import WHOLE_S
 from auditor.records import CheckResult, Track, TracklistResult, pairs_with_tracks, result_bytes
 from auditor.report.html.case_json import cases_data
 from auditor.report.html.cases import CaseView, MediaLookup, Row, case_order, case_view
@@ -31,9 +32,6 @@ from auditor.report.text.general import (
     submission_grade,
     submission_verdict,
 )
-
-WHOLE_S = 60.0
-"""Rates of detection are measured on whole tracks; shorter submissions are told so."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
         for track, view in zip(result.submissions, submissions, strict=True)
         if view.clear and result.n_pairs_compared
     ]
-    found = detection_line(result.detection)
+    found = detection_line(result.detection, result.detection_s)
     lines = result.compositions.matches if result.compositions is not None else ()
     timeline = timeline_view(result, rows) if isinstance(result, TracklistResult) else {}
     return timeline | {
@@ -104,7 +102,7 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
         "certified": [_certified(track) for track in clear],
         "all_clear": 0 < len(clear) == len(submissions),
         "found": found[:1].upper() + found[1:],
-        "short_note": _short_note(clear),
+        "short_note": _short_note(clear, result.detection_s),
         "certificate": _certificate(result) if clear else (),
     }
 
@@ -144,12 +142,18 @@ def _grade(
     return grade, comparison_gaps(track)
 
 
-def _short_note(tracks: Sequence[Track]) -> str:
-    """Return that the figures are those of whole tracks, where a submission is much shorter."""
+def _short_note(tracks: Sequence[Track], detection_s: float | None) -> str:
+    """Return of which length the figures are, where a submission is much shorter than a track."""
     short = [track for track in tracks if track.duration_s < WHOLE_S]
     if not short:
         return ""
     least = min(track.duration_s for track in short)
+    if detection_s is not None:
+        them = "this submission" if len(tracks) == 1 else "the shortest submission"
+        return (
+            f"They are figures of copies of {detection_s:g} s, the greatest length measured that "
+            f"{them} ({show_duration(least)}) reaches."
+        )
     them = "This submission lasts" if len(tracks) == 1 else "The shortest submission lasts"
     return (
         f"They are figures of whole tracks. {them} {show_duration(least)}, and of clips below "

@@ -350,8 +350,14 @@ def _source_note(use: ThresholdUse) -> str:
     )
 
 
-def detection_line(detection: Sequence[Detection]) -> str:
+def detection_line(detection: Sequence[Detection], duration_s: float | None = None) -> str:
     """Return what share of altered copies the threshold finds, in one line; empty if unknown.
+
+    Parameters
+    ----------
+    detection : sequence of Detection
+    duration_s : float, optional
+        Length of the copies; whole tracks without.
 
     Examples
     --------
@@ -366,8 +372,9 @@ def detection_line(detection: Sequence[Detection]) -> str:
     mean = sum(kind.n_found / kind.n_copies for kind in measured) / len(measured)
     worst = min(measured, key=lambda kind: kind.n_found / kind.n_copies)
     interval = _from_to(worst.low, worst.high, lambda share: f"{100 * share:.0f} %")
+    copies = "altered copies" if duration_s is None else f"altered copies of {duration_s:g} s"
     return (
-        f"{100 * mean:.1f} % of altered copies score above this threshold; worst case "
+        f"{100 * mean:.1f} % of {copies} score above this threshold; worst case "
         f"{100 * worst.n_found / worst.n_copies:.0f} % ({show_text(worst.alteration)}; "
         f"95 % interval {interval})"
     )

@@ -80,11 +80,14 @@ def test_only_a_side_that_asks_for_it_is_searched_for_seconds():
     frames = waveform_spectrum(tune(1, duration_s=40.0))
     clip = waveform_spectrum(tune(1, duration_s=40.0)[12 * 16_000 : 15 * 16_000])
 
-    def side(name: str, frames: np.ndarray, **how: bool) -> Side:
+    def side(name: str, frames: np.ndarray, **how: float) -> Side:
         duration_s = len(frames) * HOP_S
         return Side(name, name, duration_s, windows=lambda: None, frames=lambda: frames, **how)
 
     assert compare_sides(NoExaminer(), side("a", clip), side("b", frames)).ranges == ()
-    found = compare_sides(NoExaminer(), side("a", clip, brief=True), side("b", frames))
+    free = compare_sides(NoExaminer(), side("a", clip, brief_cost=0.0), side("b", frames))
+    found = compare_sides(NoExaminer(), side("a", clip, brief_cost=0.1), side("b", frames))
+    scores = [evidence.ranges[0].match_score for evidence in (free, found)]
+    assert scores[0] - scores[1] == pytest.approx(0.1)
     assert found.ranges[0].b_start_s == pytest.approx(12.0, abs=2 * HOP_S)
     assert found.share_a > 0.9
