@@ -150,7 +150,7 @@ TRAIN = OMP_NUM_THREADS=1 $(BIN)/audit train \
 	corpus/train --validation corpus/val --same benchmarks/natural_duplicates.tsv) \
 	$(if $(SEED),--seed $(SEED))
 
-.PHONY: train train-music train-excerpt train-genre train-track
+.PHONY: train train-music train-excerpt train-genre train-track train-sound
 train: train-excerpt train-genre train-track ## Fetch music and train the three extractors, four hours; -j 2: two and a half
 
 train-music: $(INSTALLED) ## Fetch the music that they are trained on
@@ -166,6 +166,10 @@ train-genre: train-music ## Train the genre extractor alone
 
 train-track: train-music ## Train the track extractor alone
 	$(TRAIN) --classes track
+
+train-sound: $(INSTALLED_DEV) ## Train the model of recommendations, after make corpus; some minutes
+	$(NEEDS_CORPUS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/sound_training.py corpus
 
 .PHONY: bench
 bench: $(INSTALLED_DEV) ## Measure speed, all pairs, the excerpt index, a check, growth; after make corpus

@@ -1346,7 +1346,8 @@ class RecommendResult(_ForNotebooks):
     """Tracks in the order they are recommended.
 
     ``compositions`` has a line for each of them where versions of a track were asked for, else it
-    is None.
+    is None.  ``compared_by`` names what made the vectors whose cosines are the scores, a sound
+    model or an extractor; empty for versions.
     """
 
     query: dict[str, tuple[str, ...]]
@@ -1357,6 +1358,7 @@ class RecommendResult(_ForNotebooks):
     schema_version: int = SCHEMA_VERSION
     notes: tuple[str, ...] = field(default=())
     compositions: Compositions | None = None
+    compared_by: str = ""
 
 
 Result = ScanResult | CheckResult | RecommendResult

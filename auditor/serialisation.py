@@ -78,6 +78,29 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def tensors_metadata(data: bytes) -> dict[str, str]:
+    """Return the metadata of a safetensors file that the library has read before.
+
+    Raises
+    ------
+    ValueError
+        If there is none that can be read.
+    """
+    header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return header.get("__metadata__") or {}
+
+
+def with_sorted_header(data: bytes) -> bytes:
+    """Return a safetensors file with its header in order: the same bytes for the same content.
+
+    The library writes its metadata in an order that differs from run to run.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
+
+
 def from_json(cls: type[T], data: object, *, where: str = "config") -> T:
     """Build a dataclass from untrusted JSON.
 

@@ -51,6 +51,8 @@ from recommend_tracks import (
     replace_excerpt,
 )
 
+from auditor.embedding.sound import load_sound_model
+
 N_NEAREST = (1, 5, 10)
 N_RESAMPLES = 2000
 N_PROFILE = 3
@@ -171,8 +173,10 @@ def systems(tracks: Sequence[HeardTrack], among: Sequence[HeardTrack]) -> dict[s
     tracks, among : sequence of HeardTrack
         What is embedded, and the collection that MFCCs are standardised over.
     """
+    model = load_sound_model()
     mfcc, others = (np.stack([t.mfcc for t in x]).astype(float) for x in (tracks, among))
     return {
+        "sound": np.stack([model.embed(t.excerpt.embedding, t.spectrum) for t in tracks]),
         "excerpt": np.stack([track.excerpt.embedding for track in tracks]),
         "genre": np.stack([track.others["genre"] for track in tracks]),
         "track": np.stack([track.others["track"] for track in tracks]),

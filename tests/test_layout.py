@@ -192,7 +192,7 @@ def test_the_look_ups_of_the_design_page_name_files():
     block = re.search(r"## Where do I find\n(.*?)\n## ", page, re.DOTALL)
     rows = [row for row in block[1].splitlines() if row.startswith("| ")][1:]
     files = [re.findall(r"`([\w/.]+\.(?:py|html))`", row) for row in rows]
-    assert len(rows) == 11
+    assert len(rows) == 12
     assert all(files)
     for name in (name for row in files for name in row):
         assert (PACKAGE / name).is_file(), name

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from auditor.api.sounds import OnTrack, read_catalogue_sounds
 from auditor.decisions.apply import in_order, standing
 from auditor.decisions.review import last_scan
 from auditor.records import DecisionKind, Pair, Provenance, ScanResult, Track
@@ -92,6 +93,7 @@ def make_atlas(
     seed: int = 0,
     command: str = "",
     on_start: Callable[[int, float], None] | None = None,
+    on_track: OnTrack | None = None,
 ) -> Atlas:
     """Return the map of a workspace's catalogue, the same for the same catalogue and seed.
 
@@ -105,6 +107,8 @@ def make_atlas(
         Kept in the provenance.
     on_start : callable, optional
         Called with the number of tracks and the seconds it may take, before the long part.
+    on_track : callable, optional
+        See ``recommend``.
 
     Raises
     ------
@@ -112,14 +116,15 @@ def make_atlas(
         If no track is embedded by this extractor, or an embedding is damaged.
     """
     started = time.monotonic()
-    ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
+    sounds = read_catalogue_sounds(workspace, on_track=on_track)
+    ids = sounds.ids
     require_tracks(workspace, len(ids))
     by_id = {track.id: track for track in workspace.catalogue.tracks()}
     tracks = tuple(by_id[track_id] for track_id in ids)
     if on_start:
         on_start(len(ids), estimate_s(len(ids)))
-    positions = place_tracks(embeddings, seed=seed)
-    neighbours, scores = nearest_tracks(embeddings)
+    positions = place_tracks(sounds.vectors, seed=seed)
+    neighbours, scores = nearest_tracks(sounds.vectors)
     pairs, notes = _flagged_pairs(workspace, tracks, last_scan(workspace.directory))
     path_of = workspace.catalogue.paths()
     n_silent = sum(track.silent and not track.missing for track in by_id.values())
@@ -132,9 +137,9 @@ def make_atlas(
         pairs=pairs,
         cluster_of=_cluster_numbers(len(ids), pairs),
         seed=seed,
-        method=describe(len(ids), seed),
+        method=f"{describe(len(ids), seed)}, of {sounds.name}",
         provenance=make_provenance(workspace, command=command, started=started),
-        notes=notes,
+        notes=(*notes, *sounds.notes),
     )
 
 

@@ -1,6 +1,7 @@
-"""Recommendation queries on the same embeddings: nearest, a profile of favourites, farthest.
+"""Recommendation queries: nearest, a profile of favourites, farthest.
 
-A profile is the normalised mean of the liked embeddings.  Disliked tracks are answered by a
+Tracks are compared by what they sound like (``api.sounds``); copies are known by the embeddings.
+A profile is the normalised mean of the liked vectors.  Disliked tracks are answered by a
 farthest-neighbour search on their mean, that is, the tracks nearest to its negation.  With both,
 the query is the normalised difference of the two means.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from auditor.api.compositions import versions_of
+from auditor.api.sounds import OnTrack, read_catalogue_sounds
 from auditor.audio.files import hash_file, is_there, look_at
 from auditor.audio.object_store import fetched, is_object
 from auditor.calibration.thresholds import find_thresholds
@@ -57,7 +59,9 @@ class Query:
     versions: bool = False
 
 
-def recommend(workspace: Workspace, query: Query, *, command: str = "") -> RecommendResult:
+def recommend(
+    workspace: Workspace, query: Query, *, command: str = "", on_track: OnTrack | None = None
+) -> RecommendResult:
     """Return the tracks nearest to a track, to a profile, or farthest from the disliked.
 
     Parameters
@@ -67,6 +71,8 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     query : Query
     command : str
         Kept in the provenance.
+    on_track : callable, optional
+        Called with the tracks that were summarised and all that have to be, the first time.
 
     Returns
     -------
@@ -92,11 +98,12 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
         raise UsageError(f"--top is {query.top}; it must be at least 1.")
     if query.versions:
         return _versions(workspace, query, command=command, started=started)
-    ids, embeddings = workspace.catalogue.embeddings(workspace.weights_id)
+    sounds = read_catalogue_sounds(workspace, on_track=on_track)
+    ids, embeddings = sounds.ids, sounds.embeddings
     require_tracks(workspace, len(ids))
     row_of = {track_id: row for row, track_id in enumerate(ids)}
 
-    def vector(track_id: str) -> np.ndarray:
+    def stored_sides(track_id: str) -> tuple[np.ndarray, np.ndarray]:
         if track_id not in row_of:
             track = workspace.catalogue.track(track_id)
             why = (
@@ -107,13 +114,14 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
                 else "is not embedded"
             )
             raise CatalogueError(f"{track_id} {why}, so it cannot be compared. Give another id.")
-        return embeddings[row_of[track_id]]
+        return embeddings[row_of[track_id]], sounds.vectors[row_of[track_id]]
 
     own: set[str] = set()
+    queries: list[np.ndarray] = []
 
     def named(words: Iterable[str]) -> dict[str, np.ndarray]:
         """Return the vectors of tracks by id or path, by how they are shown; they become own."""
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for word in words:
             shown, itself, stored = word, word, True
             if word not in row_of and is_there(word):
@@ -121,11 +129,13 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
                 shown, itself = show_path(word), unchanged_id(workspace, path)
                 stored = itself in row_of
             if stored:
-                found[shown] = vector(itself)
+                embedding, found[shown] = stored_sides(itself)
             else:
                 with fetched(path) as there:
-                    found[shown] = _embed(workspace, there)
+                    embedding, spectrum = _embed(workspace, there)
+                    found[shown] = sounds.vector(embedding, spectrum)
                     itself = own_id(workspace, path, hash_file(there))
+            queries.append(embedding)
             own.add(itself)
         return found
 
@@ -138,8 +148,7 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     left_out = np.zeros(len(ids), dtype=bool)
     left_out[[row_of[track_id] for track_id in own if track_id in row_of]] = True
     if not query.copies:
-        queries = np.stack([*liked.values(), *disliked.values()])
-        copies = _copies(workspace, embeddings, queries)
+        copies = _copies(workspace, embeddings, np.stack(queries))
         if copies is None:
             notes = (*notes, "No threshold is calibrated, so copies of the query are not left out.")
         else:
@@ -148,12 +157,13 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
     if len(kept) == 0:
         raise UsageError("every track of the catalogue is part of the query or a copy of it.")
     sign = -1.0 if query.farthest else 1.0
-    found = _different(workspace, target, [ids[i] for i in kept], embeddings[kept], query.top)
+    vectors = sounds.vectors
+    found = _different(workspace, target, [ids[i] for i in kept], vectors[kept], query.top)
     answers = tuple(
         Recommended(
             track=first,
             score=sign * score,
-            nearest_to=_nearest_to(liked, embeddings[row_of[first.id]]),
+            nearest_to=_nearest_to(liked, vectors[row_of[first.id]]),
             same=tuple(track.path for track in others),
         )
         for score, (first, *others) in found
@@ -168,7 +178,8 @@ def recommend(workspace: Workspace, query: Query, *, command: str = "") -> Recom
         recommendations=answers,
         n_tracks=len(ids),
         provenance=make_provenance(workspace, command=command, started=started),
-        notes=notes,
+        notes=(*notes, *sounds.notes),
+        compared_by=sounds.name,
     )
 
 
@@ -221,12 +232,12 @@ def _versions(
 
 
 def _different(
-    workspace: Workspace, target: np.ndarray, ids: list[str], embeddings: np.ndarray, top: int
+    workspace: Workspace, target: np.ndarray, ids: list[str], vectors: np.ndarray, top: int
 ) -> list[tuple[float, list[Track]]]:
     """Return the scores and tracks of the ``top`` nearest contents; same bytes are one content."""
     wanted = top + 1
     while True:
-        rows, scores = nearest(target[None], embeddings, wanted)
+        rows, scores = nearest(target[None], vectors, wanted)
         found: dict[str, tuple[float, list[Track]]] = {}
         for row, score in zip(rows[0], scores[0], strict=True):
             track = workspace.catalogue.track(ids[row])
@@ -243,11 +254,14 @@ def _absolute(path: str) -> bytes:
     )
 
 
-def _embed(workspace: Workspace, path: str | bytes | os.PathLike[str]) -> np.ndarray:
+def _embed(
+    workspace: Workspace, path: str | bytes | os.PathLike[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the embedding and the spectrum of a file."""
     embedded = embed_file(path, [workspace.extractor])
     if embedded.silent:
         raise UsageError(f"{show_path(path)}: is silent. Give a file with sound.")
-    return embedded.embeddings[workspace.weights_id].embedding
+    return embedded.embeddings[workspace.weights_id].embedding, embedded.spectrum
 
 
 def _target(

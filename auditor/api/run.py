@@ -108,16 +108,26 @@ def open_threshold(workspace: Workspace, scorer: Scorer, options: Options) -> Ru
     ThresholdError
         See ``RunThreshold``.
     """
-    threshold = RunThreshold(
-        workspace.weights_id,
-        workspace.threshold_directories,
-        scorer=scorer.id,
-        options=ThresholdOptions(
-            options.threshold, options.far, options.max_false, options.threshold_file
-        ),
-        lowest=scorer.lowest,
-        similarity=scorer.similarity,
+    given = ThresholdOptions(
+        options.threshold, options.far, options.max_false, options.threshold_file
     )
+    try:
+        threshold = RunThreshold(
+            workspace.weights_id,
+            workspace.threshold_directories,
+            scorer=scorer.id,
+            options=given,
+            lowest=scorer.lowest,
+            similarity=scorer.similarity,
+        )
+    except ThresholdError:
+        if given.file is not None or workspace.extractor.summary.get("classes") != "genre":
+            raise
+        raise ThresholdError(
+            f"no threshold is calibrated for {workspace.extractor.name} ({workspace.weights_id}), "
+            "which was trained on genres: tracks of one genre are no copies. Leave --extractor "
+            "out; recommendations and the map need none. To embed with it, give --threshold 1."
+        ) from None
     threshold.choose(1)
     return threshold
 

@@ -26,7 +26,7 @@ EXAMPLES = """\b
 Examples:
   audit map --open
   audit map --colour licence -o map.html
-  audit map --workspace fma --extractor genre --seed 7
+  audit map --workspace fma --seed 7
 """
 
 MAX_SEED = 2**32 - 1
@@ -89,7 +89,7 @@ def map_tracks(
             f"{show_path(output)}: a map is an HTML page. Give --output FILE.html, or a folder."
         )
     from auditor.api.map import make_atlas
-    from auditor.commands.progress import show_seconds
+    from auditor.commands.progress import Progress, show_seconds
     from auditor.report.html.map import write_map
 
     def say(n_tracks: int, seconds: float) -> None:
@@ -100,10 +100,19 @@ def map_tracks(
                 flush=True,
             )
 
-    with open_for_command(
-        workspace, extractor=extractor, precision=precision, write=False
-    ) as opened:
-        atlas = make_atlas(opened, seed=seed, command=command_line(context), on_start=say)
+    with (
+        open_for_command(
+            workspace, extractor=extractor, precision=precision, write=False
+        ) as opened,
+        Progress(quiet=quiet, noun="tracks read for their sound") as summarising,
+    ):
+        atlas = make_atlas(
+            opened,
+            seed=seed,
+            command=command_line(context),
+            on_start=say,
+            on_track=summarising.advance,
+        )
     if redact_paths:
         from auditor.report.redact import redact_atlas
 

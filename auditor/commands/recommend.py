@@ -144,6 +144,7 @@ def recommend(
         workspace, extractor=extractor, precision=precision, write=False
     ) as opened:
         from auditor.api.profiles import load_profile, save_profile
+        from auditor.commands.progress import Progress
 
         likes, dislikes = tuple(like or ()), tuple(dislike or ())
         if profile:
@@ -158,7 +159,10 @@ def recommend(
             copies=copies,
             versions=versions,
         )
-        result = api.recommend(opened, query, command=command_line(context))
+        with Progress(quiet=quiet, noun="tracks read for their sound") as summarising:
+            result = api.recommend(
+                opened, query, command=command_line(context), on_track=summarising.advance
+            )
         if save:
             given = (*likes, of) if of else likes
             saved = save_profile(opened, save, like=given, dislike=dislikes)

@@ -30,7 +30,14 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from auditor.embedding.config import DEFAULT_EXTRACTOR, PRECISIONS, ExtractorConfig
 from auditor.errors import WeightsError, show_path
-from auditor.serialisation import atomic_write, from_json, parse_json, to_json
+from auditor.serialisation import (
+    atomic_write,
+    from_json,
+    parse_json,
+    tensors_metadata,
+    to_json,
+    with_sorted_header,
+)
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Folder of the weights that ship with the package."""
@@ -196,15 +203,9 @@ def save_extractor(
 
 
 def pack_tensors(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
-    """Return a safetensors file in memory, the same bytes for the same content.
-
-    The library writes its metadata in an order that differs from run to run.
-    """
+    """Return a safetensors file in memory, the same bytes for the same content."""
     data = save_tensors({k: v.contiguous() for k, v in tensors.items()}, metadata=metadata)
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[end:]
+    return with_sorted_header(data)
 
 
 def unpack_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -216,8 +217,7 @@ def unpack_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]
         If it is none, or damaged.
     """
     tensors = load_tensors(data)  # checks the header before it is read again
-    header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return tensors, header.get("__metadata__") or {}
+    return tensors, tensors_metadata(data)
 
 
 def find_weights(name_or_path: str | os.PathLike[str]) -> Path:

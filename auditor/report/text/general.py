@@ -324,7 +324,8 @@ def headline(result: Result) -> str:
         n_recommended = len(result.recommendations)
         if result.compositions is not None:
             return f"{show_count(n_recommended, 'track')} may be the same composition {among}"
-        return f"{show_count(n_recommended, 'track')} recommended {among}"
+        by = f", compared by {result.compared_by}" if result.compared_by else ""
+        return f"{show_count(n_recommended, 'track')} recommended {among}{by}"
     if isinstance(result, TracklistResult):
         from auditor.report.text.timeline import timeline_headline
 
