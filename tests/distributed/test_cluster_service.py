@@ -104,7 +104,10 @@ def test_objects_of_a_store_are_fetched_where_they_are_embedded(
                 client = service.client()
                 body = json.dumps({"path": path, **fields}).encode()
                 kind = {"Content-Type": "application/json"}
-                return client._json("POST", "/v1/checks?wait=60", body, kind, wait_s=60.0)
+                found = client._json("POST", "/v1/checks", body, kind)
+                while found["state"] not in ("done", "failed"):
+                    found = client.show(found["id"], wait_s=30.0)
+                return found
 
             copy = named("s3://bucket/in/copy.mp3", external_id="42")
             assert (copy["severity"], copy["external_id"]) == ("block", "42")
