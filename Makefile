@@ -244,6 +244,14 @@ bench-recommend: $(INSTALLED_DEV) ## Measure recommendations beside MFCCs, with 
 	$(NEEDS_CORPUS)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/recommend.py corpus --role test
 
+.PHONY: bench-wide
+bench-wide: $(INSTALLED_DEV) ## Measure what audit check --wide finds, its false alarms, and short copies
+	$(NEEDS_CORPUS)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/wide.py corpus --role test --hosts val
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/wide.py corpus --role val --strangers test --every 6
+	cp thresholds/excerpt-ece99d6c-match.json runs/wide/
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/lengths.py runs/wide/val/ws runs/wide/excerpt-ece99d6c-match.json
+
 .PHONY: bench-generated
 bench-generated: $(VENV)/.installed-scores ## Measure what is found of outputs whose repeats are known, after make corpus scores
 	$(NEEDS_CORPUS)

@@ -43,6 +43,7 @@ from auditor.workspace import Workspace, open_workspace
 
 LENGTHS_S = (3.0, 5.0, 10.0, 30.0)
 SEED = 20_261_130
+SILENT = 1e-3
 KINDS = (
     *("mp3-32k", "opus-24k", "pitch+2", "pitch-2", "pitch+4", "pitch-4", "tempo+10", "tempo-20"),
     *("speed+6", "speed-25", "noise10", "noise0", "band", "eq", "reverb1.5", "compression"),
@@ -54,7 +55,7 @@ KINDS = (
 def score_of_copy(
     workspace: Workspace, scorer: Scorer, track_id: str, altered: np.ndarray
 ) -> float | None:
-    """Return the score of a copy with its original; None if the copy is too short or silent."""
+    """Return the score of a copy with its original; None if a check would refuse the copy."""
     try:
         copy = embed_waveform(altered, [workspace.extractor])[workspace.weights_id]
     except AudioError:
@@ -82,6 +83,8 @@ def measure(workspace: Workspace, n_copies: int) -> dict[float, dict[str, list[f
         for length_s in LENGTHS_S:
             spare_s = len(waveform) / SAMPLE_RATE_HZ - length_s
             clip = crop(waveform, start_s=spare_s / 2, duration_s=length_s)
+            if np.abs(clip).max() < SILENT:
+                continue  # a check of it says that nothing can be compared
             for i, kind in enumerate(KINDS):
                 rng = np.random.default_rng([SEED, row, i])
                 altered = ALTERATIONS[kind](clip, rng, beside)
