@@ -33,6 +33,10 @@ BASE, SLOPE, LEAD, PER_TENFOLD = -0.16, 0.9, 0.5, 0.1
 """Match score of a correlation of 0, and per unit of it; what counts of the lead over the best
 other place, and what tenfold as many blocks take off."""
 
+_ONE_WAY = 0.75
+"""Share of what a block changes by that goes up and down in one way, from which it is a fade or a
+single note: those of strangers agree.  Nineteen in twenty blocks of music have 0.66 or less."""
+
 _SAME = 0.6
 """Share of the best correlation with which a passage goes on along its line."""
 
@@ -87,13 +91,18 @@ def brief_line(a: np.ndarray, b: np.ndarray) -> BriefLine | None:
     Returns
     -------
     BriefLine or None
-        None where a track has less than a block, or both are too long (``lines.MAX_CELLS``).
+        None where a track has less than a block, all blocks are fades or single notes, or both are
+        too long (``lines.MAX_CELLS``).
     """
     starts = np.arange(0, len(a) - BLOCK + 1, HOP)
     if not can_follow(a, b, starts, BLOCK):
         return None
     values = along_lines(a, b, starts, BLOCK)
-    at, line = (int(i) for i in np.unravel_index(values.argmax(), values.shape))
+    best_first = np.argsort(-values.max(axis=1), kind="stable").tolist()
+    at = next((n for n in best_first if _one_way(a[starts[n] : starts[n] + BLOCK]) < _ONE_WAY), -1)
+    if at < 0:
+        return None
+    line = int(values[at].argmax())
     correlation = float(values[at, line])
     elsewhere = values[at].copy()
     elsewhere[max(0, line - BLOCK // 2) : line + BLOCK // 2 + 1] = 0.0
@@ -111,6 +120,12 @@ def brief_line(a: np.ndarray, b: np.ndarray) -> BriefLine | None:
         min(1.0, max(0.0, float(elsewhere.max())) / max(correlation, 1e-9)),
         len(starts),
     )
+
+
+def _one_way(block: np.ndarray) -> float:
+    """Return the share of what a block changes by that all frames have in common."""
+    values = np.linalg.svd(block - block.mean(axis=0), compute_uv=False) ** 2
+    return float(values[0] / max(values.sum(), 1e-9))
 
 
 def with_brief(

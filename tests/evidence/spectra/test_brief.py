@@ -51,6 +51,15 @@ def test_too_short_or_too_long_tracks_have_no_line():
     assert brief_line(long, long) is None
 
 
+def test_a_fade_is_no_passage():
+    chord = music(1)
+    fade = np.linspace(1.0, 0.0, 2 * BLOCK)[:, None] * chord + 0.02 * music(2 * BLOCK, seed=1)
+    track = np.concatenate([music(300, seed=2), fade])
+    assert brief_line(fade, track) is None
+    both = brief_line(np.concatenate([music(200, seed=3), fade]), track)
+    assert both.correlation < 0.6
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_strangers_stay_below_every_threshold(seed):
     found = brief_line(music(600, seed=seed), music(2000, seed=seed + 50))
