@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 MAX_WEIGHTS_BYTES = 12_000_000
 ALLOWED = re.compile(
     r"auditor/(?:[\w/]+\.py|py\.typed|(?:report/html|serve)/templates/[\w.]+\.(?:j2|css|js)"
-    r"|pretrained/(?:pitches/)?(?:[\w.-]+-[0-9a-f]{8}\.safetensors|CARD\.md)|calibrated/[\w.-]+\.json)"
+    r"|pretrained/(?:pitches/|sound/)?(?:[\w.-]+-[0-9a-f]{8}\.safetensors|CARD\.md)|calibrated/[\w.-]+\.json)"
     r"|beetsplug/audit\.py"
     r"|auditor-[\w.]+\.dist-info/(?:METADATA|WHEEL|RECORD|entry_points\.txt|licenses/LICENSE)"
 )
