@@ -497,6 +497,9 @@ def _copy_scores(
     n = min(options.n_copies, len(names))
     chosen = np.unique(np.linspace(0, len(names) - 1, n).astype(np.int64))
     scores, kinds = [], []
+    n_kinds = len(options.alterations)
+    if on_copy and n:
+        on_copy(0, len(chosen) * n_kinds)
     for n_done, row in enumerate(chosen, start=1):
         waveform = _beginning(names[row], options)
         others = [other for other in np.roll(chosen, -n_done) if groups[other] != groups[row]]
@@ -520,7 +523,7 @@ def _copy_scores(
                 scores.append(scorer.pair(side, scorer.side(ids[row])).score)
                 kinds.append(kind)
         if on_copy:
-            on_copy(n_done, len(chosen))
+            on_copy(n_done * n_kinds, len(chosen) * n_kinds)
     if not scores and n:
         raise UsageError(f"no copy could be made of {show_path(names[0])} and the others.")
     return np.asarray(scores, dtype=np.float64), np.asarray(kinds, dtype=str)

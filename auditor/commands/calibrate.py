@@ -177,7 +177,7 @@ def calibrate(
         open_for_command(workspace, extractor=extractor, precision=precision) as opened,
         Progress(quiet=quiet) as embedding,
         Progress(quiet=quiet, noun="pairs") as comparing,
-        Progress(quiet=quiet, noun="tracks to copy") as copying,
+        Progress(quiet=quiet, noun="copies") as copying,
         workers_for(context, opened, jobs=jobs, device=device, batch=batch) as (embedder, tiles),
     ):
         made = api.calibrate(

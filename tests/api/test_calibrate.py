@@ -74,7 +74,7 @@ def calibrated(tmp_path_factory):
             workspace, [folder / "music"], options=options, on_copy=lambda *n: done.append(n)
         )
         yield made, folder, workspace
-    assert done == [(1, 2), (2, 2)]
+    assert done == [(0, 6), (3, 6), (6, 6)]
 
 
 def test_what_is_counted(calibrated):
@@ -347,7 +347,14 @@ def test_how_long_copies_will_take_is_measured_on_one_track(aligned):
     _, _, workspace = aligned
     efforts: list[calibrate.Effort] = []
     options = CalibrateOptions(n_copies=2, alterations=("crop30", "speed+3"))
-    calibrate.calibrate(workspace, options=options, on_effort=efforts.append)
+    copied: list[tuple[int, int]] = []
+    calibrate.calibrate(
+        workspace,
+        options=options,
+        on_effort=efforts.append,
+        on_copy=lambda *n: copied.append(n),
+    )
+    assert copied == [(0, 4), (2, 4), (4, 4)]
     assert [(effort.n_pairs, effort.n_copies) for effort in efforts] == [(231, 4)]
     assert efforts[0].copy_s > 0.0
     assert efforts[0].seconds(1) > efforts[0].seconds(2) > 4 * efforts[0].copy_s
