@@ -20,6 +20,7 @@ import numpy as np
 
 from auditor.embedding.config import SPECTRUM
 from auditor.evidence.match_score import CLEAR_CORRELATION
+from auditor.evidence.spectra.moving import moving_max
 from auditor.evidence.spectra.pitch_tempo import local_frames
 
 MAX_FURTHER = 6
@@ -139,13 +140,11 @@ def agreed_lines(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[int, int, int]]
     a, b : numpy.ndarray
         (n, n_bands) and (m, n_bands), levelled.
     """
-    from scipy.ndimage import maximum_filter1d  # a tenth of a second, seldom needed
-
     starts = np.arange(0, len(a) - BLOCK + 1, HOP)
     if not can_follow(a, b, starts, BLOCK):
         return
     gains = along_lines(a, b, starts, BLOCK) - CLEAR_CORRELATION
-    gains = maximum_filter1d(gains, 3, axis=1)  # a tempo that is a little off drifts
+    gains = moving_max(gains)  # a tempo that is a little off drifts
     last = int(starts[-1])
     for _ in range(MAX_FURTHER):
         begin, end, line = _best_stretch(gains)

@@ -23,6 +23,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from auditor.embedding.config import SPECTRUM, FeatureConfig
 from auditor.embedding.spectrogram import cut_spectrum
+from auditor.evidence.spectra.moving import moving_mean
 from auditor.records import MatchedRange
 
 MAX_SEMITONES = 8.0
@@ -273,14 +274,12 @@ def level_frames(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
 
 def local_frames(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
     """Return (n_frames, n_bands) dB less the local mean over the frequencies."""
-    from scipy.ndimage import uniform_filter1d  # a tenth of a second, seldom needed
-
     if len(frames) == 0:
         return frames
     width = max(3, round(_LOCAL_SEMITONES * features.bands_per_octave / 12.0))
     top = _quantile(frames.max(axis=1), 0.95)
     clipped = np.maximum(frames, top - _RANGE_DB)
-    return clipped - uniform_filter1d(clipped, width, axis=1, mode="nearest")
+    return clipped - moving_mean(clipped, width)
 
 
 def common_bands(shift: int, n_bands: int) -> tuple[slice, slice]:

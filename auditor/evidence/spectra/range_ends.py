@@ -15,6 +15,7 @@ import numpy as np
 from auditor.embedding.config import SPECTRUM
 from auditor.embedding.spectrogram import cut_spectrum
 from auditor.evidence.match_score import CLEAR_CORRELATION
+from auditor.evidence.spectra.moving import moving_mean
 from auditor.evidence.spectra.pitch_tempo import common_bands, local_frames
 from auditor.records import MatchedRange
 
@@ -92,8 +93,6 @@ def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> tuple[np.nd
 
     Both are (n_frames,).
     """
-    from scipy.ndimage import uniform_filter1d  # a tenth of a second, seldom needed
-
     max_lag = round(_MAX_LAG_S / SPECTRUM.frame_hop_s)
     of_a = cut_spectrum(a, found.a_start_s, found.a_end_s)
     of_b = cut_spectrum(b, found.b_start_s, found.b_end_s)
@@ -113,8 +112,7 @@ def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> tuple[np.nd
     power_a, power_b = ((values**2).sum(axis=1) for values in (of_a, of_b))
     norm = np.sqrt(
         np.maximum(
-            uniform_filter1d(power_a, size, mode="nearest")
-            * uniform_filter1d(power_b, size, mode="nearest"),
+            moving_mean(power_a, size) * moving_mean(power_b, size),
             1e-9,
         )
     )
@@ -122,8 +120,8 @@ def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> tuple[np.nd
     best, agreement = np.full(len(of_a), -np.inf), np.zeros(len(of_a))
     for lag in range(-max_lag, max_lag + 1):
         product = (of_a * np.roll(of_b, lag, axis=0)).sum(axis=1)
-        around = uniform_filter1d(product, wide, mode="nearest")
+        around = moving_mean(product, wide)
         better = around > best
         best[better] = around[better]
-        agreement[better] = (uniform_filter1d(product, size, mode="nearest") / norm)[better]
+        agreement[better] = (moving_mean(product, size) / norm)[better]
     return agreement, silent
