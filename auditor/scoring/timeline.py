@@ -7,6 +7,7 @@ in the mix.  Ranges of one track that go on in the next part are joined.
 
 Of several tracks at one place the strongest stands there, and the others are its alternatives, such
 as another encoding of it; tracks that overlap by less, as in a crossfade, stand beside each other.
+At last each is followed into its fades (``evidence.spectra.fades``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from auditor.errors import DamagedTrackError
 from auditor.evidence.match_score import MIN_SCORE_TO_SHOW, match_score
 from auditor.evidence.side import Side, compare_sides
+from auditor.evidence.spectra.fades import reach_into_fades
 from auditor.ingest.submissions import Submission
 from auditor.parallel import OnProgress
 from auditor.records import MatchedRange
@@ -237,7 +239,24 @@ def examine_mix(
         for track_id, ranges in sorted(found.items())
         for joined in distinct_lines(join_ranges(ranges, threshold=threshold))
     ]
-    return Timeline(tuple(place_entries(entries)), n_examined, damaged)
+    placed = [_with_fades(entry, mix, reader, damaged) for entry in place_entries(entries)]
+    return Timeline(tuple(placed), n_examined, damaged)
+
+
+def _with_fades(
+    entry: TimelineEntry, mix: Submission, reader: CatalogueReader, damaged: dict[str, str]
+) -> TimelineEntry:
+    """Return an entry that is as long as its track is heard under its neighbours."""
+    try:
+        of_track = reader.side(entry.track_id).spectrum
+    except DamagedTrackError as error:
+        damaged[error.track_id] = str(error)
+        return entry
+    if mix.spectrum is None or of_track is None:
+        return entry
+    return dataclasses.replace(
+        entry, range=reach_into_fades(entry.range, mix.spectrum, of_track.frames)
+    )
 
 
 def part_side(part: MixPart, reader: TrackReader) -> Side:
