@@ -60,6 +60,15 @@ def test_a_fade_is_no_passage():
     assert both.correlation < 0.6
 
 
+def test_the_end_of_a_piece_is_no_passage():
+    a = music(200, seed=4)
+    b = np.concatenate([music(300, seed=5), a[-BLOCK:]])
+    steady = np.full(200, 100.0)
+    ending = np.concatenate([steady[:-BLOCK], np.linspace(100.0, 30.0, BLOCK)])
+    assert brief_line(a, b, steady).correlation > 0.9
+    assert brief_line(a, b, ending).correlation < 0.6
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_strangers_stay_below_every_threshold(seed):
     found = brief_line(music(600, seed=seed), music(2000, seed=seed + 50))
