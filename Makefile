@@ -245,10 +245,11 @@ bench-recommend: $(INSTALLED_DEV) ## Measure recommendations beside MFCCs, with 
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/recommend.py corpus --role test
 
 .PHONY: bench-wide
-bench-wide: $(INSTALLED_DEV) ## Measure what audit check --wide finds, its false alarms, and short copies
+bench-wide: $(INSTALLED_DEV) ## Measure audit check --wide, short copies and hard libraries; needs fluidsynth
 	$(NEEDS_CORPUS)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/wide.py corpus --role test --hosts val
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/wide.py corpus --role val --strangers test --every 6
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/hard.py drums drones
 	cp thresholds/excerpt-ece99d6c-match.json runs/wide/
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/lengths.py runs/wide/val/ws runs/wide/excerpt-ece99d6c-match.json
 
