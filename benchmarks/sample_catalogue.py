@@ -1,7 +1,8 @@
-"""The invented catalogue of the sample report: its pieces, and the copies planted among them."""
+"""The invented catalogue of the sample report: its pieces, copies planted among them, a cover."""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -210,6 +211,21 @@ COPIES = (
 )
 """What is planted: seven pairs, of which the last is decided before the scan."""
 
+COVERED = PIECES[9]
+COVER = Piece(
+    f"{UPLOADS}/letters home (cover).mp3",
+    Tags("Letters Home", "Quayside Four", "", "Folk", "2024-06-14", RESERVED),
+    dataclasses.replace(
+        COVERED.score,
+        root=COVERED.score.root - 5,
+        beats_per_minute=88.0,
+        lead="flute",
+        chords="piano",
+        drums="sparse",
+    ),
+)
+"""A piece played anew in another key, tempo and arrangement: two tracks share a composition."""
+
 TRUNCATED = f"{CATALOGUE}/Ida Quill/Letters Home (live).flac"
 SILENT = f"{UPLOADS}/room tone.flac"
 NOT_AUDIO = f"{UPLOADS}/readme.mp3"
@@ -217,7 +233,7 @@ LIVE = Score(41, 70.0, 78.0, 3, 46, "lydian", "piano", "flute", "sparse", 1.0)
 
 
 def make_library(folder: Path) -> None:
-    """Write the pieces, the copies and the three files that cannot be compared as a whole.
+    """Write the pieces, the copies, the cover and three files that cannot be compared as a whole.
 
     Parameters
     ----------
@@ -248,6 +264,7 @@ def make_library(folder: Path) -> None:
         else:
             altered = copy.make(waveforms[copy.original])
             write_track(path, altered, copy.tags, bit_rate=copy.bit_rate)
+    write_track(folder / COVER.file, perform(COVER.score), COVER.tags, bit_rate=128_000)
     live = Tags("Letters Home (live)", "Ida Quill", "", "Chamber", "2022-05-20", CC0)
     write_track(folder / TRUNCATED, perform(LIVE), live)
     whole = (folder / TRUNCATED).read_bytes()

@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ import sample_catalogue
 import sample_report
 from sample_catalogue import (
     COPIES,
+    COVER,
+    COVERED,
     EXCERPT_AT_S,
     EXCERPT_START_S,
     PIECES,
@@ -29,6 +32,7 @@ from sample_catalogue import (
 )
 from sample_music import perform
 from sample_report import LIBRARY, PAGE, compare, run_audit
+from small_compositions import make_match
 
 import auditor
 from auditor.audio import SAMPLE_RATE_HZ
@@ -38,7 +42,16 @@ from auditor.audio.tags import Tags, read_tags
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.embedding.extractor import find_weights
 from auditor.errors import AuditError, UsageError
-from auditor.records import DecisionKind, Pair, Provenance, ScanResult, ThresholdUse, Track, Verdict
+from auditor.records import (
+    Compositions,
+    DecisionKind,
+    Pair,
+    Provenance,
+    ScanResult,
+    ThresholdUse,
+    Track,
+    Verdict,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHORT_S = 10.0
@@ -66,7 +79,7 @@ def page() -> str:
 
 def test_every_copy_is_of_a_piece_and_has_its_own_place():
     files = [piece.file for piece in PIECES]
-    assert len({*files, *(copy.file for copy in COPIES)}) == len(PIECES) + len(COPIES)
+    assert len({*files, COVER.file, *(c.file for c in COPIES)}) == len(PIECES) + len(COPIES) + 1
     assert {copy.original for copy in COPIES} <= set(files)
     assert len({copy.original for copy in COPIES}) == len(COPIES)
     assert {copy.verdict for copy in COPIES} == {verdict for verdict in Verdict if verdict.flagged}
@@ -156,9 +169,16 @@ def test_a_library_is_made_whole_once(tmp_path, monkeypatch):
 # What the scan is held to.
 
 
-def make_result(pairs: dict[tuple[str, str], Pair], folder: Path) -> ScanResult:
-    """Return a scan of tracks at the paths of ``pairs``, with those pairs."""
-    paths = sorted({path for both in pairs for path in both})
+PLANTED = ((COVER.file, COVERED.file),)
+
+
+def make_result(
+    pairs: dict[tuple[str, str], Pair],
+    folder: Path,
+    covers: Sequence[tuple[str, str]] = PLANTED,
+) -> ScanResult:
+    """Return a scan of tracks at the paths of ``pairs`` and ``covers``, with those pairs."""
+    paths = sorted({path for both in (*pairs, *covers) for path in both})
     tracks = tuple(
         Track(path, str(folder / path), "0" * 64, 1, 60.0, 60.0, False, False, "mp3", "mp3",
               44100, 2, None)
@@ -177,6 +197,7 @@ def make_result(pairs: dict[tuple[str, str], Pair], folder: Path) -> ScanResult:
         histogram={},
         threshold=ThresholdUse(0.3, "by hand"),
         provenance=Provenance("0", "", "", "x", "0", ""),
+        compositions=Compositions(tuple(make_match(a, b) for a, b in covers), 0.1, 1, 1, "", ""),
     )
 
 
@@ -201,12 +222,15 @@ def test_a_scan_that_differs_from_the_plan_is_told(tmp_path):
     }
     pairs[wrong.file, wrong.original] = Pair("", "", 0.9, flagged=True, verdict="shared excerpt")
     pairs[PIECES[9].file, PIECES[10].file] = Pair("", "", 0.9, flagged=True, verdict="sounds alike")
-    said = compare(make_result(pairs, tmp_path), tmp_path)
-    assert len(said) == 4
+    chance = (COVER.file, PIECES[0].file)
+    said = compare(make_result(pairs, tmp_path, [chance]), tmp_path)
+    assert len(said) == 6
     assert said[0].startswith(f"{missed.file}: not found")
     assert said[1] == f"{wrong.file}: 'shared excerpt'; 'same recording' was planted"
     assert said[2].startswith(f"{undecided.file}: decided as ''")
     assert said[3].endswith("sounds alike; not planted")
+    assert said[4] == f"{COVER.file}: not found as a composition"
+    assert said[5].endswith("same composition; not planted")
 
 
 def test_a_command_that_fails_is_told(tmp_path):
@@ -226,6 +250,11 @@ def test_the_page_holds_exactly_the_cases_that_were_planted(page):
         assert case["verdict"] == copy.verdict
         assert case.get("decision", "") == copy.decision
         assert case.get("note", "") == copy.note
+
+
+def test_the_page_shows_the_cover_as_a_composition(page):
+    assert "1 pair may be the same composition" in page
+    assert 'id="composition-1"' in page and 'class="alignment"' in page
 
 
 def test_the_page_is_of_todays_version(page):

@@ -173,7 +173,9 @@ def test_three_nodes_say_what_one_process_says(cluster, tmp_path, library, weigh
     catalogue = sorted((tmp_path / "shared").rglob("done-*"))
     catalogue[0].write_bytes(b"damaged")
     catalogue[1].unlink()
-    assert on_cluster(cluster.address, tmp_path, library, weights) == expected
+    # A workspace of its own: the first one remembers the pairs that it has examined.
+    other, storage = tmp_path / "other", f"{tmp_path}/shared"
+    assert on_cluster(cluster.address, other, library, weights, storage=storage) == expected
     assert results_of(tmp_path).keys() == done.keys()
 
 
@@ -205,7 +207,8 @@ def test_a_ledger_of_another_format_is_not_used(
     assert on_cluster(cluster.address, tmp_path, library, weights) == expected
     first = results_of(tmp_path)
     monkeypatch.setattr(ray_tiles, "TILES_FORMAT", ray_tiles.TILES_FORMAT + 1)
-    assert on_cluster(cluster.address, tmp_path, library, weights) == expected
+    other, storage = tmp_path / "other", f"{tmp_path}/shared"
+    assert on_cluster(cluster.address, other, library, weights, storage=storage) == expected
     both = results_of(tmp_path)
     assert both.items() >= first.items()
     n_tiles = sum(name.startswith("done-") for name in first)
@@ -282,7 +285,7 @@ def test_a_file_that_kills_its_workers_is_named(cluster, tmp_path, weights):
         over.set()
         thread.join()
     assert [bool(one.prepared) for one in made] == [True, True, True, False]
-    assert "killer.wav: 2 workers died of it" in str(made[3].error)
+    assert "killer.wav: 2 workers died on it" in str(made[3].error)
 
 
 def test_the_command_scans_on_a_cluster(cluster, tmp_path, library, weights, expected):
