@@ -319,7 +319,11 @@ def test_missing_files_and_other_weights_are_notes(tmp_path, weights):
     write_tune(tmp_path / "music/b.wav", 2)
     for _ in range(2):
         with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
-            scan(opened, [tmp_path / "music"], options=Options(threshold=THRESHOLD))
+            scan(
+                opened,
+                [tmp_path / "music"],
+                options=Options(threshold=THRESHOLD, compositions=False),
+            )
         (tmp_path / "music/b.wav").unlink(missing_ok=True)
     other = save_small_extractor(tmp_path, seed=8)
     notes = found_of("catalogue", tmp_path / "ws", extractor=other)

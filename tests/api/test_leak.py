@@ -27,7 +27,7 @@ from auditor.records import Evidence, LeakResult, MatchedRange, Pair, result_fro
 from auditor.report.leak_lists import grouped_tables, groups_csv, removal_csv
 from auditor.workspace import open_workspace
 
-OPTIONS = Options(threshold=THRESHOLD)
+OPTIONS = Options(threshold=THRESHOLD, compositions=False)
 
 
 @pytest.fixture(scope="session")

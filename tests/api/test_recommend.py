@@ -215,7 +215,7 @@ def test_a_changed_file_behind_a_link_never_recommends_itself(tmp_path, weights)
     music = make_library(tmp_path / "music")
     (tmp_path / "mlink").symlink_to(music, target_is_directory=True)
     with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
-        scan(opened, [music], options=Options(threshold=THRESHOLD))
+        scan(opened, [music], options=Options(threshold=THRESHOLD, compositions=False))
         write_tune(music / "b.wav", 3)
         result = recommend(opened, Query(of=str(tmp_path / "mlink" / "b.wav"), copies=True))
     assert names(result)[0] == "c.flac", "it is decoded as it is now"
@@ -233,7 +233,7 @@ def test_a_file_whose_name_is_no_unicode(workspace, tmp_path):
 
 def test_without_a_threshold_it_says_that_copies_stay(tmp_path, library, weights):
     with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
-        scan(opened, [library], options=Options(threshold=THRESHOLD))
+        scan(opened, [library], options=Options(threshold=THRESHOLD, compositions=False))
         ids = ids_by_name(opened.catalogue)
         result = recommend(opened, Query(of=ids["a.wav"]))
         assert names(result)[0] == "a-same.wav"
@@ -282,10 +282,10 @@ def test_missing_and_foreign_tracks_have_nothing_to_compare(tmp_path, weights):
     for i, name in enumerate(("x.wav", "y.wav", "z.wav")):
         write_tune(tmp_path / "music" / name, i)
     with open_workspace(tmp_path / "ws", extractor=weights, write=True) as opened:
-        scan(opened, [tmp_path / "music"], options=Options(threshold=THRESHOLD))
+        scan(opened, [tmp_path / "music"], options=Options(threshold=THRESHOLD, compositions=False))
         gone = ids_by_name(opened.catalogue)["y.wav"]
         (tmp_path / "music" / "y.wav").unlink()
-        scan(opened, options=Options(threshold=THRESHOLD))
+        scan(opened, options=Options(threshold=THRESHOLD, compositions=False))
         with pytest.raises(CatalogueError, match=f"{gone} is missing, so it cannot"):
             recommend(opened, Query(of=gone))
     other = save_small_extractor(tmp_path, seed=8, name="other")

@@ -290,7 +290,7 @@ def music(tmp_path_factory) -> Path:
 
 
 def test_decisions_in_scans_and_checks(tmp_path, weights, music):
-    options = Options(threshold=THRESHOLD)
+    options = Options(threshold=THRESHOLD, compositions=False)
     workspace = tmp_path / "ws"
     with open_workspace(workspace, extractor=weights, write=True) as opened:
         (pair,) = scan(opened, [music / "lib"], options=options).pairs

@@ -24,7 +24,8 @@ def bucket() -> Iterator[str]:
     endpoint = "http://{}:{}".format(*server.get_host_and_port())
     settings = {"KEY": "x", "SECRET": "x", "ENDPOINT_URL": endpoint}
     os.environ.update({f"FSSPEC_S3_{name}": value for name, value in settings.items()})
-    s3fs.S3FileSystem(key="x", secret="x", endpoint_url=endpoint).mkdir("bucket")
+    store = s3fs.S3FileSystem(key="x", secret="x", endpoint_url=endpoint)
+    store.makedirs("bucket", exist_ok=True)  # buckets of one process are those of all its servers
     yield "s3://bucket/audit"
     server.stop()
 

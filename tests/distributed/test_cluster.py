@@ -63,7 +63,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # Ray's own, of sockets and files it leaves open
 ]
 
-OPTIONS = Options(threshold=0.45)
+OPTIONS = Options(threshold=0.45, compositions=False)
 N_TUNES = 10
 DRIVER = """
 import sys

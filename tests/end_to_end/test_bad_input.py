@@ -35,7 +35,7 @@ from auditor.records import result_from_json, to_json
 from auditor.report.html.page import render_html
 from auditor.workspace import open_workspace
 
-OPTIONS = Options(threshold=THRESHOLD)
+OPTIONS = Options(threshold=THRESHOLD, compositions=False)
 
 
 @pytest.fixture(scope="session")

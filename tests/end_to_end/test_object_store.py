@@ -42,7 +42,7 @@ from auditor.report.media.build import make_media
 from auditor.scoring.track_reader import CatalogueReader
 from auditor.workspace import Workspace, open_workspace
 
-OPTIONS = Options(threshold=THRESHOLD)
+OPTIONS = Options(threshold=THRESHOLD, compositions=False)
 URL = "faulty:///music/"
 
 

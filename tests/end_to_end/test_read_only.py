@@ -75,7 +75,7 @@ def folder():
         write_tune(folder / "in.wav", 1)
         (folder / "out").mkdir()
         (folder / "out").chmod(0o777)
-        options = Options(threshold=THRESHOLD)
+        options = Options(threshold=THRESHOLD, compositions=False)
         with open_workspace(folder / "ws", extractor=weights, write=True) as workspace:
             calibrate_by_hand(folder / "ws", workspace.weights_id)
             scan(workspace, [folder / "music"], options=options)
@@ -89,7 +89,7 @@ def run_as_another(folder: Path) -> tuple[dict, dict]:
     weights = next(folder.glob("*.safetensors"))
     shutil.copytree(folder / "ws", folder / "warm")
     with open_workspace(folder / "warm", extractor=weights, write=True) as workspace:
-        result = scan(workspace, options=Options(threshold=THRESHOLD))
+        result = scan(workspace, options=Options(threshold=THRESHOLD, compositions=False))
         track, pair = result.tracks[0].id, result.pairs[0].pair_id
         scanned = folder / "warm" / "last-scan.json"
         scanned.write_text(to_json(result))

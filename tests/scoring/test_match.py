@@ -30,7 +30,7 @@ from auditor.search.all_pairs import nearest_rows, similar_rows
 from auditor.search.exact import find_pairs, nearest
 from auditor.workspace import open_workspace
 
-OPTIONS = Options(threshold=0.45)
+OPTIONS = Options(threshold=0.45, compositions=False)
 N_TRACKS = 6
 
 
@@ -102,7 +102,7 @@ def test_a_second_scan_says_the_same(scanned):
         again = scan(workspace, options=OPTIONS)
     assert again.pairs == result.pairs
     with open_workspace(folder, extractor="excerpt", write=True) as workspace:
-        annoy = scan(workspace, options=Options(threshold=0.45, search="annoy"))
+        annoy = scan(workspace, options=Options(threshold=0.45, search="annoy", compositions=False))
     assert [p for p in annoy.pairs if p.flagged] == [p for p in result.pairs if p.flagged]
 
 
@@ -328,7 +328,7 @@ def test_a_small_catalogue_keeps_to_the_lowest_threshold_unless_told(scanned):
     folder, _ = scanned
     with open_workspace(folder, extractor="excerpt", write=True) as workspace:
         by_budget = scan(workspace, options=Options(max_false=1.0)).threshold
-        by_hand = scan(workspace, options=Options(threshold=0.2)).threshold
+        by_hand = scan(workspace, options=Options(threshold=0.2, compositions=False)).threshold
         by_rate = scan(workspace, options=Options(far=0.005)).threshold
     assert (by_budget.threshold, by_budget.budget) == (LOWEST_THRESHOLD, 1.0)
     assert by_budget.expected_false_pairs < 1.0
