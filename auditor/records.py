@@ -339,7 +339,7 @@ class Pair:
         How often unrelated tracks score as high, per pair; None where nobody counted.  1e-9 says
         that it is below one in a billion, which no calibration resolves.
     verdict : str
-        One of ``VERDICTS``; empty where no aligned passage was found.
+        One of ``Verdict``; empty where no aligned passage was found.
     evidence : Evidence or None
         Result of the alignment; None where the pair was not aligned.
     decision_by, decision_when : str
