@@ -17,7 +17,7 @@ import numpy as np
 from auditor.embedding.config import SPECTRUM
 from auditor.embedding.spectrogram import unpack_frames
 from auditor.evidence.spectra.moving import moving_mean
-from auditor.evidence.spectra.pitch_tempo import local_frames
+from auditor.evidence.spectra.pitch_tempo import local_frames, moved_bands
 from auditor.records import MatchedRange
 
 REACH_S = 16.0
@@ -108,12 +108,7 @@ class _MovedPair:
         span = (_WRONG_S[1] / SPECTRUM.frame_hop_s + 1.0) * found.tempo
         first = max(0, int(at.min() - span))
         of_b = local_frames(unpack_frames(b[first : int(at.max() + span) + 2]), SPECTRUM)
-        moved = np.arange(SPECTRUM.n_bands) - (found.pitch_semitones or 0.0) * (
-            SPECTRUM.bands_per_octave / 12.0
-        )
-        there = (moved >= 0.0) & (moved <= SPECTRUM.n_bands - 1.001)
-        low, share = moved[there].astype(int), (moved[there] % 1.0).astype(np.float32)
-        self._of_b = of_b[:, low] * (1.0 - share) + of_b[:, low + 1] * share
+        self._of_b, there = moved_bands(of_b, found.pitch_semitones or 0.0, SPECTRUM)
         self._of_a = _changes(local_frames(unpack_frames(a[rows]), SPECTRUM)[:, there])
         self._power_a = _smooth((self._of_a**2).sum(axis=1))
         self._at, self._tempo = at - first, found.tempo

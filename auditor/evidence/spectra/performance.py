@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from auditor.embedding.config import SPECTRUM
-from auditor.evidence.spectra.pitch_tempo import parabola_peak
+from auditor.evidence.spectra.pitch_tempo import moved_bands, parabola_peak
 from auditor.records import MatchedRange
 
 MAX_S = 40.0
@@ -141,12 +141,7 @@ def aligned_frames(
     at = np.clip(at, 0.0, len(b) - 1.001)
     low, share = at.astype(int), (at % 1.0).astype(np.float32)[:, None]
     y = b[low] * (1.0 - share) + b[low + 1] * share
-    bands = np.arange(SPECTRUM.n_bands) - (found.pitch_semitones or 0.0) * (
-        SPECTRUM.bands_per_octave / 12.0
-    )
-    there = (bands >= 0.0) & (bands <= SPECTRUM.n_bands - 1.001)
-    low, share = bands[there].astype(int), (bands[there] % 1.0).astype(np.float32)
-    y = y[:, low] * (1.0 - share) + y[:, low + 1] * share
+    y, there = moved_bands(y, found.pitch_semitones or 0.0, SPECTRUM)
     return a[rows][:, there].astype(np.float32), y.astype(np.float32)
 
 

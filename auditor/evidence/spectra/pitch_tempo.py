@@ -296,6 +296,22 @@ def common_bands(shift: int, n_bands: int) -> tuple[slice, slice]:
     )
 
 
+def moved_bands(
+    frames: np.ndarray, semitones: float, features: FeatureConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return frames moved up by semitones, fractions of a band allowed, and which bands remain.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        (n_frames, n) float32, and (n_bands,) bool of which n are true.
+    """
+    sources = np.arange(features.n_bands) - semitones * (features.bands_per_octave / 12.0)
+    there = (sources >= 0.0) & (sources <= features.n_bands - 1.001)
+    low, share = sources[there].astype(int), (sources[there] % 1.0).astype(np.float32)
+    return frames[:, low] * (1.0 - share) + frames[:, low + 1] * share, there
+
+
 def _quantile(values: np.ndarray, share: float) -> np.floating:
     """Return what ``numpy.quantile`` does of (n,) values, in a fifth of its time."""
     at = (len(values) - 1) * values.dtype.type(share)
