@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import json
 import math
 import os
@@ -88,6 +89,14 @@ def tensors_metadata(data: bytes) -> dict[str, str]:
     """
     header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return header.get("__metadata__") or {}
+
+
+def write_weights(directory: Path, name: str, data: bytes) -> Path:
+    """Write ``name-<8 hex digits of the SHA-256>.safetensors`` and return its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{name}-{hashlib.sha256(data).hexdigest()[:8]}.safetensors"
+    atomic_write(path, data)
+    return path
 
 
 def with_sorted_header(data: bytes) -> bytes:

@@ -116,8 +116,7 @@ def _bring_up_to_date(
     row_of = {sha256: row for row, sha256 in enumerate(hashes)}
     made = {sha256: stored[sha256] for sha256 in row_of if sha256 in stored}
     missing = sorted(row_of.keys() - made.keys())
-    stamps = workspace.catalogue.stamps() if missing else {}
-    files = {entry[0]: (file, entry[1]) for file, entry in stamps.items()}
+    files = workspace.catalogue.files() if missing else {}
     for n_done, sha256 in enumerate(missing, start=1):
         row = row_of[sha256]
         spectrum = read_track_spectrum(workspace.catalogue, sha256, files.get(ids[row]))

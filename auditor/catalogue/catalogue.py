@@ -243,6 +243,10 @@ class Catalogue:
                 ).fetchall()
             )
 
+    def files(self) -> dict[str, tuple[bytes, FileStamp]]:
+        """Return the path of each track that has one, and what the file looked like, by id."""
+        return {entry[0]: (path, entry[1]) for path, entry in self.stamps().items()}
+
     def _stamps(self, where: str, *values: object) -> dict[bytes, Stamped]:
         with self._read() as connection:
             rows = connection.execute(

@@ -31,12 +31,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from auditor.embedding.config import DEFAULT_EXTRACTOR, PRECISIONS, ExtractorConfig
 from auditor.errors import WeightsError, show_path
 from auditor.serialisation import (
-    atomic_write,
     from_json,
     parse_json,
     tensors_metadata,
     to_json,
     with_sorted_header,
+    write_weights,
 )
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -193,13 +193,7 @@ def save_extractor(
         "config": json.dumps(to_json(extractor.config), sort_keys=True),
         "summary": json.dumps(summary, sort_keys=True),
     }
-    data = pack_tensors(tensors, header)
-    digest = hashlib.sha256(data).hexdigest()[:8]
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"{name}-{digest}.safetensors"
-    atomic_write(path, data)
-    return path
+    return write_weights(Path(directory), name, pack_tensors(tensors, header))
 
 
 def pack_tensors(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:

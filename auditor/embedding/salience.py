@@ -25,7 +25,7 @@ from auditor.embedding.config import N_PITCH_COLUMNS, SPECTRUM
 from auditor.embedding.extractor import pack_tensors, unpack_tensors
 from auditor.embedding.spectrogram import unpack_frames
 from auditor.errors import WeightsError, show_path
-from auditor.serialisation import atomic_write
+from auditor.serialisation import write_weights
 
 HARMONICS = (0, 24, 38, 48, 56, -24)
 """Shifts along the bands, 24 an octave: the pitch itself, its overtones 2 to 5, and the octave
@@ -256,11 +256,7 @@ class PitchModel:
         tensors["cohort.rows"] = torch.from_numpy(np.concatenate(self.cohort))
         tensors["cohort.lengths"] = torch.tensor([len(rows) for rows in self.cohort])
         header = {"format": FORMAT, "summary": json.dumps(self.summary, sort_keys=True)}
-        data = pack_tensors(tensors, header)
-        path = directory / f"pitches-{hashlib.sha256(data).hexdigest()[:8]}.safetensors"
-        directory.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, data)
-        return path
+        return write_weights(directory, "pitches", pack_tensors(tensors, header))
 
 
 @functools.lru_cache(maxsize=2)

@@ -26,11 +26,11 @@ from safetensors.numpy import load, save
 from auditor.embedding.config import SPECTRUM
 from auditor.errors import WeightsError, show_path
 from auditor.serialisation import (
-    atomic_write,
     parse_json,
     read_bytes,
     tensors_metadata,
     with_sorted_header,
+    write_weights,
 )
 
 N_CEPSTRA = 30
@@ -284,8 +284,4 @@ def save_sound_model(model: SoundModel, directory: Path) -> Path:
         "extractor": model.extractor,
         "summary": json.dumps(model.summary, sort_keys=True),
     }
-    data = with_sorted_header(save(tensors, metadata=facts))
-    path = directory / f"sound-{hashlib.sha256(data).hexdigest()[:8]}.safetensors"
-    directory.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, data)
-    return path
+    return write_weights(directory, "sound", with_sorted_header(save(tensors, metadata=facts)))

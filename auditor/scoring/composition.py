@@ -142,8 +142,7 @@ class CompositionReader:
         """Make and store what is missing of some tracks; a killed run loses at most a few."""
         known = self.store.hashes()
         missing = {track.sha256: track for track in tracks if track.sha256 not in known}
-        stamps = self._workspace.catalogue.stamps() if missing else {}
-        files = {entry[0]: (path, entry[1]) for path, entry in stamps.items()}
+        files = self._workspace.catalogue.files() if missing else {}
         made: list[tuple[str, StoredPitches]] = []
         for n_done, (sha256, track) in enumerate(sorted(missing.items()), start=1):
             spectrum = read_track_spectrum(self._workspace.catalogue, sha256, files.get(track.id))

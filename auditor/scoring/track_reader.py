@@ -250,8 +250,7 @@ class CatalogueReader(TrackReader):
 
     @functools.cached_property
     def _files(self) -> dict[str, tuple[bytes, FileStamp]]:
-        stamps = self._catalogue.stamps()
-        return {entry[0]: (path, entry[1]) for path, entry in stamps.items()}
+        return self._catalogue.files()
 
 
 @functools.lru_cache(maxsize=1)
