@@ -47,6 +47,7 @@ from auditor.records import (
     floor_rate,
 )
 from auditor.scoring.base import RunContext, ScoredPair, ScoringResult
+from auditor.scoring.examined import AlignedPairs, PairKeys
 from auditor.search.compositions import PitchStore, StoredPitches, nearest_contents
 from auditor.workspace import Workspace
 
@@ -108,7 +109,7 @@ class CompositionReader:
     def __init__(self, workspace: Workspace, model: PitchModel | None = None) -> None:
         from auditor.embedding.salience import load_pitch_model
 
-        self._workspace = workspace
+        self.workspace = workspace
         self.model = model or load_pitch_model()
         self.store = PitchStore(
             workspace.directory / "pitches", self.model.id, writable=workspace.writable
@@ -142,10 +143,10 @@ class CompositionReader:
         """Make and store what is missing of some tracks; a killed run loses at most a few."""
         known = self.store.hashes()
         missing = {track.sha256: track for track in tracks if track.sha256 not in known}
-        files = self._workspace.catalogue.files() if missing else {}
+        files = self.workspace.catalogue.files() if missing else {}
         made: list[tuple[str, StoredPitches]] = []
         for n_done, (sha256, track) in enumerate(sorted(missing.items()), start=1):
-            spectrum = read_track_spectrum(self._workspace.catalogue, sha256, files.get(track.id))
+            spectrum = read_track_spectrum(self.workspace.catalogue, sha256, files.get(track.id))
             made.append((sha256, self.made_of(spectrum)))
             if len(made) == _STORED_AT_ONCE or n_done == len(missing):
                 self.store.put(made)
@@ -157,7 +158,7 @@ class CompositionReader:
         kept = self.store.get(sha256)
         if kept is not None:
             return kept
-        return self.made_of(read_track_spectrum(self._workspace.catalogue, sha256, None))
+        return self.made_of(read_track_spectrum(self.workspace.catalogue, sha256, None))
 
     def _track(self, sha256: str) -> PitchTrack:
         return PitchTrack(self.stored(sha256).pitches)
@@ -229,27 +230,12 @@ def search_catalogue(
     by_hash = {track.sha256: track for track in sorted(tracks, key=lambda t: t.id)}
     comparable, excluded = _comparable(reader, by_hash)
     hashes = [sha256 for sha256, _ in comparable]
-    wanted: dict[str, list[str]] = {}
-    if len(hashes) <= MAX_EXHAUSTIVE:
-        wanted = {a: hashes[i + 1 :] for i, a in enumerate(hashes[:-1])}
-    else:
-        pairs = set()
-        for a, summaries in comparable:
-            for b in nearest_contents(summaries, comparable, top=N_CANDIDATES + 1):
-                if a != b:
-                    pairs.add((min(a, b), max(a, b)))
-        for a, b in sorted(pairs):
-            wanted.setdefault(a, []).append(b)
-    n_all, n_done = sum(map(len, wanted.values())), 0
-    found: list[_Scored] = []
-    for a, others in wanted.items():
-        scores = _scores(reader, reader.stored(a), others)
-        for b, score in zip(others, scores, strict=True):
-            first, second = sorted((by_hash[a].id, by_hash[b].id))
-            found.append(_Scored(first, second, score))
-        n_done += len(others)
-        if on_pair is not None:
-            on_pair(n_done, n_all)
+    rows, scores = _aligned(reader, comparable, on_pair=on_pair)
+    found = []
+    for (i, j), score in zip(rows.tolist(), scores, strict=True):
+        first, second = sorted((by_hash[hashes[i]].id, by_hash[hashes[j]].id))
+        found.append(_Scored(first, second, score))
+    n_done = len(found)
     found = [pair for pair in found if not known(pair.a, pair.b)]
     n_pairs = len(hashes) * (len(hashes) - 1) // 2
     ranked = _ranked(found, n_pairs, rates, max_chance_share)
@@ -399,6 +385,73 @@ def search_track(
         _source(rates),
         note=_note(rates, tracks.note),
     )
+
+
+def _aligned(
+    reader: CompositionReader,
+    comparable: Sequence[tuple[str, np.ndarray]],
+    *,
+    on_pair: OnProgress | None,
+) -> tuple[np.ndarray, list[float]]:
+    """Return the candidates of a catalogue and their scores; what is remembered is not aligned.
+
+    Parameters
+    ----------
+    reader : CompositionReader
+    comparable : sequence of (str, numpy.ndarray)
+        Hashes and summaries, by hash.
+    on_pair : callable, optional
+        Called with the pairs aligned and all that are to be.
+
+    Returns
+    -------
+    tuple of numpy.ndarray and list of float
+        (n_pairs, 2) int64, places in ``comparable``, the lower one first; a score of each.
+    """
+    hashes = [sha256 for sha256, _ in comparable]
+    with AlignedPairs.opened(
+        reader.workspace.directory, reader.model.id, writable=reader.workspace.writable
+    ) as remembered:
+        # The summaries follow from the pitches: they stand for what is stored of a content.
+        sides = {sha256: sha256.encode() + rows.tobytes() for sha256, rows in comparable}
+        keys = PairKeys(f"{SCORER_ID}|{reader.model.id}", sides)
+        state = keys.catalogue(N_CANDIDATES, MAX_EXHAUSTIVE)
+        rows = remembered.candidates(state, len(hashes))
+        if rows is None:
+            rows = _candidates(comparable)
+            remembered.keep_candidates(state, rows)
+        its_keys = [keys(hashes[i], hashes[j]) for i, j in rows.tolist()]
+        known = remembered.look_up(its_keys)
+        wanted: dict[int, list[int]] = {}
+        for place, score in enumerate(known):
+            if score is None:
+                wanted.setdefault(int(rows[place, 0]), []).append(place)
+        n_all, n_done = sum(map(len, wanted.values())), 0
+        for i, places in wanted.items():
+            others = [hashes[j] for j in rows[places, 1].tolist()]
+            scores = _scores(reader, reader.stored(hashes[i]), others)
+            for place, score in zip(places, scores, strict=True):
+                known[place] = score
+            remembered.add([its_keys[place] for place in places], scores)
+            n_done += len(places)
+            if on_pair is not None:
+                on_pair(n_done, n_all)
+        remembered.trim(its_keys)
+    return rows, [score for score in known if score is not None]
+
+
+def _candidates(comparable: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
+    """Return the pairs of a catalogue that are aligned, (n_pairs, 2) int64, in order."""
+    n = len(comparable)
+    if n <= MAX_EXHAUSTIVE:
+        return np.stack(np.triu_indices(n, 1), axis=1)
+    place_of = {sha256: place for place, (sha256, _) in enumerate(comparable)}
+    pairs = set()
+    for place, (_, summaries) in enumerate(comparable):
+        for near in nearest_contents(summaries, comparable, top=N_CANDIDATES + 1):
+            if place_of[near] != place:
+                pairs.add((min(place, place_of[near]), max(place, place_of[near])))
+    return np.array(sorted(pairs), np.int64).reshape(-1, 2)
 
 
 def _comparable(

@@ -1,13 +1,15 @@
 """What earlier scans found of pairs, so that the next one examines only what is new.
 
 What an examination finds follows from both tracks' d-vectors and spectra and from the code, so it
-is kept by a hash of all of these (``PairKeys``) and holds for any later scan.  The candidates of a
-catalogue that has not changed are kept, too.  Everything here can be made again: a file that cannot
-be used, or a row that the disk has changed, is dropped and its pairs are examined anew.
+is kept by a hash of all of these (``PairKeys``) and holds for any later scan.  So is the score of a
+pair as a composition, which follows from the pitches of both.  The candidates of a catalogue that
+has not changed are kept, too.  Everything here can be made again: a file that cannot be used, or a
+row that the disk has changed, is dropped and its pairs are examined anew.
 
 ::
 
     .audit/examined/<weights_id>.sqlite3    16 bytes and a few numbers for each pair
+    .audit/examined/<model_id>.sqlite3      16 bytes and a score for each pair of compositions
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ import math
 import sqlite3
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -46,8 +48,12 @@ _EVIDENCE = struct.Struct("<6d")
 _RANGE = struct.Struct("<10d")
 _SUM = struct.Struct("<I")
 _ROW = np.dtype("<u4")
-_CODE = ("evidence", "scoring", "search/excerpts")
+_SCORE = struct.Struct("<d")
+_CODE = ("evidence", "scoring", "search/excerpts", "search/compositions.py")
 """Parts of the package that decide which pairs are examined and what is found of them."""
+
+Found = TypeVar("Found")
+"""What is remembered of a pair."""
 
 
 @functools.cache
@@ -56,7 +62,8 @@ def code_id() -> str:
     root = Path(auditor.__file__).parent
     digest = hashlib.sha256()
     for part in _CODE:
-        for file in sorted((root / part).rglob("*.py")):
+        whole = root / part
+        for file in sorted(whole.rglob("*.py")) if whole.is_dir() else (whole,):
             digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
     return f"{auditor.__version__}-{digest.hexdigest()[:16]}"
 
@@ -68,29 +75,15 @@ class PairKeys:
     ----------
     settings : str
         The scorer, the weights and whatever else decides.
-    table : TrackTable
-        Of the tracks that are compared.
-    has_spectrum : set of str
-        Hashes of the contents whose spectrum is stored.
+    sides : mapping of str to bytes
+        Of each track, by its name, whatever of it is compared.
     """
 
-    def __init__(self, settings: str, table: TrackTable, has_spectrum: set[str]) -> None:
+    def __init__(self, settings: str, sides: Mapping[str, bytes]) -> None:
         self._settings = hashlib.sha256(
             f"{settings}|{code_id()}|{np.__version__}".encode()
         ).digest()
-        self._table = table
-        names = [sha256.decode() for sha256 in table.hashes.tolist()]
-        numbers = table.tracks.numbers.tolist()
-        self._sides = dict(
-            zip(
-                table.tracks.names(),
-                (
-                    _digest(f"{sha256}|{number}|{sha256 in has_spectrum}".encode())
-                    for sha256, number in zip(names, numbers, strict=True)
-                ),
-                strict=True,
-            )
-        )
+        self._sides = {name: _digest(side) for name, side in sides.items()}
 
     def __call__(self, a: str, b: str) -> bytes:
         """Return the key of a pair of ids, in this order."""
@@ -108,8 +101,23 @@ def _digest(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-class ExaminedPairs:
-    """Evidence of pairs by their keys, in a file; one that cannot be used is as an empty one.
+def sides_of(table: TrackTable, has_spectrum: set[str]) -> dict[str, bytes]:
+    """Return what of tracks is compared as recordings, by their ids, for ``PairKeys``.
+
+    Parameters
+    ----------
+    table : TrackTable
+        Of the tracks that are compared.
+    has_spectrum : set of str
+        Hashes of the contents whose spectrum is stored.
+    """
+    hashes = [sha256.decode() for sha256 in table.hashes.tolist()]
+    rows = zip(table.tracks.names(), hashes, table.tracks.numbers.tolist(), strict=True)
+    return {i: f"{sha256}|{n}|{sha256 in has_spectrum}".encode() for i, sha256, n in rows}
+
+
+class PairMemory(Generic[Found]):
+    """What was found of pairs by their keys, in a file; one that cannot be used is as an empty one.
 
     Parameters
     ----------
@@ -131,9 +139,9 @@ class ExaminedPairs:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, workspace: Path, weights_id: str, *, writable: bool) -> Iterator[ExaminedPairs]:
+    def opened(cls, workspace: Path, model_id: str, *, writable: bool) -> Iterator[Self]:
         """Open what is remembered of a workspace, whose lock is held if it is writable."""
-        path = workspace / FOLDER / f"{weights_id}.sqlite3" if writable else None
+        path = workspace / FOLDER / f"{model_id}.sqlite3" if writable else None
         examined = cls(path)
         try:
             yield examined
@@ -147,26 +155,33 @@ class ExaminedPairs:
                 self._connection.close()
             self._connection = None
 
-    def look_up(self, keys: Sequence[bytes]) -> list[Evidence | None]:
-        """Return the evidence of each key, None where it is not known."""
-        found: dict[bytes, Evidence] = {}
+    @staticmethod
+    def pack(key: bytes, found: Found) -> bytes | None:
+        """Return what was found as bytes, None where there is too much to keep."""
+        raise NotImplementedError
+
+    @staticmethod
+    def unpack(key: bytes, value: bytes) -> Found | None:
+        """Return what was found, None where ``pack`` did not make these bytes for this key."""
+        raise NotImplementedError
+
+    def look_up(self, keys: Sequence[bytes]) -> list[Found | None]:
+        """Return what was found by each key, None where it is not known."""
+        found: dict[bytes, Found] = {}
         for start in range(0, len(keys), _N_LOOKED_UP):
             part = keys[start : start + _N_LOOKED_UP]
             marks = ",".join("?" * len(part))
             rows = self._rows(f"SELECT key, value FROM pairs WHERE key IN ({marks})", part)
             for key, value in rows:
-                evidence = unpack_evidence(key, value)
-                if evidence is not None:
-                    found[key] = evidence
+                one = self.unpack(key, value)
+                if one is not None:
+                    found[key] = one
         return [found.get(key) for key in keys]
 
-    def add(self, keys: Sequence[bytes], evidence: Sequence[Evidence]) -> None:
-        """Remember the evidence of some pairs."""
-        rows = [
-            (key, pack_evidence(key, one))
-            for key, one in zip(keys, evidence, strict=True)
-            if len(one.ranges) <= MAX_RANGES
-        ]
+    def add(self, keys: Sequence[bytes], found: Sequence[Found]) -> None:
+        """Remember what was found of some pairs."""
+        packed = [(key, self.pack(key, one)) for key, one in zip(keys, found, strict=True)]
+        rows = [(key, value) for key, value in packed if value is not None]
         self._write([("INSERT OR REPLACE INTO pairs VALUES (?, ?)", rows)])
 
     def candidates(self, key: bytes, n: int) -> np.ndarray | None:
@@ -247,6 +262,49 @@ class ExaminedPairs:
             for suffix in ("", "-journal"):
                 with contextlib.suppress(OSError):
                     self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+
+
+class ExaminedPairs(PairMemory[Evidence]):
+    """Evidence of pairs, compared as recordings."""
+
+    @staticmethod
+    def pack(key: bytes, found: Evidence) -> bytes | None:
+        """See ``PairMemory``."""
+        return pack_evidence(key, found) if len(found.ranges) <= MAX_RANGES else None
+
+    @staticmethod
+    def unpack(key: bytes, value: bytes) -> Evidence | None:
+        """See ``PairMemory``."""
+        return unpack_evidence(key, value)
+
+
+class AlignedPairs(PairMemory[float]):
+    """Scores of pairs, compared as compositions."""
+
+    @staticmethod
+    def pack(key: bytes, found: float) -> bytes:
+        """See ``PairMemory``.
+
+        Examples
+        --------
+        >>> AlignedPairs.unpack(b"key", AlignedPairs.pack(b"key", 0.25))
+        0.25
+        >>> AlignedPairs.unpack(b"other", AlignedPairs.pack(b"key", 0.25)) is None
+        True
+        """
+        data = _SCORE.pack(found)
+        return data + _SUM.pack(zlib.crc32(key + data))
+
+    @staticmethod
+    def unpack(key: bytes, value: bytes) -> float | None:
+        """See ``PairMemory``."""
+        if type(value) is not bytes or len(value) != _SCORE.size + _SUM.size:
+            return None
+        data = value[: _SCORE.size]
+        if _SUM.pack(zlib.crc32(key + data)) != value[_SCORE.size :]:
+            return None
+        (score,) = _SCORE.unpack(data)
+        return float(score)
 
 
 def pack_evidence(key: bytes, evidence: Evidence) -> bytes:

@@ -41,7 +41,7 @@ from auditor.scoring.examine import (
     examine_tiles,
     merge_examinations,
 )
-from auditor.scoring.examined import ExaminedPairs, PairKeys
+from auditor.scoring.examined import ExaminedPairs, PairKeys, sides_of
 from auditor.scoring.hearings import best_of_ways, ways_of
 from auditor.scoring.track_reader import CatalogueReader, TrackReader, track_index
 from auditor.scoring.verdict import decide_verdict
@@ -116,7 +116,7 @@ def examine_catalogue(
             reader.store_spectra(ids)
         table = workspace.catalogue.table(weights_id).distinct()
         settings = f"{Scorer.id}|{weights_id}|{limits.shown_from}|{reader.hop_s}|{reader.window_s}"
-        keys = PairKeys(settings, table, workspace.catalogue.spectra())
+        keys = PairKeys(settings, sides_of(table, workspace.catalogue.spectra()))
         state = keys.catalogue(search, N_NEAREST, N_EXCERPT, _index_files(workspace))
         rows = examined.candidates(state, n)
         if rows is None:

@@ -12,7 +12,7 @@ import math
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -197,7 +197,7 @@ class PitchStore:
 
 
 def nearest_contents(
-    query: np.ndarray, contents: list[tuple[str, np.ndarray]], *, top: int
+    query: np.ndarray, contents: Sequence[tuple[str, np.ndarray]], *, top: int
 ) -> list[str]:
     """Return the contents whose summaries are most like those of a query, best first.
 

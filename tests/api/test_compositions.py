@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import wave
 
 import numpy as np
@@ -13,6 +15,7 @@ from auditor.api.compositions import _one_recording
 from auditor.api.run import Options
 from auditor.api.scan import scan
 from auditor.decisions.apply import in_order
+from auditor.embedding.salience import load_pitch_model
 from auditor.records import (
     CompositionVerdict,
     Decision,
@@ -21,6 +24,7 @@ from auditor.records import (
     result_from_json,
     to_json,
 )
+from auditor.scoring import composition, examined
 from auditor.workspace import open_workspace
 
 ORGAN = (1.0, 0.6, 0.4, 0.3, 0.2)
@@ -91,14 +95,70 @@ def test_a_result_comes_back_from_json(scanned):
     assert result_from_json(to_json(result)) == result
 
 
-def test_a_second_scan_says_the_same(scanned):
-    directory, result = scanned
-    aligned = []
+def aligned_in_scan(directory, *roots):
+    """Return a scan, and the numbers of its progress of aligning pairs."""
+    numbers = []
     with open_workspace(directory, write=True) as workspace:
-        again = scan(workspace, on_composition=lambda *numbers: aligned.append(numbers))
-    assert again.compositions == result.compositions
-    assert aligned[-1] == (21, 21)  # of seven tracks with pitches
-    assert aligned.count((21, 21)) == 1  # so that it is said once
+        result = scan(workspace, roots, on_composition=lambda *n: numbers.append(n))
+    return result, numbers
+
+
+@pytest.fixture
+def remembering(scanned, tmp_path):
+    """A copy of the workspace, and the file that remembers what was aligned."""
+    directory = shutil.copytree(scanned[0], tmp_path / "ws")
+    return directory, directory / examined.FOLDER / f"{load_pitch_model().id}.sqlite3"
+
+
+def test_a_second_scan_aligns_nothing_and_says_the_same(remembering, scanned):
+    directory, file = remembering
+    again, numbers = aligned_in_scan(directory)
+    assert (again.compositions, numbers) == (scanned[1].compositions, [])
+    file.unlink()
+    again, numbers = aligned_in_scan(directory)
+    assert again.compositions == scanned[1].compositions
+    assert numbers[-1] == (21, 21)  # of seven tracks with pitches
+    assert numbers.count((21, 21)) == 1  # so that it is said once
+
+
+@pytest.mark.parametrize("n_exhaustive", [150, 3])
+def test_only_what_is_new_is_aligned(scanned, folder, tmp_path, monkeypatch, n_exhaustive):
+    monkeypatch.setattr(composition, "MAX_EXHAUSTIVE", n_exhaustive)
+    monkeypatch.setattr(composition, "N_CANDIDATES", 3)
+    directory = shutil.copytree(scanned[0], tmp_path / "ws")
+    (directory / examined.FOLDER / f"{load_pitch_model().id}.sqlite3").unlink()
+    more = tmp_path / "more"
+    more.mkdir()
+    write(more / "another.wav", version_of(1))
+    before, _ = aligned_in_scan(directory)
+    grown, numbers = aligned_in_scan(directory, more)
+    fresh, all_numbers = aligned_in_scan(tmp_path / "fresh", folder, more)
+    assert grown.compositions == fresh.compositions != before.compositions
+    assert 0 < numbers[-1][1] < all_numbers[-1][1]
+    if n_exhaustive > 3:
+        assert (numbers[-1][1], all_numbers[-1][1]) == (7, 28)
+
+
+@pytest.mark.parametrize("how", ["other bytes", "flipped bit", "other candidates", "other code"])
+def test_what_cannot_be_trusted_is_aligned_again(remembering, scanned, monkeypatch, how):
+    directory, file = remembering
+    if how == "other code":
+        monkeypatch.setattr(examined, "code_id", lambda: "another version")
+    elif how == "other bytes":
+        file.write_bytes(b"no database" * 1000)
+    else:
+        with sqlite3.connect(file) as connection:
+            if how == "flipped bit":
+                for key, value in connection.execute("SELECT key, value FROM pairs").fetchall():
+                    other = bytes([value[0] ^ 64]) + value[1:]
+                    connection.execute("UPDATE pairs SET value = ? WHERE key = ?", (other, key))
+            else:
+                connection.execute("UPDATE candidates SET value = x'00ff'")
+        connection.close()
+    again, numbers = aligned_in_scan(directory)
+    assert again.compositions == scanned[1].compositions
+    assert (numbers[-1] == (21, 21)) if how != "other candidates" else not numbers
+    assert aligned_in_scan(directory)[1] == []  # it is kept again
 
 
 def test_without_compositions_there_is_no_list(scanned):

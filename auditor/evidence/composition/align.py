@@ -170,19 +170,24 @@ def _scaled(a: PitchTrack, b: PitchTrack, semitones: int) -> np.ndarray:
 
 
 def _best_of_columns(rows: np.ndarray, columns: list[np.ndarray]) -> np.ndarray:
-    """Return the best path of one track through each of others, (n_others,) float32."""
+    """Return the best path of one track through each of others, (n_others,) float32.
+
+    Each product is of one track with one other, so that a score does not depend on the company: how
+    a matrix product rounds depends on its shape.
+    """
     starts, total = _layout([len(column) for column in columns])
-    cells = np.zeros((total, rows.shape[1]), np.float32)
-    threshold = np.full(total, np.inf, np.float32)
-    for start, column in zip(starts.tolist(), columns, strict=True):
-        cells[start : start + len(column)] = column
-        threshold[start : start + len(column)] = MIN_Z
+    spans = [
+        slice(start, start + len(c)) for start, c in zip(starts.tolist(), columns, strict=True)
+    ]
+    block = np.full((_BLOCK_ROWS, total), -np.inf, np.float32)
     before, two_before = np.zeros(total, np.float32), np.zeros(total, np.float32)
     best, here = np.zeros(total, np.float32), np.zeros(total, np.float32)
     for first in range(0, len(rows), _BLOCK_ROWS):
-        block = rows[first : first + _BLOCK_ROWS] @ cells.T
-        block -= threshold
-        for row in block:
+        part = rows[first : first + _BLOCK_ROWS]
+        for span, column in zip(spans, columns, strict=True):
+            np.matmul(part, column.T, out=block[: len(part), span])
+        block -= np.float32(MIN_Z)
+        for row in block[: len(part)]:
             here, before, two_before = two_before, here, before
             # now `before` is the last row and `two_before` the one before it; `here` is free
             reach = np.maximum(before[1:-1], two_before[1:-1])

@@ -33,6 +33,14 @@ def test_a_tune_in_another_key_and_tempo_is_found(semitones, tempo):
     assert said.a_end_s > len(a) * STEP_S - 3
 
 
+def test_a_score_does_not_depend_on_the_company():
+    a = track(1)
+    others = [track(seed, tempo=0.6 + 0.1 * seed) for seed in range(2, 12)]
+    scores, _ = raw_scores(a, others)
+    assert raw_scores(a, others[3:7])[0].tolist() == scores[3:7].tolist()
+    assert [raw_scores(a, [other])[0].item() for other in others] == scores.tolist()
+
+
 def test_other_chords_under_a_melody_do_not_hide_it():
     a, b = track(1, accompanied=5), track(1, accompanied=6, transposition=3)
     others = [track(seed, accompanied=seed) for seed in range(2, 12)]
