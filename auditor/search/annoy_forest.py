@@ -21,6 +21,7 @@ E. Bernhardsson, Annoy 1.17.3, ``src/annoylib.h``: ``two_means``, ``_make_tree``
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,8 +89,9 @@ def search_forest(
     ask = forest.get_nns_by_vector
     answers = [ask(v, top, search_k, include_distances=True) for v in vectors.tolist()]
     n_found = [len(items) for items, _ in answers]
-    items = np.fromiter((i for items, _ in answers for i in items), np.int64, sum(n_found))
-    away = np.fromiter((d for _, far in answers for d in far), np.float32, sum(n_found))
+    listed = itertools.chain.from_iterable  # without a step of Python for each number
+    items = np.fromiter(listed(items for items, _ in answers), np.int64, sum(n_found))
+    away = np.fromiter(listed(far for _, far in answers), np.float32, sum(n_found))
     return np.repeat(np.arange(len(answers)), np.array(n_found, np.int64)), items, away
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from auditor.embedding.config import SPECTRUM
+from auditor.evidence.alignment.line_fit import running_sums
 from auditor.evidence.match_score import (
     CLEAR_CORRELATION,
     MIN_CERTAIN_S,
@@ -72,16 +73,33 @@ def mean_spectrum_shift(a: np.ndarray, b: np.ndarray, *, alike: float = ALIKE) -
     4.0
     """
     reach = round(MAX_SEMITONES * SPECTRUM.bands_per_octave / 12.0)
-    found = np.zeros(2 * reach + 1)
-    for k, shift in enumerate(range(-reach, reach + 1)):
-        of_a, of_b = common_bands(shift, len(a))
-        upper, lower = a[of_a] - a[of_a].mean(), b[of_b] - b[of_b].mean()
-        norm = float(np.sqrt((upper @ upper) * (lower @ lower)))
-        found[k] = float(upper @ lower) / max(norm, 1e-9)
+    found = _moved_correlations(a, b, reach)
     best = int(found.argmax())
     if found[best] < alike or abs(best - reach) <= 1:
         return None
     return float(best - reach + parabola_peak(found, best)) * 12.0 / SPECTRUM.bands_per_octave
+
+
+def _moved_correlations(a: np.ndarray, b: np.ndarray, reach: int) -> np.ndarray:
+    """Return the correlation of the bands that go together where a is -reach .. reach higher.
+
+    The sums over the bands in common are differences of running sums, and the products of all
+    shifts are one correlation: (2 * reach + 1,) float64.
+    """
+    a, b = (values - values.mean() for values in (a.astype(np.float64), b.astype(np.float64)))
+    shifts = np.arange(-reach, reach + 1)
+    upper, lower = np.maximum(shifts, 0), np.maximum(-shifts, 0)
+    count = len(a) - np.abs(shifts)
+    of_a, of_b, power_a, power_b = (
+        sums[first + count] - sums[first]
+        for sums, first in zip(
+            map(running_sums, (a, b, a * a, b * b)), (upper, lower, upper, lower), strict=True
+        )
+    )
+    products = np.correlate(np.pad(a, reach), b)  # at place k, band i + k - reach of a and i of b
+    powers = (power_a - of_a * of_a / count) * (power_b - of_b * of_b / count)
+    norms = np.sqrt(np.maximum(powers, 0.0))
+    return (products - of_a * of_b / count) / np.maximum(norms, 1e-9)
 
 
 _GUESS_S = 10.0

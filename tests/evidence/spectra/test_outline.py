@@ -11,9 +11,11 @@ from auditor.augment.waveform import change_speed
 from auditor.embedding.config import SPECTRUM
 from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.evidence.spectra.lines import TrackSpectrum
+from auditor.evidence.spectra.pitch_tempo import common_bands
 from auditor.evidence.spectra.range_search import (
     MAX_SEMITONES,
     SURELY_ALIKE,
+    _moved_correlations,
     mean_spectrum_shift,
 )
 
@@ -54,3 +56,17 @@ def test_other_outlines_and_silence_tell_nothing():
     assert mean_spectrum_shift(np.roll(one, round(2 * MAX_SEMITONES) + 5), one) is None
     empty = TrackSpectrum(np.zeros((0, SPECTRUM.n_bands), np.uint8), 0.0)
     assert len(empty.mean_spectrum) == len(one)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_all_shifts_at_once_correlate_as_each_of_them(seed):
+    rng = np.random.default_rng(seed)
+    one, other = rng.normal(rng.normal(0.0, 9.0, (2, 1)), 3.0, (2, SPECTRUM.n_bands))
+    one, other = one.astype(np.float32), other.astype(np.float32)
+    expected = []
+    for shift in range(-14, 15):
+        of_one, of_other = common_bands(shift, len(one))
+        expected.append(np.corrcoef(one[of_one], other[of_other])[0, 1])
+    assert _moved_correlations(one, other, 14) == pytest.approx(expected, abs=1e-6)
+    flat = np.full_like(one, 3.0)
+    assert np.abs(_moved_correlations(flat, other, 14)).max() < 1e-3
