@@ -7,19 +7,15 @@
 # The workspace (.audit) and the reports land in the folder mounted on /work.
 
 FROM python:3.11-slim-bookworm AS build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/audit
 WORKDIR /src
-# torch is most of the image and seldom changes: a layer of its own
 COPY constraints.txt ./
-RUN /opt/audit/bin/pip install --extra-index-url "$TORCH_INDEX" --constraint constraints.txt \
-    torch torchaudio
 COPY pyproject.toml README.md LICENSE ./
 COPY thresholds/ thresholds/
 COPY auditor/ auditor/
 COPY beetsplug/ beetsplug/
-RUN /opt/audit/bin/pip install --extra-index-url "$TORCH_INDEX" --constraint constraints.txt ".[serve]"
+RUN /opt/audit/bin/pip install --constraint constraints.txt ".[serve]"
 
 FROM python:3.11-slim-bookworm
 COPY --from=build /opt/audit /opt/audit

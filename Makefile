@@ -17,13 +17,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt \
 	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-SAY_SIZE = @echo 'Installing into $(VENV)/. Packages to download: $(if $(TORCH_INDEX)$(PIP_EXTRA_INDEX_URL),some 310 MB if the further index has CPU builds\
-	of torch,on Linux some 3 GB, or 310 MB with TORCH_INDEX=https://download.pytorch.org/whl/cpu)'
+TORCH_SIZE = on Linux some 3 GB with torch for CUDA, or 400 MB with TORCH_INDEX=https://download.pytorch.org/whl/cpu
 CREATED := $(VENV)/.created
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 INSTALLED_CLUSTER := $(VENV)/.installed-cluster
 INSTALLED_SERVE := $(VENV)/.installed-serve
+INSTALLED_TRAIN := $(VENV)/.installed-train
 INSTALLED_DOCS := $(VENV)/.installed-docs
 
 NEEDS_CORPUS = @test -d corpus/train -a -d corpus/val -a -d corpus/test || { \
@@ -58,14 +58,14 @@ $(CREATED):
 	@touch $@
 
 $(INSTALLED): pyproject.toml constraints.txt $(CREATED)
-	$(SAY_SIZE)
+	@echo 'Installing into $(VENV)/. Packages to download: 140 MB'
 	$(INSTALL) --editable '.[serve]'
 	@touch $@
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt $(CREATED)
 	@"$(PYTHON)" .ci/preflight.py --compiler
-	$(SAY_SIZE)
-	$(INSTALL) --editable '.[annoy,augment,benchmark,dev,faiss,pandas,polars,serve,usearch]'
+	@echo 'Installing into $(VENV)/, with what tests need. Packages to download: $(TORCH_SIZE)'
+	$(INSTALL) --editable '.[annoy,augment,benchmark,dev,faiss,pandas,polars,serve,train,usearch]'
 	@touch $(INSTALLED) $@
 
 $(INSTALLED_CLUSTER): $(INSTALLED_DEV)
@@ -74,6 +74,11 @@ $(INSTALLED_CLUSTER): $(INSTALLED_DEV)
 
 $(INSTALLED_SERVE): $(INSTALLED_DEV)
 	$(INSTALL) --editable '.[serve-test]'
+	@touch $@
+
+$(INSTALLED_TRAIN): $(INSTALLED)
+	@echo 'Packages to download: $(TORCH_SIZE)'
+	$(INSTALL) --editable '.[serve,train]'
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)
@@ -153,7 +158,7 @@ TRAIN = OMP_NUM_THREADS=1 $(BIN)/audit train \
 .PHONY: train train-music train-excerpt train-genre train-track train-sound
 train: train-excerpt train-genre train-track ## Fetch music and train the three extractors, four hours; -j 2: two and a half
 
-train-music: $(INSTALLED) ## Fetch the music that they are trained on
+train-music: $(INSTALLED_TRAIN) ## Fetch the music that they are trained on
 	$(if $(FMA),,$(BIN)/python benchmarks/fetch_corpus.py corpus --role train --role val)
 
 train-excerpt: train-music ## Train the excerpt extractor alone, in two runs

@@ -15,9 +15,14 @@ Examples
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 __version__ = "0.2.0"
+
+# onnxruntime reports its use to its maker unless this stands before it is imported: nothing of an
+# audit leaves the machine.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOME = {
     "AuditError": "auditor.errors",

@@ -131,7 +131,7 @@ def _end_processes() -> None:
         child.kill()
     for child in children:
         child.join()
-    # It would notice by itself, but not while it imports torch.
+    # It would notice by itself, but not while it imports.
     server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
     if number := getattr(server, "_forkserver_pid", None):
         with contextlib.suppress(OSError):

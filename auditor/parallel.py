@@ -39,8 +39,8 @@ OnProgress = Callable[[int, int], None]
 AHEAD = 4
 """Parts handed out ahead, for each worker: a slow part keeps no other worker waiting."""
 
-PRELOADED = ("auditor.embedding.extractor", "auditor.embedding.frames", "auditor.scoring.match")
-"""Imported once for all worker processes: they need torch, which takes seconds."""
+PRELOADED = ("auditor.embedding.onnx_graph", "auditor.embedding.frames", "auditor.scoring.match")
+"""Imported once for all worker processes, which takes half a second."""
 
 TILES_FORMAT = 2
 """Raise it whenever a tile returns something else for the same tracks: what a cluster has kept of
@@ -260,9 +260,6 @@ def _exit_after(parent: BaseProcess) -> None:
 @functools.cache
 def one_thread() -> None:
     """Let this process compute with one thread, so that sums are always added in one order."""
-    import torch
-
-    torch.set_num_threads(1)
     threadpool_limits(1)
 
 

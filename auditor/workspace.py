@@ -143,16 +143,19 @@ def open_workspace(
     >>> with open_workspace(".audit") as workspace:  # doctest: +SKIP
     ...     print(len(workspace.catalogue.tracks()))
     """
-    from auditor.embedding.extractor import load_extractor  # torch takes a second to import
+    from auditor.embedding.extractor import find_weights, load_extractor
 
     folder = workspace_directory(directory)
-    loaded = load_extractor(extractor, precision=precision)
+    weights = find_weights(extractor)
     with contextlib.ExitStack() as stack:
         if write:
+            loaded = load_extractor(weights, precision=precision)  # before anything is made
             stack.enter_context(lock_workspace(folder, on_wait=on_wait))
         catalogue = stack.enter_context(
             Catalogue.open(folder / "catalogue.sqlite3", read_only=not write)
         )
+        if not write:
+            loaded = load_extractor(weights, precision=precision)
         yield Workspace(folder, catalogue, loaded, writable=write)
 
 

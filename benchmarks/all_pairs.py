@@ -91,8 +91,6 @@ def in_order(rows_a: np.ndarray, rows_b: np.ndarray) -> np.ndarray:
 
 def audit_pairs(n: int, jobs: int, histogram: bool) -> Run:
     """All pairs at or above the threshold by this package."""
-    import torch  # noqa: F401  (a scan has it loaded already)
-
     from auditor.search.exact import find_pairs
 
     embeddings = like_music(n, DIMS)
@@ -106,8 +104,6 @@ def audit_pairs(n: int, jobs: int, histogram: bool) -> Run:
 
 def audit_nearest(n: int, jobs: int) -> Run:
     """The nearest tracks of each by this package."""
-    import torch  # noqa: F401
-
     from auditor.search.exact import nearest
 
     embeddings = like_music(n, NEAREST_DIMS)

@@ -88,7 +88,7 @@ def speed(music: Path, every: int) -> None:
         ray.init(address="local", num_cpus=n, object_store_memory=100 * 2**20, **quiet)
         with tempfile.TemporaryDirectory() as folder:
             warm = RayEmbedder(workspace.extractor, Storage(f"{folder}/warm"), n_files=1)
-            list(warm.embed(find_audio(files[: 2 * n]).files))  # the workers have imported torch
+            list(warm.embed(find_audio(files[: 2 * n]).files))  # the workers have started
             shared = Storage(folder)
             yield RayEmbedder(workspace.extractor, shared, n_files=4), RayTiles(shared)
         ray.shutdown()

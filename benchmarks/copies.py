@@ -76,9 +76,9 @@ def write_wav(path: Path, waveform: np.ndarray) -> None:
 
 def make_copies(job: Job) -> int:
     """Write the copies that are not there yet; return how many were made."""
-    import torch
+    from auditor.parallel import one_thread
 
-    torch.set_num_threads(1)
+    one_thread()
     wanted = [k for k in (ORIGINAL, *job.alterations) if not (job.folder / k / job.name).exists()]
     waveforms: dict[str, np.ndarray] = {}
 

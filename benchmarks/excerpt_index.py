@@ -191,12 +191,11 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/excerpt_index"))
     args = parser.parse_args()
 
-    import torch
-
     from auditor.audio.files import find_audio
     from auditor.embedding.extractor import load_extractor
+    from auditor.parallel import one_thread
 
-    torch.set_num_threads(1)
+    one_thread()
     extractor = load_extractor(args.extractor)
     hop_s = extractor.config.hop_s
     cache = args.cache / extractor.weights_id

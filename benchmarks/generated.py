@@ -34,7 +34,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from arrangements import BASS, CHORDS, MELODY, Note, Taste, Work
 from copies import corpus_paths
 from rendering import Synthesizer
@@ -53,7 +52,7 @@ from auditor.errors import AudioError
 from auditor.evidence.alignment.ranges import covered_s
 from auditor.ingest.collections import parse_collection, take_collections
 from auditor.ingest.embedders import make_embedder
-from auditor.parallel import LocalTiles
+from auditor.parallel import LocalTiles, one_thread
 from auditor.records import GeneratedResult
 from auditor.scoring.base import open_scorer
 from auditor.scoring.segments import count_segments, search_outputs
@@ -538,7 +537,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/generated"))
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     {"splices": splices, "model": model, "honest": honest}[args.trial](args)
     return 0
 

@@ -20,10 +20,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from auditor.api.run import Options
 from auditor.api.scan import scan
+from auditor.parallel import one_thread
 from auditor.records import Verdict
 from auditor.workspace import open_workspace
 
@@ -105,7 +105,7 @@ def main() -> int:
     parser.add_argument("--pieces", type=int, default=100)
     parser.add_argument("--output", type=Path, default=Path("runs/hard"))
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     print("| library | pairs | expected, 95 % | flagged | sounds alike | what the scan says |")
     print("|---|---|---|---|---|---|")
     for name in args.library:

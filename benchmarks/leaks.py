@@ -24,7 +24,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from copies import corpus_paths
 from unseen import UNSEEN
 
@@ -38,7 +37,7 @@ from auditor.calibration.metrics import wilson_interval
 from auditor.errors import AudioError
 from auditor.ingest.embedders import make_embedder
 from auditor.ingest.splits import name_splits
-from auditor.parallel import LocalTiles
+from auditor.parallel import LocalTiles, one_thread
 from auditor.records import LeakResult
 from auditor.training.dataset import group_tracks, read_same_list
 from auditor.workspace import open_workspace
@@ -113,7 +112,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/leaks"))
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     folder = args.folder / f"{args.role}-{args.clip_s:g}"
     paths = corpus_paths(args.corpus, args.role)
     if not (folder / "truth.tsv").exists():

@@ -22,7 +22,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.isolated import load_waveform
@@ -38,6 +37,7 @@ from auditor.calibration.thresholds import (
 from auditor.embedding.embed import embed_waveform
 from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError
+from auditor.parallel import one_thread
 from auditor.scoring.base import Scorer, open_scorer
 from auditor.workspace import Workspace, open_workspace
 
@@ -111,7 +111,7 @@ def main() -> int:
     parser.add_argument("--copies", type=int, default=20)
     parser.add_argument("--data", default="val music of benchmarks/corpus.tsv")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     known = load_thresholds(args.thresholds)
     with open_workspace(args.workspace) as workspace:
         scores = measure(workspace, args.copies)

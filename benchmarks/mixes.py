@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from copies import corpus_paths
 
 from auditor.api.run import Options
@@ -36,6 +35,7 @@ from auditor.audio.isolated import load_waveform
 from auditor.augment.waveform import change_speed
 from auditor.errors import AudioError
 from auditor.ingest.embedders import make_embedder
+from auditor.parallel import one_thread
 from auditor.records import TracklistResult
 from auditor.training.dataset import group_tracks, read_same_list
 from auditor.workspace import open_workspace
@@ -179,7 +179,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/mixes"))
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     args.folder.mkdir(parents=True, exist_ok=True)
     paths = corpus_paths(args.corpus, args.role)
     listed = read_same_list(Path(__file__).with_name("natural_duplicates.tsv"))

@@ -143,9 +143,9 @@ def fingerprint_files(
 
 
 def _use_one_thread() -> None:
-    import torch
+    from auditor.parallel import one_thread
 
-    torch.set_num_threads(1)
+    one_thread()
 
 
 def _store_one(task: tuple[Path, Path, Callable[[Path], np.ndarray]]) -> float:

@@ -41,7 +41,6 @@ from copies import copies_folder, corpus_paths
 from evaluation import Scores
 from peer_files import find_files, fingerprint_files, read_costs, read_wav, score_fingerprints
 
-from auditor.audio import SAMPLE_RATE_HZ
 from auditor.augment.alterations import ALTERATIONS
 from auditor.errors import UsageError
 
@@ -129,27 +128,22 @@ def chromaprint_scores(
     return score_fingerprints(originals, rows, fingerprint, bit_similarity)
 
 
-@functools.lru_cache(maxsize=1)
-def _mfcc():
-    from auditor.embedding.frames import transforms
-
-    tools = transforms()
-    mel = {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 40}
-    return tools.MFCC(SAMPLE_RATE_HZ, n_mfcc=20, melkwargs=mel), tools.ComputeDeltas()
-
-
 def mfcc_print(path: Path) -> np.ndarray:
     """Return mean and deviation over time of 20 MFCCs and of their deltas, (80,) float32."""
-    import torch
+    from scipy.fft import dct
+    from scipy.signal import savgol_filter
+
+    from auditor.embedding.config import PAPER
+    from auditor.embedding.frames import LogBands
 
     waveform = read_wav(path)
     if len(waveform) < 512:
         return np.zeros(0, np.float32)
-    cepstrum, deltas = _mfcc()
-    with torch.inference_mode():
-        coefficients = cepstrum(torch.from_numpy(waveform))  # (20, n_frames)
-        both = torch.cat([coefficients, deltas(coefficients)])  # (40, n_frames)
-        return torch.cat([both.mean(dim=1), both.std(dim=1, unbiased=False)]).numpy()
+    bands = LogBands(PAPER.features)(waveform)  # 40 on the mel scale, dB
+    cepstra = dct(np.maximum(bands, bands.max() - 80.0), axis=1, norm="ortho")[:, :20]
+    deltas = savgol_filter(cepstra, 5, 1, deriv=1, axis=0, mode="nearest")
+    both = np.concatenate([cepstra, deltas], axis=1)  # (n_frames, 40)
+    return np.concatenate([both.mean(axis=0), both.std(axis=0)]).astype(np.float32)
 
 
 def cosine(queries: list[np.ndarray], references: list[np.ndarray]) -> np.ndarray:
@@ -195,9 +189,9 @@ def mfcc_scores(
 
 @functools.lru_cache(maxsize=1)
 def _load_recipe(weights: Path):
-    from auditor.embedding.extractor import load_extractor
+    from auditor.embedding.network import read_network
 
-    return load_extractor(weights)
+    return read_network(weights).eval()
 
 
 def recipe_print(path: Path, weights: Path) -> np.ndarray:

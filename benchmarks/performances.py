@@ -29,7 +29,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from arrangements import DRUMS, Note, arrange, draw_taste
 from rendering import Synthesizer, draw_recording, record
 from versions import sample
@@ -48,6 +47,7 @@ from auditor.evidence.alignment.aligner import Examiner
 from auditor.evidence.match_score import LOWEST_THRESHOLD, match_score
 from auditor.evidence.side import Side, compare_sides
 from auditor.evidence.spectra.performance import BIAS, FEATURES, WEIGHTS, performance_features
+from auditor.parallel import one_thread
 from auditor.scoring.verdict import RULES
 
 LENGTH_S = 60.0
@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=24)
     parser.add_argument("--seed", type=int, default=11)
     given = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     if given.part == "covers":
         fonts = [Synthesizer(font) for font in given.font]
         covers(Pairs(given.folder, "covers"), given.source, given.side, fonts, given.seed)

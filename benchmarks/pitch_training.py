@@ -24,18 +24,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pitch_networks import SalienceNetwork, SummaryNetwork, pitch_class_logits, tensors_of
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from versions import Version, load
 
-from auditor.embedding.salience import (
-    LOWEST_PITCH,
-    N_PITCHES,
-    PitchModel,
-    SalienceNetwork,
-    SummaryNetwork,
-    pitch_class_logits,
-)
+from auditor.embedding.salience import LOWEST_PITCH, N_PITCHES, PitchModel
 from auditor.evidence.composition.pitches import STEP_S
 
 N_FRAMES = 96
@@ -269,7 +263,7 @@ def main() -> None:
     salience = train_salience(
         versions, args.out / "salience.safetensors", minutes=0.75 * args.minutes
     )
-    model = PitchModel(salience, SummaryNetwork(), ())
+    model = PitchModel(tensors_of(salience, SummaryNetwork()), ())
     by_work: dict[str, list[tuple[Version, np.ndarray]]] = defaultdict(list)
     for version in versions:
         by_work[version.work].append((version, model.pitches(version.spectrum)))
@@ -278,8 +272,6 @@ def main() -> None:
         for two in by_work.values()
         if len(two) == 2 and min(len(rows) for _, rows in two) >= SUMMARY_ROWS + 6
     ]
-    for parameter in model.summary_network.parameters():
-        parameter.requires_grad_(True)
     summary = train_summary(twos, args.out / "summary.safetensors", minutes=0.25 * args.minutes)
     ordered = sorted(by_work, key=lambda work: hashlib.sha256(work.encode()).hexdigest())
     rows = [by_work[work][0][1] for work in ordered]
@@ -291,7 +283,8 @@ def main() -> None:
         "works_sha256": hashlib.sha256(named).hexdigest(),
         "minutes": args.minutes,
     }
-    path = PitchModel(salience, summary, tuple(cohort), summary=facts).save(args.out)
+    model = PitchModel(tensors_of(salience, summary), tuple(cohort), summary=facts)
+    path = model.save(args.out)
     print(json.dumps(facts), path)
 
 

@@ -50,9 +50,9 @@ class Heard(NamedTuple):
 
 def hear(task: tuple[Path, str]) -> Heard | None:
     """Embed a file by both precisions; None if it cannot be."""
-    import torch
+    from auditor.parallel import one_thread
 
-    torch.set_num_threads(1)
+    one_thread()
     path, name = task
     extractors = [_load(name, precision) for precision in PRECISIONS]
     try:

@@ -37,12 +37,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 from auditor.audio.files import find_audio
 from auditor.augment.bands import BandAlterations
 from auditor.embedding.config import PAPER
-from auditor.embedding.extractor import Extractor, mixed_precision
 from auditor.embedding.frames import LogBands, normalise_windows
+from auditor.embedding.network import Network, mixed_precision
+from auditor.parallel import one_thread
 from auditor.training.config import TrainConfig
 from auditor.training.dataset import gather_training_set, music_sha256, read_same_list
 from auditor.training.loop import train_extractor
@@ -72,12 +74,13 @@ HOP_FRAMES = 12
 BATCH_WINDOWS = 1024
 
 
-def average_dvector(extractor: Extractor, waveform: np.ndarray) -> np.ndarray:
+def average_dvector(network: Network, waveform: np.ndarray) -> np.ndarray:
     """Return the plain average of the d-vectors of a track's windows of 240 ms.
 
     Parameters
     ----------
-    extractor : Extractor
+    network : Network
+        In evaluation mode.
     waveform : numpy.ndarray
         (n_samples,) float32 in [-1, 1] at 16 kHz.
 
@@ -86,17 +89,18 @@ def average_dvector(extractor: Extractor, waveform: np.ndarray) -> np.ndarray:
     numpy.ndarray
         (n_dims,) float32, not of unit norm; empty if the track is shorter than one window.
     """
-    config = extractor.config.features
+    config = network.config.features
     if len(waveform) < config.n_fft + (WINDOW_FRAMES - 1) * config.frame_hop:
         return np.zeros(0, np.float32)
     with torch.inference_mode():
-        frames = LogBands(config)(torch.from_numpy(waveform))  # (n_frames, n_bands)
-        windows = frames.unfold(0, WINDOW_FRAMES, HOP_FRAMES).transpose(1, 2)
+        frames = LogBands(config)(waveform)  # (n_frames, n_bands)
+        windows = sliding_window_view(frames, WINDOW_FRAMES, axis=0)[::HOP_FRAMES]
         dvectors = []
-        for batch in windows.split(BATCH_WINDOWS):
-            normalised = normalise_windows(batch.contiguous())
+        for start in range(0, len(windows), BATCH_WINDOWS):
+            batch = windows[start : start + BATCH_WINDOWS].transpose(0, 2, 1)
+            normalised = torch.from_numpy(normalise_windows(batch))
             with mixed_precision("bfloat16"):
-                dvectors.append(extractor(normalised).float())
+                dvectors.append(network(normalised).float())
         return torch.cat(dvectors).mean(dim=0).numpy()
 
 
@@ -115,6 +119,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="train on every n-th track only")
     parser.add_argument("--steps", type=int, default=TRAIN.n_steps)
     args = parser.parse_args()
+    one_thread()
     torch.set_num_threads(1)
     started = time.monotonic()
     train, val = (

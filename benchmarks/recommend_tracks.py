@@ -59,14 +59,12 @@ class HeardTrack:
 
 def mfcc_statistics(waveform: np.ndarray) -> np.ndarray:
     """Return means and standard deviations of MFCCs (40 mel bands), (2 * N_MFCC,) float32."""
-    import torch
     from scipy.fft import dct
 
     from auditor.embedding.config import PAPER
     from auditor.embedding.frames import LogBands
 
-    with torch.inference_mode():
-        frames = LogBands(PAPER.features)(torch.from_numpy(waveform)).numpy()
+    frames = LogBands(PAPER.features)(waveform)
     cepstra = dct(np.maximum(frames, frames.max() - 80.0), axis=1, norm="ortho")[:, :N_MFCC]
     return np.concatenate([cepstra.mean(axis=0), cepstra.std(axis=0)]).astype(np.float32)
 
@@ -81,11 +79,10 @@ class Listener:
     """
 
     def __init__(self, others: Sequence[str] = OTHER_EXTRACTORS) -> None:
-        import torch
-
         from auditor.embedding.extractor import load_extractor
+        from auditor.parallel import one_thread
 
-        torch.set_num_threads(1)
+        one_thread()
         self._excerpt = load_extractor()
         self._others = [load_extractor(name) for name in others]
 

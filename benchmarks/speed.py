@@ -79,13 +79,12 @@ def each(work: Callable[[bytes], None], files: list[bytes], jobs: int) -> Stages
 
 def take_in(files: list[bytes], extractor: str, precision: str, jobs: int) -> Stages:
     """Ingest files into a fresh catalogue."""
-    import torch
-
     from auditor.ingest.embedders import make_embedder
     from auditor.ingest.session import ingest
+    from auditor.parallel import one_thread
     from auditor.workspace import open_workspace
 
-    torch.set_num_threads(1)
+    one_thread()
     with (
         tempfile.TemporaryDirectory() as directory,
         open_workspace(

@@ -103,11 +103,10 @@ class EmbedTask:
 
 def embed_files(task: EmbedTask) -> int:
     """Embed the files that are not in the cache yet; return how many."""
-    import torch
-
     from auditor.audio.isolated import load_waveform
     from auditor.embedding.embed import embed_waveform
     from auditor.embedding.extractor import load_extractor
+    from auditor.parallel import one_thread
 
     wanted = [
         (path, {w for w, cached in places.items() if is_stale(cached, [path])}, places)
@@ -116,7 +115,7 @@ def embed_files(task: EmbedTask) -> int:
     wanted = [entry for entry in wanted if entry[1]]
     if not wanted:
         return 0
-    torch.set_num_threads(1)
+    one_thread()
     extractors = [load_extractor(name) for name in task.extractors]
     for path, missing, places in wanted:
         by_features: dict[object, list] = {}
@@ -287,9 +286,9 @@ def _heard(path: Path) -> np.ndarray:
 
 def follow_lines(task: LineTask) -> Lines:
     """Follow the lines of queries; a query or reference without a window scores the lowest."""
-    import torch
+    from auditor.parallel import one_thread
 
-    torch.set_num_threads(1)
+    one_thread()
     references = [_heard(path) for path in task.references]
     there = np.asarray([len(dvectors) > 0 for dvectors in references])
     stacked = References.of([dvectors for dvectors in references if len(dvectors)])

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from auditor.embedding.extractor import Extractor
+from auditor.embedding.network import Network
 from auditor.training.batches import TrainingTracks, make_batch, make_talk
 from auditor.training.checkpoint import TrainingState
 from auditor.training.config import TrainConfig
@@ -35,9 +35,9 @@ def measure(recipe: Recipe, tracks: TrainingTracks, n_steps: int) -> tuple[float
     """Return the seconds of a batch, of the arithmetic on it, and of a step of both."""
     config, train = recipe.extractor, recipe.train
     talk = make_talk(config.features, seed=train.seed) if recipe.alterations.talk else None
-    extractor, loss = Extractor(config), GE2ELoss(train.scale, train.offset)
-    optimiser = torch.optim.AdamW([*extractor.parameters(), *loss.parameters()], lr=1e-5)
-    state = TrainingState(extractor, loss, optimiser)
+    network, loss = Network(config), GE2ELoss(train.scale, train.offset)
+    optimiser = torch.optim.AdamW([*network.parameters(), *loss.parameters()], lr=1e-5)
+    state = TrainingState(network, loss, optimiser)
 
     def batch_at(step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         return make_batch(

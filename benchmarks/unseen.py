@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from copies import ORIGINAL, copies_folder, corpus_paths
 from scipy.signal import butter, sosfilt
 from verdicts import Catalogue
@@ -45,6 +44,7 @@ from auditor.embedding.embed import embed_waveform
 from auditor.embedding.extractor import load_extractor
 from auditor.errors import AudioError
 from auditor.evidence.alignment.ranges import WitnessConfig
+from auditor.parallel import one_thread
 from auditor.records import Verdict
 from auditor.scoring.verdict import decide_verdict
 from auditor.training.dataset import group_tracks, read_same_list
@@ -247,7 +247,7 @@ def main() -> int:
     parser.add_argument("--kind", action="append", choices=list(UNSEEN))
     parser.add_argument("--json", type=Path, help="also write what was said there")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     extractor = load_extractor("excerpt")
     names = [str(path) for path in corpus_paths(args.corpus, args.role)]
     groups = np.asarray(group_tracks(names, [hash_file(n) for n in names], read_same_list(SAME)))

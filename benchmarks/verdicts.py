@@ -28,7 +28,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from copies import ORIGINAL, copies_folder, corpus_paths
 from evaluation import Scores
 from witness import (
@@ -62,6 +61,7 @@ from auditor.evidence.alignment.ranges import WitnessConfig
 from auditor.evidence.match_score import MIN_SCORE_TO_CONFIRM, MIN_SCORE_TO_SHOW
 from auditor.ingest.session import ingest
 from auditor.ingest.submissions import Submission
+from auditor.parallel import one_thread
 from auditor.records import Track, TrackEmbedding, Verdict
 from auditor.scoring.base import ScoredPair
 from auditor.scoring.match import examine_submissions
@@ -423,7 +423,7 @@ def main() -> int:
     if args.report:
         print(render(json.loads((output / "verdicts.json").read_text())))
         return 0
-    torch.set_num_threads(1)
+    one_thread()
     extractor = load_extractor(args.extractor)
     names = [str(path) for path in corpus_paths(args.corpus, args.role)]
     folder = copies_folder(args.copies, args.role, args.max_s)

@@ -27,7 +27,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from copies import corpus_paths, write_wav
 from unseen import ring
 from witness import SAME
@@ -48,6 +47,7 @@ from auditor.augment.waveform import (
 )
 from auditor.calibration.metrics import wilson_interval
 from auditor.errors import AudioError
+from auditor.parallel import one_thread
 from auditor.records import CheckResult
 from auditor.scoring.base import open_scorer
 from auditor.training.dataset import group_tracks, read_same_list
@@ -258,7 +258,7 @@ def main() -> int:
     parser.add_argument("--kind", action="append", choices=list(KINDS))
     parser.add_argument("--output", type=Path, default=Path("runs/wide"))
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     folder = args.output.absolute() / args.role
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "ws").exists():

@@ -29,7 +29,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from copies import ORIGINAL, SEED, copies_folder, copy_name, corpus_paths, other_row
 from synthetic_music import ringing
 
@@ -51,6 +50,7 @@ from auditor.evidence.alignment.ranges import (
     prepare_track,
 )
 from auditor.evidence.spectra.pitch_tempo import match_range
+from auditor.parallel import one_thread
 from auditor.records import Evidence, MatchedRange
 from auditor.training.dataset import group_tracks, read_same_list
 
@@ -521,7 +521,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/witness"))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    one_thread()
     extractor = load_extractor(args.extractor)
     paths = [Path(path) for path in corpus_paths(args.corpus, args.role)]
     folder = copies_folder(args.copies, args.role, args.max_s)

@@ -51,10 +51,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Let torch use one thread: on small tensors several cost more than they give."""
-    import torch
+    """Let BLAS use one thread: on small arrays several cost more than they give."""
+    from auditor.parallel import one_thread
 
-    torch.set_num_threads(1)
+    one_thread()
 
 
 @pytest.fixture(scope="session")
@@ -87,13 +87,14 @@ def tiny_weights(tmp_path_factory, tiny_config) -> Path:
     """Return the weights file of an untrained extractor."""
     import torch
 
-    from auditor.embedding.extractor import Extractor, save_extractor
+    from auditor.embedding.extractor import save_weights
+    from auditor.embedding.network import Network
 
     torch.manual_seed(7)
     folder = tmp_path_factory.mktemp("weights")
-    return save_extractor(
-        Extractor(tiny_config), folder, name="tiny", summary={"classes": "track", "best_step": 0}
-    )
+    weights = Network(tiny_config).weights()
+    summary = {"classes": "track", "best_step": 0}
+    return save_weights(weights, folder, name="tiny", summary=summary)
 
 
 @pytest.fixture(scope="session")

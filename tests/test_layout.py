@@ -36,9 +36,7 @@ LAYERS = (
 
 LAYER_OF = {name: i for i, layer in enumerate(LAYERS) for name in layer}
 TORCH_AT_ONCE = {
-    "auditor.embedding.extractor",
-    "auditor.embedding.frames",
-    "auditor.embedding.salience",
+    "auditor.embedding.network",
     "auditor.augment.bands",
 }
 """Modules that import torch when they are imported, beside those of ``training``."""

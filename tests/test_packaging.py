@@ -132,8 +132,9 @@ def test_metadata_names_the_version_the_python_and_the_command(wheel):
         entry_points = file.read(f"{info}/entry_points.txt").decode()
     assert "Requires-Python: >=3.11" in metadata
     assert "License-Expression: Apache-2.0" in metadata
-    for name in ("torch", "torchaudio", "av", "numpy"):
+    for name in ("onnx", "onnxruntime", "av", "numpy"):
         assert re.search(rf"^Requires-Dist: {name}>=[\d.]+$", metadata, re.MULTILINE), name
+    assert not re.search(r"^Requires-Dist: torch[^;]*$", metadata, re.MULTILINE)  # an extra
     assert "audit = auditor.__main__:main" in entry_points
 
 
@@ -142,6 +143,7 @@ FIXED_IN = {
     "filelock": "3.20.3",  # CVE-2025-68146, CVE-2026-22701
     "jinja2": "3.1.6",  # CVE-2024-22195, -34064, -56201, -56326, CVE-2025-27516
     "numpy": "1.22",  # CVE-2021-41495, CVE-2021-41496
+    "onnx": "1.21",  # CVE-2024-27318, CVE-2024-5187, CVE-2026-27489, CVE-2026-34446, CVE-2026-34447
     "playwright": "1.56",  # CVE-2025-59288
     "pyarrow": "23.0.1",  # CVE-2023-47248, CVE-2026-25087
     "pytest": "9.0.3",  # CVE-2025-71176
@@ -170,7 +172,7 @@ def test_every_dependency_is_pinned_once():
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
     entries = [entry for one in lists for entry in one]
     named = [re.match(r"([\w-]+)(?:\[[\w,]+\])?>=", entry)[1] for entry in entries]
-    assert len(lists) == 19
+    assert len(lists) == 20
     assert sorted(pins) == sorted(set(named))
 
 

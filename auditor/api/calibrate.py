@@ -220,7 +220,7 @@ def calibrate(
     UsageError
         If there are fewer than 20 groups of audible tracks.
     """
-    from auditor.training.dataset import group_tracks  # imports torch
+    from auditor.training.dataset import group_tracks
 
     options = options or CalibrateOptions()
     ingest(workspace, roots, embedder=embedder, on_event=on_event)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -36,7 +37,7 @@ from auditor.workspace import lock_holder, workspace_directory
 if TYPE_CHECKING:
     from auditor.embedding.extractor import Extractor
 
-LIBRARIES = ("numpy", "scipy", "scikit-learn", "torch", "torchaudio", "av")
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "av")
 """Distributions that most of the work is done by; each is imported."""
 
 BACKENDS = {"annoy": "annoy", "faiss": "faiss-cpu", "usearch": "usearch"}
@@ -185,15 +186,10 @@ def _audit() -> Iterator[Finding]:
 
 
 def _libraries() -> Iterator[Finding]:
-    from auditor.embedding import torch_audio
-
     needed = _needed()
     for name in LIBRARIES:
         try:
-            if name == "torchaudio":
-                torch_audio.transforms()
-            else:
-                importlib.import_module(_MODULES.get(name, name))
+            importlib.import_module(_MODULES.get(name, name))
             version = importlib.metadata.version(name)
         except Exception as error:  # a library that lacks another one raises OSError, and more
             text = (
@@ -326,12 +322,9 @@ def _backends() -> Iterator[Finding]:
 
 
 def _threads() -> Iterator[Finding]:
-    import torch
-
     n_cores = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else n_cores
-    text = f"{usable} of {n_cores} cores, so {usable} processes; torch would use "
-    text += f"{torch.get_num_threads()} threads and is given 1 a process"
+    text = f"{usable} of {n_cores} cores, so {usable} processes of one thread"
     allowed = _quota()
     if allowed is not None and allowed < usable:
         text = f"{usable} cores, of which the container may use {allowed:.3g}"
@@ -351,13 +344,18 @@ def _quota() -> float | None:
 
 
 def _gpu() -> Iterator[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        text = "torch is not installed; only audit train, bfloat16 and a GPU need it (optional)"
+        yield Finding("gpu", State.OK, text)
+        return
     import torch
 
     built = torch.version.cuda
     if torch.cuda.is_available():
-        yield Finding("gpu", State.OK, f"{torch.cuda.get_device_name(0)}, CUDA {built}")
+        text = f"{torch.cuda.get_device_name(0)}, torch {torch.__version__} for CUDA {built}"
+        yield Finding("gpu", State.OK, text)
     elif built is None:
-        yield Finding("gpu", State.OK, "torch is a CPU build")
+        yield Finding("gpu", State.OK, f"torch {torch.__version__}, a CPU build")
     else:
         text = f"torch is built for CUDA {built}, and there is no GPU that it can use"
         remedy = "The CPU is used. A CPU build of torch saves several GB: see the README"

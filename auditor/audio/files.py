@@ -6,6 +6,7 @@ of links ends), and what cannot be read is reported instead of passed over in si
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -135,6 +136,24 @@ def find_audio(roots: Iterable[str | bytes | os.PathLike[str]]) -> Walk:
     )
 
 
+def require_present(roots: Iterable[str | bytes | os.PathLike[str]]) -> None:
+    """Raise UsageError if a folder or file does not exist; URLs are passed over."""
+    for root in map(os.fsencode, roots):
+        if not is_object(root):
+            with contextlib.suppress(OSError):  # told when it is read
+                _status_of(os.path.realpath(root))
+
+
+def _status_of(root: bytes) -> os.stat_result:
+    """Return the status of a root; UsageError if it does not exist."""
+    try:
+        return os.stat(root)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f"{show_path(root)} does not exist. Give a folder of music or an audio file."
+        ) from None
+
+
 def _find_objects(root: bytes) -> Walk:
     """Return the audio below a URL; an object given by name is taken whatever its extension."""
     shown = show_path(root)
@@ -234,11 +253,7 @@ def _find_files(roots: Iterable[bytes]) -> Walk:
     stack: list[bytes] = []
     for root in sorted(os.path.realpath(root) for root in roots):
         try:
-            status = os.stat(root)
-        except (FileNotFoundError, NotADirectoryError):
-            raise UsageError(
-                f"{show_path(root)} does not exist. Give a folder of music or an audio file."
-            ) from None
+            status = _status_of(root)
         except OSError as error:
             unreadable.append(cannot_be_read(root, error))
             continue

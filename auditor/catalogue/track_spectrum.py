@@ -39,7 +39,7 @@ def read_track_spectrum(
             return stored
     if file is None:
         return None
-    from auditor.embedding.spectrogram import file_spectrum  # torch takes a second to import
+    from auditor.embedding.spectrogram import file_spectrum
 
     path, stamp = file
     with contextlib.suppress(AuditError, OSError):

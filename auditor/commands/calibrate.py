@@ -154,7 +154,7 @@ def calibrate(
     """
     from auditor.audio.isolated import warm_up
 
-    warm_up()  # it starts while torch is imported
+    warm_up()  # it starts while the rest is imported
     from auditor.api import calibrate as api
     from auditor.augment.alterations import ALTERATIONS
     from auditor.calibration.thresholds import save_thresholds

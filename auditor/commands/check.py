@@ -185,9 +185,11 @@ def check(
         if code := exit_code(shown.result, fail_on, exit_zero=exit_zero):
             raise typer.Exit(code)
         return
+    from auditor.audio.files import require_present
     from auditor.audio.isolated import warm_up
 
-    warm_up()  # it starts while torch is imported
+    require_present(paths)  # a wrong name is told at once
+    warm_up()  # it starts while the rest is imported
     options = make_options(
         threshold=threshold,
         far=far,

@@ -119,7 +119,7 @@ def compare(
     check_format(form)
     from auditor.audio.isolated import warm_up
 
-    warm_up()  # it starts while torch is imported
+    warm_up()  # it starts while the rest is imported
     options = make_options(
         threshold=threshold,
         far=far,

@@ -183,7 +183,7 @@ def leak(
         raise UsageError("--val requires two collections. Run: audit leak TRAIN TEST --val VAL")
     from auditor.audio.isolated import warm_up
 
-    warm_up()  # it starts while torch is imported
+    warm_up()  # it starts while the rest is imported
     options = make_options(
         threshold=threshold,
         far=far,

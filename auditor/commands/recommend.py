@@ -136,7 +136,7 @@ def recommend(
     if any("://" in word or os.path.isfile(word) for word in (of, *(like or ()), *(dislike or ()))):
         from auditor.audio.isolated import warm_up
 
-        warm_up()  # it starts while torch is imported
+        warm_up()  # it starts while the rest is imported
     from auditor.api import recommend as api
 
     html = html or open_report

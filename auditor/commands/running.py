@@ -135,22 +135,20 @@ def open_for_command(
     write: bool = True,
     wait: bool = False,
 ) -> AbstractContextManager[Workspace]:
-    """Open a workspace for a command, with one torch thread.
+    """Open a workspace for a command, which computes with one thread.
 
     Decoding takes most of the time and one thread; more threads for the small batches between it
     gain little on an idle machine and fight each other on a busy one: 4 times slower
     (benchmarks/RESULTS.md).  Several cores are used by several processes
     (``auditor.ingest.embedders``).
     """
-    import torch
-
-    from auditor.parallel import reserve_blas
+    from auditor.parallel import one_thread, reserve_blas
     from auditor.serialisation import remove_leftovers
     from auditor.workspace import open_workspace
 
     remove_leftovers()
     reserve_blas()
-    torch.set_num_threads(1)
+    one_thread()
     return open_workspace(
         directory,
         extractor=extractor,

@@ -161,7 +161,7 @@ def scan(
     if roots and ray_address is None:
         from auditor.audio.isolated import warm_up
 
-        warm_up()  # it starts while torch is imported
+        warm_up()  # it starts while the rest is imported
     options = make_options(
         threshold=threshold,
         far=far,

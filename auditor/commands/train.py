@@ -19,8 +19,8 @@ from auditor.errors import UsageError, show_path
 from auditor.training.config import TrainConfig
 
 if TYPE_CHECKING:
-    from auditor.training.batches import TrainingTracks
     from auditor.training.dataset import TrainingSet
+    from auditor.training.sampling import TrainingTracks
 
 EXAMPLES = """\b
 Examples:
@@ -186,13 +186,10 @@ def train(
             raise UsageError(f"--genre-from {source.value} needs FMA's tables. Give --fma DIR.")
         if source is GenreFrom.LIST and genres is None:
             raise UsageError("--genre-from list needs a list of genres. Give --genres FILE.")
-    from auditor.embedding.extractor import (  # torch takes a second
-        has_bfloat16_training,
-        read_extractor,
-    )
+    from auditor.embedding.network import has_bfloat16_training, read_network
     from auditor.training.recipes import RECIPES, TUNING
 
-    start = read_extractor(start_from) if start_from is not None else None
+    start = read_network(start_from) if start_from is not None else None
     recipe = RECIPES[classes.value]
     if start is not None:
         recipe = TUNING.get(classes.value, recipe)

@@ -4,7 +4,7 @@ A track is decoded once, in blocks; its frames go to every extractor asked for; 
 embedded in batches.  Memory does not grow with the length of the track beyond its d-vectors in
 float16 (2.3 MB an hour at 256 dimensions and a hop of 0.8 s, held twice when they are joined).  The
 embedding is the normalised mean of the d-vectors of audible windows (``pooling``), and can be made
-again from those that are stored.  Torch takes a second to import, so functions import it.
+again from those that are stored.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,15 +22,18 @@ from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.facts import AudioInfo
 from auditor.audio.isolated import IsolatedReader, hear
 from auditor.embedding.config import PADDED_S, ExtractorConfig, FeatureConfig
+from auditor.embedding.extractor import Extractor
+from auditor.embedding.frames import (
+    LogBands,
+    WindowCutter,
+    normalise_windows,
+    stream_frames,
+    window_levels,
+)
 from auditor.embedding.pooling import pool_dvectors
 from auditor.embedding.spectrogram import SpectrumStream
 from auditor.errors import TooShortError, show_path
 from auditor.records import TrackEmbedding
-
-if TYPE_CHECKING:
-    import torch
-
-    from auditor.embedding.extractor import Extractor
 
 T = TypeVar("T")
 
@@ -91,35 +94,30 @@ class DecodedFile:
     spectrum: np.ndarray
 
 
-def embed_windows(
-    extractor: Extractor, windows: torch.Tensor, *, batch: int = BATCH
-) -> torch.Tensor:
+def embed_windows(extractor: Extractor, windows: np.ndarray, *, batch: int = BATCH) -> np.ndarray:
     """Return the d-vectors of windows.
 
     Parameters
     ----------
     extractor : Extractor
-    windows : torch.Tensor
-        (n, window_frames, n_bands), dB, not normalised.
+    windows : numpy.ndarray
+        (n, window_frames, n_bands) float32, dB, not normalised.
     batch : int
         Windows that go through the network at once.  It changes a d-vector by rounding only.
 
     Returns
     -------
-    torch.Tensor
-        (n, n_dims) float32, unit norm, on the CPU.
+    numpy.ndarray
+        (n, n_dims) float32, unit norm.
     """
-    import torch
-
-    from auditor.embedding.frames import normalise_windows
-
-    dvectors = []
-    with torch.inference_mode():
-        for part in windows.split(batch):
-            part = normalise_windows(part.to(extractor.device))
-            padded = torch.nn.functional.pad(part, (0, 0, 0, 0, 0, -len(part) % PAD_TO))
-            dvectors.append(extractor(padded)[: len(part)].cpu())
-    return torch.cat(dvectors) if dvectors else torch.zeros(0, extractor.config.n_dims)
+    dvectors = np.empty((len(windows), extractor.config.n_dims), np.float32)
+    for start in range(0, len(windows), batch):
+        part = normalise_windows(windows[start : start + batch])
+        n = len(part)
+        if n % PAD_TO:
+            part = np.pad(part, ((0, -n % PAD_TO), (0, 0), (0, 0)))
+        dvectors[start : start + n] = extractor(part)[:n]
+    return dvectors
 
 
 def embed_file(
@@ -181,7 +179,6 @@ def decode_file(
     AudioError
         If the file cannot be decoded.
     """
-    from auditor.embedding.frames import LogBands, stream_frames
 
     def listen(reader: IsolatedReader) -> DecodedFile | None:
         seconds = dict.fromkeys(STAGES, 0.0)
@@ -189,7 +186,7 @@ def decode_file(
         parts = [np.zeros((0, features.n_bands), np.float32)]
         blocks = _with_spectrum(_timed(reader.blocks(), seconds, "decode"), stream, seconds)
         for frames in _timed(stream_frames(blocks, bands), seconds, "features"):
-            parts.append(frames.numpy())
+            parts.append(frames)
             if reader.duration_s > max_s:
                 return None
         seconds["features"] -= seconds["decode"] + seconds["spectrum"]
@@ -246,8 +243,6 @@ def _embed_blocks(
     blocks: Iterable[np.ndarray], extractors: Sequence[Extractor], seconds: dict[str, float]
 ) -> dict[str, TrackEmbedding]:
     """Return the embeddings by weights id; an empty dict if there is less than one window."""
-    from auditor.embedding.frames import LogBands, stream_frames
-
     if not extractors:
         raise ValueError("no extractor was given")
     if len({extractor.config.features for extractor in extractors}) > 1:
@@ -281,14 +276,12 @@ class FrameTaker:
     """
 
     def __init__(self, extractor: Extractor) -> None:
-        from auditor.embedding.frames import WindowCutter
-
         self._extractor = extractor
         self._cutter = WindowCutter(extractor.config, batch=BATCH)
         # Growing buffers: many small arrays that stay would scatter over the heap of a long file.
         self._dvectors, self._levels = bytearray(), bytearray()
 
-    def take(self, frames: torch.Tensor) -> None:
+    def take(self, frames: np.ndarray) -> None:
         """Take the next frames, (n, n_bands), dB."""
         self._embed(self._cutter.feed(frames))
 
@@ -302,13 +295,11 @@ class FrameTaker:
             np.frombuffer(self._levels, np.float32),
         )
 
-    def _embed(self, batches: Iterable[torch.Tensor]) -> None:
-        from auditor.embedding.frames import window_levels
-
+    def _embed(self, batches: Iterable[np.ndarray]) -> None:
         for windows in batches:
-            made = embed_windows(self._extractor, windows).numpy()
+            made = embed_windows(self._extractor, windows)
             self._dvectors += made.astype(np.float16).tobytes()
-            self._levels += window_levels(windows).numpy().astype(np.float32).tobytes()
+            self._levels += window_levels(windows).tobytes()
 
 
 def shortest_s(config: ExtractorConfig) -> float:

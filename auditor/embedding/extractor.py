@@ -1,8 +1,9 @@
-"""The GE2E d-vector network, and its weights on disk.
+"""The GE2E d-vector extractor: its weights on disk, and the network that they make.
 
 Strided convolutions (optional) halve bands and frames, an LSTM reads the frames, and its last
 output, or the mean of its outputs, is projected and brought to unit length.  With
 ``conv_channels=()``, three LSTM layers of 768 and ``pooling="last"`` it is the paper's network.
+onnxruntime runs it (``onnx_graph``); bfloat16, a GPU and training need torch (``network``).
 
 Weights are safetensors files whose header carries the whole config and the training summary, and
 whose name carries the first 8 hex digits of their SHA-256.
@@ -14,19 +15,20 @@ Wan, Wang, Papir, Moreno (2018), arXiv:1710.10467, section 2.1 and equation 4.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
 
 from auditor.embedding.config import DEFAULT_EXTRACTOR, PRECISIONS, ExtractorConfig
 from auditor.errors import WeightsError, show_path
@@ -47,119 +49,188 @@ FORMAT = "audit-extractor/1"
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.safetensors$")
 
 
-class Extractor(nn.Module):
-    """Windows in, d-vectors out.
-
-    Parameters
-    ----------
-    config : ExtractorConfig
-        Shape of the network and layout of its input.
+@dataclass(frozen=True)
+class ExtractorWeights:
+    """What a weights file says.
 
     Attributes
     ----------
+    config : ExtractorConfig
+    tensors : mapping of str to numpy.ndarray
+        float32, named and shaped as ``tensor_shapes`` has them.
     weights_id : str
-        First 8 hex digits of the SHA-256 of the weights file; empty for weights not on disk.  With
-        bfloat16 arithmetic, that word behind it: such d-vectors are kept apart from the others.
-    path, precision : pathlib.Path or None, str
-        The file it was loaded from, and its arithmetic, one of ``embedding.config.PRECISIONS``.
+        First 8 hex digits of the SHA-256 of the file; empty for weights that are in none.
+    path : pathlib.Path or None
     name : str
-        Stem of the weights file without the hash, for example ``track``.
+        Stem of the file without the hash, for example ``track``.
     summary : dict
         What the training run wrote into the header.
     """
 
-    def __init__(self, config: ExtractorConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.weights_id = ""
-        self.path: Path | None = None
-        self.precision = PRECISIONS[0]
-        self.name = "untrained"
-        self.summary: dict[str, Any] = {}
-        layers: list[nn.Module] = []
-        n_in, n_bands = 1, config.features.n_bands
-        for i, n_out in enumerate(config.conv_channels):
-            size = 5 if i == 0 else 3
-            layers += [
-                nn.Conv2d(n_in, n_out, size, stride=2, padding=size // 2, bias=False),
-                nn.BatchNorm2d(n_out),
-                nn.ReLU(),
-            ]
-            n_in, n_bands = n_out, (n_bands + 1) // 2
-        # Channels last: the convolutions of a CPU run a third faster.
-        self.convolutions = nn.Sequential(*layers).to(  # type: ignore[call-overload]  # torch documents it
-            memory_format=torch.channels_last
-        )
-        self.lstm = nn.LSTM(
-            n_in * n_bands, config.lstm_size, num_layers=config.lstm_layers, batch_first=True
-        )
-        self.projection = nn.Linear(config.lstm_size, config.n_dims)
+    config: ExtractorConfig
+    tensors: Mapping[str, np.ndarray]
+    weights_id: str = ""
+    path: Path | None = None
+    name: str = "untrained"
+    summary: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.projection.weight.device
 
-    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+@dataclass(frozen=True)
+class Extractor:
+    """Windows in, d-vectors out.
+
+    Attributes
+    ----------
+    weights : ExtractorWeights
+    run : callable
+        From windows (n, window_frames, n_bands) to d-vectors (n, n_dims), both float32.
+    precision : str
+        Its arithmetic, one of ``embedding.config.PRECISIONS``.
+    """
+
+    weights: ExtractorWeights
+    run: Callable[[np.ndarray], np.ndarray]
+    precision: str = PRECISIONS[0]
+
+    def __call__(self, windows: np.ndarray) -> np.ndarray:
         """Return one d-vector for each window.
 
         Parameters
         ----------
-        windows : torch.Tensor
-            (n, window_frames, n_bands) float32, normalised by ``features.normalise_windows``.
+        windows : numpy.ndarray
+            (n, window_frames, n_bands) float32, normalised by ``frames.normalise_windows``.
 
         Returns
         -------
-        torch.Tensor
+        numpy.ndarray
             (n, n_dims) float32, unit norm.
         """
-        windows = windows.to(next(self.lstm.parameters()).dtype)
-        if len(self.convolutions):
-            x = self.convolutions(windows[:, None])  # (n, channels, frames', bands')
-            x = x.permute(0, 2, 1, 3).flatten(2)  # (n, frames', channels * bands')
-        else:
-            x = windows  # (n, window_frames, n_bands)
-        states, _ = self.lstm(x)  # (n, frames', lstm_size)
-        states = states.to(self.projection.weight.dtype)
-        pooled = states[:, -1] if self.config.pooling == "last" else states.mean(dim=1)
-        return nn.functional.normalize(self.projection(pooled), dim=-1)  # (n, n_dims)
+        return self.run(windows)
+
+    @property
+    def config(self) -> ExtractorConfig:
+        """Shape of the network and layout of its input."""
+        return self.weights.config
+
+    @property
+    def weights_id(self) -> str:
+        """Id of the weights; with bfloat16, that word behind it: such d-vectors are kept apart."""
+        suffix = "" if self.precision == PRECISIONS[0] else self.precision
+        return self.weights.weights_id + suffix
+
+    @property
+    def path(self) -> Path | None:
+        """The file it was loaded from."""
+        return self.weights.path
+
+    @property
+    def name(self) -> str:
+        """See ``ExtractorWeights``."""
+        return self.weights.name
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """See ``ExtractorWeights``."""
+        return self.weights.summary
+
+    def on_gpu(self) -> Extractor:
+        """Return the extractor with its network on the GPU.
+
+        Raises
+        ------
+        UsageError
+            If torch is not installed.
+        """
+        from auditor.embedding.network import run_by_torch
+
+        return dataclasses.replace(self, run=run_by_torch(self.weights, self.precision, "cuda"))
 
 
-def has_bfloat16_training() -> bool:
-    """Return whether this processor can train in bfloat16.
+def tensor_shapes(config: ExtractorConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of a weights file, by its name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    n_in, n_bands = 1, config.features.n_bands
+    for i, n_out in enumerate(config.conv_channels):
+        size = kernel_size(i)
+        shapes[f"convolutions.{3 * i}.weight"] = (n_out, n_in, size, size)
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"convolutions.{3 * i + 1}.{name}"] = (n_out,)
+        n_in, n_bands = n_out, (n_bands + 1) // 2
+    n_read, n_gates = n_in * n_bands, 4 * config.lstm_size
+    for layer in range(config.lstm_layers):
+        shapes[f"lstm.weight_ih_l{layer}"] = (n_gates, n_read)
+        shapes[f"lstm.weight_hh_l{layer}"] = (n_gates, config.lstm_size)
+        shapes[f"lstm.bias_ih_l{layer}"] = shapes[f"lstm.bias_hh_l{layer}"] = (n_gates,)
+        n_read = config.lstm_size
+    shapes["projection.weight"] = (config.n_dims, config.lstm_size)
+    shapes["projection.bias"] = (config.n_dims,)
+    return shapes
 
-    oneDNN has no bfloat16 LSTM for processors without AVX-512 (or Arm's bfloat16), and
-    ``torch.nn.LSTM`` under autocast raises there.
+
+def kernel_size(i: int) -> int:
+    """Return the side of the kernels of a convolution."""
+    return 5 if i == 0 else 3
+
+
+def run_by_onnx(weights: ExtractorWeights) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the network of weights as a function from windows to d-vectors, float32.
+
+    The normalisation is folded into the convolutions: half the time, equal but for rounding.
     """
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return supported is not None and torch.backends.mkldnn.is_available() and bool(supported())
+    from auditor.embedding.onnx_graph import Graph, axes, fold_batch_norm
+
+    config, tensors, graph = weights.config, weights.tensors, Graph("extractor")
+    x = graph.input("windows", ("n", config.window_frames, config.features.n_bands))
+    if config.conv_channels:
+        x = graph.add("Unsqueeze", x, axes(1))  # (n, 1, frames, bands)
+        for i in range(len(config.conv_channels)):
+            prefix = f"convolutions.{3 * i + 1}."
+            norm = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            kernel, bias = fold_batch_norm(tensors[f"convolutions.{3 * i}.weight"], None, norm)
+            pads = [kernel_size(i) // 2] * 4
+            x = graph.add("Relu", graph.add("Conv", x, kernel, bias, strides=[2, 2], pads=pads))
+        x = graph.add("Transpose", x, perm=[2, 0, 1, 3])  # (frames', n, channels, bands')
+        x = graph.add("Reshape", x, np.array([0, 0, -1], np.int64))
+    else:
+        x = graph.add("Transpose", x, perm=[1, 0, 2])  # (frames, n, bands)
+    for layer in range(config.lstm_layers):
+        from_input, from_state, bias_input, bias_state = (
+            _onnx_gates(tensors[f"lstm.{name}_l{layer}"])
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        bias = np.concatenate([bias_input, bias_state])
+        size = config.lstm_size
+        x = graph.add("LSTM", x, from_input[None], from_state[None], bias[None], hidden_size=size)
+        x = graph.add("Squeeze", x, axes(1))  # (frames', n, lstm_size)
+    if config.pooling == "last":
+        x = graph.add("Gather", x, np.array(-1, np.int64), axis=0)
+    else:
+        x = graph.add("ReduceMean", x, axes(0), keepdims=0)
+    x = graph.add("Gemm", x, tensors["projection.weight"], tensors["projection.bias"], transB=1)
+    norm_of = graph.add("Max", graph.add("ReduceL2", x, axes(1)), np.array(1e-12, np.float32))
+    program = graph.program(graph.add("Div", x, norm_of))
+    return lambda windows: program(windows)[0]
 
 
-def mixed_precision(precision: str) -> torch.autocast:
-    """Return the context in which the network computes in a precision, float32 where it must.
-
-    Parameters
-    ----------
-    precision : str
-        One of ``embedding.config.PRECISIONS``.  bfloat16 is float32 on a processor that cannot
-        train in it.
-
-    Returns
-    -------
-    torch.autocast
-    """
-    enabled = precision == "bfloat16" and has_bfloat16_training()
-    return torch.autocast("cpu", torch.bfloat16, enabled=enabled)
+def _onnx_gates(values: np.ndarray) -> np.ndarray:
+    """Return rows for the gates i, f, g, o of torch in the order of ONNX: i, o, f, c."""
+    i, f, g, o = np.split(values, 4)
+    return np.concatenate([i, o, f, g])
 
 
-def save_extractor(
-    extractor: Extractor, directory: str | os.PathLike[str], *, name: str, summary: dict[str, Any]
+def save_weights(
+    weights: ExtractorWeights,
+    directory: str | os.PathLike[str],
+    *,
+    name: str,
+    summary: dict[str, Any],
 ) -> Path:
     """Write weights as ``<directory>/<name>-<hash>.safetensors`` in float16.
 
     Parameters
     ----------
-    extractor : Extractor
+    weights : ExtractorWeights
+        Its config and tensors are written.
     directory : path
         Created if absent.
     name : str
@@ -177,32 +248,29 @@ def save_extractor(
     WeightsError
         If a value is not finite in float16.
     """
-    tensors = {
-        key: value.detach().to("cpu", torch.float16 if value.is_floating_point() else None)
-        for key, value in sorted(extractor.state_dict().items())
-        if not key.endswith("num_batches_tracked")
-    }
+    with np.errstate(over="ignore"):  # told below
+        tensors = {k: v.astype(np.float16) for k, v in weights.tensors.items()}
     for key, value in tensors.items():
-        if not bool(torch.isfinite(value).all()):
+        if not np.isfinite(value).all():
             raise WeightsError(
                 f"the tensor {key} holds values that are not finite in float16, whose largest is "
                 "65,504. Train with another --seed, or with --precision float32."
             )
     header = {
         "format": FORMAT,
-        "config": json.dumps(to_json(extractor.config), sort_keys=True),
+        "config": json.dumps(to_json(weights.config), sort_keys=True),
         "summary": json.dumps(summary, sort_keys=True),
     }
     return write_weights(Path(directory), name, pack_tensors(tensors, header))
 
 
-def pack_tensors(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
+def pack_tensors(tensors: Mapping[str, np.ndarray], metadata: dict[str, str]) -> bytes:
     """Return a safetensors file in memory, the same bytes for the same content."""
-    data = save_tensors({k: v.contiguous() for k, v in tensors.items()}, metadata=metadata)
+    data = save_tensors({k: np.asarray(v, order="C") for k, v in tensors.items()}, metadata)
     return with_sorted_header(data)
 
 
-def unpack_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def unpack_tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the tensors and the metadata of a safetensors file in memory.
 
     Raises
@@ -210,7 +278,10 @@ def unpack_tensors(data: bytes) -> tuple[dict[str, torch.Tensor], dict[str, str]
     SafetensorError
         If it is none, or damaged.
     """
-    tensors = load_tensors(data)  # checks the header before it is read again
+    try:
+        tensors = load_tensors(data)  # checks the header before it is read again
+    except KeyError as error:  # a type that NumPy lacks
+        raise SafetensorError(f"it holds numbers of the type {error}") from None
     return tensors, tensors_metadata(data)
 
 
@@ -260,37 +331,36 @@ def load_extractor(
     name_or_path : str or path
         A ``.safetensors`` file, or the name of a pretrained extractor.
     precision : str
-        One of ``embedding.config.PRECISIONS``.  Where the processor has instructions for bfloat16,
-        that takes half the time; d-vectors differ by a cosine of some 1e-4 (benchmarks/RESULTS.md).
+        One of ``embedding.config.PRECISIONS``.  bfloat16 needs torch.  Where the processor has
+        instructions for it, it takes half the time; d-vectors differ by a cosine of some 1e-4
+        (benchmarks/RESULTS.md).
 
     Returns
     -------
     Extractor
-        In evaluation mode, its normalisation folded into the convolutions, and with its
-        attributes set.
 
     Raises
     ------
     WeightsError
         If the file is missing, damaged, not one of ours, not what its config says, or its content
         does not match the hash in its name, or holds values that no training leaves behind.
+    UsageError
+        If torch is needed and is not installed.
     ValueError
         If there is no such precision.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it must be one of {PRECISIONS}")
-    extractor = read_extractor(name_or_path)
-    _fold(extractor.eval())
-    extractor.precision = precision
-    if precision == "bfloat16":
-        extractor.weights_id += precision
-        for part in (extractor.convolutions, extractor.lstm):
-            part.to(torch.bfloat16)
-    return extractor.requires_grad_(False)
+    weights = read_weights(name_or_path)
+    if precision == PRECISIONS[0]:
+        return Extractor(weights, run_by_onnx(weights))
+    from auditor.embedding.network import run_by_torch
+
+    return Extractor(weights, run_by_torch(weights, precision), precision)
 
 
-def read_extractor(name_or_path: str | os.PathLike[str]) -> Extractor:
-    """Read an extractor as it was trained: to train it further, or for ``load_extractor``.
+def read_weights(name_or_path: str | os.PathLike[str]) -> ExtractorWeights:
+    """Read a weights file and check what it says.
 
     Parameters
     ----------
@@ -299,8 +369,7 @@ def read_extractor(name_or_path: str | os.PathLike[str]) -> Extractor:
 
     Returns
     -------
-    Extractor
-        In training mode, float32, its attributes set.
+    ExtractorWeights
 
     Raises
     ------
@@ -338,37 +407,23 @@ def read_extractor(name_or_path: str | os.PathLike[str]) -> Extractor:
         ) from None
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{shown} has a header that cannot be used: {error}.") from None
-    with torch.device("meta"):  # a stranger's config allocates nothing before its tensors fit it
-        wanted = {
-            k: v.shape
-            for k, v in Extractor(config).state_dict().items()
-            if not k.endswith("num_batches_tracked")
-        }
-    if {k: v.shape for k, v in tensors.items()} != wanted:
+    if {k: v.shape for k, v in tensors.items()} != tensor_shapes(config):
         raise WeightsError(f"{shown}: its tensors are not those of its config. Train it again.")
-    tensors = {k: v.float() for k, v in tensors.items()}
-    if not all(bool(torch.isfinite(v).all()) for v in tensors.values()):
+    with np.errstate(over="ignore"):  # told below
+        tensors = {k: v.astype(np.float32) for k, v in tensors.items()}
+    if not all(np.isfinite(v).all() for v in tensors.values()):
         raise WeightsError(f"{shown} holds values that are not finite. Train it again.")
     for key, value in tensors.items():
-        if key.endswith("running_var") and bool((value < 0).any()):
+        if key.endswith("running_var") and (value < 0).any():
             raise WeightsError(
                 f"{shown}: {key} holds the negative variance {float(value.min()):g}. "
                 "Train it again."
             )
-    extractor = Extractor(config)
-    extractor.load_state_dict(tensors, strict=False)
-    extractor.weights_id, extractor.path = digest, path
-    extractor.name = _HASH_IN_NAME.sub("", path.name).removesuffix(".safetensors")
-    extractor.summary = summary if isinstance(summary, dict) else {}
-    return extractor
-
-
-def _fold(extractor: Extractor) -> None:
-    """Fold the normalisation into the convolutions: half the time, equal but for rounding."""
-    layers = list(extractor.convolutions)
-    folded: list[nn.Module] = []
-    for convolution, normalisation in zip(layers[::3], layers[1::3], strict=True):
-        folded += [fuse_conv_bn_eval(convolution, normalisation), nn.ReLU(inplace=True)]
-    extractor.convolutions = nn.Sequential(*folded).to(  # type: ignore[call-overload]  # torch documents it
-        memory_format=torch.channels_last
+    return ExtractorWeights(
+        config,
+        tensors,
+        weights_id=digest,
+        path=path,
+        name=_HASH_IN_NAME.sub("", path.name).removesuffix(".safetensors"),
+        summary=summary if isinstance(summary, dict) else {},
     )

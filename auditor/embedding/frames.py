@@ -1,7 +1,7 @@
 """Log-power band frames, defined once for training and for audit.
 
-A waveform becomes one column of band powers (dB) every 10 ms: torchaudio's power spectrogram
-(Hann window of 25 ms) times a bank of filters, either the mel triangles of the GE2E paper or a
+A waveform becomes one column of band powers (dB) every 10 ms: the power spectrogram (Hann window
+of 25 ms) times a bank of filters, either the mel triangles of the GE2E paper or a
 log-frequency bank with a constant number of bands per octave, where a pitch shift is a translation.
 Frames become windows, and each window is normalised by itself, so that a quieter copy of a track
 has the same windows.
@@ -17,11 +17,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
+from numpy.lib.stride_tricks import sliding_window_view
 
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.embedding.config import PADDED_S, ExtractorConfig, FeatureConfig
-from auditor.embedding.torch_audio import transforms
 
 FLOOR_DB = -120.0
 """Band power of digital silence, in dB; see ``LogBands`` for what 0 dB is."""
@@ -29,15 +28,22 @@ FLOOR_DB = -120.0
 WINDOW_RANGE_DB = 60.0
 """Within a window, whatever lies further than this below its loudest band is set to that depth."""
 
+_LEAST_POWER = np.float32(10.0 ** (FLOOR_DB / 10.0 - 1.0))
+_SAMPLES_AT_ONCE, _MIN_ROWS = 1 << 16, 8
+"""Frames are transformed so many at a time that they stay in the cache."""
 
-class LogBands(torch.nn.Module):
+
+class LogBands:
     """Turn a waveform into frames of band power in dB.
 
     0 dB is the power that a full-scale sine leaves in the one FFT bin it is centred on.  What a
     band reads depends on its layout.  ``log`` bands are weighted means of bin powers: a full-scale
     sine reads less than 0 dB, and the less the wider the band, while white noise reads the same in
-    all bands.  ``mel`` bands are weighted sums of bin powers, as torchaudio's are: a full-scale
-    sine may read a few dB above 0, and white noise rises with the width of the bands.
+    all bands.  ``mel`` bands are weighted sums of bin powers: a full-scale sine may read a few dB
+    above 0, and white noise rises with the width of the bands.
+
+    A frame is the same to the bit wherever the waveform is cut: frames are made a fixed number at a
+    time, so that each goes through the same product.
 
     Parameters
     ----------
@@ -46,46 +52,51 @@ class LogBands(torch.nn.Module):
     """
 
     def __init__(self, config: FeatureConfig) -> None:
-        super().__init__()
         self.config = config
-        tools = transforms()
-        self.spectrogram = tools.Spectrogram(
-            n_fft=config.n_fft,
-            win_length=config.frame_length,
-            hop_length=config.frame_hop,
-            center=False,
-            power=None,
-        )
-        if config.layout == "mel":
-            bank = tools.MelScale(
-                n_mels=config.n_bands,
-                sample_rate=SAMPLE_RATE_HZ,
-                f_min=config.f_min_hz,
-                n_stft=config.n_fft // 2 + 1,
-            ).fb
-        else:
-            bank = torch.from_numpy(log_filter_bank(config))
-        full_scale = float(torch.hann_window(config.frame_length).sum() / 2) ** 2
-        self.register_buffer("bank", bank.to(torch.float32) / full_scale, persistent=False)
+        make_bank = mel_filter_bank if config.layout == "mel" else log_filter_bank
+        # Hann, periodic, in the middle of the FFT's span
+        turns = np.arange(config.frame_length) / config.frame_length
+        self._window = (0.5 - 0.5 * np.cos(2.0 * np.pi * turns)).astype(np.float32)
+        self._first = (config.n_fft - config.frame_length) // 2
+        full_scale = float(self._window.sum(dtype=np.float64) / 2.0) ** 2
+        self._bank = np.ascontiguousarray(make_bank(config) / np.float32(full_scale))
+        rows, n_bins = max(_MIN_ROWS, _SAMPLES_AT_ONCE // config.n_fft), config.n_fft // 2 + 1
+        self._padded = np.zeros((rows, config.n_fft), np.float32)
+        self._spectrum = np.zeros((rows, n_bins), np.complex64)
+        self._power = np.zeros((rows, n_bins), np.float32)
 
-    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """Return the frames that lie wholly inside the waveform.
 
         Parameters
         ----------
-        waveform : torch.Tensor
+        waveform : numpy.ndarray
             (n_samples,) float32 in [-1, 1] at 16 kHz, at least ``n_fft`` samples.
 
         Returns
         -------
-        torch.Tensor
+        numpy.ndarray
             (n_frames, n_bands) float32, dB as the class defines it, at least ``FLOOR_DB``.
             Frame i is centred ``(i * frame_hop + n_fft / 2) / 16000`` seconds into the waveform.
         """
-        spectrum = self.spectrogram(waveform)  # (n_fft // 2 + 1, n_frames), complex
-        power = spectrum.real.square() + spectrum.imag.square()  # no root, to be squared again
-        bands = power.T @ self.bank  # (n_frames, n_bands)
-        return 10.0 * torch.log10(bands.clamp_min(10.0 ** (FLOOR_DB / 10.0)))
+        size, first, n_rows = len(self._window), self._first, len(self._power)
+        hop, n_fft = self.config.frame_hop, self.config.n_fft
+        n_frames = 1 + (len(waveform) - n_fft) // hop
+        frames = sliding_window_view(waveform, size)[first::hop]
+        bands = np.empty((n_frames, self.config.n_bands), np.float32)
+        for start in range(0, n_frames, n_rows):
+            n = min(n_rows, n_frames - start)
+            part = frames[start : start + n]
+            np.multiply(part, self._window, out=self._padded[:n, first : first + size])
+            np.fft.rfft(self._padded[:n], axis=1, out=self._spectrum[:n])  # type: ignore[arg-type]  # numpy computes it in float32
+            squares = self._spectrum[:n].view(np.float32)
+            squares *= squares
+            np.add(squares[:, ::2], squares[:, 1::2], out=self._power[:n])
+            bands[start : start + n] = (self._power @ self._bank)[:n]
+        np.maximum(bands, _LEAST_POWER, out=bands)
+        np.log10(bands, out=bands)
+        bands *= np.float32(10.0)
+        return np.maximum(bands, np.float32(FLOOR_DB), out=bands)
 
 
 def log_filter_bank(config: FeatureConfig) -> np.ndarray:
@@ -110,7 +121,26 @@ def log_filter_bank(config: FeatureConfig) -> np.ndarray:
     return (bank / bank.sum(axis=0)).astype(np.float32)
 
 
-def stream_frames(blocks: Iterable[np.ndarray], bands: LogBands) -> Iterator[torch.Tensor]:
+def mel_filter_bank(config: FeatureConfig) -> np.ndarray:
+    """Return the bank of triangles that are equally wide on the mel scale (O'Shaughnessy 1987).
+
+    Returns
+    -------
+    numpy.ndarray
+        (n_fft // 2 + 1, n_bands) float32; the peak of each column is 1.
+    """
+    bins_hz = np.arange(config.n_fft // 2 + 1) * SAMPLE_RATE_HZ / config.n_fft
+    low, high = (
+        2595.0 * np.log10(1.0 + hz / 700.0) for hz in (config.f_min_hz, SAMPLE_RATE_HZ / 2)
+    )
+    mels = np.linspace(low, high, config.n_bands + 2)
+    edges_hz = 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+    rising = (bins_hz[:, None] - edges_hz[:-2]) / np.diff(edges_hz)[:-1]
+    falling = (edges_hz[2:] - bins_hz[:, None]) / np.diff(edges_hz)[1:]
+    return np.clip(np.minimum(rising, falling), 0.0, None).astype(np.float32)
+
+
+def stream_frames(blocks: Iterable[np.ndarray], bands: LogBands) -> Iterator[np.ndarray]:
     """Yield the frames of a waveform that arrives in blocks.
 
     The frames are those of the whole waveform at once, wherever the blocks are cut; what is held
@@ -124,7 +154,7 @@ def stream_frames(blocks: Iterable[np.ndarray], bands: LogBands) -> Iterator[tor
 
     Yields
     ------
-    torch.Tensor
+    numpy.ndarray
         (n_frames, n_bands) float32, dB; never empty.
     """
     stream = FrameStream(bands)
@@ -146,7 +176,7 @@ class FrameStream:
         self._bands = bands
         self._rest = np.zeros(0, dtype=np.float32)
 
-    def feed(self, block: np.ndarray) -> torch.Tensor | None:
+    def feed(self, block: np.ndarray) -> np.ndarray | None:
         """Take (n,) float32 samples; return the frames they complete, None if there is none."""
         config = self._bands.config
         samples = np.concatenate([self._rest, block])
@@ -156,8 +186,7 @@ class FrameStream:
             return None
         used = (n_frames - 1) * config.frame_hop + config.n_fft
         self._rest = samples[n_frames * config.frame_hop :]
-        with torch.inference_mode():
-            return self._bands(torch.from_numpy(samples[:used]))
+        return self._bands(samples[:used])
 
 
 class WindowCutter:
@@ -179,74 +208,78 @@ class WindowCutter:
     def __init__(self, config: ExtractorConfig, *, batch: int) -> None:
         self.size, self.hop, self.batch = config.window_frames, config.hop_frames, batch
         self.short = round(PADDED_S / config.features.frame_hop_s)
-        self._held: list[torch.Tensor] = []
+        self._held: list[np.ndarray] = []
         self._n_held = 0
         self._next = 0  # where the next window begins in what is held; 0 only for the first
 
-    def feed(self, frames: torch.Tensor) -> Iterator[torch.Tensor]:
+    def feed(self, frames: np.ndarray) -> Iterator[np.ndarray]:
         """Take (n, n_bands) frames; yield every full batch, (batch, window_frames, n_bands)."""
         self._held.append(frames)
         self._n_held += len(frames)
         span = (self.batch - 1) * self.hop + self.size
         while self._n_held >= self._next + span:
-            held = torch.cat(self._held)
+            held = np.concatenate(self._held)
             yield self._cut(held[self._next : self._next + span])
             # The last window handed out stays held: finish() may need its frames.
             held = held[self._next + (self.batch - 1) * self.hop :]
             self._held, self._n_held, self._next = [held], len(held), self.hop
 
-    def finish(self) -> Iterator[torch.Tensor]:
+    def finish(self) -> Iterator[np.ndarray]:
         """Yield the windows that are left, in batches."""
         if not self._held:
             return
-        held = torch.cat(self._held)
+        held = np.concatenate(self._held)
         missing = self.size - len(held)
         if 0 < missing <= min(self.short, len(held)):
-            held = torch.cat([held, held[-missing:].flip(0)])
+            held = np.concatenate([held, held[-missing:][::-1]])
         rest = held[self._next :]
         windows = [self._cut(rest)] if len(rest) >= self.size else []
         n_unseen = len(rest) - self.size if windows else len(rest) - (self.size - self.hop)
         if len(held) >= self.size and n_unseen > 0 and (not windows or n_unseen % self.hop):
             windows.append(held[None, -self.size :])
         if windows:
-            yield from torch.cat(windows).split(self.batch)
+            joined = np.concatenate(windows)
+            for start in range(0, len(joined), self.batch):
+                yield joined[start : start + self.batch]
 
-    def _cut(self, stretch: torch.Tensor) -> torch.Tensor:
-        return stretch.unfold(0, self.size, self.hop).transpose(1, 2)
+    def _cut(self, stretch: np.ndarray) -> np.ndarray:
+        windows = sliding_window_view(stretch, self.size, axis=0)[:: self.hop]
+        return windows.transpose(0, 2, 1)
 
 
-def window_levels(windows: torch.Tensor) -> torch.Tensor:
+def window_levels(windows: np.ndarray) -> np.ndarray:
     """Return the loudest band power of each window.
 
     Parameters
     ----------
-    windows : torch.Tensor
+    windows : numpy.ndarray
         (n_windows, window_frames, n_bands), dB.
 
     Returns
     -------
-    torch.Tensor
+    numpy.ndarray
         (n_windows,), dB.
     """
-    return windows.amax(dim=(1, 2))
+    return windows.max(axis=(1, 2))
 
 
-def normalise_windows(windows: torch.Tensor) -> torch.Tensor:
+def normalise_windows(windows: np.ndarray) -> np.ndarray:
     """Make windows independent of level: clip to the top 60 dB, zero mean, unit deviation.
 
     Parameters
     ----------
-    windows : torch.Tensor
+    windows : numpy.ndarray
         (n_windows, window_frames, n_bands), dB.
 
     Returns
     -------
-    torch.Tensor
+    numpy.ndarray
         Same shape; all zeros where a window is constant (digital silence).
     """
-    top = windows.amax(dim=(1, 2), keepdim=True)
-    clipped = torch.maximum(windows, top - WINDOW_RANGE_DB)
-    centred = clipped - clipped.mean(dim=(1, 2), keepdim=True)
+    top = windows.max(axis=(1, 2), keepdims=True)
+    x = np.maximum(windows, top - np.float32(WINDOW_RANGE_DB))
+    x -= x.mean(axis=(1, 2), keepdims=True)
     # A window whose powers all lie within a few dB is noise: its deviation is not blown up to 1.
-    deviation = centred.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(1.0)
-    return centred / deviation
+    deviation = np.sqrt(np.square(x).mean(axis=(1, 2), keepdims=True))
+    x /= np.maximum(deviation, np.float32(1.0))
+    return x

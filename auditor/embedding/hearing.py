@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,11 +18,10 @@ from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.isolated import IsolatedReader, hear
 from auditor.embedding.config import SPECTRUM, Retuning
 from auditor.embedding.embed import FrameTaker
+from auditor.embedding.extractor import Extractor
+from auditor.embedding.frames import FLOOR_DB, FrameStream, LogBands
 from auditor.embedding.spectrogram import SpectrumStream
 from auditor.records import TrackEmbedding
-
-if TYPE_CHECKING:
-    from auditor.embedding.extractor import Extractor
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,9 @@ class HearingStream:
     """
 
     def __init__(self, extractor: Extractor, retuning: Retuning) -> None:
-        import torch
-
-        from auditor.embedding.frames import FLOOR_DB, FrameStream, LogBands
-
         features = extractor.config.features.retuned(retuning)
         n_missing = extractor.config.features.n_bands - features.n_bands
-        self._with_all_bands = torch.nn.ConstantPad1d((0, n_missing), FLOOR_DB)
+        self._missing_bands = ((0, 0), (0, n_missing))
         self._frames = FrameStream(LogBands(features))
         self._windows = FrameTaker(extractor)
         self._spectrum = SpectrumStream(SPECTRUM.retuned(retuning))
@@ -81,7 +75,8 @@ class HearingStream:
             self._spectrum.feed(heard)
             frames = self._frames.feed(heard)
             if frames is not None:
-                self._windows.take(self._with_all_bands(frames))
+                all_bands = np.pad(frames, self._missing_bands, constant_values=FLOOR_DB)
+                self._windows.take(all_bands)
 
     def finish(self) -> Hearing | None:
         """Return what was heard; None if it is too short or silent."""

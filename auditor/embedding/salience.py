@@ -14,18 +14,24 @@ import functools
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from torch import nn
 
 from auditor.embedding.config import N_PITCH_COLUMNS, SPECTRUM
 from auditor.embedding.extractor import pack_tensors, unpack_tensors
 from auditor.embedding.spectrogram import unpack_frames
 from auditor.errors import WeightsError, show_path
-from auditor.serialisation import write_weights
+from auditor.serialisation import read_bytes, write_weights
+
+if TYPE_CHECKING:
+    from auditor.embedding.onnx_graph import Graph, Program
+
+PitchTensors: TypeAlias = Mapping[str, np.ndarray]
+"""What both networks have learned, float32, named and shaped as ``SHAPES`` has them."""
 
 HARMONICS = (0, 24, 38, 48, 56, -24)
 """Shifts along the bands, 24 an octave: the pitch itself, its overtones 2 to 5, and the octave
@@ -48,138 +54,190 @@ DIRECTORY = Path(__file__).parents[1] / "pretrained" / "pitches"
 _BLOCK = 1024
 _MARGIN = 32
 _SUMMARY_ROWS, _SUMMARY_HOP = 64, 16
-_WIDTHS = (3, 24, 32, 64)
-_KERNELS = ((5, 12), (3, 12), (3, 7))
+
+WIDTHS, KERNELS = (3, 24, 32, 64), ((5, 12), (3, 12), (3, 7))
+"""Channels and kernels, rows by pitch classes, of the summary network."""
+
+MAX_BYTES = 1 << 26
+_CONVOLUTIONS = {
+    "salience.first": (24, 2 * len(HARMONICS), 3, 5),
+    "salience.second": (24, 24, 4, 3),
+    "salience.third": (32, 24, 3, 5),
+    "salience.fourth": (32, 32, 7, 1),
+    "salience.wide": (32, 4, 1, 13),
+    "salience.out": (3, 32, 1, 1),
+    "salience.none": (2, 64),
+    **{
+        f"summary.layers.{k}": (WIDTHS[k + 1], WIDTHS[k], *kernel)
+        for k, kernel in enumerate(KERNELS)
+    },
+    "summary.out": (96, 128),
+}
+_NORMS = {"salience": (24, 24, 32, 32), "summary": WIDTHS[1:]}
+SHAPES = {
+    **{f"{name}.weight": shape for name, shape in _CONVOLUTIONS.items()},
+    **{f"{name}.bias": shape[:1] for name, shape in _CONVOLUTIONS.items()},
+    **{
+        f"{network}.norms.{k}.{name}": (width,)
+        for network, widths in _NORMS.items()
+        for k, width in enumerate(widths)
+        for name in ("weight", "bias", "running_mean", "running_var")
+    },
+}
+"""Shapes of the tensors of both networks."""
 
 
-class SalienceNetwork(nn.Module):
-    """Logits of pitches from spectra.
+def _salience_program(tensors: PitchTensors) -> Program:
+    """Return the network from spectra, (n, n_frames, n_bands) in dB, n_frames even, to logits.
 
-    Parameters
-    ----------
-    channels : int
-        Width of the convolutions.
+    Those of pitches, (n, 3, n_frames // 2, N_PITCHES), of melody, bass and any; and those of "no
+    melody" and "no bass", (n, n_frames // 2, 2).
     """
+    from auditor.embedding.onnx_graph import Graph, axes
 
-    def __init__(self, channels: int = 24) -> None:
-        super().__init__()
-        n_in = 2 * len(HARMONICS)
-        self.first = nn.Conv2d(n_in, channels, (3, 5), padding=(1, 2))
-        self.second = nn.Conv2d(channels, channels, (4, 3), stride=(2, 2), padding=(1, 1))
-        self.third = nn.Conv2d(channels, 32, (3, 5), padding=(1, 2))
-        self.fourth = nn.Conv2d(32, 32, (7, 1), padding=(3, 0))
-        self.wide = nn.Conv2d(32, 32, (1, 13), padding=(0, 6), groups=8)
-        self.out = nn.Conv2d(32, 3, 1)
-        self.none = nn.Linear(64, 2)
-        self.norms = nn.ModuleList([nn.BatchNorm2d(c) for c in (channels, channels, 32, 32)])
-
-    def forward(self, spectrum: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits of pitches: of melody, bass and any; and of "no melody" and "no bass".
-
-        Parameters
-        ----------
-        spectrum : torch.Tensor
-            (n, n_frames, n_bands), in dB; n_frames even.
-
-        Returns
-        -------
-        tuple of torch.Tensor
-            (n, n_frames // 2, N_PITCHES, 3) and (n, n_frames // 2, 2).
-        """
-        x = torch.relu(self.norms[0](self.first(stack_harmonics(spectrum))))
-        x = torch.relu(self.norms[1](self.second(x)))
-        x = torch.relu(self.norms[2](self.third(x)))
-        x = torch.relu(self.norms[3](self.fourth(x))) + x
-        x = torch.relu(self.wide(x)) + x
-        logits = self.out(x).permute(0, 2, 3, 1)
-        pooled = torch.cat([x.amax(3), x.mean(3)], 1).transpose(1, 2)
-        return logits, self.none(pooled)
+    graph = Graph("salience")
+    spectrum = graph.input("spectrum", ("n", "frames", SPECTRUM.n_bands))
+    x = _stack_harmonics(graph, spectrum)
+    x = _normalised(graph, x, tensors, "salience.first", "salience.norms.0", pads=[1, 2, 1, 2])
+    x = _normalised(
+        graph, x, tensors, "salience.second", "salience.norms.1", pads=[1, 1, 1, 1], strides=[2, 2]
+    )
+    x = _normalised(graph, x, tensors, "salience.third", "salience.norms.2", pads=[1, 2, 1, 2])
+    more = _normalised(graph, x, tensors, "salience.fourth", "salience.norms.3", pads=[3, 0, 3, 0])
+    x = graph.add("Add", more, x)
+    weight, bias = (tensors[f"salience.wide.{name}"] for name in ("weight", "bias"))
+    wide = graph.add("Conv", x, weight, bias, pads=[0, 6, 0, 6], group=8)
+    x = graph.add("Add", graph.add("Relu", wide), x)
+    logits = graph.add("Conv", x, tensors["salience.out.weight"], tensors["salience.out.bias"])
+    pooled = [graph.add(f"Reduce{how}", x, axes(3), keepdims=0) for how in ("Max", "Mean")]
+    pooled_rows = graph.add("Transpose", graph.add("Concat", *pooled, axis=1), perm=[0, 2, 1])
+    none = graph.add("MatMul", pooled_rows, tensors["salience.none.weight"].T)
+    return graph.program(logits, graph.add("Add", none, tensors["salience.none.bias"]))
 
 
-def stack_harmonics(spectrum: torch.Tensor) -> torch.Tensor:
-    """Return level and contrast of spectra at each harmonic, (n, 2 * n_harmonics, n_frames, bands).
+def _stack_harmonics(graph: Graph, spectrum: str) -> str:
+    """Add level and contrast of spectra at each harmonic: (n, 2 * n_harmonics, n_frames, bands).
 
     The level is counted from the loudest band of some seconds around, so that loudness does not
     matter; the contrast is what a band has more than the bands around it.
     """
-    n_frames = spectrum.shape[1]
-    peak = spectrum.amax(2, keepdim=True).transpose(1, 2)
+    from auditor.embedding.onnx_graph import axes
+
+    def number(value: float) -> np.ndarray:
+        return np.array(value, np.float32)
+
     reach = 15  # frames either side: 3 s
-    peak = nn.functional.max_pool1d(peak, 2 * reach + 1, 1, reach).transpose(1, 2)
-    level = ((spectrum - peak) / 30.0 + 1.0).clamp(min=-1.0)
-    around = nn.functional.avg_pool1d(spectrum, 2 * 12 + 1, 1, 12, count_include_pad=False)
-    contrast = ((spectrum - around) / 10.0).clamp(-2.0, 3.0)
-    both = torch.stack([level, contrast], 1)
-    longest = max(HARMONICS)
-    padded = nn.functional.pad(both, (N_BELOW + 24, longest))
-    width = spectrum.shape[2] + N_BELOW
-    shifted = [padded[..., 24 + h : 24 + h + width] for h in HARMONICS]
-    return torch.cat(shifted, 1).reshape(len(spectrum), -1, n_frames, width)
+    peak = graph.add("Transpose", graph.add("ReduceMax", spectrum, axes(2)), perm=[0, 2, 1])
+    peak = graph.add("MaxPool", peak, kernel_shape=[2 * reach + 1], pads=[reach, reach])
+    peak = graph.add("Transpose", peak, perm=[0, 2, 1])
+    below = graph.add("Div", graph.add("Sub", spectrum, peak), number(30.0))
+    level = graph.add("Max", graph.add("Add", below, number(1.0)), number(-1.0))
+    around = graph.add("AveragePool", spectrum, kernel_shape=[25], pads=[12, 12])
+    above = graph.add("Div", graph.add("Sub", spectrum, around), number(10.0))
+    contrast = graph.add("Clip", above, number(-2.0), number(3.0))
+    both = graph.add(
+        "Concat", *(graph.add("Unsqueeze", x, axes(1)) for x in (level, contrast)), axis=1
+    )
+    deepest, longest = -min(HARMONICS), max(HARMONICS)
+    edges = np.array([0, 0, 0, N_BELOW + deepest, 0, 0, 0, longest], np.int64)
+    padded = graph.add("Pad", both, edges)
+    width = SPECTRUM.n_bands + N_BELOW
+    shifted = [
+        graph.add("Slice", padded, axes(deepest + h), axes(deepest + h + width), axes(3))
+        for h in HARMONICS
+    ]
+    return graph.add("Concat", *shifted, axis=1)
 
 
-def fold(logits: torch.Tensor, none: torch.Tensor) -> torch.Tensor:
-    """Return pitch-class salience, (n, n_frames, 36) in 0..1: 12 each of melody, bass, any."""
-    melody = torch.softmax(torch.cat([logits[..., 0], none[..., :1]], -1), -1)[..., :-1]
-    bass = torch.softmax(torch.cat([logits[..., 1], none[..., 1:]], -1), -1)[..., :-1]
-    every = torch.sigmoid(pitch_class_logits(logits[..., 2]))
-    return torch.cat([_classes(melody), _classes(bass), every], -1)
+def _normalised(
+    graph: Graph, x: str, tensors: PitchTensors, layer: str, norm: str, **shape: list[int]
+) -> str:
+    """Add a convolution with the normalisation that follows it, and what is above zero of it."""
+    from auditor.embedding.onnx_graph import fold_batch_norm
+
+    names = ("weight", "bias", "running_mean", "running_var")
+    weight, bias = fold_batch_norm(
+        tensors[f"{layer}.weight"],
+        tensors[f"{layer}.bias"],
+        {name: tensors[f"{norm}.{name}"] for name in names},
+    )
+    return graph.add("Relu", graph.add("Conv", x, weight, bias, **shape))
 
 
-def _classes(pitches: torch.Tensor) -> torch.Tensor:
-    """Return the sums over octaves; the first class is C."""
-    n = pitches.shape[-1]
-    target = (torch.arange(n, device=pitches.device) + LOWEST_PITCH) % 12
-    out = torch.zeros(*pitches.shape[:-1], 12, device=pitches.device, dtype=pitches.dtype)
-    return out.index_add(-1, target, pitches)
+def _summary_program(tensors: PitchTensors) -> Program:
+    """Return the network from pitch classes (n, n_rows, 36), 0 to 1, to unit vectors, (n, n_dims).
 
-
-def pitch_class_logits(logits: torch.Tensor) -> torch.Tensor:
-    """Return the log-sum over octaves of logits, (..., 12)."""
-    before = LOWEST_PITCH % 12
-    after = -(logits.shape[-1] + before) % 12
-    padded = nn.functional.pad(logits, (before, after), value=-30.0)
-    return padded.unflatten(-1, (-1, 12)).logsumexp(-2)
-
-
-class SummaryNetwork(nn.Module):
-    """A unit vector for 25 s of pitches: the same work, whatever its key, tempo and arrangement.
-
+    Each is of 25 s of pitches: the same work, whatever its key, tempo and arrangement.
     Convolutions run round the circle of pitch classes, and the strongest answer of all twelve
     transpositions counts, so a transposition changes nothing.  It only proposes candidates.
+    """
+    from auditor.embedding.onnx_graph import Graph, axes
+
+    graph = Graph("summary")
+    x = graph.input("pitches", ("n", "rows", 36))
+    x = graph.add("Reshape", x, np.array([0, 0, 3, 12], np.int64))
+    x = graph.add("Transpose", x, perm=[0, 2, 1, 3])
+    for k, (rows, classes) in enumerate(KERNELS):
+        circle = graph.add("Slice", x, axes(0), axes(classes - 1), axes(3))
+        x = graph.add("Concat", x, circle, axis=3)
+        pads = [rows // 2, 0, rows // 2, 0]
+        x = _normalised(graph, x, tensors, f"summary.layers.{k}", f"summary.norms.{k}", pads=pads)
+        if k < 2:
+            x = graph.add("MaxPool", x, kernel_shape=[2, 1], strides=[2, 1])
+    means, peaks = (graph.add(f"Reduce{how}", x, axes(2), keepdims=0) for how in ("Mean", "Max"))
+    means = graph.add("ReduceMax", means, axes(2), keepdims=0)
+    peaks = graph.add("ReduceMean", peaks, axes(2), keepdims=0)
+    pooled = graph.add("Concat", means, peaks, axis=1)
+    x = graph.add(
+        "Gemm", pooled, tensors["summary.out.weight"], tensors["summary.out.bias"], transB=1
+    )
+    norm = graph.add("Max", graph.add("ReduceL2", x, axes(1)), np.array(1e-12, np.float32))
+    return graph.program(graph.add("Div", x, norm))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return shares of the last axis that sum to 1."""
+    x = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    x /= x.sum(axis=-1, keepdims=True)
+    return x
+
+
+def fold(logits: np.ndarray, none: np.ndarray) -> np.ndarray:
+    """Return pitch-class salience, (n_frames, 36) in 0..1: 12 each of melody, bass, any.
 
     Parameters
     ----------
-    n_dims : int
-        Length of the vector.
+    logits, none : numpy.ndarray
+        (3, n_frames, N_PITCHES) and (n_frames, 2), see ``PitchModel``.
     """
+    melody, bass = (
+        softmax(np.append(logits[k], none[:, k : k + 1], axis=1))[:, :-1] for k in (0, 1)
+    )
+    every = 1.0 / (1.0 + np.exp(-pitch_class_logits(logits[2])))
+    return np.concatenate([melody @ _OCTAVES, bass @ _OCTAVES, every], axis=1)
 
-    def __init__(self, n_dims: int = 96) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(
-            [
-                nn.Conv2d(n_in, n_out, kernel)
-                for n_in, n_out, kernel in zip(_WIDTHS, _WIDTHS[1:], _KERNELS, strict=False)
-            ]
-        )
-        self.norms = nn.ModuleList([nn.BatchNorm2d(n_out) for n_out in _WIDTHS[1:]])
-        self.out = nn.Linear(128, n_dims)
 
-    def forward(self, pitches: torch.Tensor) -> torch.Tensor:
-        """Return (n, n_dims), unit norm, of pitch-class salience (n, n_rows, 36) in 0..1."""
-        x = pitches.unflatten(-1, (3, 12)).permute(0, 2, 1, 3)
-        parts = zip(self.layers.children(), self.norms.children(), strict=True)
-        for k, (layer, norm) in enumerate(parts):
-            rows, classes = _KERNELS[k]
-            around = torch.cat([x, x[..., : classes - 1]], -1)
-            x = torch.relu(norm(layer(nn.functional.pad(around, (0, 0, rows // 2, rows // 2)))))
-            if k < 2:
-                x = nn.functional.max_pool2d(x, (2, 1))
-        pooled = torch.cat([x.mean(2).amax(2), x.amax(2).mean(2)], 1)
-        return nn.functional.normalize(self.out(pooled), dim=1)
+_OCTAVES = np.eye(12, dtype=np.float32)[(np.arange(N_PITCHES) + LOWEST_PITCH) % 12]
+"""(N_PITCHES, 12): which pitch class a pitch is; the first is C."""
+
+
+def pitch_class_logits(logits: np.ndarray) -> np.ndarray:
+    """Return the log-sum over octaves of logits, (n_frames, 12)."""
+    before = LOWEST_PITCH % 12
+    after = -(N_PITCHES + before) % 12
+    padded = np.pad(logits, ((0, 0), (before, after)), constant_values=-30.0)
+    octaves = padded.reshape(len(logits), -1, 12)
+    peak = octaves.max(axis=1)
+    return peak + np.log(np.exp(octaves - peak[:, None]).sum(axis=1))
 
 
 class PitchModel:
     """Both networks, and the cohort that scores are normalised with.
+
+    Parameters
+    ----------
+    tensors : mapping of str to numpy.ndarray
+        See ``PitchTensors``.
 
     Attributes
     ----------
@@ -193,15 +251,14 @@ class PitchModel:
 
     def __init__(
         self,
-        salience: SalienceNetwork,
-        summary_network: SummaryNetwork,
+        tensors: PitchTensors,
         cohort: tuple[np.ndarray, ...],
         *,
         model_id: str = "",
         summary: dict[str, object] | None = None,
     ) -> None:
-        self.salience = salience.eval().requires_grad_(False)
-        self.summary_network = summary_network.eval().requires_grad_(False)
+        self._tensors = tensors
+        self._salience, self._summarise = _salience_program(tensors), _summary_program(tensors)
         self.cohort, self.id, self.summary = cohort, model_id, summary or {}
 
     def pitches(self, spectrum: np.ndarray) -> np.ndarray:
@@ -223,16 +280,12 @@ class PitchModel:
         return out
 
     def _block(self, spectrum: np.ndarray) -> np.ndarray:
-        frames = torch.from_numpy(unpack_frames(spectrum))[None]
-        logits, none = self.salience(frames)
-        classes = fold(logits, none)[0]
-        classes = classes.unflatten(0, (-1, 2)).mean(1)
-        melody = torch.softmax(torch.cat([logits[0, ..., 0], none[0, :, :1]], -1), -1)
-        melody = melody.unflatten(0, (-1, 2)).mean(1)
-        pitch = melody.argmax(1)
-        pitch = torch.where(pitch == N_PITCHES, torch.zeros_like(pitch), pitch + LOWEST_PITCH)
-        rows = torch.cat([(classes * 255).round(), pitch[:, None].float()], 1)
-        return rows.to(torch.uint8).numpy()
+        logits, none = (each[0] for each in self._salience(unpack_frames(spectrum)[None]))
+        classes = _mean_of_twos(fold(logits, none))
+        melody = _mean_of_twos(softmax(np.append(logits[0], none[:, :1], axis=1)))
+        pitch = melody.argmax(axis=1)
+        pitch = np.where(pitch == N_PITCHES, 0, pitch + LOWEST_PITCH)
+        return np.append(np.rint(classes * 255), pitch[:, None], axis=1).astype(np.uint8)
 
     def summaries(self, rows: np.ndarray) -> np.ndarray:
         """Return a unit vector for each 25 s, every 6 s: (n, n_dims) float16, of (n, 37) uint8."""
@@ -241,22 +294,22 @@ class PitchModel:
         starts = range(0, len(rows) - _SUMMARY_ROWS + 1, _SUMMARY_HOP)
         windows = np.stack([rows[s : s + _SUMMARY_ROWS, :36] for s in starts])
         parts = [
-            self.summary_network(torch.from_numpy(part.astype(np.float32) / 255)).numpy()
+            self._summarise(part.astype(np.float32) / 255)[0]
             for part in np.array_split(windows, -(-len(windows) // 64))
         ]
         return np.concatenate(parts).astype(np.float16)
 
     def save(self, directory: Path) -> Path:
         """Write ``pitches-<hash>.safetensors``, and return its path."""
-        tensors = {
-            f"{name}.{key}": value.half() if value.is_floating_point() else value
-            for name, part in (("salience", self.salience), ("summary", self.summary_network))
-            for key, value in part.state_dict().items()
-        }
-        tensors["cohort.rows"] = torch.from_numpy(np.concatenate(self.cohort))
-        tensors["cohort.lengths"] = torch.tensor([len(rows) for rows in self.cohort])
+        tensors = {key: value.astype(np.float16) for key, value in self._tensors.items()}
+        tensors["cohort.rows"] = np.concatenate(self.cohort)
+        tensors["cohort.lengths"] = np.array([len(rows) for rows in self.cohort])
         header = {"format": FORMAT, "summary": json.dumps(self.summary, sort_keys=True)}
         return write_weights(directory, "pitches", pack_tensors(tensors, header))
+
+
+def _mean_of_twos(rows: np.ndarray) -> np.ndarray:
+    return (rows[::2] + rows[1::2]) / 2
 
 
 @functools.lru_cache(maxsize=2)
@@ -278,26 +331,28 @@ def load_pitch_model(path: str | os.PathLike[str] | None = None) -> PitchModel:
         path = shipped[0]
     file = Path(path)
     try:
-        data = file.read_bytes()
+        data = read_bytes(file, MAX_BYTES)
         tensors, header = unpack_tensors(data)
         if header.get("format") != FORMAT:
             raise WeightsError(f"{show_path(file)} is not a pitch model of this version.")
-        networks = SalienceNetwork(), SummaryNetwork()
-        for name, network in zip(("salience", "summary"), networks, strict=True):
-            state = {
-                key.removeprefix(f"{name}."): value.float() if value.is_floating_point() else value
-                for key, value in tensors.items()
-                if key.startswith(f"{name}.")
-            }
-            network.load_state_dict(state)
-        lengths = tensors["cohort.lengths"].tolist()
-        rows = tensors["cohort.rows"].numpy()
-        if min(lengths) < 1 or sum(lengths) != len(rows) or rows.shape[1:] != (N_PITCH_COLUMNS,):
+        cohort, lengths = tensors["cohort.rows"], tensors["cohort.lengths"].tolist()
+        if (
+            min(lengths) < 1
+            or sum(lengths) != len(cohort)
+            or cohort.shape[1:] != (N_PITCH_COLUMNS,)
+        ):
             raise WeightsError(f"{show_path(file)} is damaged: its cohort does not fit together.")
+        learned = {name: tensors[name].astype(np.float32) for name in SHAPES}
+        if {name: value.shape for name, value in learned.items()} != SHAPES:
+            raise ValueError("its tensors do not fit the networks")
+        if not all(np.isfinite(value).all() for value in learned.values()):
+            raise ValueError("it holds values that are not finite")
     except OSError as error:
         raise WeightsError(f"{show_path(file)} cannot be read: {error.strerror}.") from None
-    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError) as error:
         raise WeightsError(f"{show_path(file)} is not a pitch model: {error}.") from None
-    cohort = tuple(np.split(rows, np.cumsum(lengths)[:-1]))
-    digest = hashlib.sha256(data).hexdigest()[:8]
-    return PitchModel(*networks, cohort, model_id=digest)
+    return PitchModel(
+        learned,
+        tuple(np.split(cohort, np.cumsum(lengths)[:-1])),
+        model_id=hashlib.sha256(data).hexdigest()[:8],
+    )

@@ -15,6 +15,7 @@ import numpy as np
 
 from auditor.audio.isolated import IsolatedReader, hear
 from auditor.embedding.config import SPECTRUM, FeatureConfig
+from auditor.embedding.frames import FrameStream, LogBands
 
 _FLOOR_DB = -160.0
 
@@ -29,8 +30,6 @@ class SpectrumStream:
     """
 
     def __init__(self, features: FeatureConfig = SPECTRUM) -> None:
-        from auditor.embedding.frames import FrameStream, LogBands  # torch takes a second to import
-
         self._stream = FrameStream(LogBands(features))
         # One growing buffer: many small arrays that stay would scatter over the heap.
         self._packed = bytearray()
@@ -39,7 +38,7 @@ class SpectrumStream:
         """Take the next samples, (n,) float32 at 16 kHz."""
         frames = self._stream.feed(block)
         if frames is not None:
-            self._packed += pack_frames(frames.numpy()).tobytes()
+            self._packed += pack_frames(frames).tobytes()
 
     def spectrum(self) -> np.ndarray:
         """Return what came so far, (n_frames, n_bands) uint8."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,15 +27,12 @@ from auditor.embedding.embed import (
     embed_windows,
     too_short,
 )
+from auditor.embedding.extractor import Extractor, load_extractor
+from auditor.embedding.frames import WindowCutter, window_levels
 from auditor.embedding.pooling import pool_dvectors
 from auditor.errors import UsageError, show_path
 from auditor.ingest.prepare import Embedder, PreparedFile, SerialEmbedder, prepare_file, read_file
 from auditor.ingest.worker_pool import WorkerPool
-
-if TYPE_CHECKING:
-    import torch
-
-    from auditor.embedding.extractor import Extractor
 
 FEW = 8
 """Fewer files are embedded in this process."""
@@ -55,7 +52,7 @@ def make_embedder(
     Parameters
     ----------
     extractor : Extractor
-        Loaded from a file; it is moved to the device.
+        Loaded from a file.
     jobs : int
         Worker processes; with 1 and no GPU, no other process is started.
     device : "cpu", "cuda" or "auto"
@@ -68,16 +65,24 @@ def make_embedder(
     UsageError
         If there is no GPU and one was asked for.
     """
+    has_gpu = device != "cpu" and _has_gpu()
+    if device == "cuda" and not has_gpu:
+        raise UsageError(
+            "there is no GPU that torch can use. Give --device cpu, or install "
+            "'auditor[train]' with a CUDA build of torch, and the driver."
+        )
+    if not has_gpu:
+        return ProcessEmbedder(extractor, jobs=jobs)
+    return BatchEmbedder(extractor.on_gpu(), jobs=jobs, batch=batch)
+
+
+def _has_gpu() -> bool:
+    """Return whether torch is installed and sees a GPU."""
+    if importlib.util.find_spec("torch") is None:
+        return False
     import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            "there is no GPU that torch can use. Give --device cpu, or install a CUDA build of "
-            "torch and the driver."
-        )
-    if device == "cpu" or not torch.cuda.is_available():
-        return ProcessEmbedder(extractor, jobs=jobs)
-    return BatchEmbedder(extractor.to("cuda"), jobs=jobs, batch=batch)
+    return torch.cuda.is_available()
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,6 @@ class EmbedWork:
 
     def start(self) -> Callable[[FoundFile], PreparedFile]:
         """See ``worker_pool.FileWork``."""
-        from auditor.embedding.extractor import load_extractor
-
         extractor = load_extractor(self.weights, precision=self.precision)
         return functools.partial(prepare_file, extractors=[extractor], known=self.known)
 
@@ -201,33 +204,27 @@ class BatchEmbedder:
 
     def _take(self, done: PreparedFile, known: Set[str]) -> _WaitingFile:
         """Cut what a worker decoded into windows; what was too long for it is embedded here."""
-        import torch
-
-        from auditor.embedding.frames import WindowCutter
-
         config = self._extractor.config
-        none = torch.zeros(0, config.window_frames, config.features.n_bands)
+        none = np.zeros((0, config.window_frames, config.features.n_bands), np.float32)
         if done.prepared is None:
             return _WaitingFile(done, none)
         decoded = done.prepared.embedded
         if not isinstance(decoded, DecodedFile):
             return _WaitingFile(prepare_file(done.found, [self._extractor], known=known), none)
         cutter = WindowCutter(config, batch=self._batch)
-        frames = torch.from_numpy(decoded.frames)
+        frames = decoded.frames
         cut = [*(cutter.feed(frames) if len(frames) else ()), *cutter.finish()]
         if cut:
-            return _WaitingFile(done, torch.cat(cut))
+            return _WaitingFile(done, np.concatenate(cut))
         path = show_path(done.found.path)
         error = too_short(path, decoded.duration_s, [self._extractor])
         return _WaitingFile(PreparedFile(done.found, done.sha256, error=error), none)
 
     def _finish(self, waiting: deque[_WaitingFile]) -> Generator[PreparedFile]:
         """Embed the windows of all files that wait, and yield them in order."""
-        import torch
-
         dvectors = embed_windows(
-            self._extractor, torch.cat([file.windows for file in waiting]), batch=self._batch
-        ).numpy()
+            self._extractor, np.concatenate([file.windows for file in waiting]), batch=self._batch
+        )
         start = 0
         while waiting:
             one = waiting.popleft()
@@ -236,11 +233,9 @@ class BatchEmbedder:
             start = end
 
     def _embedded(self, one: _WaitingFile, dvectors: np.ndarray) -> PreparedFile:
-        from auditor.embedding.frames import window_levels
-
         assert one.done.prepared is not None
         decoded = one.done.prepared.embedded
-        pooled = pool_dvectors(dvectors, window_levels(one.windows).numpy())
+        pooled = pool_dvectors(dvectors, window_levels(one.windows))
         embedded = EmbeddedFile(
             decoded.info,
             decoded.duration_s,
@@ -259,4 +254,4 @@ class _WaitingFile:
     """A file that waits for its d-vectors; no window if it is done with."""
 
     done: PreparedFile
-    windows: torch.Tensor
+    windows: np.ndarray

@@ -12,6 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from threadpoolctl import threadpool_limits
+
 from auditor.audio.files import FoundFile, hash_file, look_at, real_path
 from auditor.audio.isolated import read_tags
 from auditor.audio.object_store import fetched
@@ -96,7 +98,9 @@ class SerialEmbedder:
     ) -> Generator[PreparedFile]:
         """See ``Embedder.embed``."""
         for found in files:
-            yield prepare_file(found, self._extractors, known=known)
+            with threadpool_limits(1, user_api="blas"):  # too small to share
+                prepared = prepare_file(found, self._extractors, known=known)
+            yield prepared
 
 
 class PreparedFiles:

@@ -20,7 +20,7 @@ from typing import Protocol
 from auditor.audio.files import FoundFile
 from auditor.errors import AuditError, WorkerDiedError, show_path
 from auditor.ingest.prepare import PreparedFile
-from auditor.parallel import worker_context
+from auditor.parallel import one_thread, worker_context
 from auditor.serialisation import TemporaryFolder
 
 TASKS_AHEAD = 2
@@ -181,11 +181,9 @@ class _Worker:
 
 def _serve(connection: Connection, work: FileWork, copies: str) -> None:
     """Deal with the files that come through a pipe until it is closed."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     tempfile.tempdir = copies
-    torch.set_num_threads(1)
+    one_thread()
     try:
         make = work.start()
         answer: PreparedFile | Exception | None = None  # ready

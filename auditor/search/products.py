@@ -3,11 +3,14 @@
 A product only proposes (see ``auditor.search.vectors``), so it may be as rough as is quick, as long
 as a bound on its error is known.  float32 products come from BLAS.  bfloat16 products, on
 processors with instructions for them, take half the time or less; 8 bits of significand are too few
-for a histogram but enough to leave out nearly all pairs.
+for a histogram but enough to leave out nearly all pairs.  They need torch; without, they are not
+taken.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -121,8 +124,10 @@ def quick_products(left: np.ndarray, right: np.ndarray) -> Products:
 def has_bfloat16() -> bool:
     """Return whether this processor has instructions for products in bfloat16, as torch says.
 
-    A torch that does not tell (before ``torch.cpu.get_capabilities``) counts as no.
+    No torch, or one that does not tell (before ``torch.cpu.get_capabilities``), counts as no.
     """
+    if importlib.util.find_spec("torch") is None:
+        return False
     import torch
 
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
@@ -147,17 +152,16 @@ def map_blocks(
         Threads that work at once, as numpy and torch let them.  In each of them BLAS and torch are
         kept to one thread of their own, so that no result depends on a number of threads.
     """
-    import torch
-
-    own = threading.local()
+    own, torch = threading.local(), sys.modules.get("torch")
 
     def call(part: Part) -> Result:
         if not hasattr(own, "buffer"):
             own.buffer = np.empty(size, np.float32)
-            torch.set_num_threads(1)  # OpenMP counts for each thread
+            if torch is not None:
+                torch.set_num_threads(1)  # OpenMP counts for each thread
         return work(part, own.buffer)
 
-    n_threads = torch.get_num_threads()
+    n_threads = torch.get_num_threads() if torch is not None else 0
     try:
         with threadpool_limits(limits=1, user_api="blas"):
             if jobs == 1:
@@ -166,4 +170,5 @@ def map_blocks(
             with ThreadPoolExecutor(jobs) as threads:
                 yield from map_ahead(threads, call, parts, n_ahead=AHEAD * jobs)
     finally:
-        torch.set_num_threads(n_threads)
+        if torch is not None:
+            torch.set_num_threads(n_threads)

@@ -413,14 +413,13 @@ def put_into_library(library: Path, sha256: str, upload: bytes) -> bytes:
 
 def serve(source: BinaryIO, target: BinaryIO, options: WorkerOptions) -> None:
     """Do tasks until there are no more."""
-    import torch
-
     from auditor.audio.isolated import warm_up
     from auditor.embedding.config import DEFAULT_EXTRACTOR
+    from auditor.parallel import one_thread
     from auditor.workspace import open_workspace
 
     warm_up()
-    torch.set_num_threads(1)
+    one_thread()
     folder = Path(options.workspace)
     try:
         stack = contextlib.ExitStack()

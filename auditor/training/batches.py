@@ -7,8 +7,6 @@ Each step's batch is drawn by ``sampling``, altered by ``augment.bands`` and nor
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,12 +17,12 @@ from auditor.augment.bands import BandAlterations, alter_windows
 from auditor.augment.voices import crowd, speak
 from auditor.embedding.config import ExtractorConfig, FeatureConfig
 from auditor.embedding.frames import LogBands, normalise_windows
-from auditor.embedding.pooling import SILENCE_DB
 from auditor.errors import UsageError
 from auditor.training.config import TrainConfig
 from auditor.training.sampling import (
     Batch,
     SamplingPool,
+    TrainingTracks,
     able_genres,
     fewest_moments,
     sample_batch,
@@ -35,56 +33,6 @@ N_TALKS = 48
 
 TALK_S = 30
 """Length of each, in seconds."""
-
-
-@dataclass(frozen=True)
-class TrainingTracks:
-    """The frames and labels of the tracks to train or to validate on.
-
-    Attributes
-    ----------
-    frames : tuple of numpy.ndarray
-        (n_frames, n_bands) float16 dB each, memory-mapped.
-    pool : SamplingPool
-        Where to draw windows from.
-    """
-
-    frames: tuple[np.ndarray, ...]
-    pool: SamplingPool
-
-
-def gather_tracks(
-    frames: Sequence[np.ndarray],
-    *,
-    labels: Sequence[str],
-    groups: Sequence[int],
-    albums: Sequence[str],
-    window_frames: int,
-) -> TrainingTracks:
-    """Find the audible window slots of each track.
-
-    Parameters
-    ----------
-    frames : sequence of numpy.ndarray
-        (n_frames, n_bands) dB each.
-    labels, groups, albums : sequences
-        One for each track, see ``SamplingPool``.
-    window_frames : int
-        Length of a slot.
-
-    Returns
-    -------
-    TrainingTracks
-    """
-    moments = []
-    for track in frames:
-        n_slots = len(track) // window_frames
-        level = np.asarray(track[: n_slots * window_frames]).max(axis=1, initial=-np.inf)
-        level = level.reshape(n_slots, window_frames).astype(np.float32)
-        loud = np.sort(level, axis=1)[:, window_frames // 2] >= SILENCE_DB + 15.0
-        moments.append(np.flatnonzero(loud) * window_frames + window_frames // 2)
-    pool = SamplingPool(tuple(moments), tuple(labels), tuple(groups), tuple(albums))
-    return TrainingTracks(tuple(frames), pool)
 
 
 def read_segments(tracks: TrainingTracks, batch: Batch, n_source: int) -> torch.Tensor:
@@ -160,7 +108,11 @@ def make_batch(
     if train.classes == "excerpt":
         excluded = repeat_mask(segments[:: train.n_utterances], batch.tracks[:, 0], n_frames)
     shape = (train.n_classes, train.n_utterances, *windows.shape[1:])
-    return normalise_windows(windows).view(shape), excluded
+    return _normalised(windows).view(shape), excluded
+
+
+def _normalised(windows: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(normalise_windows(windows.numpy()))
 
 
 @lru_cache(maxsize=1)
@@ -184,7 +136,7 @@ def make_talk(features: FeatureConfig, *, seed: int) -> torch.Tensor:
     for k in range(N_TALKS):
         n_voices = int(rng.integers(3, 24))
         talk = crowd(n_samples, rng, n_voices=n_voices) if k % 2 else speak(n_samples, rng)
-        talks.append(bands(torch.from_numpy(talk)))
+        talks.append(torch.from_numpy(bands(talk)))
     return torch.stack(talks)
 
 
@@ -204,7 +156,7 @@ def repeat_mask(segments: torch.Tensor, rows: np.ndarray, n_frames: int) -> torc
         (n_classes, n_classes) bool.
     """
     first = (segments.shape[1] - n_frames) // 2
-    x = normalise_windows(segments[:, first : first + n_frames])
+    x = _normalised(segments[:, first : first + n_frames])
     x = torch.nn.functional.normalize((x - x.mean(dim=1, keepdim=True)).flatten(1), dim=1)
     same_track = torch.from_numpy(rows[:, None] == rows[None, :])
     return same_track & (x @ x.T > 0.6)

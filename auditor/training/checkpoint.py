@@ -27,7 +27,8 @@ import filelock
 import torch
 from safetensors import SafetensorError
 
-from auditor.embedding.extractor import Extractor, pack_tensors, unpack_tensors
+from auditor.embedding.extractor import pack_tensors, unpack_tensors
+from auditor.embedding.network import Network
 from auditor.errors import UsageError, WeightsError, show_path
 from auditor.serialisation import atomic_write, parse_json
 from auditor.training.loss import GE2ELoss
@@ -69,16 +70,16 @@ class TrainingState:
 
     Attributes
     ----------
-    extractor : Extractor
+    network : Network
     loss : GE2ELoss
     optimiser : torch.optim.Optimizer
         Of the parameters of both.
     status : TrainingStatus
     best : dict of str to torch.Tensor
-        ``state_dict`` of the extractor at its best validation; empty before the first one.
+        ``state_dict`` of the network at its best validation; empty before the first one.
     """
 
-    extractor: Extractor
+    network: Network
     loss: GE2ELoss
     optimiser: torch.optim.Optimizer
     status: TrainingStatus = field(default_factory=TrainingStatus)
@@ -131,7 +132,7 @@ def save_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
     data : str
         SHA-256 of the music, see ``training_set.music_sha256``; left out if empty.
     """
-    tensors = {f"model.{k}": v for k, v in state.extractor.state_dict().items()}
+    tensors = {f"model.{k}": v for k, v in state.network.state_dict().items()}
     tensors |= {f"loss.{k}": v for k, v in state.loss.state_dict().items()}
     tensors |= {f"best.{k}": v for k, v in state.best.items()}
     for i, entry in state.optimiser.state_dict()["state"].items():
@@ -139,7 +140,8 @@ def save_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
     header = {"identity": identity, "state": json.dumps(dataclasses.asdict(state.status))}
     if data:
         header["data"] = data
-    atomic_write(path, pack_tensors(tensors, header))
+    arrays = {k: v.detach().cpu().numpy() for k, v in tensors.items()}
+    atomic_write(path, pack_tensors(arrays, header))
 
 
 def load_checkpoint(path: Path, state: TrainingState, *, identity: str, data: str = "") -> None:
@@ -159,7 +161,7 @@ def load_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
         If the file is damaged or belongs to a run with other settings or on other music.
     """
     try:
-        tensors, header = unpack_tensors(path.read_bytes())
+        arrays, header = unpack_tensors(path.read_bytes())
         if header["identity"] != identity:
             raise WeightsError(
                 f"{show_path(path)} belongs to a run with other settings. Give the same ones to "
@@ -172,6 +174,7 @@ def load_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
                 "another --output to start over."
             )
         saved = parse_json(header["state"])
+        tensors = {k: torch.from_numpy(v.copy()) for k, v in arrays.items()}  # to be written to
         part = {
             kind: {
                 k.removeprefix(f"{kind}."): v
@@ -180,8 +183,8 @@ def load_checkpoint(path: Path, state: TrainingState, *, identity: str, data: st
             }
             for kind in ("model", "loss", "best", "optimiser")
         }
-        state.extractor.load_state_dict(part["best"])  # sees to it that they fit
-        state.extractor.load_state_dict(part["model"])
+        state.network.load_state_dict(part["best"])  # sees to it that they fit
+        state.network.load_state_dict(part["model"])
         state.loss.load_state_dict(part["loss"])
         entries: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in part["optimiser"].items():

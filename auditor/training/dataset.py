@@ -20,9 +20,9 @@ from auditor.embedding.config import ExtractorConfig
 from auditor.errors import UsageError, show_path
 from auditor.parallel import OnProgress
 from auditor.records import Skipped
-from auditor.training.batches import TrainingTracks, gather_tracks
 from auditor.training.frame_store import StoredFrames, store_frames
 from auditor.training.genres import GenreSource, genre_label
+from auditor.training.sampling import TrainingTracks, gather_tracks
 
 
 @dataclass(frozen=True)

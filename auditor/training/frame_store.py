@@ -129,8 +129,6 @@ class _Sink:
 
 
 def _store_one(task: tuple[Path, Path, FeatureConfig]) -> StoredFrames:
-    import torch
-
     from auditor.audio.isolated import hear
     from auditor.embedding.frames import LogBands, stream_frames
 
@@ -144,7 +142,7 @@ def _store_one(task: tuple[Path, Path, FeatureConfig]) -> StoredFrames:
         frames = hear(
             source,
             lambda reader: [
-                f.to(torch.float16) for f in stream_frames(reader.blocks(), LogBands(features))
+                f.astype(np.float16) for f in stream_frames(reader.blocks(), LogBands(features))
             ],
         )
         if not frames:
@@ -153,6 +151,6 @@ def _store_one(task: tuple[Path, Path, FeatureConfig]) -> StoredFrames:
         return StoredFrames(source, "", Path(), str(error) or show_path(source))
     with partial_file(directory) as partial:
         with partial.open("wb") as file:
-            write_frames(file, torch.cat(frames).numpy())
+            write_frames(file, np.concatenate(frames))
         put_in_place(partial, path)
     return StoredFrames(source, sha256, path)

@@ -24,12 +24,12 @@ import torch
 from auditor.augment.bands import BandAlterations
 from auditor.calibration.metrics import equal_error_rate, recall_at_far
 from auditor.embedding.config import ExtractorConfig
-from auditor.embedding.extractor import Extractor, mixed_precision, save_extractor
+from auditor.embedding.extractor import save_weights
+from auditor.embedding.network import Network, mixed_precision
 from auditor.errors import UsageError
 from auditor.parallel import map_ahead
 from auditor.serialisation import to_json
 from auditor.training.batches import (
-    TrainingTracks,
     make_batch,
     make_talk,
     require_batches,
@@ -47,12 +47,13 @@ from auditor.training.checkpoint import (
 )
 from auditor.training.config import TrainConfig
 from auditor.training.loss import GE2ELoss
+from auditor.training.sampling import TrainingTracks
 
 N_VALIDATION_BATCHES = 6
 
 
 def validate(
-    extractor: Extractor,
+    network: Network,
     tracks: TrainingTracks,
     *,
     train: TrainConfig,
@@ -67,20 +68,20 @@ def validate(
     them because they sound the same.
     """
     matching, nonmatching = [], []
-    extractor.eval()
+    network.eval()
     fixed = validation_config(tracks.pool, train)
     with torch.inference_mode():
         for step in range(N_VALIDATION_BATCHES):
             windows, excluded = make_batch(
                 tracks,
                 step,
-                config=extractor.config,
+                config=network.config,
                 train=fixed,
                 alterations=alterations,
                 talk=talk,
             )
             n, m = windows.shape[:2]
-            dvectors = extractor(windows.flatten(0, 1))
+            dvectors = network(windows.flatten(0, 1))
             scores = (dvectors @ dvectors.T).numpy()
             label = np.repeat(np.arange(n), m)
             same = label[:, None] == label[None, :]
@@ -101,10 +102,10 @@ def take_step(
     train: TrainConfig,
 ) -> float:
     """Take one step of the optimiser on a batch of ``make_batch`` and return the loss before it."""
-    extractor = state.extractor.train()
+    network = state.network.train()
     n, m = windows.shape[:2]
     with mixed_precision(train.precision):
-        dvectors = extractor(windows.flatten(0, 1))
+        dvectors = network(windows.flatten(0, 1))
     value = state.loss(dvectors.float().view(n, m, -1), excluded)
     state.optimiser.zero_grad()
     value.backward()
@@ -133,7 +134,7 @@ def train_extractor(
     data: dict[str, Any],
     music_sha256: str = "",
     alterations: BandAlterations | None = None,
-    start: Extractor | None = None,
+    start: Network | None = None,
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> Path:
     """Train, resuming from the directory's checkpoint if there is one.
@@ -153,8 +154,8 @@ def train_extractor(
         Of ``training_set.music_sha256``.  Goes into the checkpoint, and a run on other music does
         not resume from there; empty to leave it out.
     alterations : BandAlterations, optional
-    start : Extractor, optional
-        Of ``read_extractor`` and of the same config: its weights are where training starts.
+    start : Network, optional
+        Of ``read_network`` and of the same config: its weights are where training starts.
     report : callable, optional
         Called with each row of the curve.
 
@@ -199,15 +200,15 @@ def train_extractor(
 
     with lock_run(directory), ThreadPoolExecutor(1) as loader:
         torch.manual_seed(train.seed)
-        extractor, loss = Extractor(config), GE2ELoss(train.scale, train.offset)
+        network, loss = Network(config), GE2ELoss(train.scale, train.offset)
         if start is not None:
-            extractor.load_state_dict(start.state_dict())
-        extractor.name = name
-        parameters = [*extractor.parameters(), *loss.parameters()]
+            network.load_state_dict(start.state_dict())
+        network.name = name
+        parameters = [*network.parameters(), *loss.parameters()]
         optimiser = torch.optim.AdamW(
             parameters, lr=train.learning_rate, weight_decay=train.weight_decay
         )
-        state = TrainingState(extractor, loss, optimiser)
+        state = TrainingState(network, loss, optimiser)
         checkpoint = directory / CHECKPOINT
         if checkpoint.exists():
             load_checkpoint(checkpoint, state, **belongs)
@@ -234,7 +235,7 @@ def train_extractor(
             if (step + 1) % train.evaluate_every and step + 1 < train.n_steps:
                 continue
             try:
-                eer, recall = validate(extractor, validation, **how)
+                eer, recall = validate(network, validation, **how)
             except ValueError as error:
                 raise UsageError(f"too little music to validate on: {error}.") from None
             status.seconds = time.monotonic() - started
@@ -252,14 +253,14 @@ def train_extractor(
             status.stale += 1
             if eer < status.best_eer:
                 status.best_eer, status.best_step, status.stale = eer, step + 1, 0
-                state.best = {k: v.detach().clone() for k, v in extractor.state_dict().items()}
+                state.best = {k: v.detach().clone() for k, v in network.state_dict().items()}
             # The curve first: rows beyond the checkpoint are dropped by the run that resumes.
             write_curve(directory / CURVE, rows)
             save_checkpoint(checkpoint, state, **belongs)
             if report:
                 report(row)
         batches.close()
-        extractor.load_state_dict(state.best)
+        network.load_state_dict(state.best)
         summary = {
             "classes": train.classes,
             "train": to_json(train),
@@ -269,4 +270,4 @@ def train_extractor(
             "validation_eer": round(status.best_eer, 6),
             "data": data,
         }
-        return save_extractor(extractor, directory, name=name, summary=summary)
+        return save_weights(network.weights(), directory, name=name, summary=summary)

@@ -13,10 +13,12 @@ Wan, Wang, Papir, Moreno (2018), arXiv:1710.10467, section 2.1, for N classes x 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from auditor.embedding.pooling import SILENCE_DB
 
 CLASS_KINDS = ("track", "genre", "excerpt")
 
@@ -41,6 +43,56 @@ class SamplingPool:
     labels: tuple[str, ...]
     groups: tuple[int, ...]
     albums: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainingTracks:
+    """The frames and labels of the tracks to train or to validate on.
+
+    Attributes
+    ----------
+    frames : tuple of numpy.ndarray
+        (n_frames, n_bands) float16 dB each, memory-mapped.
+    pool : SamplingPool
+        Where to draw windows from.
+    """
+
+    frames: tuple[np.ndarray, ...]
+    pool: SamplingPool
+
+
+def gather_tracks(
+    frames: Sequence[np.ndarray],
+    *,
+    labels: Sequence[str],
+    groups: Sequence[int],
+    albums: Sequence[str],
+    window_frames: int,
+) -> TrainingTracks:
+    """Find the audible window slots of each track.
+
+    Parameters
+    ----------
+    frames : sequence of numpy.ndarray
+        (n_frames, n_bands) dB each.
+    labels, groups, albums : sequences
+        One for each track, see ``SamplingPool``.
+    window_frames : int
+        Length of a slot.
+
+    Returns
+    -------
+    TrainingTracks
+    """
+    moments = []
+    for track in frames:
+        n_slots = len(track) // window_frames
+        level = np.asarray(track[: n_slots * window_frames]).max(axis=1, initial=-np.inf)
+        level = level.reshape(n_slots, window_frames).astype(np.float32)
+        loud = np.sort(level, axis=1)[:, window_frames // 2] >= SILENCE_DB + 15.0
+        moments.append(np.flatnonzero(loud) * window_frames + window_frames // 2)
+    pool = SamplingPool(tuple(moments), tuple(labels), tuple(groups), tuple(albums))
+    return TrainingTracks(tuple(frames), pool)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from tunes import tune
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.augment.bands import alter_windows
 from auditor.embedding.config import ExtractorConfig
-from auditor.embedding.extractor import Extractor
 from auditor.embedding.frames import LogBands, normalise_windows
+from auditor.embedding.network import Network
 from auditor.errors import UsageError
 
 
@@ -229,22 +229,22 @@ def test_audfprint_says_what_it_needs(tmp_path, corpus):
 
 
 @pytest.fixture(scope="module")
-def small_recipe() -> Extractor:
+def small_recipe() -> Network:
     torch.manual_seed(0)
     features = recipe.EXTRACTOR.features
     config = ExtractorConfig(features, conv_channels=(), lstm_size=16, lstm_layers=1, n_dims=8)
-    return Extractor(config).eval()
+    return Network(config).eval()
 
 
 def test_recipe_averages_windows_of_240_ms(monkeypatch, small_recipe):
     waveform = tune(3, duration_s=2.0)
     monkeypatch.setattr(recipe, "BATCH_WINDOWS", 4)
     found = recipe.average_dvector(small_recipe, waveform)
-    frames = LogBands(small_recipe.config.features)(torch.from_numpy(waveform))
+    frames = LogBands(small_recipe.config.features)(waveform)
     assert frames.shape[1] == 40
     with torch.inference_mode():
         each = [
-            small_recipe(normalise_windows(frames[None, first : first + 24]))[0].numpy()
+            small_recipe(torch.from_numpy(normalise_windows(frames[None, first : first + 24])))[0]
             for first in range(0, len(frames) - 23, 12)
         ]
     np.testing.assert_allclose(found, np.mean(each, axis=0), atol=0.02)  # bfloat16

@@ -27,7 +27,8 @@ from auditor.api.run import Options
 from auditor.api.scan import scan
 from auditor.audio.decode import write_audio
 from auditor.audio.files import FoundFile, find_audio
-from auditor.embedding.extractor import Extractor, load_extractor, save_extractor
+from auditor.embedding.extractor import load_extractor, save_weights
+from auditor.embedding.network import Network
 from auditor.errors import AuditError, UsageError, WorkerDiedError
 from auditor.records import result_from_json
 from auditor.search.excerpts import shards as excerpt_shards
@@ -80,8 +81,8 @@ def weights(tmp_path_factory, tiny_config) -> Path:
     """Write an untrained extractor that says its d-vectors can be aligned."""
     torch.manual_seed(7)
     folder = tmp_path_factory.mktemp("weights")
-    return save_extractor(
-        Extractor(tiny_config), folder, name="tiny", summary={"classes": "excerpt"}
+    return save_weights(
+        Network(tiny_config).weights(), folder, name="tiny", summary={"classes": "excerpt"}
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pitch_networks
 import pytest
 import torch
 from melodies import random_tune, sound_of
@@ -12,8 +13,6 @@ from auditor.embedding.salience import (
     LOWEST_PITCH,
     N_PITCHES,
     PitchModel,
-    SalienceNetwork,
-    SummaryNetwork,
     fold,
     load_pitch_model,
     pitch_class_logits,
@@ -30,7 +29,10 @@ def model() -> PitchModel:
 def small_model() -> PitchModel:
     torch.manual_seed(0)
     rows = np.random.default_rng(0).integers(0, 256, (90, 37)).astype(np.uint8)
-    return PitchModel(SalienceNetwork(), SummaryNetwork(), (rows[:40], rows[40:]))
+    tensors = pitch_networks.tensors_of(
+        pitch_networks.SalienceNetwork(), pitch_networks.SummaryNetwork()
+    )
+    return PitchModel(tensors, (rows[:40], rows[40:]))
 
 
 def test_a_melody_is_heard_note_for_note(model):
@@ -88,13 +90,37 @@ def test_summaries_do_not_depend_on_the_key(model):
 
 
 def test_folding_adds_octaves():
-    logits = torch.full((1, 1, N_PITCHES, 3), -20.0)
+    logits = np.full((3, 1, N_PITCHES), -20.0, np.float32)
     for octave in (0, 12):
-        logits[0, 0, 60 - LOWEST_PITCH + octave, :] = 5.0
-    folded = fold(logits, torch.full((1, 1, 2), -20.0))[0, 0]
+        logits[:, 0, 60 - LOWEST_PITCH + octave] = 5.0
+    folded = fold(logits, np.full((1, 2), -20.0, np.float32))[0]
     assert folded[:12].argmax() == folded[12:24].argmax() == folded[24:].argmax() == 0
     assert folded[0] == pytest.approx(1.0, abs=1e-3)
-    assert pitch_class_logits(logits[..., 0]).shape == (1, 1, 12)
+    assert pitch_class_logits(logits[0]).shape == (1, 12)
+
+
+def test_what_is_trained_is_what_is_run(model):
+    salience, summary = pitch_networks.SalienceNetwork(), pitch_networks.SummaryNetwork()
+    for name, network in (("salience", salience), ("summary", summary)):
+        state = {
+            key.removeprefix(f"{name}."): torch.from_numpy(value)
+            for key, value in model._tensors.items()
+            if key.startswith(f"{name}.")
+        }
+        network.load_state_dict(state, strict=False)
+        network.eval()
+    rng = np.random.default_rng(5)
+    spectra = rng.normal(-60, 15, (2, 96, 100)).astype(np.float32)
+    pitches = rng.random((3, 64, 36), np.float32)
+    with torch.inference_mode():
+        logits, none = salience(torch.from_numpy(spectra))
+        vectors = summary(torch.from_numpy(pitches))
+    made_logits, made_none = model._salience(spectra)
+    np.testing.assert_allclose(made_logits.transpose(0, 2, 3, 1), logits, atol=2e-4)
+    np.testing.assert_allclose(made_none, none, atol=2e-4)
+    np.testing.assert_allclose(model._summarise(pitches)[0], vectors, atol=1e-5)
+    classes = pitch_networks.pitch_class_logits(logits[0, :, :, 2])
+    np.testing.assert_allclose(pitch_class_logits(made_logits[0, 2]), classes, atol=2e-4)
 
 
 def test_a_saved_model_is_the_same(tmp_path):

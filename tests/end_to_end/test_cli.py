@@ -29,7 +29,8 @@ from auditor.calibration.thresholds import load_thresholds
 from auditor.cli import app, explain
 from auditor.commands.running import report_path
 from auditor.embedding.config import ExtractorConfig
-from auditor.embedding.extractor import Extractor, save_extractor
+from auditor.embedding.extractor import save_weights
+from auditor.embedding.network import Network
 from auditor.errors import AuditError
 from auditor.records import CheckResult, RecommendResult, ScanResult, result_from_json
 from auditor.workspace import lock_workspace
@@ -54,7 +55,7 @@ def weights(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     config = ExtractorConfig(conv_channels=(4, 8), lstm_size=16, n_dims=16)
     folder = tmp_path_factory.mktemp("weights")
-    return save_extractor(Extractor(config), folder, name="tiny", summary={})
+    return save_weights(Network(config).weights(), folder, name="tiny", summary={})
 
 
 @pytest.fixture(scope="module")
@@ -896,7 +897,7 @@ def test_help_imports_nothing_heavy(arguments):
         f"sys.argv = ['audit', *{arguments!r}]\n"
         "try:\n    main()\n"
         "except SystemExit as end:\n    assert not end.code, end.code\n"
-        "heavy = {'torch', 'torchaudio', 'numpy', 'sklearn', 'scipy', 'av', 'jinja2', 'annoy'}\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'numpy', 'sklearn', 'scipy', 'av', 'jinja2'}\n"
         "loaded = heavy & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )

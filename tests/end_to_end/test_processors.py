@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(
 TRAINED = """
 import sys
 import torch
-from auditor.embedding.extractor import has_bfloat16_training, mixed_precision
+from auditor.embedding.network import has_bfloat16_training, mixed_precision
 with mixed_precision("bfloat16"):
     states, _ = torch.nn.LSTM(8, 8)(torch.randn(4, 2, 8))
 print(has_bfloat16_training(), states.dtype, flush=True)

@@ -15,7 +15,8 @@ import torch
 from small_audit import save_small_extractor, write_tune
 
 from auditor.audio.files import find_audio
-from auditor.embedding.extractor import Extractor, load_extractor
+from auditor.embedding.extractor import load_extractor
+from auditor.embedding.network import Network
 from auditor.errors import AudioError, AuditError, UsageError, WeightsError, WorkerDiedError
 from auditor.ingest.embedders import FEW, BatchEmbedder, ProcessEmbedder, make_embedder
 from auditor.ingest.prepare import PreparedFile, SerialEmbedder
@@ -228,7 +229,7 @@ def test_what_cannot_be_asked_for(extractor, tiny_config):
     with pytest.raises(ValueError, match="batch 0"):
         BatchEmbedder(extractor, jobs=1, batch=0)
     with pytest.raises(ValueError, match="not loaded from a file"):
-        ProcessEmbedder(Extractor(tiny_config), jobs=2)
+        ProcessEmbedder(Network(tiny_config).extractor(), jobs=2)
 
 
 def test_a_fault_in_a_worker_is_raised_here(music, extractor):

@@ -19,7 +19,8 @@ from auditor.audio.files import find_audio
 from auditor.audio.fma_tags import FmaMetadata
 from auditor.embedding.config import ExtractorConfig
 from auditor.embedding.embed import STAGES
-from auditor.embedding.extractor import Extractor, load_extractor, save_extractor
+from auditor.embedding.extractor import load_extractor, save_weights
+from auditor.embedding.network import Network
 from auditor.errors import SKIP_CODES, AudioError, TooShortError, UsageError, WorkerDiedError
 from auditor.ingest.session import Ingested, fma_id, hash_file, ingest, skip
 from auditor.records import Skipped
@@ -302,7 +303,7 @@ def test_what_another_extractor_refuses_stays_good_for_the_first(tmp_path, works
     write_tune(music / "short.wav", 4, duration_s=2.0)
     run(workspace, music)
     needs_longer = ExtractorConfig(window_frames=320, conv_channels=(4,), lstm_size=8, n_dims=8)
-    other = save_extractor(Extractor(needs_longer).eval(), tmp_path, name="long", summary={})
+    other = save_weights(Network(needs_longer).weights(), tmp_path, name="long", summary={})
     ids = workspace.catalogue.embeddings(workspace.weights_id)[0]
     second = dataclasses.replace(workspace, extractor=load_extractor(other))
     for change in (False, True):
@@ -490,7 +491,7 @@ def test_a_file_too_short_for_one_extractor_is_tried_by_another(tmp_path, weight
     write_tune(tmp_path / "music" / "short.wav", 1, duration_s=2.0)
     write_tune(tmp_path / "music" / "long.wav", 2, duration_s=6.0)
     config = ExtractorConfig(window_frames=320, conv_channels=(4,), lstm_size=8, n_dims=8)
-    longer = save_extractor(Extractor(config), tmp_path / "longer", name="longer", summary={})
+    longer = save_weights(Network(config).weights(), tmp_path / "longer", name="longer", summary={})
     with open_workspace(tmp_path / "ws", extractor=longer, write=True) as workspace:
         done, _ = run(workspace, tmp_path / "music")
         assert [s.reason for s in done.skipped] == [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,10 @@ def test_bfloat16_is_taken_for_many_products_where_the_processor_can(monkeypatch
 def test_what_torch_says_of_the_processor_decides(monkeypatch, capabilities, able):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert pair_blocks.has_bfloat16() is able
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert pair_blocks.has_bfloat16() is False  # torch is not installed
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert pair_blocks.has_bfloat16() is False
 

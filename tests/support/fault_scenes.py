@@ -16,8 +16,9 @@ import torch
 from faults import FINE, Zygote, facts_of
 from small_audit import write_tune
 
+from auditor.embedding import extractor
 from auditor.embedding.config import ExtractorConfig
-from auditor.embedding.extractor import Extractor, save_extractor
+from auditor.embedding.network import Network
 
 THRESHOLD = "0.9"
 
@@ -61,8 +62,8 @@ def save_weights(folder: Path) -> Path:
     """Write small seeded weights that align, so that excerpts are searched with them."""
     torch.manual_seed(3)
     config = ExtractorConfig(conv_channels=(4, 8), lstm_size=16, n_dims=16)
-    return save_extractor(
-        Extractor(config).eval(), folder, name="small", summary={"classes": "excerpt"}
+    return extractor.save_weights(
+        Network(config).weights(), folder, name="small", summary={"classes": "excerpt"}
     )
 
 

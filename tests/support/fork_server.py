@@ -1,8 +1,9 @@
 """A process that has imported what commands import, and forks for each program of a test.
 
-A start of Python with torch takes seconds of processor time, and most tests that run a program in a
-process of its own are not about the start.  Run by ``forks.ForkServer``, or by its first line as a
-script; it imports when the first program comes, and ends when its standard input is closed.
+A start of Python with all of audit takes seconds of processor time, and most tests that run a
+program in a process of its own are not about the start.  Run by ``forks.ForkServer``, or by its
+first line as a script; it imports when the first program comes, and ends when its standard input
+is closed.
 """
 
 from __future__ import annotations
@@ -41,9 +42,6 @@ def import_all() -> None:
     """Import what commands import, so that a fork shares it."""
     for name in MODULES:
         importlib.import_module(name)
-    import torch
-
-    torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # a child's collections leave shared pages as they are
 
@@ -74,6 +72,7 @@ def become(job: dict, fds: list[int], path: list[str]) -> None:
         os.environ.clear()
         os.environ.update(job["env"])
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored below nohup
         sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
         sys.stderr = os.fdopen(2, "w", 1, "utf-8", "backslashreplace", closefd=False)

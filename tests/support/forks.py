@@ -1,4 +1,4 @@
-"""Programs run in a process of their own that need not import torch first; see ``fork_server``.
+"""Programs in a process of their own that need not import all of audit; see ``fork_server``.
 
 As a script it is a stand-in for ``python -c CODE``, for a shell::
 
@@ -153,6 +153,7 @@ def start_reading(code, *argv, **how):
 
 def _heed():
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background ignores it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # one below nohup this
 
 
 def run(code, *argv, timeout_s=600.0, text=False, **how):

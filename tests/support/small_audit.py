@@ -18,7 +18,8 @@ from auditor.calibration.thresholds import Thresholds, save_thresholds
 from auditor.catalogue.catalogue import Catalogue
 from auditor.embedding.config import ExtractorConfig
 from auditor.embedding.embed import embed_waveform
-from auditor.embedding.extractor import Extractor, save_extractor
+from auditor.embedding.extractor import ExtractorWeights, save_weights
+from auditor.embedding.network import Network
 from auditor.ingest.session import IngestEvent
 from auditor.records import Result, to_json
 
@@ -30,24 +31,25 @@ TUNE_S = 3.0
 
 def save_small_extractor(folder: Path, *, seed: int = 7, name: str = "small") -> Path:
     """Write seeded random weights that tell tunes apart; other seeds make other weights."""
-    return save_extractor(_small_extractor(seed), folder, name=name, summary={})
+    return save_weights(_small_weights(seed), folder, name=name, summary={})
 
 
 @functools.cache
-def _small_extractor(seed: int) -> Extractor:
+def _small_weights(seed: int) -> ExtractorWeights:
     torch.manual_seed(seed)
     config = ExtractorConfig(conv_channels=(4, 8), lstm_size=32, n_dims=32, pooling="mean")
-    extractor = Extractor(config).eval()
-    extractor.projection.bias.data.zero_()
+    network = Network(config)
+    network.projection.bias.data.zero_()
+    extractor = network.extractor()
     seen = [
         embed_waveform(tune(100 + i, duration_s=TUNE_S), [extractor])[""].embedding
         for i in range(6)
     ]
     common = torch.from_numpy(np.mean(seen, axis=0))
     common /= common.norm()
-    weight = extractor.projection.weight.data
+    weight = network.projection.weight.data
     weight -= torch.outer(common, common @ weight)  # what all tunes share says nothing
-    return extractor
+    return network.weights()
 
 
 def make_library(folder: Path) -> Path:

@@ -13,8 +13,6 @@ from auditor.embedding.config import ExtractorConfig
 from auditor.embedding.frames import LogBands
 from auditor.errors import UsageError
 from auditor.training.batches import (
-    TrainingTracks,
-    gather_tracks,
     make_batch,
     make_talk,
     read_segments,
@@ -23,7 +21,7 @@ from auditor.training.batches import (
     validation_config,
 )
 from auditor.training.config import TrainConfig
-from auditor.training.sampling import Batch
+from auditor.training.sampling import Batch, TrainingTracks, gather_tracks
 
 SHORT = TrainConfig(n_classes=3, n_utterances=2)
 
@@ -33,7 +31,7 @@ def music(make_tune) -> TrainingTracks:
     """Return five tracks of four windows in two genres."""
     bands = LogBands(ExtractorConfig().features)
     return gather_tracks(
-        [bands(torch.from_numpy(make_tune(i, duration_s=7.0))).half().numpy() for i in range(5)],
+        [bands(make_tune(i, duration_s=7.0)).astype(np.float16) for i in range(5)],
         labels=list("ababa"),
         groups=range(5),
         albums=list("00112"),

@@ -11,8 +11,9 @@ import forks
 import pytest
 import torch
 
-from auditor.embedding.extractor import Extractor, pack_tensors, unpack_tensors
+from auditor.embedding.extractor import pack_tensors, unpack_tensors
 from auditor.embedding.frames import normalise_windows
+from auditor.embedding.network import Network
 from auditor.errors import UsageError, WeightsError
 from auditor.training.checkpoint import (
     LOCK,
@@ -27,23 +28,24 @@ from auditor.training.loss import GE2ELoss
 
 def new_state(config, seed: int) -> TrainingState:
     torch.manual_seed(seed)
-    extractor, loss = Extractor(config), GE2ELoss(10.0, -5.0)
-    parameters = [*extractor.parameters(), *loss.parameters()]
-    return TrainingState(extractor, loss, torch.optim.AdamW(parameters, lr=1e-2))
+    network, loss = Network(config), GE2ELoss(10.0, -5.0)
+    parameters = [*network.parameters(), *loss.parameters()]
+    return TrainingState(network, loss, torch.optim.AdamW(parameters, lr=1e-2))
 
 
 def step(state: TrainingState) -> None:
     """Take one step, the same for the same state."""
     generator = torch.Generator().manual_seed(state.status.step)
-    windows = normalise_windows(20.0 * torch.randn(4, 160, 72, generator=generator))
+    noise = 20.0 * torch.randn(4, 160, 72, generator=generator)
+    windows = torch.from_numpy(normalise_windows(noise.numpy()))
     state.optimiser.zero_grad()
-    state.loss(state.extractor.train()(windows).view(2, 2, -1)).backward()
+    state.loss(state.network.train()(windows).view(2, 2, -1)).backward()
     state.optimiser.step()
     state.status.step += 1
 
 
 def everything(state: TrainingState) -> dict[str, torch.Tensor]:
-    return state.extractor.state_dict() | state.loss.state_dict()
+    return state.network.state_dict() | state.loss.state_dict()
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def saved(tiny_config, tmp_path) -> tuple[TrainingState, Path]:
     """Return a state after two steps, and the checkpoint of it."""
     state = new_state(tiny_config, 0)
     step(state)
-    state.best = {k: v.clone() for k, v in state.extractor.state_dict().items()}
+    state.best = {k: v.clone() for k, v in state.network.state_dict().items()}
     step(state)
     state.status = TrainingStatus(2, best_eer=0.125, best_step=1, stale=1, seconds=3.5)
     path = tmp_path / "checkpoint.safetensors"

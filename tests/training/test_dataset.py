@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.errors import UsageError
-from auditor.training.batches import TrainingTracks
 from auditor.training.dataset import (
     TrainingSet,
     gather_training_set,
@@ -22,7 +21,7 @@ from auditor.training.dataset import (
     split_validation,
 )
 from auditor.training.genres import GenreSource
-from auditor.training.sampling import SamplingPool
+from auditor.training.sampling import SamplingPool, TrainingTracks
 
 
 def tracks_of(groups: list[int]) -> TrainingTracks:

@@ -20,19 +20,19 @@ import torch
 from auditor.augment.bands import BandAlterations
 from auditor.embedding.config import ExtractorConfig
 from auditor.embedding.extractor import (
-    Extractor,
     load_extractor,
     pack_tensors,
-    read_extractor,
+    read_weights,
     unpack_tensors,
 )
 from auditor.embedding.frames import LogBands
+from auditor.embedding.network import Network, read_network
 from auditor.errors import UsageError, WeightsError
 from auditor.training import batches
-from auditor.training.batches import gather_tracks
 from auditor.training.checkpoint import CHECKPOINT, CURVE, CURVE_COLUMNS
 from auditor.training.config import TrainConfig
 from auditor.training.loop import learning_rate, train_extractor, validate
+from auditor.training.sampling import gather_tracks
 
 REPOSITORY = Path(__file__).parents[2]
 N_TRAIN, N_VALIDATION = 8, 5
@@ -69,7 +69,7 @@ def one_thread():
 def frames(make_tune) -> list[np.ndarray]:
     bands = LogBands(ExtractorConfig().features)
     waveforms = (make_tune(i, duration_s=7.0) for i in range(N_TRAIN + N_VALIDATION))
-    return [bands(torch.from_numpy(w)).half().numpy() for w in waveforms]
+    return [bands(w).astype(np.float16) for w in waveforms]
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +145,10 @@ def test_another_seed_gives_other_weights(whole, train, tmp_path):
 
 
 def test_a_run_starts_from_the_weights_it_is_given(whole, train, tiny_config, tmp_path):
-    start = read_extractor(whole)
+    start = read_network(whole)
     still = dataclasses.replace(SHORT, learning_rate=1e-8, weight_decay=0.0, seed=7)
-    further = read_extractor(train(tmp_path / "further", still, start=start))
-    fresh = read_extractor(train(tmp_path / "fresh", still))
+    further = read_network(train(tmp_path / "further", still, start=start))
+    fresh = read_network(train(tmp_path / "fresh", still))
     weight = start.projection.weight.detach()
     torch.testing.assert_close(further.projection.weight, weight, atol=2e-3, rtol=0.0)
     assert float((fresh.projection.weight.detach() - weight).abs().max()) > 0.1
@@ -165,10 +165,10 @@ def test_the_rate_of_each_step_is_that_of_the_schedule(train, tmp_path):
     settings = dataclasses.replace(SHORT, n_steps=4, warmup_steps=4)
     steep = dataclasses.replace(settings, warmup_steps=0)
     one, two = (
-        load_extractor(train(tmp_path / str(i), s)).projection.weight
+        read_weights(train(tmp_path / str(i), s)).tensors["projection.weight"]
         for i, s in enumerate((settings, steep))
     )
-    assert not torch.allclose(one, two, atol=1e-3)
+    assert not np.allclose(one, two, atol=1e-3)
 
 
 def test_the_loss_goes_down(train, tiny_config, tmp_path):
@@ -387,8 +387,11 @@ def with_state(text: str):
             '{"step": null, "best_eer": 1, "best_step": 1, "stale": 0, "seconds": 1, "loss": 1}'
         ),
         lambda tensors, header: (tensors, {}),
-        lambda tensors, header: (tensors | {"model.projection.bias": torch.zeros(3)}, header),
-        lambda tensors, header: (tensors | {"optimiser.x.step": torch.zeros(1)}, header),
+        lambda tensors, header: (
+            tensors | {"model.projection.bias": np.zeros(3, np.float32)},
+            header,
+        ),
+        lambda tensors, header: (tensors | {"optimiser.x.step": np.zeros(1, np.float32)}, header),
     ],
 )
 def test_a_damaged_checkpoint_is_told(whole, train, tmp_path, change):
@@ -464,10 +467,10 @@ def test_the_rate_warms_up_and_falls_as_a_cosine():
 
 def test_validation_is_the_same_every_time_and_knows_chance(music, tiny_config):
     torch.manual_seed(0)
-    extractor = Extractor(tiny_config)
+    network = Network(tiny_config)
     how = {"train": SHORT, "alterations": BandAlterations()}
-    one = validate(extractor, music[1], **how)
+    one = validate(network, music[1], **how)
     torch.manual_seed(1)
-    assert validate(extractor, music[1], **how) == one
+    assert validate(network, music[1], **how) == one
     assert 0.1 < one[0] < 0.7
     assert 0.0 <= one[1] <= 1.0

@@ -43,8 +43,6 @@ class ExactBackend:
         self, vectors: np.ndarray, top: int, search_k: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return vector numbers and rows, int64, and cosines, float32, of up to ``top`` each."""
-        import torch
-
         n = len(self._rows)
         top = min(top, n)
         if not len(vectors) or not top:
@@ -52,12 +50,13 @@ class ExactBackend:
             return none, none, np.zeros(0, np.float32)
         step = max(1, _PRODUCTS // n)
         rows, cosines = [], []
-        turned = torch.from_numpy(self._rows).T
         for start in range(0, len(vectors), step):
-            part = torch.from_numpy(_unit(vectors[start : start + step]))
-            best = torch.topk(part @ turned, top, dim=1)
-            rows.append(best.indices.numpy().ravel())
-            cosines.append(best.values.numpy().ravel())
+            products = _unit(vectors[start : start + step]) @ self._rows.T
+            found = np.argpartition(products, n - top, axis=1)[:, n - top :]
+            values = np.take_along_axis(products, found, axis=1)
+            best = np.lexsort((found, -values), axis=1)
+            rows.append(np.take_along_axis(found, best, axis=1).ravel())
+            cosines.append(np.take_along_axis(values, best, axis=1).ravel())
         which = np.repeat(np.arange(len(vectors)), top)
         return which, np.concatenate(rows), np.clip(np.concatenate(cosines), -1.0, 1.0)
 
