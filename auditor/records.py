@@ -55,40 +55,61 @@ class _Explained(StrEnum):
         return member
 
 
-class Verdict(_Explained):
+class _Judged(_Explained):
+    """Words of verdicts; ``severity`` is what the service makes of one unless a policy differs."""
+
+    severity: str
+
+    def __new__(cls, value: str, meaning: str, severity: str) -> Self:
+        """Make a member of its name, its meaning, and ``pass``, ``warn`` or ``block``."""
+        member = str.__new__(cls, value)
+        member._value_, member.meaning, member.severity = value, meaning, severity
+        return member
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the verdict alerts; the others are only shown."""
+        return self.severity != "pass"
+
+
+class Verdict(_Judged):
     """What is said of a pair (``auditor.scoring.verdict``), the strongest first."""
 
-    IDENTICAL_FILE = "identical file", "Both files hold the same bytes: one file under two names."
+    IDENTICAL_FILE = (
+        "identical file",
+        "Both files hold the same bytes: one file under two names.",
+        "block",
+    )
     SAME_RECORDING = (
         "same recording",
         "Most of one track occurs in the other at the same speed and pitch: one recording, perhaps "
         "cut, louder, or re-encoded.",
+        "block",
     )
     ALTERED_RECORDING = (
         "altered recording",
         "Most of one track occurs in the other at another speed or pitch: one recording that "
         "somebody changed, or a second performance that follows it very closely.",
+        "block",
     )
     SHARED_EXCERPT = (
         "shared excerpt",
         "One or more passages of one track occur in the other, and the rest does not: a sample, a "
         "loop that both bought, a quotation or a medley.",
+        "warn",
     )
     SOUNDS_ALIKE = (
         "sounds alike",
         "The two tracks sound alike as a whole. What lines up, if anything does, is a loop or a "
         "drone, has other spectra, or is too weak to count: a style, an arrangement, the same "
         "instruments. It is shown and not flagged.",
+        "pass",
     )
     CLEAR = (
         "clear",
         "No sign of shared material was found. A copy may still have been missed.",
+        "pass",
     )
-
-    @property
-    def flagged(self) -> bool:
-        """Whether the verdict alerts; the others are only shown."""
-        return self not in (Verdict.SOUNDS_ALIKE, Verdict.CLEAR)
 
 
 class DecisionKind(_Explained):
@@ -368,23 +389,26 @@ class Pair:
     n_files_b: int = 1
 
 
-class CompositionVerdict(_Explained):
+class CompositionVerdict(_Judged):
     """What is said of two tracks as compositions (``auditor.scoring.composition``)."""
 
     SAME_COMPOSITION = (
         "same composition",
         "Both tracks play the same melody for some time: one piece, in two performances or "
         "arrangements.",
+        "warn",
     )
     SAME_CHORDS = (
         "same chords",
         "The chords follow each other in the same order, and the melodies differ. It is shown and "
         "not flagged.",
+        "pass",
     )
     COMMON_FIGURE = (
         "common figure",
         "Both tracks repeat one short figure from start to end, such as a scale or a riff. It is "
         "shown and not flagged.",
+        "pass",
     )
 
 

@@ -31,15 +31,7 @@ SEVERITIES = ("pass", "warn", "block")
 """From the least to the worst."""
 
 DEFAULT_SEVERITY: Mapping[str, str] = {
-    Verdict.IDENTICAL_FILE: "block",
-    Verdict.SAME_RECORDING: "block",
-    Verdict.ALTERED_RECORDING: "block",
-    Verdict.SHARED_EXCERPT: "warn",
-    Verdict.SOUNDS_ALIKE: "pass",
-    Verdict.CLEAR: "pass",
-    CompositionVerdict.SAME_COMPOSITION: "warn",
-    CompositionVerdict.SAME_CHORDS: "pass",
-    CompositionVerdict.COMMON_FIGURE: "pass",
+    verdict: verdict.severity for verdict in (*Verdict, *CompositionVerdict)
 }
 TRACK_FIELDS = ("artist", "album", "label", "licence", "track_owner")
 """What a rule may ask of the track: its tags, ``label`` is the record label, and ``track_owner``,

@@ -96,10 +96,9 @@ def _pair(row: Row, case: CaseView, a: int, b: int, lacking: str) -> dict[str, A
         "id": pair.pair_id,
         "a": a,
         "b": b,
-        "score": case.score,
         "verdict": case.verdict,
-        "said": case.said,
         "group": case.group,
+        **case.cells,
     }
     optional = {
         "coded": case.coded,

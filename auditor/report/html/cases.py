@@ -143,6 +143,12 @@ class CaseView:
     matrix_b: str = ""
     lines: tuple[Line, ...] = ()
 
+    @property
+    def cells(self) -> dict[str, str]:
+        """Texts of a row, by the ``data-f`` of their elements; the script fills rows with them."""
+        title = self.verdict[:1].upper() + self.verdict[1:]
+        return {"score": self.score, "title": title, "said": self.said}
+
 
 @dataclass(frozen=True)
 class MediaLookup:

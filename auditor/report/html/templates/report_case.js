@@ -161,7 +161,7 @@ const caseView = (() => {
     put(dialog, "number", `Case ${current + 1}, ${among}${name}`);
     byId("case-previous").disabled = place === 0;
     byId("case-next").disabled = place === places.length - 1;
-    put(dialog, "title", capital(one.verdict));
+    put(dialog, "title", one.title);
     for (const [side, track] of [["a", a], ["b", b]]) {
       put(dialog, `name-${side}`, track[LABEL]);
       put(dialog, `when-${side}`, track[BRIEF][0]);

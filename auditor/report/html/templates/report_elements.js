@@ -19,7 +19,6 @@ const clock = (seconds) => {
     ? `${minutes}:${two(whole % 60)}`
     : `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)}`;
 };
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const kindName = (kind) => kind.replaceAll("-", " ");
 const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 

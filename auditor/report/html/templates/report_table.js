@@ -85,9 +85,9 @@ const pairTable = (() => {
     link.dataset.open = i;
     link.href = `#case-${i + 1}`;
     link.textContent = `Case ${i + 1}`;
-    put(body, "score", pair.score);
-    put(body, "verdict", capital(pair.verdict));
-    put(body, "said", pair.said);
+    for (const cell of body.querySelectorAll("[data-f]")) {
+      if (typeof pair[cell.dataset.f] === "string") cell.textContent = pair[cell.dataset.f];
+    }
     for (const side of ["a", "b"]) {
       const cell = body.querySelector(`[data-side="${side}"]`);
       put(cell, "label", trackOf(pair, side)[LABEL]);
