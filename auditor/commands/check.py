@@ -186,9 +186,10 @@ def check(
             raise typer.Exit(code)
         return
     from auditor.audio.files import require_present
-    from auditor.audio.isolated import warm_up
 
     require_present(paths)  # a wrong name is told at once
+    from auditor.audio.isolated import warm_up
+
     warm_up()  # it starts while the rest is imported
     options = make_options(
         threshold=threshold,

@@ -339,11 +339,11 @@ def gather_media(
         False leaves the clips out.
     quiet : bool
     """
+    if report is None:
+        return None
     from auditor.commands.progress import Progress
     from auditor.report.media import build
 
-    if report is None:
-        return None
     with Progress(quiet=quiet, noun="pairs for the report") as progress:
         return build.gather_media(
             workspace,
