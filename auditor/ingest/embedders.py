@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib.util
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Set
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ FEW = 8
 MAX_DECODED_S = 1800.0
 """A longer file is embedded piece by piece in this process; its frames would fill the memory."""
 
+GPU_FILES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
+"""One is there where Linux has a GPU that torch may use; to look costs less than torch's import."""
+
 DECODED_AHEAD = 3
 """Files for each worker whose frames may wait for the GPU, some 7 MB for four minutes."""
 
@@ -65,7 +69,8 @@ def make_embedder(
     UsageError
         If there is no GPU and one was asked for.
     """
-    has_gpu = device != "cpu" and _has_gpu()
+    has_gpu = device == "cuda" or (device == "auto" and any(map(os.path.exists, GPU_FILES)))
+    has_gpu = has_gpu and _has_gpu()
     if device == "cuda" and not has_gpu:
         raise UsageError(
             "there is no GPU that torch can use. Give --device cpu, or install "

@@ -18,6 +18,7 @@ from auditor.audio.files import find_audio
 from auditor.embedding.extractor import load_extractor
 from auditor.embedding.network import Network
 from auditor.errors import AudioError, AuditError, UsageError, WeightsError, WorkerDiedError
+from auditor.ingest import embedders
 from auditor.ingest.embedders import FEW, BatchEmbedder, ProcessEmbedder, make_embedder
 from auditor.ingest.prepare import PreparedFile, SerialEmbedder
 from auditor.ingest.session import ingest
@@ -221,6 +222,18 @@ def test_without_a_gpu(extractor):
     assert isinstance(make_embedder(extractor, jobs=1, device="auto"), ProcessEmbedder)
     with pytest.raises(UsageError, match="no GPU that torch can use. Give --device cpu"):
         make_embedder(extractor, jobs=1, device="cuda")
+
+
+def test_torch_is_asked_only_where_the_system_has_a_gpu(extractor, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(embedders, "_has_gpu", lambda: asked.append(1))
+    monkeypatch.setattr(embedders, "GPU_FILES", (str(tmp_path / "gpu"),))
+    for device in ("auto", "cpu"):
+        assert isinstance(make_embedder(extractor, jobs=1, device=device), ProcessEmbedder)
+    assert asked == []
+    (tmp_path / "gpu").touch()
+    assert isinstance(make_embedder(extractor, jobs=1, device="auto"), ProcessEmbedder)
+    assert asked == [1]
 
 
 def test_what_cannot_be_asked_for(extractor, tiny_config):
