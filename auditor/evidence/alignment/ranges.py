@@ -47,7 +47,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from auditor.evidence.alignment.line_fit import LineValues, Run, measure_line, running_sums
+from auditor.evidence.alignment.line_fit import (
+    LineValues,
+    Run,
+    mean_of,
+    measure_line,
+    running_sums,
+)
 from auditor.evidence.alignment.line_search import Segment, search_lines
 from auditor.evidence.alignment.track import WitnessConfig, WitnessTrack, prepare_track
 from auditor.records import Evidence, MatchedRange
@@ -110,8 +116,8 @@ def _standing_out(run: Run, similarity: np.ndarray, around: tuple[np.ndarray, np
         rows = np.asarray([min(round(run.i_start), n_rows - 1)])
     columns = np.rint(run.j_start + run.tempo * (rows - run.i_start)).astype(np.int64)
     columns = np.minimum(np.maximum(columns, 0), n_columns - 1)
-    inside = float(similarity[rows, columns].mean())
-    outside = 0.5 * float(around[0][rows].mean() + around[1][columns].mean())
+    inside = float(mean_of(similarity[rows, columns]))
+    outside = 0.5 * float(mean_of(around[0][rows]) + mean_of(around[1][columns]))
     return (inside - outside) / max(1.0 - outside, 1e-3)
 
 

@@ -174,7 +174,8 @@ def leading_line(a: np.ndarray, b: np.ndarray) -> LeadingLine | None:
     >>> found.first, found.last, found.offset
     (0, 80, 64)
     """
-    if (len(a), float(a.sum())) > (len(b), float(b.sum())):  # the same result either way
+    # The same result either way.
+    if len(a) > len(b) or (len(a) == len(b) and float(a.sum()) > float(b.sum())):
         line = leading_line(b, a)
         return line and line._replace(
             first=line.first + line.offset, last=line.last + line.offset, offset=-line.offset
@@ -201,8 +202,12 @@ def leading_line(a: np.ndarray, b: np.ndarray) -> LeadingLine | None:
 
 def _joined(frames: np.ndarray) -> np.ndarray:
     """Return means of ``_JOINED`` frames each, what is left over left out."""
-    n = len(frames) // _JOINED
-    return frames[: n * _JOINED].reshape(n, _JOINED, frames.shape[1]).mean(axis=1)
+    n = len(frames) // _JOINED * _JOINED
+    sums = frames[:n:_JOINED].copy()
+    for k in range(1, _JOINED):
+        sums += frames[k:n:_JOINED]
+    sums /= _JOINED
+    return sums
 
 
 def can_follow(a: np.ndarray, b: np.ndarray, starts: np.ndarray, n: int) -> bool:

@@ -137,3 +137,10 @@ def test_levelled_at_another_tempo():
     assert len(faster) == pytest.approx(len(spectrum) / 1.25, abs=1)
     np.testing.assert_allclose(faster[4], TrackSpectrum(spectrum, 60.0).levelled()[5], atol=1e-5)
     assert len(TrackSpectrum(spectrum[:0], 0.0).levelled(1.25)) == 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 31])
+def test_joined_frames_are_means_of_two(n):
+    frames = music(n).astype(np.float32)
+    expected = frames[: n // 2 * 2].reshape(n // 2, 2, frames.shape[1]).mean(axis=1)
+    np.testing.assert_array_equal(spectral_lines._joined(frames), expected)
