@@ -101,8 +101,8 @@ class Verdict(_Judged):
     SOUNDS_ALIKE = (
         "sounds alike",
         "The two tracks sound alike as a whole. What lines up, if anything does, is a loop or a "
-        "drone, has other spectra, or is too weak to count: a style, an arrangement, the same "
-        "instruments. It is shown and not flagged.",
+        "drone, has other spectra, was played twice, or is too weak to count: a style, an "
+        "arrangement, the same instruments, a close cover. It is shown and not flagged.",
         "pass",
     )
     CLEAR = (
@@ -319,8 +319,8 @@ class Evidence:
     background : float
         Mean similarity of the two tracks, -1 to 1: how alike they sound anyhow.
     played_apart : float or None
-        Log odds that the best range is not one recording but the same notes played twice
-        (``auditor.evidence.spectra.performance``); None where it was not measured.
+        Log odds that the best ranges are not one recording but the same notes played twice
+        (``auditor.evidence.spectra.performance``); None where it cannot be said.
     """
 
     score: float

@@ -1,11 +1,21 @@
 """Tell altered copies from close covers: render, alter, measure, fit.
 
 Close covers are scores of ``make scores`` played twice in one arrangement: by two sound fonts in
-strict time (``rigid``), by two sound fonts with human timing (``human``), by one sound font with
-human timing (``takes``), and by two sound fonts at another key and tempo (``moved``).  Copies are
-tracks of the corpus with every alteration of ``audit calibrate``.  Of each pair that reaches the
-lowest threshold the features of ``auditor.evidence.spectra.performance`` are measured; ``fit``
-prints the weights of the logistic model, ``rates`` what it says of other pairs.
+strict time (``rigid``), by two sound fonts with human timing (``human``), by one in strict time and
+by another one with human timing (``mixed``), by one sound font with human timing (``takes``), the
+same at another key and tempo (``takes moved``), and by two sound fonts at another key and tempo in
+strict time (``moved``).
+
+Copies are tracks of the corpus with every alteration of ``audit calibrate``, with those of
+``benchmarks/unseen.py`` (``u-``, without music that is turned backwards), and with others that
+neither knows (``x-``: through a loudspeaker in a room, in a hall among voices, only the harmonic or
+only the percussive part of the sound, below louder music, several at once).  One rendering in two
+rooms (``re-recorded``), and altered copies of every eighth rendering, are copies, too.
+
+Of each pair that reaches the lowest threshold the features of
+``auditor.evidence.spectra.performance`` are measured; ``fit`` prints the limits and the weights of
+the logistic model, with what it says of works and tracks that were left out in turn, ``rates`` what
+it says of other pairs.
 
 Examples
 --------
@@ -14,7 +24,8 @@ Examples
     python benchmarks/performances.py covers runs/train scores --font A.sf2 --font B.sf2
     python benchmarks/performances.py copies runs/train corpus/val
     python benchmarks/performances.py fit runs/train
-    python benchmarks/performances.py covers runs/test scores --side test --font A.sf3 --font B.sf2
+    python benchmarks/performances.py covers runs/test scores --side test --seed 12 \\
+        --font A.sf3 --font B.sf2
     python benchmarks/performances.py copies runs/test corpus/test
     python benchmarks/performances.py rates runs/test
 """
@@ -24,13 +35,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from arrangements import DRUMS, Note, arrange, draw_taste
 from rendering import Synthesizer, draw_recording, record
+from scipy import signal
+from scipy.ndimage import median_filter
+from unseen import UNSEEN
 from versions import sample
 from works import is_test, lengthened, load_works
 
@@ -38,6 +53,7 @@ from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.files import find_audio
 from auditor.audio.isolated import load_waveform
 from auditor.augment.alterations import ALTERATIONS
+from auditor.augment.waveform import add_noise, babble, band_limit, mix, reverberate
 from auditor.calibration.metrics import wilson_interval
 from auditor.embedding.embed import embed_waveform
 from auditor.embedding.extractor import load_extractor
@@ -46,12 +62,130 @@ from auditor.errors import AudioError
 from auditor.evidence.alignment.aligner import Examiner
 from auditor.evidence.match_score import LOWEST_THRESHOLD, match_score
 from auditor.evidence.side import Side, compare_sides
-from auditor.evidence.spectra.performance import BIAS, FEATURES, WEIGHTS, performance_features
+from auditor.evidence.spectra.performance import (
+    COPY_SIDE,
+    FEATURES,
+    log_odds,
+    performance_features,
+)
 from auditor.parallel import one_thread
 from auditor.scoring.verdict import RULES
 
 LENGTH_S = 60.0
-N_WORKS = {"midi": 20, "bach": 8, "tune": 12}
+N_WORKS = {
+    "train": {"midi": 28, "bach": 10, "tune": 20},
+    "test": {"midi": 20, "bach": 8, "tune": 12},
+}
+COVERS = ("rigid", "human", "mixed", "moved", "takes", "takes moved")
+ALTERED_EVERY = 8
+"""One rendering of so many is altered, too, on the training side."""
+
+LIMIT_SHARE = 0.95
+"""Share of the covers by two sound fonts that stay within each limit."""
+
+Alter = Callable[[np.ndarray, np.random.Generator, np.ndarray], np.ndarray]
+
+
+def below_full_scale(waveform: np.ndarray) -> np.ndarray:
+    """Return a waveform without peaks above full scale."""
+    waveform = np.asarray(waveform, np.float32)
+    return waveform / max(1.0, float(np.abs(waveform).max(initial=0)))
+
+
+def loudspeaker(waveform: np.ndarray, rng: np.random.Generator, other: np.ndarray) -> np.ndarray:
+    """A small loudspeaker that distorts, in a room with noise."""
+    made = band_limit(waveform, low_hz=180.0, high_hz=6000.0)
+    made = np.tanh(2.0 * made / max(1e-9, np.abs(made).max())).astype(np.float32) * 0.5
+    made = reverberate(made, rng, rt60_s=float(rng.uniform(0.4, 1.2)))
+    return add_noise(made, rng, snr_db=float(rng.uniform(8, 20)))
+
+
+def hall(waveform: np.ndarray, rng: np.random.Generator, other: np.ndarray) -> np.ndarray:
+    """A hall with an RT60 of 2.5 s, among voices."""
+    return babble(below_full_scale(reverberate(waveform, rng, rt60_s=2.5)), rng, snr_db=8.0)
+
+
+def part_of_sound(
+    waveform: np.ndarray, rng: np.random.Generator, other: np.ndarray, *, percussive: bool
+) -> np.ndarray:
+    """The harmonic or the percussive part of the sound (Fitzgerald 2010, by median filters)."""
+    _, _, bins = signal.stft(waveform, SAMPLE_RATE_HZ, nperseg=1024)
+    level = np.abs(bins)
+    harmonic, struck = median_filter(level, (1, 17)) ** 2, median_filter(level, (17, 1)) ** 2
+    mask = harmonic / (harmonic + struck + 1e-12)
+    bins = bins * ((1.0 - mask) if percussive else mask)
+    return signal.istft(bins, SAMPLE_RATE_HZ, nperseg=1024)[1][: len(waveform)]
+
+
+def gate(waveform: np.ndarray, rng: np.random.Generator, other: np.ndarray) -> np.ndarray:
+    """What is soft in its band is lowered by 20 dB, as a careless noise reduction does."""
+    _, _, bins = signal.stft(waveform, SAMPLE_RATE_HZ, nperseg=1024)
+    least = np.percentile(np.abs(bins), 70, axis=1, keepdims=True)
+    bins = np.where(np.abs(bins) > least, bins, 0.1 * bins)
+    return signal.istft(bins, SAMPLE_RATE_HZ, nperseg=1024)[1][: len(waveform)]
+
+
+def phaser(waveform: np.ndarray, rng: np.random.Generator, other: np.ndarray) -> np.ndarray:
+    """The sound with itself some milliseconds later, 0.5 to 5.5 ms in turn."""
+    n = np.arange(len(waveform))
+    late = (0.003 + 0.0025 * np.sin(2 * np.pi * 0.4 * n / SAMPLE_RATE_HZ)) * SAMPLE_RATE_HZ
+    return 0.6 * waveform + 0.6 * np.interp(n - late, n, waveform)
+
+
+def pumping(waveform: np.ndarray, rng: np.random.Generator, other: np.ndarray) -> np.ndarray:
+    """The level falls to a quarter twice a second, and rises again."""
+    t = np.arange(len(waveform)) / SAMPLE_RATE_HZ
+    return waveform * (0.25 + 0.75 * ((t * 2.1) % 1.0))
+
+
+def below_music(
+    waveform: np.ndarray, rng: np.random.Generator, other: np.ndarray, *, level_db: float
+) -> np.ndarray:
+    """Another track over it."""
+    return mix(waveform, np.roll(other, -int(rng.integers(len(other)))), level_db=level_db)
+
+
+def unseen(kind: str) -> Alter:
+    """Return an alteration of ``benchmarks/unseen.py``."""
+    return lambda waveform, rng, other: UNSEEN[kind][1](waveform, rng)
+
+
+def in_turn(*steps: Alter) -> Alter:
+    """Return several alterations as one."""
+
+    def alter(waveform: np.ndarray, rng: np.random.Generator, other: np.ndarray) -> np.ndarray:
+        for step in steps:
+            waveform = below_full_scale(step(waveform, rng, other))
+        return waveform
+
+    return alter
+
+
+COPIES: dict[str, Alter] = {
+    **ALTERATIONS,
+    **{f"u-{kind}": unseen(kind) for kind in UNSEEN if kind != "backwards"},
+    "x-speaker": loudspeaker,
+    "x-hall": hall,
+    "x-hpss-h": partial(part_of_sound, percussive=False),
+    "x-hpss-p": partial(part_of_sound, percussive=True),
+    "x-gate": gate,
+    "x-phaser": phaser,
+    "x-mix0": partial(below_music, level_db=0.0),
+    "x-mix+4": partial(below_music, level_db=4.0),
+    "x-pump": pumping,
+    "x-c1": in_turn(ALTERATIONS["pitch+2"], ALTERATIONS["noise10"]),
+    "x-c2": in_turn(ALTERATIONS["tempo+10"], ALTERATIONS["reverb1.5"]),
+    "x-c3": in_turn(ALTERATIONS["speed-6"], ALTERATIONS["mix"]),
+    "x-c4": in_turn(ALTERATIONS["tempo-10"], ALTERATIONS["opus-24k"]),
+    "x-c5": in_turn(ALTERATIONS["speed+3"], loudspeaker),
+    "x-c6": in_turn(ALTERATIONS["pitch-2"], ALTERATIONS["babble5"]),
+    "x-c7": in_turn(unseen("echo"), ALTERATIONS["speed+6"]),
+    "x-c8": in_turn(unseen("chorus"), ALTERATIONS["tempo+5"]),
+}
+"""Alterations by their names: those of ``audit calibrate``, the unseen ones, and further ones."""
+
+ALONE = tuple(kind for kind in COPIES if "mix" not in kind and kind not in ("planted", "x-c3"))
+"""Those that need no other track."""
 
 
 class Pairs:
@@ -90,7 +224,7 @@ class Pairs:
         for found in evidence.ranges[:3]:
             if (found.match_score or 0.0) >= LOWEST_THRESHOLD:
                 measured = performance_features(found, a.spectrum.frames, b.spectrum.frames)
-                features += [] if measured is None else [measured.tolist()]
+                features.append(None if measured is None else measured.tolist())
         row = {
             "group": group,
             "kind": kind,
@@ -136,14 +270,15 @@ def covers(pairs: Pairs, scores: Path, side: str, fonts: list[Synthesizer], seed
         if is_test(work) == (side == "test"):
             kind = "midi" if work.programs else "bach" if work.n_parts > 1 else "tune"
             by_kind[kind].append(work)
-    works = [work for kind, n in N_WORKS.items() for work in sample(by_kind[kind], n, rng)]
+    works = [work for kind, n in N_WORKS[side].items() for work in sample(by_kind[kind], n, rng)]
     for number, work in enumerate(works):
+        group = f"{number:03d} {work.id}"
+        if (group, "re-recorded") in pairs.done:
+            continue
+        rng = np.random.default_rng([seed, 77, number])
         taste = draw_taste(rng, transposition=0, drift=0.0, jitter_s=0.0, sung=False)
         notes = [note for note in arrange(lengthened(work), taste) if note.start < LENGTH_S]
         one, other = rng.permutation(len(fonts))[:2]
-        group = f"{number:03d} {work.id}"
-        if (group, "moved") in pairs.done:
-            continue
         takes = {
             "rigid a": (one, {"human": False}),
             "rigid b": (other, {"human": False}),
@@ -151,18 +286,29 @@ def covers(pairs: Pairs, scores: Path, side: str, fonts: list[Synthesizer], seed
             "human b": (other, {"human": True}),
             "human a again": (one, {"human": True}),
             "moved b": (other, {"human": False, "tempo": 1.05, "key": 2}),
+            "human a moved": (one, {"human": True, "tempo": 0.96, "key": -1}),
         }
-        made = {}
+        sounds = {}
         for place, (name, (font, how)) in enumerate(takes.items()):
             own = np.random.default_rng([seed, number, place])
             sound = fonts[font].play(play(notes, own, **how), taste)
-            made[name] = pairs.side(
-                name, record(sound, draw_recording(own))[: int(LENGTH_S * SAMPLE_RATE_HZ)]
-            )
-        pairs.add(group, "rigid", made["rigid a"], made["rigid b"])
-        pairs.add(group, "human", made["human a"], made["human b"])
-        pairs.add(group, "takes", made["human a"], made["human a again"])
-        pairs.add(group, "moved", made["rigid a"], made["moved b"])
+            rooms = (name, "rigid a, another room") if name == "rigid a" else (name,)
+            for recorded in rooms:
+                heard = record(sound, draw_recording(own))
+                sounds[recorded] = heard[: int(LENGTH_S * SAMPLE_RATE_HZ)]
+        made = {recorded: pairs.side(recorded, heard) for recorded, heard in sounds.items()}
+        for kind, a, b in (
+            ("rigid", "rigid a", "rigid b"),
+            ("human", "human a", "human b"),
+            ("takes", "human a", "human a again"),
+            ("moved", "rigid a", "moved b"),
+            ("takes moved", "human a", "human a moved"),
+            ("mixed", "rigid a", "human b"),
+            ("re-recorded", "rigid a", "rigid a, another room"),
+        ):
+            pairs.add(group, kind, made[a], made[b])
+        if side == "train" and number % ALTERED_EVERY == 0:
+            copies(pairs, [(work.id, sounds["rigid a"])], ALONE)
         print(group, flush=True)
 
 
@@ -184,73 +330,123 @@ def originals(folder: Path, n_tracks: int) -> Iterator[tuple[str, np.ndarray]]:
             return
 
 
-def copies(pairs: Pairs, folder: Path, n_tracks: int) -> None:
+def copies(pairs: Pairs, tracks: Sequence[tuple[str, np.ndarray]], kinds: Collection[str]) -> None:
     """Alter tracks, and compare each copy with its original."""
-    tracks = list(originals(folder, n_tracks))
     for number, (name, waveform) in enumerate(tracks):
         other = tracks[(number + 1) % len(tracks)][1]
         original = pairs.side(name, waveform)
-        for kind, alteration in ALTERATIONS.items():
+        for kind in kinds:
             if (f"{number:03d} {name}", kind) in pairs.done:
                 continue
             rng = np.random.default_rng([number, sum(map(ord, kind))])
-            pairs.add(
-                f"{number:03d} {name}",
-                kind,
-                pairs.side(kind, alteration(waveform, rng, other)),
-                original,
-            )
+            altered = below_full_scale(COPIES[kind](waveform, rng, other))
+            try:
+                pairs.add(f"{number:03d} {name}", kind, pairs.side(kind, altered), original)
+            except AudioError as error:
+                print(f"{name}, {kind}: {error}")
         print(name, flush=True)
 
 
-def read(folder: Path, name: str) -> list[dict]:
-    """Return the rows that reach the lowest threshold, and whose passages were measured."""
-    rows = map(json.loads, (folder / f"{name}.jsonl").read_text().splitlines())
-    return [row for row in rows if row["score"] >= LOWEST_THRESHOLD]
+def read(folder: Path) -> list[dict]:
+    """Return the rows that reach the lowest threshold."""
+    lines = [
+        line
+        for name in ("covers", "copies")
+        if (folder / f"{name}.jsonl").exists()
+        for line in (folder / f"{name}.jsonl").read_text().splitlines()
+    ]
+    return [row for row in map(json.loads, lines) if row["score"] >= LOWEST_THRESHOLD]
+
+
+def is_judged(row: dict) -> bool:
+    """Say whether something is known of each passage."""
+    return bool(row["features"]) and None not in row["features"]
+
+
+def limits_of(stretches: list[np.ndarray]) -> np.ndarray:
+    """Return how far covers resemble copies, by each feature; stretches of each cover."""
+    most = [(COPY_SIDE * rows).max(axis=0) for rows in stretches]
+    return COPY_SIDE * np.quantile(most, LIMIT_SHARE, axis=0)
 
 
 def fit(folder: Path) -> None:
-    """Fit the logistic model, by tracks and works in turn for the threshold; print both."""
+    """Fit limits and logistic model, with works and tracks left out in turn; print both."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    rows = [row for name in ("covers", "copies") for row in read(folder, name) if row["features"]]
-    x = np.array([row["features"][0] for row in rows])
-    apart = np.array([row["kind"] not in ALTERATIONS for row in rows])
-    fold = np.array([int(row["group"][:3]) % 6 for row in rows])
+    flagged = read(folder)
+    rows = [row for row in flagged if is_judged(row)]
+    best = [np.array(row["features"][0]) for row in rows]
+    apart = np.array([row["kind"] in COVERS for row in rows])
+    by_two = np.array([row["kind"] in COVERS[:4] for row in rows])
+    groups = [row["group"].split(" ", 1)[1] for row in rows]
+    names = sorted(set(groups))
+    fold_of = dict(zip(names, np.random.default_rng(0).permutation(len(names)) % 8, strict=True))
+    fold = np.array([fold_of[group] for group in groups])
 
     def model(chosen: np.ndarray):
-        made = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
-        return made.fit(x[chosen], apart[chosen])
+        places = np.repeat(np.flatnonzero(chosen), [len(best[i]) for i in np.flatnonzero(chosen)])
+        x, y = np.concatenate([best[i] for i in np.flatnonzero(chosen)]), apart[places]
+        weight = 1.0 / np.array([len(best[i]) for i in places])
+        weight[y] *= weight[~y].sum() / weight[y].sum()
+        made = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=3000))
+        kept = np.ones(len(y), bool)
+        for _ in range(2):  # a copy is known by the better half of its stretches
+            made.fit(x[kept], y[kept], logisticregression__sample_weight=weight[kept])
+            odds = made.decision_function(x)
+            middle = np.array([np.median(odds[places == i]) for i in range(len(best))])
+            kept = y | (odds <= middle[places])
+        scaler, logistic = (step for _, step in made.steps)
+        weights = logistic.coef_[0] / scaler.scale_
+        bias = float(logistic.intercept_[0] - weights @ scaler.mean_)
+        limits = limits_of([best[i] for i in np.flatnonzero(chosen & by_two)])
+        return {"weights": weights, "bias": bias, "limits": limits}
 
-    odds = np.zeros(len(x))
-    for k in range(6):
-        odds[fold == k] = model(fold != k).decision_function(x[fold == k])
-    print("log odds of the copies, highest:", np.sort(odds[~apart])[::-1][:8].round(2))
-    for kind in ("rigid", "human", "takes", "moved"):
-        own = odds[[row["kind"] == kind for row in rows]]
-        print(
-            f"{kind:8} {len(own):4d} pairs, played apart: {np.mean(own >= RULES.played_apart):.2f}"
-        )
-    scaler, logistic = (step for _, step in model(np.ones(len(x), bool)).steps)
-    weights = logistic.coef_[0] / scaler.scale_
-    print(dict(zip(FEATURES, weights.round(3).tolist(), strict=True)))
-    print("bias", round(float(logistic.intercept_[0] - weights @ scaler.mean_), 3))
+    odds = np.zeros(len(rows))
+    for k in range(8):
+        left_out = model(fold != k)
+        for i in np.flatnonzero(fold == k):
+            odds[i] = min(log_odds(np.array(each), **left_out) for each in rows[i]["features"])
+    report(flagged, dict(zip(map(id, rows), odds.tolist(), strict=True)))
+    made = model(np.ones(len(rows), bool))
+    for name, weight, limit in zip(FEATURES, made["weights"], made["limits"], strict=True):
+        print(f"{name:20} {weight:8.3f} {limit:8.3f}")
+    print("bias", round(made["bias"], 3))
 
 
 def rates(folder: Path) -> None:
-    """Print of how many flagged pairs of each kind it is said that they may be two performances."""
-    print("| kind | flagged by score | perhaps two performances |\n|---|--:|--:|")
+    """Print what is said of the flagged pairs of each kind."""
+    rows = read(folder)
+    odds = {
+        id(row): min(log_odds(np.array(each)) for each in row["features"])
+        for row in rows
+        if is_judged(row)
+    }
+    report(rows, odds)
+
+
+def report(rows: list[dict], odds: dict[int, float]) -> None:
+    """Print of how many pairs of each kind something is said."""
+    print("| kind | flagged by score | judged | perhaps two performances | two performances |")
+    print("|---|--:|--:|--:|--:|")
     by_kind = defaultdict(list)
-    for name in ("covers", "copies"):
-        for row in read(folder, name):
-            by_kind["copies" if row["kind"] in ALTERATIONS else row["kind"]].append(row)
-    for kind, rows in by_kind.items():
-        odds = [min((np.dot(f, WEIGHTS) + BIAS for f in r["features"]), default=-9) for r in rows]
-        n_apart = sum(value >= RULES.played_apart for value in odds)
-        low, high = wilson_interval(n_apart, len(rows))
-        print(f"| {kind} | {len(rows)} | {n_apart} ({low:.3f}–{high:.3f}) |")
+    for row in rows:
+        named = {"u-": "unseen alterations", "x-": "further alterations"}
+        kind = named.get(row["kind"][:2], row["kind"])
+        kind = "alterations" if kind in ALTERATIONS else kind
+        by_kind[kind].append(odds.get(id(row)))
+    for kind, own in by_kind.items():
+        judged = [value for value in own if value is not None]
+        perhaps = sum(value >= RULES.may_be_played_apart for value in judged)
+        surely = sum(value >= RULES.played_apart for value in judged)
+        low, high = wilson_interval(surely, len(own))
+        print(
+            f"| {kind} | {len(own)} | {len(judged)} | {perhaps} | {surely} ({low:.3f}–{high:.3f}) |"
+        )
+    copied = [(odds[id(row)], row) for row in rows if id(row) in odds and row["kind"] not in COVERS]
+    for value, row in sorted(copied, key=lambda one: -one[0])[:6]:
+        print(f"copy with log odds of {value:.2f}: {row['kind']}, {row['group']}")
 
 
 def main() -> None:
@@ -261,7 +457,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, nargs="?", help="scores, or music")
     parser.add_argument("--side", choices=("train", "test"), default="train")
     parser.add_argument("--font", action="append", default=[])
-    parser.add_argument("--tracks", type=int, default=24)
+    parser.add_argument("--tracks", type=int, default=18)
     parser.add_argument("--seed", type=int, default=11)
     given = parser.parse_args()
     one_thread()
@@ -269,7 +465,8 @@ def main() -> None:
         fonts = [Synthesizer(font) for font in given.font]
         covers(Pairs(given.folder, "covers"), given.source, given.side, fonts, given.seed)
     elif given.part == "copies":
-        copies(Pairs(given.folder, "copies"), given.source, given.tracks)
+        tracks = list(originals(given.source, given.tracks))
+        copies(Pairs(given.folder, "copies"), tracks, tuple(COPIES))
     else:
         (fit if given.part == "fit" else rates)(given.folder)
 

@@ -108,10 +108,18 @@ def compare_sides(
 
 
 def _apart(ranges: Sequence[MatchedRange], a: TrackSpectrum, b: TrackSpectrum) -> float | None:
-    """Return the log odds that ranges were played twice: those of the one that most is a copy."""
+    """Return the log odds that ranges were played twice: those of the one that most is a copy.
+
+    None where they are not known of one of the ranges, which then may be a copy.
+    """
     flaggable = [found for found in ranges if range_score(found) >= LOWEST_THRESHOLD]
-    odds = (played_apart(found, a.frames, b.frames) for found in flaggable[:MAX_PLAYED_APART])
-    return min((found for found in odds if found is not None), default=None)
+    least: float | None = None
+    for found in flaggable[:MAX_PLAYED_APART]:
+        odds = played_apart(found, a.frames, b.frames)
+        if odds is None:
+            return None
+        least = odds if least is None else min(least, odds)
+    return least
 
 
 def whole_evidence(duration_s: float) -> Evidence:

@@ -8,7 +8,8 @@ import numpy as np
 from tunes import tune
 
 from auditor.embedding.spectrogram import waveform_spectrum
-from auditor.evidence.side import Side, compare_sides
+from auditor.evidence.side import Side, _apart, compare_sides
+from auditor.evidence.spectra.lines import TrackSpectrum
 from auditor.records import Evidence, MatchedRange
 
 STRONG = MatchedRange(0.0, 60.0, 0.0, 30.0, 1.0, 0.6, None, 0.0)
@@ -43,3 +44,17 @@ def test_files_of_the_same_bytes_are_not_compared():
     found = compare_sides(FixedExaminer(), a, b)
     assert found.score == 1.0
     assert (found.ranges[0].a_end_s, found.ranges[0].match_score) == (60.0, 1.0)
+
+
+def test_the_range_that_most_is_a_copy_speaks_for_a_pair_and_each_must_be_judged(monkeypatch):
+    ranges = [dataclasses.replace(STRONG, a_start_s=float(k), match_score=0.9) for k in range(3)]
+    weak = dataclasses.replace(WEAK, match_score=0.1)
+    odds = {0.0: 5.0, 1.0: 3.5, 2.0: 9.0}
+    monkeypatch.setattr(
+        "auditor.evidence.side.played_apart", lambda found, a, b: odds[found.a_start_s]
+    )
+    spectrum = TrackSpectrum(waveform_spectrum(tune(1, duration_s=10.0)), 10.0)
+    assert _apart([*ranges, weak], spectrum, spectrum) == 3.5
+    assert _apart([weak], spectrum, spectrum) is None
+    odds[1.0] = None
+    assert _apart(ranges, spectrum, spectrum) is None

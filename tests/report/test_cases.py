@@ -31,6 +31,7 @@ from auditor.report.html.shapes import LEVELS, draw_ribbon, draw_wave, pack_peak
 from auditor.report.media.model import MAX_PEAK, Media, TrackMedia
 from auditor.report.write import write_report
 from auditor.scoring.originals import NOTHING_TELLS
+from auditor.scoring.verdict import RULES
 
 
 def data_of(html: str) -> dict:
@@ -160,6 +161,12 @@ def test_pairs_that_are_not_flagged_say_why_they_are_listed():
     denied = dataclasses.replace(pairs[3], evidence=dataclasses.replace(unlike, background=0.6))
     text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], denied)))).text
     assert "They are listed because the spectra of the aligned passages do not match." in text
+    played = make_evidence(make_range(0.0, 12.0))
+    played = dataclasses.replace(played, played_apart=RULES.played_apart)
+    apart = dataclasses.replace(pairs[3], evidence=played, score=0.9)
+    text = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], apart)))).text
+    assert "because the aligned passages are two performances of the same notes." in text
+    assert "1 two performances of the same notes." in text
     both = Page(render_html(dataclasses.replace(scan, pairs=(*pairs[:3], denied, loop)))).text
     assert "1 with spectra that do not match, 1 a loop or a drone." in both
     assert "Not flagged" not in Page(render_html(make_scan(pairs=pairs[:3]))).text

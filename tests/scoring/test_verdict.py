@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from auditor.evidence.match_score import CHANCE, GAIN, match_score, range_score
+from auditor.evidence.spectra.performance import MAX_DOUBTFUL
 from auditor.records import Evidence, MatchedRange, Verdict
 from auditor.scoring.verdict import RULES, decide_verdict, is_altered, may_be_played_apart
 
@@ -101,13 +102,16 @@ def test_the_best_range_speaks_for_a_pair():
     assert match_score(evidence(score=-1.0)) == -1.0
 
 
-def test_two_performances_are_said_and_stay_what_they_are():
-    for odds, said in (
-        (None, False),
-        (RULES.played_apart - 0.1, False),
-        (RULES.played_apart, True),
+def test_two_performances_are_no_recording_where_that_is_sure():
+    for odds, said, judged in (
+        (None, False, "same recording"),
+        (RULES.may_be_played_apart - 0.1, False, "same recording"),
+        (RULES.may_be_played_apart, True, "same recording"),
+        (MAX_DOUBTFUL, True, "same recording"),
+        (RULES.played_apart - 0.1, True, "same recording"),
+        (RULES.played_apart, True, "sounds alike"),
     ):
         found = dataclasses.replace(WHOLE, played_apart=odds)
-        assert verdict(found) == "same recording"
+        assert verdict(found) == judged
         assert may_be_played_apart(found) is said
     assert not may_be_played_apart(None)

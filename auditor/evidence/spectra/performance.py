@@ -2,17 +2,24 @@
 
 A close cover (the same arrangement in the same key and tempo) agrees with its original in d-vectors
 and spectra.  A copy, however altered, keeps more than the notes: how loud each partial of each note
-is beside the others, up to a filter that stays the same, and when each note begins, along one
-straight line.  Another performance, or other instruments, keep neither.
+is beside the others, up to a filter that stays the same; how the sound moves between two onsets,
+where the notes say nothing; and what lies between the partials.  Another performance, or other
+instruments, keep none of it.
 
-Both passages are brought to one time axis and one pitch (``MatchedRange``), and compared where the
-spectra have peaks.  ``played_apart`` weighs ten numbers by a logistic model, which was fitted on
-altered copies of the validation music and on renderings of scores (``benchmarks/performances.py``).
+Both passages are brought to one time axis and one pitch (``MatchedRange``) and compared in
+stretches of 11 s, each at its own best distance in time.  ``played_apart`` weighs thirteen numbers
+of each stretch by a logistic model, which was fitted on altered copies of the validation music and
+on renderings of scores (``benchmarks/performances.py``).  The stretch that most looks like a copy
+speaks for the passage, since one is enough to prove a recording.
+
+Nothing is said where the notes are not sure to agree.  Along a wrong line (pieces in another order,
+ring modulation) the sound of a copy agrees as little as that of a cover, and the notes do not.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,37 +27,56 @@ from auditor.embedding.config import SPECTRUM
 from auditor.evidence.spectra.pitch_tempo import moved_bands, parabola_peak
 from auditor.records import MatchedRange
 
-MAX_S = 40.0
-"""The middle of a longer passage stands for it."""
+MIN_CORRELATION = 0.55
+"""Spectral correlation of a passage below which its notes may not agree, and nothing is said."""
 
-MIN_FRAMES = 50
-"""Frames of a passage below which nothing is said, 5 s."""
+MIN_STRETCHES, MAX_STRETCHES = 3, 7
+"""Stretches of a passage without which nothing is said, 22 s; and those that stand for a long one,
+evenly spread."""
 
 FEATURES = (
-    "correlation",
-    "spread",
     "least shared",
     "most shared",
-    "unsteadiness",
-    "onset agreement",
-    "fall 10",
-    "fall 15",
-    "fall 25",
-    "most fall 15",
+    "spread",
+    "tenth",
+    "nine tenths",
+    "agreement",
+    "steady curvature",
+    "moving curvature",
+    "steady slope",
+    "slope",
+    "movement",
+    "valleys",
+    "flux",
 )
-"""Names of what ``performance_features`` returns."""
+"""Names of what ``performance_features`` returns of a stretch."""
 
-WEIGHTS = (-2.709, -0.595, -0.246, 18.479, 1.044, 2.111, 1.062, -0.322, 2.675, -0.431)
-BIAS = -21.816
+WEIGHTS = (
+    0.831, -2.602, 1.387, -0.612, 0.408, 7.087, -0.648, 0.353, -5.424, 4.747, -1.07, -4.906, 0.465,
+)  # fmt: skip
+BIAS = -4.891
 """The logistic model, one weight for each of ``FEATURES``."""
 
-_BLOCK, _HOP, _MAX_LAG = 42, 21, 4
-"""Frames of a stretch whose distance in time is measured, to the next one, and furthest lag."""
+COPY_SIDE = (1, 1, -1, 1, -1, 1, 1, 1, 1, 1, 0, 1, 1)
+LIMITS = (
+    0.831, 0.935, 2.075, -3.651, 3.392, 0.819, 0.681, 0.739, 0.242, 0.826, 0.0, 0.795, 0.598,
+)  # fmt: skip
+"""Which side of each feature is that of copies, and how far the stretches of covers by other
+instruments go to it: of 95 in 100 such covers none goes beyond.  0 is neither side."""
+
+MAX_DOUBTFUL = 2.5
+"""Log odds are no higher where a stretch goes beyond one of ``LIMITS``."""
+
+_STRETCH, _HOP, _MAX_LAG = 112, 56, 4
+"""Frames of a stretch, from one to the next, and furthest distance from the line of the passage."""
 
 _PEAK_DB, _TRACK_DB = 25.0, 45.0
-"""A peak is at most so far below the loudest band of its frame, and of the passage."""
+"""A peak is at most so far below the loudest band of its frame, and of the stretch."""
 
-_MIN_CELLS = 50
+_STEADY_DB = 4.0
+"""A band is steady where it moves by less in two frames."""
+
+_MIN_CELLS = 60
 
 
 def performance_features(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> np.ndarray | None:
@@ -66,49 +92,28 @@ def performance_features(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> n
     Returns
     -------
     numpy.ndarray or None
-        (10,) float64, see ``FEATURES``: Fisher's z of the correlation; spread in dB of the levels
-        of shared peaks, filter and loudness taken off; share of the peaks of one that are peaks
-        of the other, both ways; log of the milliseconds by which onsets leave a straight line, and
-        how well they agree; by how many dB peaks of one are lower in the other, for the loudest
-        peaks and for more, in the better of both directions, and in the worse one.
-        None if the passage is too short, or was not measured.
+        (n_stretches, 13) float64, see ``FEATURES``: share of the peaks of one that are peaks of the
+        other, both ways; spread in dB of the levels of shared peaks, filter and loudness taken off,
+        and its first and last tenth; correlation of the spectra without bands' and frames' means;
+        of their second differences in time where the sound is loud and steady, and where it moves;
+        of their first differences where it is steady, and everywhere; how much it moves where it is
+        steady, in dB; correlation between the partials; and of the rises and falls of all bands.
+        None if the passage is too short, was not measured, or does not play the same notes.
     """
-    if found.pitch_semitones is None or found.correlation is None:
+    if found.pitch_semitones is None or (found.correlation or 0.0) < MIN_CORRELATION:
         return None
-    x, y = aligned_frames(found, a, b)
-    if len(x) < MIN_FRAMES or x.shape[1] < SPECTRUM.n_bands // 2:
+    n_frames = int((found.a_end_s - found.a_start_s) / SPECTRUM.frame_hop_s)
+    n_stretches = min(MAX_STRETCHES, (n_frames - _STRETCH) // _HOP + 1)
+    if n_stretches < MIN_STRETCHES:
         return None
-    peaks_x, peaks_y = _peaks(x, _PEAK_DB), _peaks(y, _PEAK_DB)
-    high_x, high_y = _widened(x), _widened(y)
-    shared = peaks_x & _near(peaks_y)
-    shares = (
-        shared.sum() / max(1, peaks_x.sum()),
-        (peaks_y & _near(peaks_x)).sum() / max(1, peaks_y.sum()),
-    )
-    levels = _levelled(high_x - high_y, shared)
-    spread = 2.0 if levels is None else 1.48 * float(np.median(np.abs(levels)))
-    falls = []
-    for depth_db in (10.0, 15.0, _PEAK_DB):
-        both = []
-        for one, other in ((x, high_y), (y, high_x)):
-            values = _levelled(other - one, _peaks(one, depth_db))
-            if values is not None:
-                middle, low = np.percentile(values, (50.0, 16.0))
-                both.append(float(middle - low))
-        falls.append((min(both, default=2.0), max(both, default=2.0)))
-    unsteady_ms, agreement = _onsets(x, y)
-    return np.array(
-        [
-            math.atanh(min(max(found.correlation, 0.0), 0.995)),
-            spread,
-            min(shares),
-            max(shares),
-            math.log(min(max(unsteady_ms, 1.0), 200.0)),
-            agreement,
-            *(least for least, _ in falls),
-            falls[1][1],
-        ]
-    )
+    first = round(found.a_start_s / SPECTRUM.frame_hop_s)
+    rows = []
+    for start in np.linspace(0, n_frames - _STRETCH, n_stretches).round().astype(int).tolist():
+        both = _aligned(found, a, b, first + start)
+        measured = None if both is None else _features(*both)
+        if measured is not None:
+            rows.append(measured)
+    return np.array(rows) if len(rows) >= MIN_STRETCHES else None
 
 
 def played_apart(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> float | None:
@@ -117,32 +122,115 @@ def played_apart(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> float | N
     Parameters are those of ``performance_features``.
     """
     features = performance_features(found, a, b)
-    return None if features is None else float(features @ np.array(WEIGHTS) + BIAS)
+    return None if features is None else log_odds(features)
 
 
-def aligned_frames(
-    found: MatchedRange, a: np.ndarray, b: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the middle of a passage in both tracks, at one tempo and pitch.
+def log_odds(
+    features: np.ndarray,
+    *,
+    weights: Sequence[float] = WEIGHTS,
+    bias: float = BIAS,
+    limits: Sequence[float] = LIMITS,
+) -> float:
+    """Return the log odds that the stretches of a passage were played twice.
+
+    Parameters
+    ----------
+    features : numpy.ndarray
+        (n_stretches, 13) float64, see ``performance_features``.
+    weights, bias, limits : sequence of float, float, sequence of float
+        The logistic model, and how far covers go.
+    """
+    odds = float((features @ np.array(weights) + bias).min())
+    beyond = np.array(COPY_SIDE) * (features - np.array(limits)) > 0
+    return min(odds, MAX_DOUBTFUL) if beyond.any() else odds
+
+
+def _aligned(
+    found: MatchedRange, a: np.ndarray, b: np.ndarray, first: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return a stretch in both tracks, at one tempo and pitch, and at its best distance in time.
 
     Returns
     -------
-    tuple of numpy.ndarray
+    tuple of numpy.ndarray or None
         (n_frames, n_bands) float32 each, dB; bands that one of them lacks are left out.
+        None where one of them has too few.
     """
+    x = a[first : first + _STRETCH].astype(np.float32)
+    if first < 0 or len(x) < _STRETCH or len(b) < 2:
+        return None
     hop_s = SPECTRUM.frame_hop_s
-    length_s = min(MAX_S, found.a_end_s - found.a_start_s)
-    first = round((found.a_start_s + 0.5 * (found.a_end_s - found.a_start_s - length_s)) / hop_s)
-    rows = np.arange(max(first, 0), min(first + int(length_s / hop_s), len(a)))
-    if not len(rows) or len(b) < 2:
-        empty = np.zeros((0, SPECTRUM.n_bands), np.float32)
-        return empty, empty
+    rows = np.arange(first - _MAX_LAG, first + _STRETCH + _MAX_LAG)
     at = (found.b_start_s + found.tempo * (rows * hop_s - found.a_start_s)) / hop_s
-    at = np.clip(at, 0.0, len(b) - 1.001)
-    low, share = at.astype(int), (at % 1.0).astype(np.float32)[:, None]
-    y = b[low] * (1.0 - share) + b[low + 1] * share
-    y, there = moved_bands(y, found.pitch_semitones or 0.0, SPECTRUM)
-    return a[rows][:, there].astype(np.float32), y.astype(np.float32)
+    y, there = moved_bands(_at(b, at), found.pitch_semitones or 0.0, SPECTRUM)
+    x = x[:, there]
+    if x.shape[1] < SPECTRUM.n_bands // 2:
+        return None
+    fits = np.array([_agreement(x, y[lag : lag + _STRETCH]) for lag in range(2 * _MAX_LAG + 1)])
+    lag = float(fits.argmax())
+    if 0 < lag < 2 * _MAX_LAG:
+        lag += parabola_peak(fits, int(lag))
+    return x, _at(y, np.arange(_STRETCH) + lag)
+
+
+def _at(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return frames at places between them, (n, n_bands) float32; the ends go on for ever."""
+    places = np.clip(places, 0.0, len(frames) - 1.001)
+    low, share = places.astype(int), (places % 1.0).astype(np.float32)[:, None]
+    return (frames[low] * (1.0 - share) + frames[low + 1] * share).astype(np.float32)
+
+
+def _features(x: np.ndarray, y: np.ndarray) -> list[float] | None:
+    """Return the numbers of one stretch; None where too little sounds."""
+    peaks_x, peaks_y = _peaks(x), _peaks(y)
+    shared = peaks_x & _near(peaks_y)
+    shares = (
+        shared.sum() / max(1, peaks_x.sum()),
+        (peaks_y & _near(peaks_x)).sum() / max(1, peaks_y.sum()),
+    )
+    levels = _levelled(_widened(x) - _widened(y), shared)
+    slopes = [frames[2:] - frames[:-2] for frames in (x, y)]
+    curves = [frames[1:-1] - 0.5 * (frames[2:] + frames[:-2]) for frames in (x, y)]
+    loud = [frames > frames.max(axis=1, keepdims=True) - _PEAK_DB for frames in (x, y)]
+    both_loud = (loud[0] & loud[1])[1:-1]
+    steady = both_loud & (np.abs(slopes[0]) < _STEADY_DB) & (np.abs(slopes[1]) < _STEADY_DB)
+    moving = both_loud & ~steady
+    valleys = ~_near(_near(peaks_x)) & ~_near(_near(peaks_y))
+    if levels is None or min(cells.sum() for cells in (steady, moving, valleys)) < _MIN_CELLS:
+        return None
+    rises = [np.diff(frames, axis=0) for frames in (x, y)]
+    return [
+        min(shares),
+        max(shares),
+        1.48 * float(np.median(np.abs(levels))),
+        *np.percentile(levels, (10.0, 90.0)).tolist(),
+        _agreement(x, y),
+        _correlation(*(curve[steady] for curve in curves)),
+        _correlation(*(curve[moving] for curve in curves)),
+        _correlation(*(slope[steady] for slope in slopes)),
+        _correlation(*(slope[both_loud] for slope in slopes)),
+        1.48 * float(np.median(np.abs(curves[0][steady]))),
+        _correlation(*(_centred(frames)[valleys] for frames in (x, y))),
+        _correlation(*(rise - rise.mean(axis=1, keepdims=True) for rise in rises)),
+    ]
+
+
+def _centred(frames: np.ndarray) -> np.ndarray:
+    """Return frames without the mean of each band, and then of each frame."""
+    frames = frames - frames.mean(axis=0)
+    return frames - frames.mean(axis=1, keepdims=True)
+
+
+def _agreement(x: np.ndarray, y: np.ndarray) -> float:
+    return _correlation(_centred(x), _centred(y))
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Return the correlation of all cells, 0 where one of both does not vary."""
+    x, y = x - x.mean(), y - y.mean()
+    power = math.sqrt(float((x * x).sum()) * float((y * y).sum()))
+    return float((x * y).sum()) / power if power > 1e-6 else 0.0
 
 
 def _near(cells: np.ndarray) -> np.ndarray:
@@ -161,10 +249,10 @@ def _widened(frames: np.ndarray) -> np.ndarray:
     return wide
 
 
-def _peaks(frames: np.ndarray, depth_db: float) -> np.ndarray:
+def _peaks(frames: np.ndarray) -> np.ndarray:
     """Return where a band is louder than those beside it, and not far below the loudest one."""
     least = np.maximum(
-        frames.max(axis=1, keepdims=True) - depth_db, np.percentile(frames, 99.0) - _TRACK_DB
+        frames.max(axis=1, keepdims=True) - _PEAK_DB, np.percentile(frames, 99.0) - _TRACK_DB
     )
     return (frames >= _widened(frames)) & (frames > least)
 
@@ -174,37 +262,9 @@ def _levelled(difference: np.ndarray, cells: np.ndarray) -> np.ndarray | None:
     bands = cells.sum(axis=0) >= 8
     levels = np.where(cells, difference, np.nan)[:, bands]
     levels = levels[cells[:, bands].any(axis=1)]
-    if np.isfinite(levels).sum() <= _MIN_CELLS:
+    if np.isfinite(levels).sum() < _MIN_CELLS:
         return None
     for _ in range(2):
         levels -= np.nanmedian(levels, axis=1, keepdims=True)
         levels -= np.nanmedian(levels, axis=0, keepdims=True)
     return levels[np.isfinite(levels)]
-
-
-def _onsets(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Return by how many ms the onsets of stretches leave a straight line, and how they agree."""
-    rises = [np.maximum(np.diff(frames, axis=0), 0.0) for frames in (x, y)]
-    rise_x, rise_y = (rise - rise.mean(axis=0) for rise in rises)
-    lags = np.arange(-_MAX_LAG, _MAX_LAG + 1)
-    times, distances, agreed = [], [], []
-    for start in range(0, len(rise_x) - _BLOCK + 1, _HOP):
-        one = rise_x[start : start + _BLOCK]
-        rows = np.clip(np.arange(start, start + _BLOCK) + lags[:, None], 0, len(rise_y) - 1)
-        other = rise_y[rows]
-        power = np.sqrt((one**2).sum() * (other**2).sum(axis=(1, 2)))
-        fits = (one * other).sum(axis=(1, 2)) / np.maximum(power, 1e-9)
-        best = int(fits.argmax())
-        if 0 < best < len(lags) - 1:
-            distances.append(lags[best] + parabola_peak(fits, best))
-            times.append(start)
-            agreed.append(fits[best])
-    if len(times) < 4:
-        return 3.0, 0.7
-    distance_ms = 1000.0 * SPECTRUM.frame_hop_s * np.array(distances)
-    one, other = np.triu_indices(len(times), 1)
-    time = np.array(times, float)
-    slope = np.median((distance_ms[other] - distance_ms[one]) / (time[other] - time[one]))
-    left = distance_ms - slope * time
-    left -= np.median(left)
-    return 1.48 * float(np.median(np.abs(left))), float(np.median(agreed))

@@ -35,7 +35,11 @@ from auditor.report.html.dossier import dossier_view
 from auditor.report.html.generated import generated_view
 from auditor.report.html.leak import leak_view
 from auditor.report.html.tracks import TrackView, track_view
-from auditor.report.text.evidence import is_denied_pair, matches_by_loop
+from auditor.report.text.evidence import (
+    is_denied_pair,
+    is_of_two_performances,
+    matches_by_loop,
+)
 from auditor.report.text.general import (
     cluster_name,
     comparison_gaps,
@@ -192,7 +196,13 @@ def _suggested(row: Row, cluster: Cluster) -> str:
 def _why_alike(pairs: Sequence[Pair]) -> str:
     """Return by what the pairs that are not flagged were picked from all others."""
     why = []
-    alone = [pair for pair in pairs if not matches_by_loop(pair) and not is_denied_pair(pair)]
+    alone = [
+        pair
+        for pair in pairs
+        if not matches_by_loop(pair)
+        and not is_denied_pair(pair)
+        and not is_of_two_performances(pair)
+    ]
     least = min((p.similarity for p in alone if p.similarity is not None), default=None)
     if least is not None:
         why.append(
@@ -203,6 +213,8 @@ def _why_alike(pairs: Sequence[Pair]) -> str:
         why.append("only a loop or a drone matches")
     if any(map(is_denied_pair, pairs)):
         why.append("the spectra of the aligned passages do not match")
+    if any(map(is_of_two_performances, pairs)):
+        why.append("the aligned passages are two performances of the same notes")
     return f"They are listed because {', or because '.join(why)}." if why else ""
 
 
@@ -213,6 +225,7 @@ def _reaching(result: ScanResult) -> str:
     kinds.append(("set aside by a decision", sum(is_set_aside(pair) for pair in high)))
     left = [pair for pair in high if not pair.flagged and not is_set_aside(pair)]
     kinds.append(("with spectra that do not match", sum(map(is_denied_pair, left))))
+    kinds.append(("two performances of the same notes", sum(map(is_of_two_performances, left))))
     kinds.append(("a loop or a drone", len(high) - sum(n for _, n in kinds)))
     counts = ", ".join(f"{n:,} {what}" for what, n in kinds if n)
     return f"{show_count(len(high), 'pair')} at or above the threshold: {counts}." if high else ""

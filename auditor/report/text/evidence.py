@@ -12,7 +12,13 @@ from auditor.errors import show_text
 from auditor.records import Evidence, MatchedRange, Pair, Track
 from auditor.report.text.general import show_duration
 from auditor.scoring.originals import is_lossless
-from auditor.scoring.verdict import RULES, is_denied, is_loop, may_be_played_apart
+from auditor.scoring.verdict import (
+    RULES,
+    is_denied,
+    is_loop,
+    is_played_apart,
+    may_be_played_apart,
+)
 
 UNHEARD_MEANING = "The score reaches the threshold, but no aligned passage was found."
 """What it means that a pair has no verdict."""
@@ -89,6 +95,11 @@ of A and 90 % of B.'
             return "Only a loop or a drone matches, which proves nothing."
         if is_denied_pair(pair):
             return "The aligned passages sound similar, but their spectra do not match."
+        if is_of_two_performances(pair):
+            return (
+                "The aligned passages play the same notes, but the sound beyond the notes differs: "
+                "two performances, which belong to the compositions."
+            )
         if ranges:
             return "Alike in overall sound; the aligned passages score below the threshold."
         return "Alike in overall sound only: there are no aligned passages."
@@ -123,6 +134,13 @@ def is_denied_pair(pair: Pair) -> bool:
     if pair.evidence is None or not pair.evidence.ranges:
         return False
     return is_denied(pair.evidence) and not matches_by_loop(pair)
+
+
+def is_of_two_performances(pair: Pair) -> bool:
+    """Say whether what lines up was played twice, and is neither a loop nor denied."""
+    if pair.evidence is None or not pair.evidence.ranges or matches_by_loop(pair):
+        return False
+    return is_played_apart(pair.evidence) and not is_denied(pair.evidence)
 
 
 def _shares(pair: Pair) -> str:

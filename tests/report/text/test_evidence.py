@@ -21,6 +21,7 @@ from auditor.report.text.evidence import (
     verdict_sentence,
     what_differs,
 )
+from auditor.scoring.verdict import RULES
 
 SHARES = " That is 43 % of A and 7 % of B."
 SAME_BYTES = "The two files are identical, byte for byte."
@@ -91,6 +92,23 @@ def test_every_verdict_has_a_meaning_of_one_sentence_and_none_says_infringes():
                 evidence=Evidence(0.8, (heard(correlation=0.0),), 0.43, 0.07, 1.0, 0.6),
             ),
             "The aligned passages sound similar, but their spectra do not match.",
+        ),
+        (
+            pair(
+                "sounds alike",
+                evidence=Evidence(0.8, (RANGE,), 0.43, 0.07, 1.0, 0.2, RULES.played_apart),
+            ),
+            "The aligned passages play the same notes, but the sound beyond the notes differs: "
+            "two performances, which belong to the compositions.",
+        ),
+        (
+            pair(
+                "shared excerpt",
+                evidence=Evidence(0.8, (RANGE,), 0.43, 0.07, 1.0, 0.2, RULES.may_be_played_apart),
+            ),
+            "1:12–1:21 of A matches 1:43–1:52 of B, at the same speed and pitch."
+            + SHARES
+            + " The sound agrees less than the notes: these may be two performances.",
         ),
         (pair("clear"), "No sign of shared material was found."),
         (
