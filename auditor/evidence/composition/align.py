@@ -30,8 +30,9 @@ MIN_Z = 0.8
 """Standard deviations above the mean from which a cell lengthens a path."""
 
 _BATCH_COLUMNS = 12_000
-_BLOCK_ROWS = 64
-_GAP = 2
+_BLOCK_ROWS = 32
+_GAP = AVERAGED
+"""Empty columns before each track: as many as a step, or a mean along the diagonal, looks back."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def raw_scores(
     for batch in _batches(jobs):
         found = np.zeros(len(batch), np.float32)
         for part_a in _parts(a):
-            columns = [_scaled(part_a, part, semitones) for _, semitones, part in batch]
-            sums = _best_of_columns(part_a.features, columns)
+            sums = _best_paths(part_a, [(part, semitones) for _, semitones, part in batch])
             lengths = np.array([_length(part_a, part) for _, _, part in batch], np.float32)
             found = np.maximum(found, sums / lengths)
         for (k, semitones, _), value in zip(batch, found.tolist(), strict=True):
@@ -159,35 +159,55 @@ def _layout(lengths: list[int]) -> tuple[np.ndarray, int]:
 
 
 def _scaled(a: PitchTrack, b: PitchTrack, semitones: int) -> np.ndarray:
-    """Return the features of b, transposed, so that their product with those of a is a z-score.
+    """Return the features of b, transposed, so that their product with those of a is a z-score."""
+    return transposed(b.features, semitones) / np.float32(_spread(a, b, semitones))
 
-    The mean of the product is zero; its variance follows from the covariances of both.
+
+def _spread(a: PitchTrack, b: PitchTrack, semitones: int) -> float:
+    """Return the standard deviation of the similarities of two tracks, one of them transposed.
+
+    Their mean is zero; their variance follows from the covariances of both.
     """
-    moved = transposed(b.features, semitones)
     gram = transposed(transposed(b.gram, semitones).T, semitones)
-    spread = np.sqrt(max(float((a.gram * gram).sum()), 1e-12))
-    return moved / np.float32(spread)
+    return float(np.sqrt(max(float((a.gram * gram).sum()), 1e-12)))
 
 
-def _best_of_columns(rows: np.ndarray, columns: list[np.ndarray]) -> np.ndarray:
-    """Return the best path of one track through each of others, (n_others,) float32.
+def _best_paths(a: PitchTrack, others: Sequence[tuple[PitchTrack, int]]) -> np.ndarray:
+    """Return the best path of one track through each of others, transposed, (n_others,) float32.
 
-    Each product is of one track with one other, so that a score does not depend on the company: how
-    a matrix product rounds depends on its shape.
+    The similarities are those of ``PitchTrack.features``, at a sixth of the products: those of
+    single rows, added along the diagonal, less what the means make of them.  Each product is of one
+    track with one other, so that a score does not depend on the company: how a matrix product
+    rounds depends on its shape.
     """
-    starts, total = _layout([len(column) for column in columns])
-    spans = [
-        slice(start, start + len(c)) for start, c in zip(starts.tolist(), columns, strict=True)
-    ]
-    block = np.full((_BLOCK_ROWS, total), -np.inf, np.float32)
+    back = AVERAGED - 1
+    starts, total = _layout([len(other) for other, _ in others])
+    threshold = np.full(total, np.inf, np.float32)
+    jobs = []
+    for start, (other, semitones) in zip(starts.tolist(), others, strict=True):
+        span = slice(start, start + len(other))
+        scale = np.float32(1.0 / _spread(a, other, semitones))
+        mean = transposed(other.mean, semitones) * scale
+        of_columns = transposed(other.stacked, semitones) @ a.mean * scale
+        threshold[span] = of_columns + np.float32(MIN_Z - float(a.mean @ mean))
+        jobs.append((span, transposed(other.now, semitones) * scale, (a.stacked @ mean)[:, None]))
+    single = np.zeros((back + _BLOCK_ROWS, total), np.float32)  # rows of the last block come first
     before, two_before = np.zeros(total, np.float32), np.zeros(total, np.float32)
     best, here = np.zeros(total, np.float32), np.zeros(total, np.float32)
-    for first in range(0, len(rows), _BLOCK_ROWS):
-        part = rows[first : first + _BLOCK_ROWS]
-        for span, column in zip(spans, columns, strict=True):
-            np.matmul(part, column.T, out=block[: len(part), span])
-        block -= np.float32(MIN_Z)
-        for row in block[: len(part)]:
+    block = np.zeros((_BLOCK_ROWS, total), np.float32)
+    for first in range(0, len(a), _BLOCK_ROWS):
+        now = a.now[first : first + _BLOCK_ROWS]
+        n = len(now)
+        for span, columns, _ in jobs:
+            np.matmul(now, columns.T, out=single[back : back + n, span])
+        pairs = single[1 : back + n, 1:] + single[: back + n - 1, :-1]
+        np.add(pairs[4:, 4:], pairs[2:-2, 2:-2], out=block[:n, 5:])
+        block[:n, 5:] += pairs[:-4, :-4]
+        block[:n] -= threshold
+        for span, _, of_rows in jobs:
+            block[:n, span] -= of_rows[first : first + n]
+        single[:back] = single[n : back + n]
+        for row in block[:n]:
             here, before, two_before = two_before, here, before
             # now `before` is the last row and `two_before` the one before it; `here` is free
             reach = np.maximum(before[1:-1], two_before[1:-1])

@@ -52,25 +52,38 @@ class PitchTrack:
         return len(self.rows)
 
     @functools.cached_property
-    def features(self) -> np.ndarray:
-        """What is aligned: melody and all pitch classes of the last ``AVERAGED`` rows.
-
-        (n, 24 * AVERAGED) float32, columns of zero mean.  The product of two tracks' features is
-        their similarity averaged along the diagonal, less its means over rows and columns.
-        """
+    def now(self) -> np.ndarray:
+        """Melody and all pitch classes of each row, (n, 24) float32."""
         strength = np.linalg.norm(self.melody, axis=1, keepdims=True)
-        now = np.concatenate(
+        return np.concatenate(
             [
                 self.melody / np.maximum(strength, _MELODY_FLOOR),
                 _ALL_WEIGHT * unit_rows(self.all - self.all.mean(0)),
             ],
             axis=1,
         ).astype(np.float32)
-        stacked = np.zeros((len(now), AVERAGED, 24), np.float32)
-        for k in range(min(AVERAGED, len(now))):
-            stacked[k:, k] = now[: len(now) - k]
-        rows = stacked.reshape(len(now), -1)
-        return rows - rows.mean(0)
+
+    @functools.cached_property
+    def stacked(self) -> np.ndarray:
+        """``now`` of each row and of those before it, ``AVERAGED`` in all, (n, 24 * AVERAGED)."""
+        stacked = np.zeros((len(self), AVERAGED, 24), np.float32)
+        for k in range(min(AVERAGED, len(self))):
+            stacked[k:, k] = self.now[: len(self) - k]
+        return stacked.reshape(len(self), -1)
+
+    @functools.cached_property
+    def mean(self) -> np.ndarray:
+        """Mean of the rows of ``stacked``, (24 * AVERAGED,) float32."""
+        return self.stacked.mean(0)
+
+    @functools.cached_property
+    def features(self) -> np.ndarray:
+        """What is aligned: ``stacked`` with columns of zero mean.
+
+        The product of two tracks' features is their similarity averaged along the diagonal, less
+        its means over rows and columns.
+        """
+        return self.stacked - self.mean
 
     @functools.cached_property
     def gram(self) -> np.ndarray:

@@ -41,6 +41,15 @@ def test_a_score_does_not_depend_on_the_company():
     assert [raw_scores(a, [other])[0].item() for other in others] == scores.tolist()
 
 
+def test_similarities_of_single_rows_add_up_to_those_of_the_features():
+    a = track(1)
+    others = [track(seed, tempo=0.6 + 0.1 * seed) for seed in range(1, 7)]
+    others.append(others[0].part(0, 3))  # shorter than a mean along the diagonal
+    scores, _ = raw_scores(a, others)
+    traced = [align(a, other) for other in others]
+    assert scores == pytest.approx([found.raw if found else 0.0 for found in traced], rel=1e-4)
+
+
 def test_other_chords_under_a_melody_do_not_hide_it():
     a, b = track(1, accompanied=5), track(1, accompanied=6, transposition=3)
     others = [track(seed, accompanied=seed) for seed in range(2, 12)]
