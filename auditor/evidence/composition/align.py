@@ -188,7 +188,7 @@ def _best_paths(a: PitchTrack, others: Sequence[tuple[PitchTrack, int]]) -> np.n
         span = slice(start, start + len(other))
         scale = np.float32(1.0 / _spread(a, other, semitones))
         mean = transposed(other.mean, semitones) * scale
-        of_columns = transposed(other.stacked, semitones) @ a.mean * scale
+        of_columns = other.stacked @ (transposed(a.mean, -semitones) * scale)
         threshold[span] = of_columns + np.float32(MIN_Z - float(a.mean @ mean))
         jobs.append((span, transposed(other.now, semitones) * scale, (a.stacked @ mean)[:, None]))
     single = np.zeros((back + _BLOCK_ROWS, total), np.float32)  # rows of the last block come first

@@ -76,7 +76,7 @@ class PitchTrack:
         """Mean of the rows of ``stacked``, (24 * AVERAGED,) float32."""
         return self.stacked.mean(0)
 
-    @functools.cached_property
+    @property
     def features(self) -> np.ndarray:
         """What is aligned: ``stacked`` with columns of zero mean.
 
@@ -88,7 +88,8 @@ class PitchTrack:
     @functools.cached_property
     def gram(self) -> np.ndarray:
         """Covariance of the features, (24 * AVERAGED,) squared, float32."""
-        return self.features.T @ self.features / max(1, len(self))
+        features = self.features
+        return features.T @ features / max(1, len(self))
 
     @functools.cached_property
     def profile(self) -> np.ndarray:
