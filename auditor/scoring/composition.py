@@ -48,7 +48,12 @@ from auditor.records import (
 )
 from auditor.scoring.base import RunContext, ScoredPair, ScoringResult
 from auditor.scoring.examined import AlignedPairs, PairKeys
-from auditor.search.compositions import PitchStore, StoredPitches, nearest_contents
+from auditor.search.compositions import (
+    PitchStore,
+    StoredPitches,
+    Summaries,
+    nearest_contents,
+)
 from auditor.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -446,9 +451,11 @@ def _candidates(comparable: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
     if n <= MAX_EXHAUSTIVE:
         return np.stack(np.triu_indices(n, 1), axis=1)
     place_of = {sha256: place for place, (sha256, _) in enumerate(comparable)}
+    n_dims = int(np.median([rows.shape[1] for _, rows in comparable]))
+    known = Summaries(comparable, n_dims)
     pairs = set()
     for place, (_, summaries) in enumerate(comparable):
-        for near in nearest_contents(summaries, comparable, top=N_CANDIDATES + 1):
+        for near in known.nearest(summaries, top=N_CANDIDATES + 1):
             if place_of[near] != place:
                 pairs.add((min(place, place_of[near]), max(place, place_of[near])))
     return np.array(sorted(pairs), np.int64).reshape(-1, 2)

@@ -23,6 +23,8 @@ from auditor.embedding.config import N_PITCH_COLUMNS
 from auditor.errors import IndexFileError, show_path
 
 MAX_ROWS = 1 << 20
+_N_BEST = 3
+_PART_ROWS, _KEPT_PARTS = 5_000, 40
 _SCHEMA = """CREATE TABLE IF NOT EXISTS pitches (
     sha256 TEXT PRIMARY KEY NOT NULL, n_dims INTEGER NOT NULL,
     mean REAL NOT NULL, spread REAL NOT NULL, problem TEXT NOT NULL,
@@ -196,37 +198,66 @@ class PitchStore:
                         yield str(sha256), str(facts[3]), rows
 
 
-def nearest_contents(
-    query: np.ndarray, contents: Sequence[tuple[str, np.ndarray]], *, top: int
-) -> list[str]:
-    """Return the contents whose summaries are most like those of a query, best first.
-
-    Each is ranked by the mean of its three best windows' cosines.  Summaries of another length than
-    those of the query, which this model did not make, are left out.
+class Summaries:
+    """Summaries of contents, ready to be ranked by their likeness to those of others.
 
     Parameters
     ----------
-    query : numpy.ndarray
-        (n_windows, n_dims) float16.
-    contents : list of (str, numpy.ndarray)
-        Hashes and summaries of comparable contents, see ``PitchStore.rows``.
-    top : int
+    contents : sequence of (str, numpy.ndarray)
+        Hashes and summaries of comparable contents, see ``PitchStore.rows``.  Summaries of another
+        length than ``n_dims``, which this model did not make, are left out, and so are empty ones.
+    n_dims : int
     """
-    contents = [one for one in contents if len(one[1]) and one[1].shape[1] == query.shape[1]]
-    if not contents or not len(query):
+
+    def __init__(self, contents: Sequence[tuple[str, np.ndarray]], n_dims: int) -> None:
+        usable = [one for one in contents if len(one[1]) and one[1].shape[1] == n_dims]
+        self._n_dims = n_dims
+        self._hashes = [sha256 for sha256, _ in usable]
+        self._n_windows = np.array([len(rows) for _, rows in usable], np.int64)
+        self._parts: list[list[np.ndarray]] = [[]]
+        for _, rows in usable:
+            if sum(map(len, self._parts[-1])) >= _PART_ROWS:
+                self._parts.append([])
+            self._parts[-1].append(rows)
+        # Those of a large library take too much memory as float32: they are converted each time.
+        self._kept = list(self._floats()) if len(self._parts) <= _KEPT_PARTS and usable else None
+
+    def nearest(self, query: np.ndarray, *, top: int) -> list[str]:
+        """Return the contents whose summaries are most like those of a query, best first.
+
+        Each is ranked by the mean of its three best windows' cosines.
+
+        Parameters
+        ----------
+        query : numpy.ndarray
+            (n_windows, n_dims) float16.
+        top : int
+        """
+        if not self._hashes or not len(query) or query.shape[1] != self._n_dims:
+            return []
+        wanted = query.astype(np.float32).T
+        near = np.concatenate([(block @ wanted).max(1) for block in self._kept or self._floats()])
+        # By contents, and within each by rising cosine: the best windows of each come last.
+        near = near[np.lexsort((near, np.repeat(np.arange(len(self._hashes)), self._n_windows)))]
+        ends, n_best = np.cumsum(self._n_windows), np.minimum(_N_BEST, self._n_windows)
+        total = np.zeros(len(ends), np.float32)
+        for k in range(_N_BEST, 0, -1):
+            total[n_best >= k] += near[ends[n_best >= k] - k]
+        scores = total / n_best.astype(np.float32)
+        order = np.argsort(-scores, kind="stable")[:top]
+        return [self._hashes[k] for k in order.tolist()]
+
+    def _floats(self) -> Iterator[np.ndarray]:
+        return (np.concatenate(part).astype(np.float32) for part in self._parts)
+
+
+def nearest_contents(
+    query: np.ndarray, contents: Sequence[tuple[str, np.ndarray]], *, top: int
+) -> list[str]:
+    """Return the contents whose summaries are most like those of one query, best first.
+
+    Parameters are those of ``Summaries``.
+    """
+    if not len(query):
         return []
-    wanted = query.astype(np.float32).T
-    scores = np.empty(len(contents), np.float32)
-    block, first, n = [], 0, 0
-    for k, (_, summaries) in enumerate(contents):
-        block.append(summaries)
-        n += len(summaries)
-        if n >= 50_000 or k == len(contents) - 1:
-            near = (np.concatenate(block).astype(np.float32) @ wanted).max(1)
-            ends = np.cumsum([len(part) for part in block])
-            for j, part in enumerate(np.split(near, ends[:-1])):
-                best = np.sort(part)[-3:]
-                scores[first + j] = best.mean()
-            block, first, n = [], k + 1, 0
-    order = np.argsort(-scores, kind="stable")[:top]
-    return [contents[k][0] for k in order.tolist()]
+    return Summaries(contents, query.shape[1]).nearest(query, top=top)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from auditor.errors import IndexFileError
-from auditor.search.compositions import PitchStore, StoredPitches, nearest_contents
+from auditor.search.compositions import PitchStore, StoredPitches, Summaries, nearest_contents
 
 
 def item(seed: int, *, n_windows: int = 4, problem: str = "") -> StoredPitches:
@@ -91,6 +91,10 @@ def test_the_nearest_contents_come_first():
     assert nearest_contents(contents[42][1], hostile + contents, top=1) == ["042"]
     assert nearest_contents(np.zeros((0, 16), np.float16), contents, top=5) == []
     assert nearest_contents(contents[7][1], [], top=5) == []
+    known = Summaries(contents, 16)
+    for _, summaries in contents[:5]:
+        assert known.nearest(summaries, top=9) == nearest_contents(summaries, contents, top=9)
+    assert known.nearest(np.ones((2, 8), np.float16), top=5) == []
 
 
 @pytest.mark.parametrize(("mean", "spread"), [(float("inf"), 1.0), (1.0, 0.0), (1.0, -1.0)])
