@@ -108,20 +108,21 @@ def _agreement(found: MatchedRange, a: np.ndarray, b: np.ndarray) -> tuple[np.nd
     of_b = local_frames(of_b, SPECTRUM)[:, lower]
     silent = np.minimum((of_a**2).mean(axis=1), (of_b**2).mean(axis=1)) < _SILENT
     of_a, of_b = of_a - of_a.mean(axis=0), of_b - of_b.mean(axis=0)
+    return _best_agreement(of_a, of_b, max_lag), silent
+
+
+def _best_agreement(of_a: np.ndarray, of_b: np.ndarray, max_lag: int) -> np.ndarray:
+    """Return how levelled frames agree around each, at the lag that is best around it, (n,).
+
+    A tempo that is a little off drifts.  A lag takes the frames that it moves beyond one end from
+    the other end.
+    """
+    n = len(of_a)
     size, wide = (max(1, round(s / SPECTRUM.frame_hop_s)) for s in (_SMOOTH_S, _LAG_S))
-    power_a, power_b = ((values**2).sum(axis=1) for values in (of_a, of_b))
-    norm = np.sqrt(
-        np.maximum(
-            moving_mean(power_a, size) * moving_mean(power_b, size),
-            1e-9,
-        )
-    )
-    # A tempo that is a little off drifts: around every moment the best lag counts.
-    best, agreement = np.full(len(of_a), -np.inf), np.zeros(len(of_a))
-    for lag in range(-max_lag, max_lag + 1):
-        product = (of_a * np.roll(of_b, lag, axis=0)).sum(axis=1)
-        around = moving_mean(product, wide)
-        better = around > best
-        best[better] = around[better]
-        agreement[better] = (moving_mean(product, size) / norm)[better]
-    return agreement, silent
+    powers = [moving_mean((values**2).sum(axis=1), size) for values in (of_a, of_b)]
+    norm = np.sqrt(np.maximum(powers[0] * powers[1], 1e-9))
+    around_b = np.concatenate([of_b[-max_lag:], of_b, of_b[:max_lag]])
+    lagged = [around_b[max_lag - lag :][:n] for lag in range(-max_lag, max_lag + 1)]
+    products = np.array([np.einsum("ij,ij->i", of_a, moved) for moved in lagged])
+    best = moving_mean(products, wide).argmax(axis=0)
+    return moving_mean(products, size)[best, np.arange(n)] / norm

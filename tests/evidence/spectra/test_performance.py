@@ -17,6 +17,7 @@ from auditor.evidence.spectra.performance import (
     LIMITS,
     MAX_DOUBTFUL,
     MIN_CORRELATION,
+    _median_of_rows,
     log_odds,
     performance_features,
     played_apart,
@@ -115,3 +116,13 @@ def test_one_stretch_beyond_what_covers_reach_leaves_doubt():
         assert log_odds(beyond, **sure) == (MAX_DOUBTFUL if side else 9.0), name
         beyond[2, place] -= 0.2 * side
         assert log_odds(beyond, **sure) == 9.0, name
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 40])
+def test_medians_of_rows_leave_out_what_is_not_there(n):
+    rng = np.random.default_rng(n)
+    values = np.round(rng.normal(0.0, 3.0, (30, n)), 1).astype(np.float32)
+    values[rng.random(values.shape) < 0.6] = np.nan
+    values[:, 0] = 1.0
+    expected = np.nanmedian(values, axis=1, keepdims=True)
+    np.testing.assert_array_equal(_median_of_rows(values), expected)

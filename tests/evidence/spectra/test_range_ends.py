@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import uniform_filter1d
 from tunes import tune
 
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.augment.waveform import plant
 from auditor.embedding.spectrogram import waveform_spectrum
-from auditor.evidence.spectra.range_ends import trim_range
+from auditor.evidence.spectra.range_ends import _best_agreement, trim_range
 from auditor.records import MatchedRange
 
 
@@ -56,3 +57,24 @@ def test_a_range_does_not_grow_into_silence_of_both_tracks():
         track[10 * SAMPLE_RATE_HZ : 20 * SAMPLE_RATE_HZ] += tune(1, duration_s=10.0)
     found = trimmed(quiet[0], quiet[1], 10.0, 20.0)
     assert (found.a_start_s, found.a_end_s) == pytest.approx((10.0, 20.0), abs=1.0)
+
+
+@pytest.mark.parametrize("n", [17, 40, 200])
+def test_frames_agree_at_the_best_lag_around_each(n):
+    rng = np.random.default_rng(n)
+    one = rng.normal(0.0, 5.0, (n, 30))
+    other = np.roll(one, 3, axis=0) + rng.normal(0.0, 4.0, one.shape)
+    other[: n // 2] = one[: n // 2]
+
+    def mean(values, seconds):
+        return uniform_filter1d(values, round(seconds / 0.096), mode="nearest")
+
+    powers = [mean((frames**2).sum(axis=1), 1.5) for frames in (one, other)]
+    best, expected = np.full(n, -np.inf), np.zeros(n)
+    for lag in range(-8, 9):
+        product = (one * np.roll(other, lag, axis=0)).sum(axis=1)
+        better = mean(product, 6.0) > best
+        best[better] = mean(product, 6.0)[better]
+        expected[better] = mean(product, 1.5)[better]
+    expected /= np.sqrt(powers[0] * powers[1])
+    assert _best_agreement(one, other, 8) == pytest.approx(expected, abs=1e-9)
