@@ -37,7 +37,7 @@ class Side:
     windows : callable
         Returns its d-vectors, prepared; None where it has no window.  Called when first needed.
     frames : callable
-        Returns its spectrum, (n_frames, n_bands) uint8; None where there is none.
+        Returns its spectrum, (n_frames, n_bands) uint8, or prepared; None where there is none.
     embedding : numpy.ndarray, optional
         (n_dims,) float32.
     brief_cost : float, optional
@@ -52,7 +52,7 @@ class Side:
         duration_s: float,
         *,
         windows: Callable[[], WitnessTrack | None],
-        frames: Callable[[], np.ndarray | None],
+        frames: Callable[[], np.ndarray | TrackSpectrum | None],
         embedding: np.ndarray | None = None,
         brief_cost: float | None = None,
     ) -> None:
@@ -69,7 +69,7 @@ class Side:
     def spectrum(self) -> TrackSpectrum | None:
         """Its spectrum; None where there is none."""
         frames = self._frames()
-        return None if frames is None else TrackSpectrum(frames, self.duration_s)
+        return TrackSpectrum(frames, self.duration_s) if isinstance(frames, np.ndarray) else frames
 
 
 def compare_sides(

@@ -20,9 +20,10 @@ from auditor.catalogue.catalogue import Catalogue, FileStamp
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.catalogue.track_spectrum import read_track_spectrum
 from auditor.errors import IndexFileError, show_path
-from auditor.evidence.alignment.aligner import Examiner
+from auditor.evidence.alignment.aligner import ByteCache, Examiner
 from auditor.evidence.alignment.ranges import WitnessConfig
 from auditor.evidence.side import Side
+from auditor.evidence.spectra.lines import TrackSpectrum
 from auditor.search.across import unpack_mask
 from auditor.search.annoy_index import TrackIndex, open_index, refresh_index
 from auditor.search.excerpts.among import excerpts_among
@@ -36,6 +37,9 @@ N_CONTENTS = 4096
 
 N_SPECTRA = 32
 """Spectra that are kept in memory, 250 kB for four minutes each."""
+
+SPECTRA_BYTES = 1 << 26
+"""Of spectra that are kept with what was prepared of them, 1.3 MB for four minutes each."""
 
 MIN_SCORE_TO_LIST = 0.1
 """Score of a range that the witness lists; the audio says which of the weak ones are meant."""
@@ -68,6 +72,11 @@ class TrackReader(ABC):
         self.content = functools.lru_cache(maxsize=N_CONTENTS)(self._content)
         self.spectrum = functools.lru_cache(maxsize=N_SPECTRA)(self._spectrum)
         self.side = functools.lru_cache(maxsize=2)(self._side)  # pairs are sorted by a
+        self._prepared_spectrum = ByteCache(
+            self._prepare_spectrum,
+            lambda spectrum: 0 if spectrum is None else spectrum.n_bytes,
+            max_bytes=SPECTRA_BYTES,
+        )
         self.excerpts_among = functools.lru_cache(maxsize=2)(self._excerpts_among)
         self.examiner = Examiner(
             lambda i: (*self.dvectors(i), self.content(i).duration_s),
@@ -84,8 +93,12 @@ class TrackReader(ABC):
             sha256,
             duration_s,
             windows=lambda: self.examiner.track(track_id),
-            frames=lambda: self.spectrum(track_id),
+            frames=lambda: self._prepared_spectrum(track_id),
         )
+
+    def _prepare_spectrum(self, track_id: str) -> TrackSpectrum | None:
+        frames = self.spectrum(track_id)
+        return None if frames is None else TrackSpectrum(frames, self.content(track_id).duration_s)
 
     def _excerpts_among(self, wanted: bytes) -> ExcerptIndex:
         """Return an excerpt index of some tracks, by a bit for each row (``numpy.packbits``)."""

@@ -13,7 +13,9 @@ J. O. Smith, Spectral Audio Signal Processing, 2011, "Quadratic interpolation of
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Generator, Sequence
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,32 +23,16 @@ from auditor.evidence.alignment.line_search import Segment
 
 
 class LineValues(NamedTuple):
-    """A matrix along its rows or, turned, along its columns; ``flat`` holds it for both.
-
-    Looking values up in ``flat`` takes half the time of indexing rows and columns.
-    """
+    """A matrix as ``flat``: to look values up there takes half the time of rows and columns."""
 
     flat: np.ndarray
     n_rows: int
     n_columns: int
-    row_step: int
-    column_step: int
 
     @classmethod
     def of(cls, matrix: np.ndarray) -> LineValues:
         """Return those of a matrix, (n_rows, n_columns) float32."""
-        return cls(
-            np.ascontiguousarray(matrix).reshape(-1),
-            len(matrix),
-            matrix.shape[1],
-            matrix.shape[1],
-            1,
-        )
-
-    @property
-    def turned(self) -> LineValues:
-        """Rows for columns."""
-        return LineValues(self.flat, self.n_columns, self.n_rows, self.column_step, self.row_step)
+        return cls(np.ascontiguousarray(matrix).reshape(-1), *matrix.shape)
 
     def between(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Return values between columns; what lies outside is taken from the border.
@@ -72,8 +58,8 @@ class LineValues(NamedTuple):
         columns = np.minimum(np.maximum(columns, 0.0), self.n_columns - 1.0)
         low = np.minimum(columns.astype(np.int64), max(self.n_columns - 2, 0))
         share = (columns - low).astype(np.float32)
-        at = rows * self.row_step + low * self.column_step
-        beside = self.column_step if self.n_columns > 1 else 0
+        at = rows * self.n_columns + low
+        beside = 1 if self.n_columns > 1 else 0
         return (1.0 - share) * self.flat.take(at) + share * self.flat.take(at + beside)
 
 
@@ -156,28 +142,58 @@ class Run(NamedTuple):
     values: np.ndarray
 
 
-def measure_line(matrix: np.ndarray, segment: Segment) -> Run | None:
-    """Move a line to where the matrix peaks and delimit the run along it.
+Places = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Rows (n,) int64 and the columns (n,) float64 at which a line passes them; likewise columns."""
+
+Peaks = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Rows, columns and weights of peaks, (n_peaks,) float64; those of rows come first."""
+
+Part = TypeVar("Part")
+Measurement = Generator[Places, Peaks, Part]
+"""Part of a measurement: it asks for the peaks near its line as often as it needs some."""
+
+
+def measure_lines(matrix: np.ndarray, segments: Sequence[Segment]) -> list[Run | None]:
+    """Move lines to where the matrix peaks and delimit the run along each.
+
+    No line changes another one; the peaks that they ask for are looked up together, since calls
+    for small arrays cost more than what they compute.
 
     Parameters
     ----------
     matrix : numpy.ndarray
         (n_rows, n_columns) float32, about 0 where nothing matches.
-    segment : Segment
+    segments : sequence of Segment
         From ``search_lines``.
 
     Returns
     -------
-    Run or None
-        None if nothing on the line is above 0.
+    list of Run or None
+        One for each segment; None if nothing on its line is above 0.
     """
     along = LineValues.of(matrix)
+    lines = [_measured(along, segment) for segment in segments]
+    found: list[Run | None] = [None] * len(lines)
+    asking = [(k, next(line)) for k, line in enumerate(lines)]
+    while asking:
+        peaks = _peaks(along, [places for _, places in asking])
+        asked, asking = asking, []
+        for (k, _), of_line in zip(asked, peaks, strict=True):
+            try:
+                asking.append((k, lines[k].send(of_line)))
+            except StopIteration as end:
+                found[k] = end.value
+    return found
+
+
+def _measured(along: LineValues, segment: Segment) -> Measurement[Run | None]:
+    """Return the run along a line; None where there is none."""
     tempo, offset = _nudge(along, segment)
     simplest = None
-    rows = np.arange(segment.i0, min(segment.i0 + segment.n, len(matrix)))
+    rows = np.arange(segment.i0, min(segment.i0 + segment.n, along.n_rows))
     for _ in range(_ROUNDS):
         before = tempo, offset, rows[0], rows[-1]
-        tempo, offset, simplest = _fit_peaks(along, rows, tempo, offset)
+        tempo, offset, simplest = yield from _fit_peaks(along, rows, tempo, offset)
         n_before, values = _follow(along, tempo, offset)
         first, last, level = _extent(values)
         if level <= 0.0:
@@ -241,7 +257,7 @@ def _nudge(matrix: LineValues, segment: Segment) -> tuple[float, float]:
 
 def _fit_peaks(
     matrix: LineValues, rows: np.ndarray, tempo: float, offset: float
-) -> tuple[float, float, float | None]:
+) -> Measurement[tuple[float, float, float | None]]:
     """Fit the line to the peaks of rows and of columns, by weighted least squares.
 
     Returns
@@ -255,7 +271,7 @@ def _fit_peaks(
     line = offset + tempo * rows
     low, high = sorted((round(line[0]), round(line[-1])))
     columns = np.arange(max(low, 0), min(high, matrix.n_columns - 1) + 1)
-    x, y, weights = _peaks(matrix, rows, line, columns, (columns - offset) / tempo)
+    x, y, weights = yield rows, line, columns, (columns - offset) / tempo
     total = weights.sum()
     if len(x) < 3 or x.max() - x.min() < 2.0 or total <= 0.0:
         return tempo, offset, None
@@ -282,41 +298,25 @@ def _as_good(matrix: LineValues, rows: np.ndarray, tempo: float, offset: float) 
     return float(offsets[best]) if means[best] >= given * (1.0 - _AS_GOOD / len(rows)) else None
 
 
-def _peaks(
-    matrix: LineValues,
-    rows: np.ndarray,
-    columns_there: np.ndarray,
-    columns: np.ndarray,
-    rows_there: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return where rows and columns peak near a line.
-
-    Parameters
-    ----------
-    matrix : LineValues
-    rows, columns : numpy.ndarray
-        (n,) and (m,) int64.
-    columns_there, rows_there : numpy.ndarray
-        (n,) and (m,) float64, where the line passes each row, and each column.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n_peaks,) rows, columns and weights, float64; those of rows come first.
-    """
-    centre_columns, centre_rows = np.rint(columns_there), np.rint(rows_there)
-    inside_rows = (centre_columns > _REACH) & (centre_columns < matrix.n_columns - _REACH - 1)
-    inside_columns = (centre_rows > _REACH) & (centre_rows < matrix.n_rows - _REACH - 1)
-    rows, columns = rows[inside_rows], columns[inside_columns]
-    centres = np.concatenate([centre_columns[inside_rows], centre_rows[inside_columns]])
-    centres = centres.astype(np.int64)
-    n = len(rows)
+def _peaks(matrix: LineValues, lines: Sequence[Places]) -> list[Peaks]:
+    """Return where rows and columns peak near lines, for each of them."""
+    rows, columns_there, columns, rows_there = zip(*lines, strict=True)
+    places = np.concatenate([*rows, *columns])
+    centres = np.rint(np.concatenate([*columns_there, *rows_there]))
+    ends = np.array([len(part) for part in (*rows, *columns)]).cumsum()
+    n = ends[len(lines) - 1]
+    inside = centres > _REACH
+    inside[:n] &= centres[:n] < matrix.n_columns - _REACH - 1
+    inside[n:] &= centres[n:] < matrix.n_rows - _REACH - 1
+    which = inside.nonzero()[0]
+    places, centres = places[which], centres[which].astype(np.int64)
     # Of rows the columns beside the line are looked at, of columns the rows.
-    at, steps = np.empty(len(centres), np.int64), np.empty((len(centres), 1), np.int64)
-    at[:n] = rows * matrix.row_step + centres[:n] * matrix.column_step
-    at[n:] = columns * matrix.column_step + centres[n:] * matrix.row_step
-    steps[:n], steps[n:] = matrix.column_step, matrix.row_step
-    values = matrix.flat.take(at[:, None] + _AROUND * steps)  # (n + m, 2 * _REACH + 3)
+    n = which.searchsorted(n)
+    at, steps = np.empty(len(which), np.int64), np.empty((len(which), 1), np.int64)
+    at[:n] = places[:n] * matrix.n_columns + centres[:n]
+    at[n:] = places[n:] + centres[n:] * matrix.n_columns
+    steps[:n], steps[n:] = 1, matrix.n_columns
+    values = matrix.flat.take(at[:, None] + _AROUND * steps)  # (n, 2 * _REACH + 3)
     best = 1 + values[:, 1:-1].argmax(axis=1)
     place = np.arange(0, values.size, len(_AROUND)) + best
     left, top, right = (values.take(place + side) for side in (-1, 0, 1))
@@ -324,12 +324,17 @@ def _peaks(
     peaked = ((top > left) & (top >= right) & (top > 0.0) & (curvature > 1e-6)).nonzero()[0]
     top, curvature = top[peaked], curvature[peaked]
     peaks = centres[peaked] + (best[peaked] - _REACH - 1) + 0.5 * (right - left)[peaked] / curvature
-    n_rows = int(peaked.searchsorted(n))
-    return (
-        np.concatenate([rows[peaked[:n_rows]], peaks[n_rows:]]),
-        np.concatenate([peaks[:n_rows], columns[peaked[n_rows:] - n]]),
-        (top * curvature).astype(np.float64),
-    )
+    places, weights = places[peaked], (top * curvature).astype(np.float64)
+    bounds = which[peaked].searchsorted(ends).tolist()
+    parts = [slice(*ends) for ends in pairwise([0, *bounds])]
+    return [
+        (
+            np.concatenate([places[of_rows], peaks[of_columns]]),
+            np.concatenate([peaks[of_rows], places[of_columns]]),
+            np.concatenate([weights[of_rows], weights[of_columns]]),
+        )
+        for of_rows, of_columns in zip(parts[: len(lines)], parts[len(lines) :], strict=True)
+    ]
 
 
 def _extent(values: np.ndarray) -> tuple[int, int, float]:

@@ -51,7 +51,7 @@ from auditor.evidence.alignment.line_fit import (
     LineValues,
     Run,
     mean_of,
-    measure_line,
+    measure_lines,
     running_sums,
 )
 from auditor.evidence.alignment.line_search import Segment, search_lines
@@ -280,9 +280,7 @@ def _find_runs(
         if segments and segments[0].score <= _HOPELESS:
             score = max(score, segments[0].score)
             break
-        measured = [
-            measure_line(matrix, segment) for segment in _candidates(segments, config.n_tried)
-        ]
+        measured = measure_lines(matrix, _candidates(segments, config.n_tried))
         run = _most_telling([run for run in measured if run], config)
         if run is None:
             break

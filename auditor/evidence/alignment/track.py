@@ -5,6 +5,7 @@ The formulae are those of ``auditor.evidence.alignment.ranges``.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -86,7 +87,7 @@ class WitnessConfig:
                 "0 to below 1, above 0 and at least 1 are needed"
             )
 
-    @property
+    @functools.cached_property
     def grid(self) -> Grid:
         """What the first search follows."""
         tempos = np.exp(np.linspace(-1.0, 1.0, self.n_tempos) * math.log(self.max_tempo))

@@ -93,6 +93,11 @@ class TrackSpectrum:
     def __init__(self, frames: np.ndarray, duration_s: float) -> None:
         self.frames, self.duration_s = frames, duration_s
 
+    @property
+    def n_bytes(self) -> int:
+        """Of the frames, and of the levelled ones once they are made."""
+        return 5 * self.frames.nbytes
+
     @functools.cached_property
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         local = local_frames(self.frames.astype(np.float32), SPECTRUM)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from auditor.evidence.alignment.line_fit import LineValues, measure_line
+from auditor.evidence.alignment.line_fit import LineValues, measure_lines
 from auditor.evidence.alignment.line_search import Segment
 
 TEMPOS, SHIFTS = 1.0 + np.linspace(-0.02, 0.02, 9), np.linspace(-1.5, 1.5, 13)
@@ -126,27 +126,44 @@ def plain_line(matrix, segment):
     )
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_a_line_is_measured_as_its_definition_says(seed):
+def ridge(seed):
+    """A line that is heard through noise, and a segment near it."""
     rng = np.random.default_rng(seed)
     n_rows, n_columns = rng.integers(12, 80, 2)
     tempo, offset = rng.uniform(0.75, 1.35), rng.uniform(-5.0, 9.0)
     i, j = np.mgrid[:n_rows, :n_columns]
-    first, length = rng.integers(0, 8), rng.integers(6, 60)
-    ridge = np.maximum(1.0 - 0.3 * np.abs(offset + tempo * i - j), 0.0)
-    ridge[(i < first) | (i >= first + length)] = 0.0
-    noise = rng.normal(0.0, 0.08, ridge.shape)
-    matrix = (rng.uniform(0.0, 0.9) * ridge + noise).astype(np.float32)
+    first, length = int(rng.integers(0, 8)), int(rng.integers(6, 60))
+    line = np.maximum(1.0 - 0.3 * np.abs(offset + tempo * i - j), 0.0)
+    line[(i < first) | (i >= first + length)] = 0.0
+    noise = rng.normal(0.0, 0.08, line.shape)
+    matrix = (rng.uniform(0.0, 0.9) * line + noise).astype(np.float32)
     i0 = int(min(first, n_rows - 6))
-    n = int(min(length, 24))
     j0 = int(np.clip(round(offset + tempo * i0), 0, n_columns - 1))
-    segment = Segment(0.0, 0.0, tempo * rng.uniform(0.98, 1.02), i0, j0, n)
-    found, expected = measure_line(matrix, segment), plain_line(matrix, segment)
+    return matrix, Segment(0.0, 0.0, tempo * rng.uniform(0.98, 1.02), i0, j0, min(length, 24))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_line_is_measured_as_its_definition_says(seed):
+    matrix, segment = ridge(seed)
+    (found,), expected = measure_lines(matrix, [segment]), plain_line(matrix, segment)
     if expected is None:
         assert found is None
         return
     assert found is not None
     assert found[:8] == pytest.approx(expected, abs=1e-6)
-    assert found.columns == pytest.approx(
-        found.j_start + found.tempo * (found.rows - found.i_start)
-    )
+    columns = found.j_start + found.tempo * (found.rows - found.i_start)
+    assert found.columns == pytest.approx(columns)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lines_that_are_measured_together_do_not_change_each_other(seed):
+    matrix, segment = ridge(seed)
+    segments = [segment._replace(j0=max(segment.j0 - 9, 0)), segment, segment._replace(tempo=1.0)]
+    together = measure_lines(matrix, [*segments, segment])
+    alone = [measure_lines(matrix, [one])[0] for one in segments]
+    for one, other in zip(together, [*alone, alone[1]], strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert one[:8] == other[:8]
+            np.testing.assert_array_equal(one.values, other.values)
+    assert measure_lines(matrix, []) == []

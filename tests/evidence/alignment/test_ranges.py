@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import auditor.evidence.alignment.ranges
-from auditor.evidence.alignment.line_fit import measure_line
+from auditor.evidence.alignment.line_fit import measure_lines
 from auditor.evidence.alignment.line_search import Grid, Segment, search_lines
 from auditor.evidence.alignment.ranges import (
     WitnessConfig,
@@ -274,7 +274,7 @@ def test_the_search_keeps_to_the_lines_of_its_grid():
 
 def test_nothing_above_zero_on_a_line_is_no_run():
     matrix = np.full((20, 20), -0.1, dtype=np.float32)
-    assert measure_line(matrix, Segment(0.0, 0.0, 1.0, 0, 0, 10)) is None
+    assert measure_lines(matrix, [Segment(0.0, 0.0, 1.0, 0, 0, 10)]) == [None]
 
 
 def test_what_cannot_be_compared_is_refused(track):
@@ -304,7 +304,7 @@ def test_a_config_that_makes_no_sense_is_refused(how, message):
 
 
 def test_what_no_line_of_the_search_explains_is_not_measured(track, monkeypatch):
-    monkeypatch.setattr(auditor.evidence.alignment.ranges, "measure_line", pytest.fail)
+    monkeypatch.setattr(auditor.evidence.alignment.ranges, "measure_lines", pytest.fail)
     others = np.random.default_rng(8).standard_normal((2, 60, 64))
     found = find_evidence(windows(others[0]), windows(others[1]), **TIMES)
     assert -1.0 < found.score <= 0.0
