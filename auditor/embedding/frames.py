@@ -42,8 +42,8 @@ class LogBands:
     all bands.  ``mel`` bands are weighted sums of bin powers: a full-scale sine may read a few dB
     above 0, and white noise rises with the width of the bands.
 
-    A frame is the same to the bit wherever the waveform is cut: frames are made a fixed number at a
-    time, so that each goes through the same product.
+    A frame is the same to the bit wherever the waveform is cut: each is a product of its own with
+    the bank.  In a product of many, what a row is depends on its place, with some processors.
 
     Parameters
     ----------
@@ -59,11 +59,13 @@ class LogBands:
         self._window = (0.5 - 0.5 * np.cos(2.0 * np.pi * turns)).astype(np.float32)
         self._first = (config.n_fft - config.frame_length) // 2
         full_scale = float(self._window.sum(dtype=np.float64) / 2.0) ** 2
-        self._bank = np.ascontiguousarray(make_bank(config) / np.float32(full_scale))
-        rows, n_bins = max(_MIN_ROWS, _SAMPLES_AT_ONCE // config.n_fft), config.n_fft // 2 + 1
+        bank = make_bank(config) / np.float32(full_scale)
+        n_read = np.flatnonzero(bank.any(axis=1))[-1] + 1  # no band reads the bins above
+        self._bank = np.ascontiguousarray(bank[:n_read])
+        rows = max(_MIN_ROWS, _SAMPLES_AT_ONCE // config.n_fft)
         self._padded = np.zeros((rows, config.n_fft), np.float32)
-        self._spectrum = np.zeros((rows, n_bins), np.complex64)
-        self._power = np.zeros((rows, n_bins), np.float32)
+        self._spectrum = np.zeros((rows, config.n_fft // 2 + 1), np.complex64)
+        self._power = np.zeros((rows, n_read), np.float32)
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """Return the frames that lie wholly inside the waveform.
@@ -89,10 +91,10 @@ class LogBands:
             part = frames[start : start + n]
             np.multiply(part, self._window, out=self._padded[:n, first : first + size])
             np.fft.rfft(self._padded[:n], axis=1, out=self._spectrum[:n])  # type: ignore[arg-type]  # numpy computes it in float32
-            squares = self._spectrum[:n].view(np.float32)
+            squares = self._spectrum[:n].view(np.float32)[:, : 2 * len(self._bank)]
             squares *= squares
             np.add(squares[:, ::2], squares[:, 1::2], out=self._power[:n])
-            bands[start : start + n] = (self._power @ self._bank)[:n]
+            np.matmul(self._power[:n, None], self._bank, out=bands[start : start + n, None])
         np.maximum(bands, _LEAST_POWER, out=bands)
         np.log10(bands, out=bands)
         bands *= np.float32(10.0)

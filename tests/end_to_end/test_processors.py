@@ -43,6 +43,20 @@ with mixed_precision("bfloat16"):
 print(has_bfloat16_training(), states.dtype, flush=True)
 """
 
+CUT_ANYWHERE = """
+import numpy as np
+from auditor.embedding.config import PAPER, SPECTRUM, WIDE_RETUNINGS, FeatureConfig
+from auditor.embedding.frames import LogBands, stream_frames
+noise = (0.1 * np.random.default_rng(0).standard_normal(40_000)).astype(np.float32)
+retuned = [c.retuned(r) for c in (FeatureConfig(), SPECTRUM) for r in WIDE_RETUNINGS]
+for config in (FeatureConfig(), SPECTRUM, PAPER.features, *retuned):
+    bands = LogBands(config)
+    for size in (700, 1_861, 9_973):
+        blocks = np.split(noise, range(size, len(noise), size))
+        streamed = np.concatenate(list(stream_frames(blocks, bands)))
+        assert np.array_equal(streamed, bands(noise)), (config, size)
+"""
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -99,3 +113,10 @@ def test_a_scan_finds_the_same_on_a_processor_without_avx_512(folder, limited):
         for left, right in zip(one["evidence"]["ranges"], other["evidence"]["ranges"], strict=True):
             for key in ("a_start_s", "a_end_s", "b_start_s", "b_end_s"):
                 assert left[key] == pytest.approx(right[key], abs=TIME_TOLERANCE_S)
+
+
+@pytest.mark.parametrize("core", ["Haswell", "Prescott"])  # a row depends on its place
+def test_frames_do_not_depend_on_cuts_without_avx_512(core):
+    env = {**os.environ, **AVX2_ONLY, "OPENBLAS_CORETYPE": core, "PYTHONWARNINGS": "ignore"}
+    run = subprocess.run([sys.executable, "-c", CUT_ANYWHERE], env=env, capture_output=True)
+    assert run.returncode == 0, run.stderr.decode()
