@@ -227,6 +227,8 @@ class BatchEmbedder:
 
     def _finish(self, waiting: deque[_WaitingFile]) -> Generator[PreparedFile]:
         """Embed the windows of all files that wait, and yield them in order."""
+        if not waiting:
+            return
         dvectors = embed_windows(
             self._extractor, np.concatenate([file.windows for file in waiting]), batch=self._batch
         )

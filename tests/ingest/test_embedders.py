@@ -211,6 +211,13 @@ def test_batches_across_tracks_change_nothing_but_rounding(music, extractor, bat
             assert a.prepared.embedded.silent == b.prepared.embedded.silent
 
 
+def test_the_last_file_may_fill_the_batch(music, extractor):
+    embedder = BatchEmbedder(extractor, jobs=1, batch=1)
+    files = [f for f in find_audio([music]).files if b"short" not in f.path]
+    assert [one.error for one in embedder.embed(files[-1:])] == [None]
+    assert list(embedder.embed([])) == []
+
+
 def test_what_is_too_long_for_a_batch_is_embedded_piece_by_piece(music, extractor):
     embedder = BatchEmbedder(extractor, jobs=2, max_decoded_s=1.0)
     assert_same(made_by(embedder, music), made_by(SerialEmbedder([extractor]), music))
