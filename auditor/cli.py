@@ -118,9 +118,15 @@ report it.'
             f"{where}{error.strerror}. Fix this and run the command again; --debug shows where it "
             "failed."
         )
-    allocating = ("can't allocate memory", "bad_alloc", "error return without exception set")
+    allocating = (
+        "can't allocate memory",
+        "bad_alloc",
+        "error return without exception set",
+        "failed to map segment from shared object",
+    )
     if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | SystemError) and any(s in message for s in allocating)
+        isinstance(error, RuntimeError | SystemError | ImportError)
+        and any(s in message for s in allocating)
     ):
         return "out of memory. Close other programs, or scan fewer tracks at once."
     name = type(error).__name__

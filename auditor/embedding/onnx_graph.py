@@ -7,7 +7,8 @@ the same inputs give the same outputs, and several cores are used by several pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,11 @@ from onnx import helper, numpy_helper
 
 OPSET = 18
 IR_VERSION = 9
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4  # errors are raised; the log would tell them a second time
 
-onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+onnxruntime.set_default_logger_severity(_FATAL_ONLY)
+
+_LACK_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "Failed to serialize proto")
 
 
 class Graph:
@@ -68,7 +71,8 @@ class Graph:
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
         )
-        return Program(model.SerializeToString())
+        with _lack_of_memory_raised():
+            return Program(model.SerializeToString())
 
 
 class Program:
@@ -83,16 +87,34 @@ class Program:
     def __init__(self, model: bytes) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         self._session = onnxruntime.InferenceSession(
             model, options, providers=["CPUExecutionProvider"]
         )
         self._inputs = [each.name for each in self._session.get_inputs()]
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Return the outputs for inputs, float32 all."""
+        """Return the outputs for inputs, float32 all.
+
+        Raises
+        ------
+        MemoryError
+            If there is too little memory for what lies between them.
+        """
         named = dict(zip(self._inputs, inputs, strict=True))
-        return list(self._session.run(None, named))
+        with _lack_of_memory_raised():
+            return list(self._session.run(None, named))
+
+
+@contextlib.contextmanager
+def _lack_of_memory_raised() -> Iterator[None]:
+    """Raise MemoryError where the libraries raise errors of their own for a lack of memory."""
+    try:
+        yield
+    except Exception as error:
+        if any(text in str(error) for text in _LACK_OF_MEMORY):
+            raise MemoryError from None
+        raise
 
 
 def axes(*numbers: int) -> np.ndarray:
@@ -113,7 +135,17 @@ def fold_batch_norm(
         ``weight``, ``bias``, ``running_mean`` and ``running_var`` of the normalisation, (n_out,).
     eps : float
         What was added to the variance in training.
+
+    Raises
+    ------
+    ValueError
+        If float32 cannot hold them.
     """
-    scale = norm["weight"] / np.sqrt(norm["running_var"] + np.float32(eps))
-    offset = (0.0 if bias is None else bias) - norm["running_mean"]
-    return weight * scale.reshape(-1, *[1] * (weight.ndim - 1)), offset * scale + norm["bias"]
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        scale = norm["weight"] / np.sqrt(norm["running_var"] + np.float32(eps))
+        offset = (0.0 if bias is None else bias) - norm["running_mean"]
+        folded = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+        moved = offset * scale + norm["bias"]
+    if not (np.isfinite(folded).all() and np.isfinite(moved).all()):
+        raise ValueError("a convolution and its normalisation make values that are not finite")
+    return folded, moved

@@ -934,6 +934,7 @@ def raising(error: BaseException):
         (PermissionError(13, "Permission denied", "/x"), 2, "audit: /x: Permission denied"),
         (ZeroDivisionError("by zero"), 2, "audit: ZeroDivisionError: by zero. This is a bug"),
         (MemoryError(), 2, "audit: out of memory"),
+        (ImportError("a.so: failed to map segment from shared object"), 2, "audit: out of memory"),
         (KeyboardInterrupt(), 130, "audit: stopped; embeddings so far are kept"),
         (BrokenPipeError(32, "Broken pipe"), 141, ""),
     ],
