@@ -49,7 +49,7 @@ FORMAT = "audit-extractor/1"
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8})\.safetensors$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExtractorWeights:
     """What a weights file says.
 
@@ -68,16 +68,18 @@ class ExtractorWeights:
     """
 
     config: ExtractorConfig
-    tensors: Mapping[str, np.ndarray]
+    tensors: Mapping[str, np.ndarray] = field(repr=False)
     weights_id: str = ""
     path: Path | None = None
     name: str = "untrained"
     summary: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Extractor:
     """Windows in, d-vectors out.
+
+    It can be pickled; where it is unpickled, it runs on the CPU.
 
     Attributes
     ----------
@@ -89,8 +91,12 @@ class Extractor:
     """
 
     weights: ExtractorWeights
-    run: Callable[[np.ndarray], np.ndarray]
+    run: Callable[[np.ndarray], np.ndarray] = field(repr=False)
     precision: str = PRECISIONS[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out the network, which is made of the weights again."""
+        return make_extractor, (self.weights, self.precision)
 
     def __call__(self, windows: np.ndarray) -> np.ndarray:
         """Return one d-vector for each window.
@@ -209,7 +215,13 @@ def run_by_onnx(weights: ExtractorWeights) -> Callable[[np.ndarray], np.ndarray]
     x = graph.add("Gemm", x, tensors["projection.weight"], tensors["projection.bias"], transB=1)
     norm_of = graph.add("Max", graph.add("ReduceL2", x, axes(1)), np.array(1e-12, np.float32))
     program = graph.program(graph.add("Div", x, norm_of))
-    return lambda windows: program(windows)[0]
+
+    def run(windows: np.ndarray) -> np.ndarray:
+        if not len(windows):  # an LSTM of onnxruntime aborts the process
+            return np.zeros((0, config.n_dims), np.float32)
+        return program(windows)[0]
+
+    return run
 
 
 def _onnx_gates(values: np.ndarray) -> np.ndarray:
@@ -285,6 +297,26 @@ def unpack_tensors(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     return tensors, tensors_metadata(data)
 
 
+def trained_values(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what a network has learned, as float32.
+
+    Raises
+    ------
+    ValueError
+        If it holds what no training leaves behind.
+    """
+    with np.errstate(over="ignore"):  # told below
+        values = {k: v.astype(np.float32) for k, v in tensors.items() if v.dtype.kind == "f"}
+    for key in sorted(tensors):
+        if key not in values:
+            raise ValueError(f"{key} holds numbers of the type {tensors[key].dtype}")
+        if not np.isfinite(values[key]).all():
+            raise ValueError(f"{key} holds values that are not finite")
+        if key.endswith("running_var") and (values[key] < 0).any():
+            raise ValueError(f"{key} holds the negative variance {float(values[key].min()):g}")
+    return values
+
+
 def find_weights(name_or_path: str | os.PathLike[str]) -> Path:
     """Return the weights file that a ``--extractor`` argument means.
 
@@ -352,6 +384,29 @@ def load_extractor(
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; it must be one of {PRECISIONS}")
     weights = read_weights(name_or_path)
+    try:
+        return make_extractor(weights, precision)
+    except ValueError as error:
+        shown = show_path(weights.path or weights.name)
+        raise WeightsError(f"{shown} makes no network: {error}. Train it again.") from None
+
+
+def make_extractor(weights: ExtractorWeights, precision: str = PRECISIONS[0]) -> Extractor:
+    """Return the extractor of weights, on the CPU.
+
+    Parameters
+    ----------
+    weights : ExtractorWeights
+    precision : str
+        One of ``embedding.config.PRECISIONS``.
+
+    Raises
+    ------
+    UsageError
+        If torch is needed and is not installed.
+    ValueError
+        If float32 cannot hold the network.
+    """
     if precision == PRECISIONS[0]:
         return Extractor(weights, run_by_onnx(weights))
     from auditor.embedding.network import run_by_torch
@@ -409,16 +464,10 @@ def read_weights(name_or_path: str | os.PathLike[str]) -> ExtractorWeights:
         raise WeightsError(f"{shown} has a header that cannot be used: {error}.") from None
     if {k: v.shape for k, v in tensors.items()} != tensor_shapes(config):
         raise WeightsError(f"{shown}: its tensors are not those of its config. Train it again.")
-    with np.errstate(over="ignore"):  # told below
-        tensors = {k: v.astype(np.float32) for k, v in tensors.items()}
-    if not all(np.isfinite(v).all() for v in tensors.values()):
-        raise WeightsError(f"{shown} holds values that are not finite. Train it again.")
-    for key, value in tensors.items():
-        if key.endswith("running_var") and (value < 0).any():
-            raise WeightsError(
-                f"{shown}: {key} holds the negative variance {float(value.min()):g}. "
-                "Train it again."
-            )
+    try:
+        tensors = trained_values(tensors)
+    except ValueError as error:
+        raise WeightsError(f"{shown}: {error}. Train it again.") from None
     return ExtractorWeights(
         config,
         tensors,

@@ -21,8 +21,8 @@ from auditor.embedding.extractor import (
     Extractor,
     ExtractorWeights,
     kernel_size,
+    make_extractor,
     read_weights,
-    run_by_onnx,
 )
 from auditor.errors import UsageError
 
@@ -118,8 +118,7 @@ class Network(nn.Module):
 
     def extractor(self) -> Extractor:
         """Return the extractor that it is by now; its weights are in no file."""
-        weights = self.weights()
-        return Extractor(weights, run_by_onnx(weights))
+        return make_extractor(self.weights())
 
 
 def network_of(weights: ExtractorWeights) -> Network:
@@ -165,7 +164,8 @@ def run_by_torch(
     precision : str
         One of ``embedding.config.PRECISIONS``: of the convolutions and the LSTM.
     device : str
-        A device of torch.
+        A device of torch.  On a CPU one thread computes, as everywhere: torch counts its own
+        threads, and may have been imported after ``parallel.one_thread``.
     """
     network = network_of(weights).eval().requires_grad_(False)
     layers = list(network.convolutions)
@@ -181,8 +181,13 @@ def run_by_torch(
     network.to(device)
 
     def run(windows: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return network(torch.from_numpy(windows).to(device)).cpu().numpy()
+        n_threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                return network(torch.from_numpy(windows).to(device)).cpu().numpy()
+        finally:
+            torch.set_num_threads(n_threads)
 
     return run
 

@@ -22,7 +22,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from auditor.embedding.config import N_PITCH_COLUMNS, SPECTRUM
-from auditor.embedding.extractor import pack_tensors, unpack_tensors
+from auditor.embedding.extractor import pack_tensors, trained_values, unpack_tensors
 from auditor.embedding.spectrogram import unpack_frames
 from auditor.errors import WeightsError, show_path
 from auditor.serialisation import read_bytes, write_weights
@@ -213,7 +213,8 @@ def fold(logits: np.ndarray, none: np.ndarray) -> np.ndarray:
     melody, bass = (
         softmax(np.append(logits[k], none[:, k : k + 1], axis=1))[:, :-1] for k in (0, 1)
     )
-    every = 1.0 / (1.0 + np.exp(-pitch_class_logits(logits[2])))
+    with np.errstate(over="ignore"):  # 1 / infinity is 0, as it should be
+        every = 1.0 / (1.0 + np.exp(-pitch_class_logits(logits[2])))
     return np.concatenate([melody @ _OCTAVES, bass @ _OCTAVES, every], axis=1)
 
 
@@ -335,24 +336,23 @@ def load_pitch_model(path: str | os.PathLike[str] | None = None) -> PitchModel:
         tensors, header = unpack_tensors(data)
         if header.get("format") != FORMAT:
             raise WeightsError(f"{show_path(file)} is not a pitch model of this version.")
-        cohort, lengths = tensors["cohort.rows"], tensors["cohort.lengths"].tolist()
+        cohort, lengths = tensors["cohort.rows"], tensors["cohort.lengths"]
         if (
-            min(lengths) < 1
-            or sum(lengths) != len(cohort)
+            cohort.dtype != np.uint8
             or cohort.shape[1:] != (N_PITCH_COLUMNS,)
+            or (lengths.dtype != np.int64 or lengths.ndim != 1 or lengths.min(initial=1) < 1)
+            or sum(lengths.tolist()) != len(cohort)
         ):
             raise WeightsError(f"{show_path(file)} is damaged: its cohort does not fit together.")
-        learned = {name: tensors[name].astype(np.float32) for name in SHAPES}
+        learned = {name: tensors[name] for name in SHAPES}
         if {name: value.shape for name, value in learned.items()} != SHAPES:
             raise ValueError("its tensors do not fit the networks")
-        if not all(np.isfinite(value).all() for value in learned.values()):
-            raise ValueError("it holds values that are not finite")
+        return PitchModel(
+            trained_values(learned),
+            tuple(np.split(cohort, np.cumsum(lengths)[:-1])),
+            model_id=hashlib.sha256(data).hexdigest()[:8],
+        )
     except OSError as error:
         raise WeightsError(f"{show_path(file)} cannot be read: {error.strerror}.") from None
     except (SafetensorError, KeyError, ValueError) as error:
         raise WeightsError(f"{show_path(file)} is not a pitch model: {error}.") from None
-    return PitchModel(
-        learned,
-        tuple(np.split(cohort, np.cumsum(lengths)[:-1])),
-        model_id=hashlib.sha256(data).hexdigest()[:8],
-    )

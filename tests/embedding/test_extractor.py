@@ -175,6 +175,26 @@ def test_values_that_are_not_finite(tmp_path, tensors, tiny_config, value):
         load_extractor(path)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.bool_, np.complex64])
+def test_numbers_that_are_no_floats(tmp_path, tensors, tiny_config, kind):
+    tensors["projection.bias"] = np.zeros(16, kind)
+    path = tmp_path / "other.safetensors"
+    save_file(tensors, path, metadata=header(tiny_config))
+    message = rf"projection\.bias holds numbers of the type {np.dtype(kind)}\. Train it again"
+    with pytest.raises(WeightsError, match=message):
+        load_extractor(path)
+
+
+def test_a_normalisation_that_float32_cannot_hold(tmp_path, tensors, tiny_config):
+    tensors = {k: v.astype(np.float32) for k, v in tensors.items()}
+    tensors["convolutions.1.running_var"][:] = 0.0
+    tensors["convolutions.1.weight"][:] = 1e38
+    path = tmp_path / "steep.safetensors"
+    save_file(tensors, path, metadata=header(tiny_config))
+    with pytest.raises(WeightsError, match=r"steep\.safetensors makes no network: .* not finite"):
+        load_extractor(path)
+
+
 @pytest.mark.parametrize(("value", "good"), [(-1e-3, False), (-0.0, True), (0.0, True)])
 def test_a_variance_may_not_be_negative(tmp_path, tensors, tiny_config, value, good):
     key = next(k for k in tensors if k.endswith("running_var"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 import subprocess
 import sys
 
@@ -63,6 +64,33 @@ def test_dvectors_are_unit_vectors_and_the_same_by_onnxruntime_and_torch(config)
     by_torch = run_by_torch(network.weights(), "float32")(windows_of(config))
     np.testing.assert_allclose(by_torch, expected, atol=2e-6)
     assert tensor_shapes(config) == {k: v.shape for k, v in network.weights().tensors.items()}
+
+
+@pytest.mark.parametrize("channels", [(), (4,)])
+def test_no_window_gives_no_dvector(channels):
+    config = ExtractorConfig(conv_channels=channels, lstm_size=8, n_dims=8)
+    network = Network(config)
+    for run in (network.extractor(), run_by_torch(network.weights(), "float32")):
+        assert run(windows_of(config, 0)).shape == (0, 8)
+
+
+def test_an_extractor_goes_to_other_processes(tiny_extractor, tiny_config):
+    back = pickle.loads(pickle.dumps(tiny_extractor))
+    assert (back.weights_id, back.path) == (tiny_extractor.weights_id, tiny_extractor.path)
+    x = windows_of(tiny_config)
+    np.testing.assert_array_equal(back(x), tiny_extractor(x))
+    assert len({back, tiny_extractor}) == 2
+    assert "array" not in repr(back)
+
+
+@pytest.mark.parametrize("name", ["excerpt", "genre", "track"])
+def test_a_dvector_does_not_depend_on_the_windows_beside_it(name):
+    extractor = load_extractor(name)
+    x = windows_of(extractor.config, 17)
+    whole = extractor(x)
+    for size in (1, 2, 3, 7, 16):
+        parts = [extractor(x[start : start + size]) for start in range(0, 17, size)]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
 def test_silence_gives_a_dvector_without_nan(tiny_extractor):
@@ -134,6 +162,22 @@ def test_bfloat16_is_close_and_has_an_id_of_its_own(tmp_path, tiny_config):
     assert made.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1.0, atol=1e-5)
     assert 0.999 < (made * exact).sum(axis=1).min() < 1.0
+
+
+def test_by_torch_one_thread_computes_whatever_others_are_given(tiny_weights, tiny_config):
+    half, seen = load_extractor(tiny_weights, precision="bfloat16"), []
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda *_: seen.append(torch.get_num_threads())
+    )
+    try:
+        half(windows_of(tiny_config))
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        hook.remove()
+        torch.set_num_threads(before)
 
 
 def test_an_unknown_precision_is_refused(tiny_weights):

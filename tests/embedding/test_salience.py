@@ -8,6 +8,7 @@ import pytest
 import torch
 from melodies import random_tune, sound_of
 
+from auditor.embedding.extractor import pack_tensors, unpack_tensors
 from auditor.embedding.salience import (
     DIRECTORY,
     LOWEST_PITCH,
@@ -147,6 +148,37 @@ def test_a_damaged_or_foreign_file_is_refused(tmp_path):
             load_pitch_model(path)
     with pytest.raises(WeightsError, match="cannot be read"):
         load_pitch_model(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("cohort.lengths", np.array([40.0, 50.0]), "cohort does not fit together"),
+        ("cohort.lengths", np.array([[40], [50]]), "cohort does not fit together"),
+        ("cohort.lengths", np.array(90), "cohort does not fit together"),
+        ("cohort.lengths", np.zeros(0, np.int64), "cohort does not fit together"),
+        ("cohort.lengths", np.array([-10, 100]), "cohort does not fit together"),
+        ("cohort.rows", np.full((90, 37), np.nan), "cohort does not fit together"),
+        ("cohort.rows", np.array(3, np.uint8), "cohort does not fit together"),
+        ("summary.norms.0.running_var", np.full(24, -1.0), "holds the negative variance -1"),
+        ("salience.first.bias", np.full(24, 1e300), "holds values that are not finite"),
+        ("salience.first.bias", np.zeros(24, np.complex64), "of the type complex64"),
+        ("salience.norms.0.running_mean", np.full(24, 1e38), "make values that are not finite"),
+    ],
+)
+def test_a_file_of_a_stranger_is_refused(tmp_path, name, value, message):
+    tensors, metadata = unpack_tensors(small_model().save(tmp_path).read_bytes())
+    tensors[name] = value
+    tensors["salience.norms.0.weight"][:] = 100.0
+    path = tmp_path / "stranger.safetensors"
+    path.write_bytes(pack_tensors(tensors, metadata))
+    with pytest.raises(WeightsError, match=message):
+        load_pitch_model(path)
+
+
+def test_what_is_surely_no_pitch_is_none():
+    folded = fold(np.full((3, 1, N_PITCHES), -1e4, np.float32), np.zeros((1, 2), np.float32))
+    assert (folded == folded.clip(0.0, 1e-9)).all()
 
 
 def test_one_model_is_shipped():
