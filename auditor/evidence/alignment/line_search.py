@@ -108,8 +108,8 @@ def _best_cells(lines: np.ndarray, grid: Grid) -> Iterator[tuple[list[float], li
     n_tempos, n_followed, _ = lines.shape
     span = min(grid.span, n_followed)
     n_starts = n_followed - span + 1
-    sums = lines[:, :n_starts].copy()
-    for i in range(1, span):
+    sums = lines[:, :n_starts] + lines[:, 1 : n_starts + 1] if span > 1 else lines
+    for i in range(2, span):
         sums += lines[:, i : i + n_starts]
     for _ in range(grid.n_doublings + 1):
         flat = sums.reshape(n_tempos, -1)

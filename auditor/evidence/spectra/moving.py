@@ -46,13 +46,11 @@ def _means_of_rows(rows: np.ndarray, size: int) -> np.ndarray:
     wide = np.empty((n + size - 1, len(rows)))
     wide[before : before + n] = rows.T
     wide[:before], wide[before + n :] = rows[:, 0], rows[:, -1]
-    means = moving_sums(wide, size)
-    means /= size
-    return means.T
+    return (moving_sums(wide, size) / size).T
 
 
 def moving_sums(values: np.ndarray, size: int) -> np.ndarray:
-    """Return the sums of ``size`` rows from each row on, by way of those of 1, 2, 4 ... rows.
+    """Return the sums of ``size`` rows from each row on, each of those of half as many.
 
     Parameters
     ----------
@@ -64,22 +62,19 @@ def moving_sums(values: np.ndarray, size: int) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        (n - size + 1, ...), of the type of ``values``.
+        (n - size + 1, ...), of the type of ``values``; those themselves if ``size`` is 1.
 
     Examples
     --------
     >>> moving_sums(np.array([1.0, 2.0, 4.0, 8.0]), 3)
     array([ 7., 14.])
     """
-    n_sums = len(values) - size + 1
-    sums, at, width = np.zeros_like(values[:n_sums]), 0, 1
-    while True:
-        if size & width:
-            sums += values[at : at + n_sums]
-            at += width
-        if 2 * width > size:
-            return sums
-        values, width = values[:-width] + values[width:], 2 * width
+    if size == 1:
+        return values
+    half = size // 2
+    of_half = moving_sums(values, half)
+    sums = of_half[:-half] + of_half[half:]
+    return sums[:-1] + values[size - 1 :] if size % 2 else sums
 
 
 def moving_max(values: np.ndarray) -> np.ndarray:

@@ -261,9 +261,9 @@ def _resampled(frames: np.ndarray, sums: np.ndarray, part: slice, step: float) -
     edges = np.arange(int(n_frames / step) + 1) * step
     low = np.minimum(edges.astype(np.int64), n_frames - 1)
     share = (edges - low)[:, None]
-    at_edges = sums[part.start + low]
-    at_edges += share * frames[part.start + low]
-    return (np.diff(at_edges, axis=0) / step).astype(np.float32)
+    at_edges = sums.take(part.start + low, axis=0)
+    at_edges += share * frames.take(part.start + low, axis=0)
+    return ((at_edges[1:] - at_edges[:-1]) / step).astype(np.float32)
 
 
 def level_frames(frames: np.ndarray, features: FeatureConfig) -> np.ndarray:
