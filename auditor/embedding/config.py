@@ -10,13 +10,13 @@ from auditor.audio import SAMPLE_RATE_HZ
 from auditor.serialisation import check_range
 
 DEFAULT_EXTRACTOR = "excerpt"
+"""The pretrained extractor that every command uses if none is named."""
 
 PADDED_S = 0.25
 """A track may fall short of one window by this much, in seconds."""
 
 GPU_BATCH = 512
 """Windows per GPU batch, unless told otherwise."""
-"""The pretrained extractor that every command uses if none is named."""
 
 PRECISIONS = ("float32", "bfloat16")
 """Arithmetic of the convolutions and the LSTM in inference; the first is the default."""

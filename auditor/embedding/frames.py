@@ -45,6 +45,8 @@ class LogBands:
     A frame is the same to the bit wherever the waveform is cut: each is a product of its own with
     the bank.  In a product of many, what a row is depends on its place, with some processors.
 
+    It computes in buffers of its own, so it may be called by one thread at a time.
+
     Parameters
     ----------
     config : FeatureConfig
