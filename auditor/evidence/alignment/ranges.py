@@ -269,7 +269,7 @@ def _find_runs(
     min_n: float,
 ) -> tuple[float, list[ScoredRun]]:
     """Return the best score and the runs that are good enough, best first; changes the matrix Z."""
-    around = similarity.mean(axis=1), similarity.mean(axis=0)
+    around: tuple[np.ndarray, np.ndarray] | None = None
     weights = np.sqrt(row_weights[:, None] * column_weights[None, :])
     explained_rows = np.zeros(len(row_weights), dtype=bool)
     explained_columns = np.zeros(len(column_weights), dtype=bool)
@@ -284,6 +284,7 @@ def _find_runs(
         run = _most_telling([run for run in measured if run], config)
         if run is None:
             break
+        around = around or (similarity.mean(axis=1), similarity.mean(axis=0))
         scored = score_run(
             run,
             similarity,

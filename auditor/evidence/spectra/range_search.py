@@ -96,7 +96,8 @@ def _moved_correlations(a: np.ndarray, b: np.ndarray, reach: int) -> np.ndarray:
             map(running_sums, (a, b, a * a, b * b)), (upper, lower, upper, lower), strict=True
         )
     )
-    products = np.correlate(np.pad(a, reach), b)  # at place k, band i + k - reach of a and i of b
+    at_0 = len(a) - 1  # where band i of a meets band i of b
+    products = np.correlate(a, b, "full")[at_0 - reach : at_0 + reach + 1]
     powers = (power_a - of_a * of_a / count) * (power_b - of_b * of_b / count)
     norms = np.sqrt(np.maximum(powers, 0.0))
     return (products - of_a * of_b / count) / np.maximum(norms, 1e-9)
