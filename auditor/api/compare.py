@@ -298,7 +298,9 @@ def find_across(
         tiles=tiles or LocalTiles(),
         on_pair=on_pair,
     )
-    use = threshold.with_music_note(use, scored.cosines, flagged_from=scored.similar_from)
+    use = threshold.with_music_note(
+        use, scored.cosines, flagged_from=scored.similar_from, scores=scored.histogram
+    )
     use = with_note(use, scored.left_out)
     return AcrossResult(scorer, run, use, scored, tracks, rotten)
 

@@ -113,7 +113,9 @@ def scan(
         tiles=tiles or LocalTiles(),
         on_pair=on_pair,
     )
-    use = threshold.with_music_note(use, scored.cosines, flagged_from=scored.similar_from)
+    use = threshold.with_music_note(
+        use, scored.cosines, flagged_from=scored.similar_from, scores=scored.histogram
+    )
     use = with_note(use, scored.left_out)
     found = [*scored.pairs, *identical_pairs(scorer, same, tracks, run)]
     found = [with_n_files(pair, same) for pair in found]

@@ -44,6 +44,9 @@ MIN_PAIRS_TO_JUDGE = 200
 TOO_MANY = 5.0
 """A scan with so many times the calibrated share of moderately alike pairs is of other music."""
 
+CLOSE_FAR, MIN_CLOSE_PAIRS = 3e-3, 20
+"""The rate of the scores that are looked at below a threshold, and what a few pairs may add."""
+
 
 @dataclass(frozen=True)
 class ThresholdOptions:
@@ -256,8 +259,9 @@ class RunThreshold:
         cosines: Mapping[str, Sequence[float]],
         *,
         flagged_from: float,
+        scores: Mapping[str, Sequence[float]],
     ) -> ThresholdUse:
-        """Say in the note if the embeddings are more alike than those of the calibration.
+        """Say in the note if tracks are more alike than those of the calibration.
 
         Parameters
         ----------
@@ -266,15 +270,17 @@ class RunThreshold:
             Histogram of the cosines of all pairs, see ``music_note``.
         flagged_from : float
             Cosine from which pairs are flagged or sound alike.
+        scores : mapping
+            Histogram of the scores of the pairs that were examined, see ``score_note``.
         """
-        if self._similarity is None:
-            return use
-        said = music_note(
-            self._similarity,
-            cosines,
-            flagged_from=flagged_from,
-            one_source=share_of_one_source(use),
-        )
+        said = ""
+        if self.calibration is not None:
+            said = score_note(self.calibration, scores, use)
+        if not said and self._similarity is not None:
+            one_source = share_of_one_source(use)
+            said = music_note(
+                self._similarity, cosines, flagged_from=flagged_from, one_source=one_source
+            )
         return dataclasses.replace(use, note=" ".join(part for part in (said, use.note) if part))
 
     def detection(
@@ -478,5 +484,41 @@ def music_note(
     return (
         f"{100 * share:.0f} % of the pairs score {level:.2f} or more, against "
         f"{100 * LOOSEST_FAR:.0f} % in the calibration: these tracks are more alike than the "
+        "calibration music, so expect more false positives. Run: audit calibrate on it."
+    )
+
+
+def score_note(
+    thresholds: Thresholds, histogram: Mapping[str, Sequence[float]], use: ThresholdUse
+) -> str:
+    """Return a warning if too many pairs score just below the threshold, else an empty text.
+
+    Copies score far above it, and unrelated pairs of other music seldom come near: what crowds
+    there are pieces that the calibration does not tell apart, such as drones of one instrument.
+
+    Parameters
+    ----------
+    thresholds : Thresholds
+        Of the scores.
+    histogram : mapping
+        ``edges`` (n + 1) and ``counts`` (n) of the pairs that were examined; may be empty.
+    use : ThresholdUse
+        Of the run.
+    """
+    edges = np.asarray(histogram.get("edges", ()), dtype=np.float64)
+    counts = np.asarray(histogram.get("counts", ()), dtype=np.float64)
+    try:
+        level = thresholds.threshold_at(CLOSE_FAR, one_source=share_of_one_source(use))
+    except ThresholdError:
+        return ""
+    if not len(counts) or not use.n_comparisons or level >= use.threshold:
+        return ""
+    expected = CLOSE_FAR * use.n_comparisons
+    n = int(counts[(edges[:-1] >= level) & (edges[1:] <= use.threshold)].sum())
+    if n <= TOO_MANY * expected + MIN_CLOSE_PAIRS:
+        return ""
+    return (
+        f"{n:,} pairs score {level:.2f} to {use.threshold:.2f}, just below the threshold, where "
+        f"{expected:.2g} unrelated pairs are expected: these tracks are more alike than the "
         "calibration music, so expect more false positives. Run: audit calibrate on it."
     )

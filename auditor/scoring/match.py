@@ -433,7 +433,11 @@ class Scorer:
             wide_costs={s.track.id: run.of(s.track.id).wide_cost for s in submissions},
         )
         judged = [self.judge(pair, tracks, run.of(pair.a)) for pair in found.pairs]
-        return ScoringResult(_with_nearest(judged), found.n_compared, damaged=found.damaged)
+        # Of one heard in several ways each pair is there as often, which nothing was calibrated on.
+        histogram = {} if any(s.hearings for s in submissions) else found.histogram
+        return ScoringResult(
+            _with_nearest(judged), found.n_compared, histogram=histogram, damaged=found.damaged
+        )
 
     def judge(self, pair: ScoredPair, tracks: Mapping[str, Track], run: RunContext) -> Pair:
         """See ``scoring.base.Scorer``; the rules are those of ``scoring.verdict``."""
