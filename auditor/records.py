@@ -400,8 +400,8 @@ class CompositionVerdict(_Judged):
     )
     SAME_CHORDS = (
         "same chords",
-        "The chords follow each other in the same order, and the melodies differ. It is shown and "
-        "not flagged.",
+        "The chords follow each other in the same order, as far as they are heard, and the "
+        "melodies differ. It is shown and not flagged.",
         "pass",
     )
     COMMON_FIGURE = (

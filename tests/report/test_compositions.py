@@ -34,6 +34,7 @@ from auditor.report.terminal_table import PIPE_WIDTH
 from auditor.report.text.compositions import (
     ListedMatch,
     chance_statement,
+    composition_sentence,
     compositions_headline,
     listed_matches,
     not_comparable_line,
@@ -234,3 +235,10 @@ def test_in_a_pipe_lines_are_as_long_as_their_text():
     assert any("same composition" in each for each in lines)
     assert max(map(len, lines)) < 1000
     assert all(each == each.rstrip() for each in lines)
+
+
+def test_a_line_whose_chords_were_hardly_heard_says_no_more_than_that_it_aligns():
+    match = make_match("a", "b", verdict="same chords", melody=0.2, harmony=0.6)
+    assert composition_sentence(match).startswith("The same chords follow each other from 0:12")
+    said = composition_sentence(dataclasses.replace(match, harmony=0.3))
+    assert said.endswith("aligns; neither melody nor chords agree enough.")

@@ -94,17 +94,19 @@ def test_a_line_gets_its_passage_and_verdict():
 
 
 @pytest.mark.parametrize(
-    ("melody", "harmony", "verdict"),
+    ("melody", "harmony", "score", "verdict"),
     [
-        (0.2, 0.7, CompositionVerdict.SAME_CHORDS),
-        (0.2, 0.3, CompositionVerdict.SAME_COMPOSITION),  # other chords, a varied melody
-        (0.6, 0.7, CompositionVerdict.SAME_COMPOSITION),
+        (0.2, 0.7, 0.6, CompositionVerdict.SAME_CHORDS),
+        (0.37, 0.7, 0.6, CompositionVerdict.SAME_CHORDS),
+        (0.2, 0.3, 0.6, CompositionVerdict.SAME_COMPOSITION),  # other chords, a varied melody
+        (0.2, 0.3, 0.37, CompositionVerdict.SAME_CHORDS),
+        (0.6, 0.7, 0.36, CompositionVerdict.SAME_COMPOSITION),
     ],
 )
-def test_chords_alone_are_not_a_composition(melody, harmony, verdict):
+def test_chords_alone_are_not_a_composition(melody, harmony, score, verdict):
     a, b = PitchTrack(rows_of(random_tune(1))), PitchTrack(rows_of(random_tune(2)))
     said = Agreement(0.0, 60.0, 0.0, 60.0, 0, 1.0, melody, harmony)
-    assert _verdict(a, b, said) == verdict
+    assert _verdict(a, b, said, score) == verdict
 
 
 def test_two_scales_have_a_figure_in_common():

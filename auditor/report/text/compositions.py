@@ -18,6 +18,7 @@ from auditor.records import (
     compositions_with_tracks,
 )
 from auditor.report.text.general import show_count, show_duration, show_number
+from auditor.scoring.composition import MIN_HARMONY
 
 NOT_FLAGGED = ("beyond", "same chords", "common figure")
 GROUPS = ("flagged", "decided", *NOT_FLAGGED)
@@ -127,6 +128,8 @@ def composition_sentence(match: CompositionMatch) -> str:
         f"{show_duration(match.b_start_s)} to {show_duration(match.b_end_s)} in B"
     )
     if match.verdict == CompositionVerdict.SAME_CHORDS:
+        if match.harmony < MIN_HARMONY:
+            return f"What is played {where} aligns; neither melody nor chords agree enough."
         return f"The same chords follow each other {where}; the melodies differ."
     if match.verdict == CompositionVerdict.COMMON_FIGURE:
         return f"Both tracks repeat one short figure, {where}."
