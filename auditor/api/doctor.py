@@ -29,6 +29,7 @@ from auditor.catalogue.catalogue import Catalogue
 from auditor.catalogue.database import MIGRATIONS
 from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import AuditError, IndexFileError, show_path
+from auditor.ingest.embedders import GPU_FILES
 from auditor.records import SCHEMA_VERSION
 from auditor.scoring.base import scorer_of
 from auditor.serialisation import TemporaryFolder
@@ -345,8 +346,12 @@ def _quota() -> float | None:
 
 def _gpu() -> Iterator[Finding]:
     if importlib.util.find_spec("torch") is None:
-        text = "torch is not installed; only audit train, bfloat16 and a GPU need it (optional)"
-        yield Finding("gpu", State.OK, text)
+        text = "torch is not installed; only audit train, bfloat16 and a GPU need it"
+        if any(map(os.path.exists, GPU_FILES)):
+            remedy = "To use the GPU that is there: pip install 'auditor[train]'"
+            yield Finding("gpu", State.NOTE, text, remedy)
+        else:
+            yield Finding("gpu", State.OK, f"{text} (optional)")
         return
     import torch
 

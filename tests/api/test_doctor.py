@@ -362,3 +362,14 @@ def test_the_command_prints_findings_and_exits_with_0_or_2(tmp_path, weights):
     assert "problem  weights" in bad.stdout
     assert "ok " not in bad.stdout
     assert bad.stderr.startswith("1 problem")
+
+
+def test_a_gpu_without_torch_is_told(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(doctor, "GPU_FILES", (str(tmp_path / "gpu"),))
+    (finding,) = doctor._gpu()
+    assert (finding.state, finding.remedy) == (State.OK, "")
+    (tmp_path / "gpu").touch()
+    (finding,) = doctor._gpu()
+    assert finding.state is State.NOTE
+    assert "pip install 'auditor[train]'" in finding.remedy
