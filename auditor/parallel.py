@@ -267,6 +267,21 @@ _BLAS_BYTES = 64 << 20
 """Twice what OpenBLAS takes for its first product of a thread."""
 
 
+COMMAND_BYTES, TRAINING_BYTES = 192 << 20, 1 << 30
+"""Address space that a command takes before its first file, and that torch takes beside it."""
+
+
+def require_memory(n_bytes: int) -> None:
+    """Raise MemoryError where this process cannot have so much: its libraries would end it.
+
+    onnxruntime, torch and OpenBLAS abort where they find too little, which no caller can catch.
+    """
+    try:
+        mmap.mmap(-1, n_bytes).close()
+    except OSError:
+        raise MemoryError from None
+
+
 @functools.cache
 def reserve_blas() -> None:
     """Let BLAS take the memory that it works in, while a lack of it can be reported.
@@ -279,10 +294,7 @@ def reserve_blas() -> None:
     MemoryError
         If this process cannot have so much memory.
     """
-    try:
-        mmap.mmap(-1, _BLAS_BYTES).close()
-    except OSError:
-        raise MemoryError from None
+    require_memory(_BLAS_BYTES)
     a = np.ones((300, 300), np.float32)
     np.dot(a, a)
 

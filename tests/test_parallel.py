@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 
 from auditor.errors import AuditError, IndexFileError
-from auditor.parallel import LocalTiles, map_ahead, pack_arrays, ranges, reserve_blas, unpack_arrays
+from auditor.parallel import (
+    LocalTiles,
+    map_ahead,
+    pack_arrays,
+    ranges,
+    require_memory,
+    reserve_blas,
+    unpack_arrays,
+)
 
 
 @dataclass(frozen=True)
@@ -191,6 +199,12 @@ def test_arrays_come_back_as_they_were_packed():
     for damaged in (data[:-1], data + b"x", b"", data[:100]):
         with pytest.raises(ValueError, match=r"."):
             unpack_arrays(damaged, 2)
+
+
+def test_more_memory_than_there_is_is_refused():
+    require_memory(1 << 20)
+    with pytest.raises(MemoryError):
+        require_memory(1 << 60)
 
 
 def test_nothing_pickled_is_read_back():

@@ -186,6 +186,9 @@ def train(
             raise UsageError(f"--genre-from {source.value} needs FMA's tables. Give --fma DIR.")
         if source is GenreFrom.LIST and genres is None:
             raise UsageError("--genre-from list needs a list of genres. Give --genres FILE.")
+    from auditor.parallel import TRAINING_BYTES, require_memory
+
+    require_memory(TRAINING_BYTES)
     from auditor.embedding.network import has_bfloat16_training, read_network
     from auditor.training.recipes import RECIPES, TUNING
 

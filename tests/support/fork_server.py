@@ -34,7 +34,6 @@ MODULES = (
     "auditor.report.html.page",
     "auditor.report.media.build",
     "auditor.training.dataset",
-    "auditor.training.loop",
 )
 
 
