@@ -64,8 +64,9 @@ def run_main(body: str, tmp_path: Path, *, number: int = signal.SIGTERM, slow: s
     )
     roots = os.pathsep.join([str(Path(auditor.__file__).parents[1]), str(tmp_path)])
 
-    def heed():  # a job in the background ignores it
+    def heed():  # a job in the background ignores the one, one below nohup the other
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     return subprocess.run(
         [sys.executable, "-c", script],
