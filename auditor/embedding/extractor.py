@@ -183,18 +183,16 @@ def run_by_onnx(weights: ExtractorWeights) -> Callable[[np.ndarray], np.ndarray]
 
     The normalisation is folded into the convolutions: half the time, equal but for rounding.
     """
-    from auditor.embedding.onnx_graph import Graph, axes, fold_batch_norm
+    from auditor.embedding.onnx_graph import Graph, axes
 
     config, tensors, graph = weights.config, weights.tensors, Graph("extractor")
     x = graph.input("windows", ("n", config.window_frames, config.features.n_bands))
     if config.conv_channels:
         x = graph.add("Unsqueeze", x, axes(1))  # (n, 1, frames, bands)
         for i in range(len(config.conv_channels)):
-            prefix = f"convolutions.{3 * i + 1}."
-            norm = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-            kernel, bias = fold_batch_norm(tensors[f"convolutions.{3 * i}.weight"], None, norm)
+            conv, norm = (f"convolutions.{3 * i + k}" for k in (0, 1))
             pads = [kernel_size(i) // 2] * 4
-            x = graph.add("Relu", graph.add("Conv", x, kernel, bias, strides=[2, 2], pads=pads))
+            x = graph.add_convolution(x, tensors, conv, norm, strides=[2, 2], pads=pads)
         x = graph.add("Transpose", x, perm=[2, 0, 1, 3])  # (frames', n, channels, bands')
         x = graph.add("Reshape", x, np.array([0, 0, -1], np.int64))
     else:
@@ -212,9 +210,8 @@ def run_by_onnx(weights: ExtractorWeights) -> Callable[[np.ndarray], np.ndarray]
         x = graph.add("Gather", x, np.array(-1, np.int64), axis=0)
     else:
         x = graph.add("ReduceMean", x, axes(0), keepdims=0)
-    x = graph.add("Gemm", x, tensors["projection.weight"], tensors["projection.bias"], transB=1)
-    norm_of = graph.add("Max", graph.add("ReduceL2", x, axes(1)), np.array(1e-12, np.float32))
-    program = graph.program(graph.add("Div", x, norm_of))
+    projection = (tensors[f"projection.{name}"] for name in ("weight", "bias"))
+    program = graph.program(graph.add_unit_vectors(x, *projection))
 
     def run(windows: np.ndarray) -> np.ndarray:
         if not len(windows):  # an LSTM of onnxruntime aborts the process

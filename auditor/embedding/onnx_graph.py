@@ -8,7 +8,7 @@ the same inputs give the same outputs, and several cores are used by several pro
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,34 @@ class Graph:
         names = [self._constant(x) if isinstance(x, np.ndarray) else x for x in inputs]
         self._nodes.append(helper.make_node(operator, names, [name], name, **attributes))
         return name
+
+    def add_convolution(
+        self, x: str, tensors: Mapping[str, np.ndarray], layer: str, norm: str, **shape: list[int]
+    ) -> str:
+        """Add a convolution, its normalisation folded into it, and what is above zero of it.
+
+        Parameters
+        ----------
+        x : str
+        tensors : mapping of str to numpy.ndarray
+            Those of ``layer``, with or without a bias, and of ``norm`` have its name before theirs.
+        layer, norm : str
+        **shape
+            ``pads`` and ``strides``.
+        """
+        names = ("weight", "bias", "running_mean", "running_var")
+        weight, bias = fold_batch_norm(
+            tensors[f"{layer}.weight"],
+            tensors.get(f"{layer}.bias"),
+            {name: tensors[f"{norm}.{name}"] for name in names},
+        )
+        return self.add("Relu", self.add("Conv", x, weight, bias, **shape))
+
+    def add_unit_vectors(self, x: str, weight: np.ndarray, bias: np.ndarray) -> str:
+        """Add a linear layer whose rows are brought to unit length."""
+        x = self.add("Gemm", x, weight, bias, transB=1)
+        length = self.add("Max", self.add("ReduceL2", x, axes(1)), np.array(1e-12, np.float32))
+        return self.add("Div", x, length)
 
     def _constant(self, values: np.ndarray) -> str:
         name = f"constant{len(self._constants)}"

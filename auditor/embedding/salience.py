@@ -98,12 +98,14 @@ def _salience_program(tensors: PitchTensors) -> Program:
     graph = Graph("salience")
     spectrum = graph.input("spectrum", ("n", "frames", SPECTRUM.n_bands))
     x = _stack_harmonics(graph, spectrum)
-    x = _normalised(graph, x, tensors, "salience.first", "salience.norms.0", pads=[1, 2, 1, 2])
-    x = _normalised(
-        graph, x, tensors, "salience.second", "salience.norms.1", pads=[1, 1, 1, 1], strides=[2, 2]
+    x = graph.add_convolution(x, tensors, "salience.first", "salience.norms.0", pads=[1, 2, 1, 2])
+    x = graph.add_convolution(
+        x, tensors, "salience.second", "salience.norms.1", pads=[1, 1, 1, 1], strides=[2, 2]
     )
-    x = _normalised(graph, x, tensors, "salience.third", "salience.norms.2", pads=[1, 2, 1, 2])
-    more = _normalised(graph, x, tensors, "salience.fourth", "salience.norms.3", pads=[3, 0, 3, 0])
+    x = graph.add_convolution(x, tensors, "salience.third", "salience.norms.2", pads=[1, 2, 1, 2])
+    more = graph.add_convolution(
+        x, tensors, "salience.fourth", "salience.norms.3", pads=[3, 0, 3, 0]
+    )
     x = graph.add("Add", more, x)
     weight, bias = (tensors[f"salience.wide.{name}"] for name in ("weight", "bias"))
     wide = graph.add("Conv", x, weight, bias, pads=[0, 6, 0, 6], group=8)
@@ -149,21 +151,6 @@ def _stack_harmonics(graph: Graph, spectrum: str) -> str:
     return graph.add("Concat", *shifted, axis=1)
 
 
-def _normalised(
-    graph: Graph, x: str, tensors: PitchTensors, layer: str, norm: str, **shape: list[int]
-) -> str:
-    """Add a convolution with the normalisation that follows it, and what is above zero of it."""
-    from auditor.embedding.onnx_graph import fold_batch_norm
-
-    names = ("weight", "bias", "running_mean", "running_var")
-    weight, bias = fold_batch_norm(
-        tensors[f"{layer}.weight"],
-        tensors[f"{layer}.bias"],
-        {name: tensors[f"{norm}.{name}"] for name in names},
-    )
-    return graph.add("Relu", graph.add("Conv", x, weight, bias, **shape))
-
-
 def _summary_program(tensors: PitchTensors) -> Program:
     """Return the network from pitch classes (n, n_rows, 36), 0 to 1, to unit vectors, (n, n_dims).
 
@@ -181,18 +168,17 @@ def _summary_program(tensors: PitchTensors) -> Program:
         circle = graph.add("Slice", x, axes(0), axes(classes - 1), axes(3))
         x = graph.add("Concat", x, circle, axis=3)
         pads = [rows // 2, 0, rows // 2, 0]
-        x = _normalised(graph, x, tensors, f"summary.layers.{k}", f"summary.norms.{k}", pads=pads)
+        x = graph.add_convolution(
+            x, tensors, f"summary.layers.{k}", f"summary.norms.{k}", pads=pads
+        )
         if k < 2:
             x = graph.add("MaxPool", x, kernel_shape=[2, 1], strides=[2, 1])
     means, peaks = (graph.add(f"Reduce{how}", x, axes(2), keepdims=0) for how in ("Mean", "Max"))
     means = graph.add("ReduceMax", means, axes(2), keepdims=0)
     peaks = graph.add("ReduceMean", peaks, axes(2), keepdims=0)
     pooled = graph.add("Concat", means, peaks, axis=1)
-    x = graph.add(
-        "Gemm", pooled, tensors["summary.out.weight"], tensors["summary.out.bias"], transB=1
-    )
-    norm = graph.add("Max", graph.add("ReduceL2", x, axes(1)), np.array(1e-12, np.float32))
-    return graph.program(graph.add("Div", x, norm))
+    out = (tensors[f"summary.out.{name}"] for name in ("weight", "bias"))
+    return graph.program(graph.add_unit_vectors(pooled, *out))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
