@@ -263,10 +263,6 @@ def one_thread() -> None:
     threadpool_limits(1)
 
 
-_BLAS_BYTES = 64 << 20
-"""Twice what OpenBLAS takes for its first product of a thread."""
-
-
 COMMAND_BYTES, TRAINING_BYTES = 192 << 20, 1 << 30
 """Address space that a command takes before its first file, and that torch takes beside it."""
 
@@ -283,8 +279,8 @@ def require_memory(n_bytes: int) -> None:
 
 
 @functools.cache
-def reserve_blas() -> None:
-    """Let BLAS take the memory that it works in, while a lack of it can be reported.
+def reserve_memory() -> None:
+    """Ask for what a command takes, and let BLAS take its part while a lack can be reported.
 
     OpenBLAS takes it at its first product and keeps it; where there is none, it prints a message of
     its own and ends the process with exit code 1, which no caller can catch.
@@ -294,7 +290,7 @@ def reserve_blas() -> None:
     MemoryError
         If this process cannot have so much memory.
     """
-    require_memory(_BLAS_BYTES)
+    require_memory(COMMAND_BYTES)
     a = np.ones((300, 300), np.float32)
     np.dot(a, a)
 

@@ -22,7 +22,7 @@ from auditor.parallel import (
     pack_arrays,
     ranges,
     require_memory,
-    reserve_blas,
+    reserve_memory,
     unpack_arrays,
 )
 
@@ -215,7 +215,7 @@ def test_nothing_pickled_is_read_back():
 WITH_LITTLE_MEMORY = """
 import resource
 import numpy as np
-from auditor.parallel import reserve_blas
+from auditor.parallel import reserve_memory
 
 def limit(n_bytes):
     with open("/proc/self/statm") as file:
@@ -225,11 +225,11 @@ def limit(n_bytes):
 a = np.ones((300, 300), np.float32)
 limit(8 << 20)
 try:
-    reserve_blas()
+    reserve_memory()
 except MemoryError:
     print("refused")
 limit(256 << 20)
-reserve_blas()
+reserve_memory()
 limit(1 << 20)
 print(int(np.dot(a, a)[0, 0]))
 """
@@ -241,5 +241,5 @@ def test_blas_has_its_memory_before_it_could_end_the_process_for_want_of_it():
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout.split()) == (0, ["refused", "300"]), done.stderr
-    reserve_blas()  # more than once is nothing
-    reserve_blas()
+    reserve_memory()  # more than once is nothing
+    reserve_memory()

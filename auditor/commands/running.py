@@ -142,13 +142,12 @@ def open_for_command(
     (benchmarks/RESULTS.md).  Several cores are used by several processes
     (``auditor.ingest.embedders``).
     """
-    from auditor.parallel import COMMAND_BYTES, one_thread, require_memory, reserve_blas
+    from auditor.parallel import one_thread, reserve_memory
     from auditor.serialisation import remove_leftovers
     from auditor.workspace import open_workspace
 
     remove_leftovers()
-    require_memory(COMMAND_BYTES)
-    reserve_blas()
+    reserve_memory()
     one_thread()
     return open_workspace(
         directory,

@@ -210,7 +210,7 @@ def train(
     schedule = dataclasses.replace(recipe.train, precision=precision.value, **settings)
 
     from auditor.audio.fma_tags import load_fma
-    from auditor.parallel import reserve_blas
+    from auditor.parallel import reserve_memory
     from auditor.training.dataset import music_sha256, read_same_list, split_validation
     from auditor.training.genres import GenreSource, read_genre_list
     from auditor.training.loop import train_extractor
@@ -250,7 +250,7 @@ def train(
 
     if schedule.precision == "bfloat16" and not has_bfloat16_training():
         print("This processor cannot train in bfloat16; float32 is used.", file=sys.stderr)
-    reserve_blas()
+    reserve_memory()
     weights = train_extractor(
         tracks,
         held_out,

@@ -491,9 +491,9 @@ def _warm_extractor(workspace: Workspace) -> None:
 def main() -> None:
     """Run as a process of the service; its options are the first argument, as JSON."""
     _ignore_signals()
-    from auditor.parallel import reserve_blas
+    from auditor.parallel import reserve_memory
 
-    reserve_blas()
+    reserve_memory()
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1):  # no library may write between the messages
