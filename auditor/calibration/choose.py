@@ -44,6 +44,11 @@ MIN_PAIRS_TO_JUDGE = 200
 TOO_MANY = 5.0
 """A scan with so many times the calibrated share of moderately alike pairs is of other music."""
 
+_MORE_ALIKE = (
+    "these tracks are more alike than the calibration music, so expect more false positives. "
+    "Run: audit calibrate on it."
+)
+
 CLOSE_FAR, MIN_CLOSE_PAIRS = 3e-3, 20
 """The rate of the scores that are looked at below a threshold, and what a few pairs may add."""
 
@@ -469,22 +474,16 @@ def music_note(
     one_source : float
         Share of the compared pairs whose tracks are of one source.
     """
-    edges = np.asarray(histogram.get("edges", ()), dtype=np.float64)
-    counts = np.asarray(histogram.get("counts", ()), dtype=np.float64)
     try:
         level = thresholds.threshold_at(LOOSEST_FAR, one_source=one_source)
     except ThresholdError:
         return ""
-    if counts.sum() < MIN_PAIRS_TO_JUDGE or level >= flagged_from:
-        return ""
-    between = (edges[:-1] >= level) & (edges[1:] <= flagged_from)
-    share = float(counts[between].sum() / counts.sum())
-    if share <= TOO_MANY * LOOSEST_FAR:
+    n, n_all = _count_between(histogram, level, flagged_from)
+    if n_all < MIN_PAIRS_TO_JUDGE or n / n_all <= TOO_MANY * LOOSEST_FAR:
         return ""
     return (
-        f"{100 * share:.0f} % of the pairs score {level:.2f} or more, against "
-        f"{100 * LOOSEST_FAR:.0f} % in the calibration: these tracks are more alike than the "
-        "calibration music, so expect more false positives. Run: audit calibrate on it."
+        f"{100 * n / n_all:.0f} % of the pairs score {level:.2f} or more, against "
+        f"{100 * LOOSEST_FAR:.0f} % in the calibration: {_MORE_ALIKE}"
     )
 
 
@@ -505,20 +504,25 @@ def score_note(
     use : ThresholdUse
         Of the run.
     """
-    edges = np.asarray(histogram.get("edges", ()), dtype=np.float64)
-    counts = np.asarray(histogram.get("counts", ()), dtype=np.float64)
     try:
         level = thresholds.threshold_at(CLOSE_FAR, one_source=share_of_one_source(use))
     except ThresholdError:
         return ""
-    if not len(counts) or not use.n_comparisons or level >= use.threshold:
-        return ""
-    expected = CLOSE_FAR * use.n_comparisons
-    n = int(counts[(edges[:-1] >= level) & (edges[1:] <= use.threshold)].sum())
-    if n <= TOO_MANY * expected + MIN_CLOSE_PAIRS:
+    n, _ = _count_between(histogram, level, use.threshold)
+    expected = CLOSE_FAR * (use.n_comparisons or 0)
+    if not expected or n <= TOO_MANY * expected + MIN_CLOSE_PAIRS:
         return ""
     return (
-        f"{n:,} pairs score {level:.2f} to {use.threshold:.2f}, just below the threshold, where "
-        f"{expected:.2g} unrelated pairs are expected: these tracks are more alike than the "
-        "calibration music, so expect more false positives. Run: audit calibrate on it."
+        f"{n:,.0f} pairs score {level:.2f} to {use.threshold:.2f}, just below the threshold, where "
+        f"{expected:.2g} unrelated pairs are expected: {_MORE_ALIKE}"
     )
+
+
+def _count_between(
+    histogram: Mapping[str, Sequence[float]], low: float, high: float
+) -> tuple[float, float]:
+    """Return how many pairs of a histogram, which may be empty, score from low to high, and all."""
+    edges = np.asarray(histogram.get("edges", ()), dtype=np.float64)
+    counts = np.asarray(histogram.get("counts", ()), dtype=np.float64)
+    between = (edges[:-1] >= low) & (edges[1:] <= high)
+    return float(counts[between].sum()), float(counts.sum())
