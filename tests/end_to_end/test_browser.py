@@ -366,6 +366,17 @@ def test_a_is_heard_left_and_b_right_at_the_speed_of_a(open_page, report, size):
     assert page.evaluate(f"{b}.playbackRate") == 1
 
 
+def test_a_player_goes_on_when_another_is_left_before_it_is_heard(open_page, report):
+    page = open_page(report(make_scan()))
+    open_case(page, ALTERED)
+    page.evaluate(
+        "() => { for (const key of ['4', '2'])"
+        " document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true })); }"
+    )
+    playing(page, "b")
+    assert paused(page, "a")
+
+
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_spectra_lie_above_each_other_with_a_cursor_that_scrubs(open_page, report, size, scheme):

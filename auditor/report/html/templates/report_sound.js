@@ -86,6 +86,9 @@ const makeSound = (audios, onChange, onMove = onChange) => {
     apart();
     onChange();
   };
+  // Another player's start pauses this one before it is heard; that is no reason to stop both.
+  const begin = (side) =>
+    audios[side].play().catch((error) => { if (error.name !== "AbortError") stop(); });
   const start = (side) => {
     remember();
     apart();
@@ -94,7 +97,7 @@ const makeSound = (audios, onChange, onMove = onChange) => {
       moment = fromTime(side, clips[side].start);
     }
     place(side);
-    audios[side].play().catch(() => stop());
+    begin(side);
   };
   const play = (side) => {
     if (!clips[side]) return;
@@ -127,7 +130,7 @@ const makeSound = (audios, onChange, onMove = onChange) => {
     audios.b.preservesPitch = !range[ONE_SPEED];
     for (const side of ["a", "b"]) {
       place(side);
-      audios[side].play().catch(() => stop());
+      begin(side);
     }
     onChange();
   };
@@ -160,7 +163,7 @@ const makeSound = (audios, onChange, onMove = onChange) => {
 
   for (const side of sides) {
     audios[side].addEventListener("play", () => {
-      if (together()) return;
+      if (together() || audios[side].paused) return;  // the event comes late
       apart();
       for (const name of sides) if (name !== side) audios[name].pause();
       if (mode !== "both") mode = side;
@@ -168,7 +171,7 @@ const makeSound = (audios, onChange, onMove = onChange) => {
     });
     for (const name of ["pause", "ended"]) {
       audios[side].addEventListener(name, () => {
-        if (mode === side) mode = "";
+        if (mode === side && audios[side].paused) mode = "";
         if (together() && audios.a.paused !== audios.b.paused && name === "ended") stop();
         onChange();
       });
