@@ -10,7 +10,7 @@ Examples
 --------
 ::
 
-    python benchmarks/excerpt_pass.py corpus/val --tracks 10000 --stretches 8 --asking 20 \\
+    python benchmarks/excerpt_pass.py corpus/train --tracks 10000 --stretches 8 --asking 20 \\
         --output runs/excerpt-pass-240s
     python benchmarks/service.py latency runs/excerpt-pass-240s/10000 corpus/val --users 1 2 4
     python benchmarks/service.py batch runs/excerpt-pass-240s/10000 corpus/val
