@@ -41,6 +41,7 @@ def check(
     *,
     options: Options | None = None,
     add: bool = False,
+    may_be_empty: bool = False,
     embedder: Embedder | None = None,
     on_event: OnEvent | None = None,
     on_submission: Callable[[Submission], None] | None = None,
@@ -57,7 +58,10 @@ def check(
         compared with itself.
     options : Options, optional
     add : bool
-        Store the submissions in the catalogue afterwards.
+        Store the submissions in the catalogue afterwards; it may be empty before.
+    may_be_empty : bool
+        The catalogue may be empty: the submissions are then compared with nothing, and the result
+        says so.
     embedder : Embedder, optional
         Embeds the submissions; by default one after the other in this process.
     on_event, on_submission : callables, optional
@@ -87,7 +91,8 @@ def check(
     scorer = open_scorer(workspace)
     threshold = open_threshold(workspace, scorer, options)
     stored = workspace.catalogue.table(workspace.weights_id)
-    require_tracks(workspace, len(stored.tracks))
+    if not (add or may_be_empty):
+        require_tracks(workspace, len(stored.tracks))
     if options.wide and not (scorer.asks_wide and workspace.extractor.config.is_log):
         raise UsageError(
             f"--wide needs an extractor that tells what is played when, and whose bands are on a "
@@ -135,7 +140,7 @@ def check(
         use = with_note(use, _wide_note(counts, costs, options))
     known = _Tracks(workspace.catalogue, {s.track.id: s.track for s in submitted.items})
     scored = ScoringResult([], 0)
-    if compared:
+    if compared and len(distinct.tracks):
         contexts = {
             (each, cost): RunContext(threshold, each, options.search, wide_cost=cost)
             for each, cost in zip(uses.values(), costs.values(), strict=True)

@@ -40,6 +40,7 @@ from auditor.report.text.error_rates import (
 )
 from auditor.report.text.evidence import best_range
 from auditor.report.text.general import (
+    compared_with_nothing,
     count_not_wholly_compared,
     count_set_aside,
     headline,
@@ -244,10 +245,14 @@ def _print_verdicts(result: CheckResult, console: Console, n_rows: int | None) -
     for pair in result.pairs:
         n_flagged[pair.a] = n_flagged.get(pair.a, 0) + pair.flagged * pair.n_files_b
         n_set_aside[pair.a] = n_set_aside.get(pair.a, 0) + is_set_aside(pair)
-    own = own_thresholds(result)
+    own, alone = own_thresholds(result), compared_with_nothing(result)
     for track in result.submissions[:n_rows]:
         verdict = submission_verdict(
-            track, n_flagged[track.id], n_set_aside[track.id], threshold=own.get(track.id, "")
+            track,
+            n_flagged[track.id],
+            n_set_aside[track.id],
+            threshold=own.get(track.id, ""),
+            alone=track.id in alone,
         )
         line = Text(show_text(track.label), style="bold" if n_flagged[track.id] else "")
         line.append(f": {verdict}", style="")

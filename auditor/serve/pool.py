@@ -372,6 +372,7 @@ class Pool:
             "location": job.location,
             "name": job.name,
             "sha256": job.sha256,
+            "adds": job.adds,
             **more,
         }
         started = time.monotonic()

@@ -154,6 +154,7 @@ class CheckWorker:
             options=self._run_options(),
             embedder=self._embedder,
             on_submission=on_submission,
+            may_be_empty=task["adds"],
             command="audit serve",
         )
         result = named(result, task["name"]) if task["source"] == "upload" else result

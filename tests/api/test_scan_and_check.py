@@ -43,6 +43,8 @@ from auditor.errors import CatalogueError, IndexFileError, ThresholdError, Usage
 from auditor.parallel import LocalTiles
 from auditor.records import ThresholdUse, result_from_json, to_json
 from auditor.report.results_csv import to_csv
+from auditor.report.text.general import compared_with_nothing, headline
+from auditor.report.write import write_report
 from auditor.scoring.base import open_scorer
 from auditor.scoring.track_reader import CatalogueReader
 from auditor.workspace import open_workspace
@@ -670,6 +672,19 @@ def test_silent_short_and_broken_submissions_are_told(tmp_path, reader):
     assert reasons["bad.mp3"].startswith("is not audio")
     nothing = check(reader, [folder / "bad.mp3", folder / "hush.wav"])
     assert (nothing.pairs, nothing.n_pairs_compared, len(nothing.skipped)) == ((), 0, 2)
+
+
+def test_an_empty_catalogue_is_filled_by_adding(tmp_path, weights, library):
+    with open_workspace(tmp_path / "ws", extractor=weights, write=True) as workspace:
+        first = check(workspace, [library / "a.wav"], options=OPTIONS, add=True)
+        assert (first.n_tracks, first.n_pairs_compared, first.pairs) == (0, 0, ())
+        assert headline(first).startswith("Nothing to compare: 1 submission, and no other track")
+        page = write_report(first, tmp_path / "first.html")[0].read_text("utf-8")
+        assert "Not compared" in page and "holds no other track" in page
+        copy = check(workspace, [library / "sub/a-again.mp3"], options=OPTIONS, add=True)
+        assert [pair.flagged for pair in copy.pairs] == [True]
+        assert compared_with_nothing(copy) == frozenset()
+        assert len(workspace.catalogue.table(workspace.weights_id).tracks) == 2
 
 
 def test_check_refuses(tmp_path, reader, weights, library):

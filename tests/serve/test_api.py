@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 import socket
 import time
 
@@ -90,6 +92,21 @@ def test_clear_files_are_added_once_and_found_from_then_on(settings_of, files):
         assert served.service.store.owner_of(found["track_id"]) == "acct"
         served.request("DELETE", found["links"]["self"])
         assert os.path.isfile(new[1])  # the track stays
+
+
+def test_an_empty_catalogue_is_filled_by_adding(settings_of, files, tmp_path):
+    workspace = tmp_path / "new"
+    settings = settings_of()
+    shutil.copytree(settings.workspace / "thresholds", workspace / "thresholds")
+    with RunningService(dataclasses.replace(settings, workspace=workspace)) as served:
+        refused = served.post_file(files["other"], name="elsewhere.wav").json
+        assert (refused["state"], refused["problem"]["code"]) == ("failed", "catalogue")
+        first = served.post_file(files["other"], add="true").json
+        assert (first["severity"], first["result"]["n_tracks"]) == ("pass", 0)
+        assert first["result"]["thresholds"][0]["n_comparisons"] == 0
+        again = served.post_file(files["other"], add="true", name="renamed.wav").json
+        assert (again["severity"], again["reasons"][0]["track_id"]) == ("block", first["track_id"])
+        assert len(track_rows(workspace)) == 1
 
 
 def test_a_file_that_is_no_audio_fails_with_the_code_of_the_command(served, files):

@@ -23,6 +23,7 @@ from auditor.report.text.error_rates import (
     show_threshold,
 )
 from auditor.report.text.general import (
+    compared_with_nothing,
     comparison_gaps,
     is_set_aside,
     show_count,
@@ -80,9 +81,9 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
     of_submission: dict[str, list[tuple[Row, CaseView]]] = {id_: [] for id_ in place}
     for row, case in zip(rows, cases, strict=True):
         of_submission[row[1].id].append((row, case))
-    own = own_thresholds(result)
+    own, alone = own_thresholds(result), compared_with_nothing(result)
     submissions = [
-        _submission(track, of_submission[track.id], own.get(track.id, ""))
+        _submission(track, of_submission[track.id], own.get(track.id, ""), alone=track.id in alone)
         for track in result.submissions
     ]
     clear = [
@@ -108,31 +109,40 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
 
 
 def _submission(
-    track: Track, found: Sequence[tuple[Row, CaseView]], threshold: str
+    track: Track, found: Sequence[tuple[Row, CaseView]], threshold: str, *, alone: bool
 ) -> SubmissionView:
     cases = [case for row, case in found if not is_set_aside(row[0])]
     set_aside = [case for row, case in found if is_set_aside(row[0])]
     n_flagged = sum(
         pair.n_files_b for (pair, _, _), case in found if case in cases and case.flagged
     )
-    grade, answer = _grade(track, cases, n_flagged=n_flagged, n_set_aside=len(set_aside))
+    grade, answer = _grade(
+        track, cases, n_flagged=n_flagged, n_set_aside=len(set_aside), alone=alone
+    )
     return SubmissionView(
         grade=grade,
         answer=answer,
         track=track_view(track),
-        verdict=submission_verdict(track, n_flagged, len(set_aside), threshold=threshold),
+        verdict=submission_verdict(
+            track, n_flagged, len(set_aside), threshold=threshold, alone=alone
+        ),
         flagged=n_flagged > 0,
-        clear=not n_flagged and not set_aside and not track.silent,
+        clear=not n_flagged and not set_aside and not track.silent and not alone,
         cases=tuple(cases),
         set_aside=tuple(set_aside),
     )
 
 
 def _grade(
-    track: Track, cases: Sequence[CaseView], *, n_flagged: int, n_set_aside: int
+    track: Track,
+    cases: Sequence[CaseView],
+    *,
+    n_flagged: int,
+    n_set_aside: int,
+    alone: bool,
 ) -> tuple[str, str]:
     """Return what a submission is given at one glance: two words, and a line."""
-    grade = submission_grade(track, n_flagged, n_set_aside)
+    grade = submission_grade(track, n_flagged, n_set_aside, alone=alone)
     if n_flagged:
         best = next(case for case in cases if case.flagged)
         others = f", and {n_flagged - 1:,} more" if n_flagged > 1 else ""

@@ -358,6 +358,8 @@ def headline(result: Result) -> str:
         return f"{n_flagged:,} of {submissions} {verb} a track of {catalogue}"
     if any(is_set_aside(pair) for pair in result.pairs):
         return f"No undecided match: {submissions}, compared with {catalogue}"
+    if len(compared_with_nothing(result)) == len(result.submissions):
+        return f"Nothing to compare: {submissions}, and no other track in {catalogue}"
     return f"No match: {submissions}, compared with {catalogue}"
 
 
@@ -400,8 +402,18 @@ def _in_clusters(result: ScanResult) -> str:
     return f" in {show_count(len(result.clusters), 'cluster')}"
 
 
+def compared_with_nothing(result: CheckResult) -> frozenset[str]:
+    """Return the ids of the submissions for which the catalogue held no track to compare."""
+    return frozenset(each.submission for each in result.thresholds if not each.n_comparisons)
+
+
 def submission_verdict(
-    submission: Track, n_flagged: int, n_set_aside: int = 0, *, threshold: str = ""
+    submission: Track,
+    n_flagged: int,
+    n_set_aside: int = 0,
+    *,
+    threshold: str = "",
+    alone: bool = False,
 ) -> str:
     """Return what is said of one submission of a check.
 
@@ -412,10 +424,14 @@ def submission_verdict(
         Tracks that are flagged, and pairs that decisions set aside.
     threshold : str
         Its own threshold; empty where all submissions have the same.
+    alone : bool
+        The catalogue held no track to compare it with.
     """
     the_threshold = f"its threshold, {threshold}" if threshold else "the threshold"
     if submission.silent:
         return "not compared: no window is loud enough"
+    if alone:
+        return "not compared: the catalogue holds no other track"
     part = "; truncated, so only a part was compared" if submission.truncated else ""
     if n_flagged:
         return f"flagged: {show_count(n_flagged, 'track')} at or above {the_threshold}{part}"
@@ -424,7 +440,9 @@ def submission_verdict(
     return f"nothing at or above {the_threshold}{part}"
 
 
-def submission_grade(submission: Track, n_flagged: int, n_set_aside: int = 0) -> str:
+def submission_grade(
+    submission: Track, n_flagged: int, n_set_aside: int = 0, *, alone: bool = False
+) -> str:
     """Return what is said of one submission of a check at one glance.
 
     Examples
@@ -434,7 +452,7 @@ def submission_grade(submission: Track, n_flagged: int, n_set_aside: int = 0) ->
     >>> submission_grade(whole, 2), submission_grade(whole, 0), submission_grade(whole, 0, 1)
     ('Match', 'No match', 'Decided')
     """
-    if submission.silent or submission.missing:
+    if submission.silent or submission.missing or alone:
         return "Not compared"
     if n_flagged:
         return "Match"
