@@ -75,13 +75,15 @@ class Decoder:
     def __init__(self) -> None:
         path = [entry for entry in sys.path if isinstance(entry, str)]
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, json.dumps(path)],
-                bufsize=0,  # else nobody knows whether an answer waits in the pipe or in the buffer
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # FFmpeg and PyAV complain there of files
-            )
+            with _signals_held():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-c", _START, json.dumps(path)],
+                    bufsize=0,  # else an answer may wait in the buffer, where no poll sees it
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,  # FFmpeg and PyAV complain there of files
+                )
+                _running.add(self)
         except OSError as error:
             raise AuditError(
                 f"no process to decode audio can be started: {error.strerror}. Free some memory or "
@@ -93,7 +95,6 @@ class Decoder:
             self._answers.register(self._process.stdout, select.POLLIN)
         self.n_files = 0
         self.usable = True
-        _running.add(self)
 
     def ask(self, request: dict[str, Any]) -> None:
         """Send a request: what to do, and with which file."""
@@ -184,6 +185,23 @@ class Decoder:
             with contextlib.suppress(OSError):
                 pipe.close()
         self._process.wait()
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let no Ctrl-C come between the start of a process and the moment that it is known.
+
+    It comes right after.  The process inherits that it is deaf to these signals, which it is to be.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    ending = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _idle: list[Decoder] = []

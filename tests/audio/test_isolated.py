@@ -155,6 +155,24 @@ def test_a_stopped_decoder_is_not_waited_for_without_end(song, monkeypatch, when
 
 
 @ON_LINUX
+def test_ctrl_c_while_a_decoder_starts_leaves_none(monkeypatch):
+    """A stopped one would not end by itself, as others do when nobody asks them any more."""
+    started = []
+
+    def start(*args, start=subprocess.Popen, **how):
+        started.append(start(*args, **how))
+        os.kill(started[0].pid, signal.SIGSTOP)
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with pytest.raises(KeyboardInterrupt):
+        isolated.warm_up()
+    isolated._close_all()
+    assert started[0].poll() == -signal.SIGKILL
+
+
+@ON_LINUX
 def test_tags_of_a_stopped_decoder_are_none(song, monkeypatch):
     isolated.warm_up()
     os.kill(isolated._idle[0]._process.pid, signal.SIGSTOP)

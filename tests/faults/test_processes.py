@@ -172,6 +172,10 @@ def test_stopped_decoders(zygote, inputs, tally, tmp_path):
         for name, (actions, codes) in cases.items():
             end = stage.run(actions=[stop, *actions])
             found.case(name, end.fault(codes=codes) or stage.aftermath())
+        for i in range(amount("bounded", 0, 20, 200)):
+            at_s = seeded("stopped", i).uniform(0.0, 1.0)
+            end = stage.run(actions=[stop, (at_s, "self", signal.SIGINT)])
+            found.case(f"and Ctrl-C after {at_s:.2f} s", end.fault(codes=[INTERRUPTED]))
 
 
 @pytest.mark.faults
