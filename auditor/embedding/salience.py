@@ -5,7 +5,7 @@ A small convolutional network reads the spectrum that is stored beside the d-vec
 melody, as the bass, and at all.  Harmonics are stacked as channels, so that a filter sees a pitch
 and its overtones at once (Bittner et al. 2017, "Deep salience representations for F0 estimation in
 polyphonic music"); a transposition is a translation along the bands.  It is trained on rendered
-scores, where every frame's pitches are known (``benchmarks/salience.py``).
+scores, where every frame's pitches are known (``benchmarks/pitch_training.py``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from auditor.embedding.config import N_PITCH_COLUMNS, SPECTRUM
 from auditor.embedding.extractor import pack_tensors, trained_values, unpack_tensors
 from auditor.embedding.spectrogram import unpack_frames
 from auditor.errors import WeightsError, show_path
-from auditor.serialisation import read_bytes, write_weights
+from auditor.serialisation import parse_json, read_bytes, write_weights
 
 if TYPE_CHECKING:
     from auditor.embedding.onnx_graph import Graph, Program
@@ -330,6 +330,7 @@ def load_pitch_model(path: str | os.PathLike[str] | None = None) -> PitchModel:
             or sum(lengths.tolist()) != len(cohort)
         ):
             raise WeightsError(f"{show_path(file)} is damaged: its cohort does not fit together.")
+        summary = parse_json(header.get("summary", "{}"))
         learned = {name: tensors[name] for name in SHAPES}
         if {name: value.shape for name, value in learned.items()} != SHAPES:
             raise ValueError("its tensors do not fit the networks")
@@ -337,6 +338,7 @@ def load_pitch_model(path: str | os.PathLike[str] | None = None) -> PitchModel:
             trained_values(learned),
             tuple(np.split(cohort, np.cumsum(lengths)[:-1])),
             model_id=hashlib.sha256(data).hexdigest()[:8],
+            summary=summary if isinstance(summary, dict) else {},
         )
     except OSError as error:
         raise WeightsError(f"{show_path(file)} cannot be read: {error.strerror}.") from None

@@ -33,7 +33,7 @@ def small_model() -> PitchModel:
     tensors = pitch_networks.tensors_of(
         pitch_networks.SalienceNetwork(), pitch_networks.SummaryNetwork()
     )
-    return PitchModel(tensors, (rows[:40], rows[40:]))
+    return PitchModel(tensors, (rows[:40], rows[40:]), summary={"seed": 0})
 
 
 def test_a_melody_is_heard_note_for_note(model):
@@ -129,6 +129,7 @@ def test_a_saved_model_is_the_same(tmp_path):
     path = made.save(tmp_path)
     back = load_pitch_model(path)
     assert path.name == f"pitches-{back.id}.safetensors"
+    assert back.summary == {"seed": 0}
     spectrum = np.random.default_rng(1).integers(0, 160, (64, 100)).astype(np.uint8)
     np.testing.assert_allclose(back.pitches(spectrum), made.pitches(spectrum), atol=1)
     for there, here in zip(back.cohort, made.cohort, strict=True):
