@@ -71,7 +71,7 @@ def check(workspace: Workspace, query: Submission) -> tuple[float, float, int]:
     with Catalogue.open(workspace.catalogue.path, read_only=True) as catalogue:
         table = catalogue.table(workspace.weights_id)
         opened = dataclasses.replace(workspace, catalogue=catalogue)
-        found = examine_submissions(opened, [query], table)
+        found = examine_submissions(CatalogueReader.of(opened, table=table), [query])
     return time.perf_counter() - wall, time.process_time() - cpu, found.n_compared
 
 

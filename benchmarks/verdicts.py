@@ -65,6 +65,7 @@ from auditor.parallel import one_thread
 from auditor.records import Track, TrackEmbedding, Verdict
 from auditor.scoring.base import ScoredPair
 from auditor.scoring.match import examine_submissions
+from auditor.scoring.track_reader import CatalogueReader
 from auditor.scoring.verdict import decide_verdict
 from auditor.training.dataset import group_tracks, read_same_list
 from auditor.workspace import Workspace, open_workspace
@@ -114,8 +115,8 @@ class Catalogue:
     ) -> tuple[ScoredPair, ...]:
         """Return the examined candidates of a submission."""
         table = self.workspace.catalogue.table(self.workspace.weights_id)
-        examined = examine_submissions(self.workspace, [query], table, shown_from=shown_from)
-        return examined.pairs
+        reader = CatalogueReader.of(self.workspace, table=table)
+        return examine_submissions(reader, [query], shown_from=shown_from).pairs
 
 
 def original_query(catalogue: Catalogue, track: Track) -> Submission:

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from auditor.api.compositions import compositions_of_submissions, tracks_of_compositions
 from auditor.api.run import MAX_FALSE_ALARMS, Options, open_threshold, with_note
 from auditor.api.scan import damaged_files
+from auditor.api.wide import cost_of_other_ways, require_wide
 from auditor.audio.files import is_there
 from auditor.calibration.choose import RunThreshold, use_of_submissions
 from auditor.catalogue.catalogue import Catalogue
 from auditor.catalogue.embedding_table import TrackTable
 from auditor.decisions.apply import apply_decisions
-from auditor.embedding.config import DEFAULT_EXTRACTOR, wide_retunings
-from auditor.errors import UsageError
+from auditor.embedding.config import wide_retunings
 from auditor.ingest.prepare import Embedder, PreparedFiles, SerialEmbedder
 from auditor.ingest.session import OnEvent, ingest
 from auditor.ingest.submissions import Submission, embed_submissions, own_id
@@ -93,12 +93,8 @@ def check(
     stored = workspace.catalogue.table(workspace.weights_id)
     if not (add or may_be_empty):
         require_tracks(workspace, len(stored.tracks))
-    if options.wide and not (scorer.asks_wide and workspace.extractor.config.is_log):
-        raise UsageError(
-            f"--wide needs an extractor that tells what is played when, and whose bands are on a "
-            f"log-frequency axis; {workspace.extractor.name} is none. Leave it out, or give "
-            f"--extractor {DEFAULT_EXTRACTOR}."
-        )
+    if options.wide:
+        require_wide(workspace, scorer)
     submitted = embed_submissions(
         workspace,
         paths,
@@ -277,19 +273,15 @@ def _wide_cost(
     use: ThresholdUse,
     options: Options,
 ) -> float:
-    """Return what the scores of the other ways of a submission are lowered by.
-
-    Half of a budget is for all of them, and each has its part of that: the threshold of so many
-    comparisons is as much higher.  Without a budget nothing is made up for.
-    """
+    """Return what the scores of the other ways of a submission are lowered by."""
     count = counts[track_id]
     if not count.n_other_ways or options.max_false is None:
         return 0.0
     of = list(counts.values()) if options.per_batch else [count]
     n, n_one_source, n_ways = (count.n_other_ways * sum(each[i] for each in of) for i in range(3))
     size = options.catalogue_size
-    others = threshold.choose(n, n_one_source, planned=None if size is None else size * n_ways)
-    return max(0.0, others.threshold - use.threshold)
+    planned = None if size is None else size * n_ways
+    return cost_of_other_ways(threshold, use, n, n_one_source, planned=planned)
 
 
 def _wide_note(

@@ -30,6 +30,7 @@ from auditor.catalogue.sources import name_of_tag
 from auditor.decisions.apply import apply_decisions
 from auditor.errors import UsageError
 from auditor.evidence.alignment.ranges import covered_s
+from auditor.evidence.side import mirrored_evidence
 from auditor.ingest.collections import TakenCollection, take_collections
 from auditor.ingest.prepare import Embedder
 from auditor.ingest.session import OnEvent
@@ -38,7 +39,6 @@ from auditor.parallel import OnProgress, Tiles
 from auditor.records import (
     HeldTrack,
     LeakResult,
-    MatchedRange,
     Pair,
     Split,
     SplitGroup,
@@ -278,35 +278,13 @@ def _split_pairs(found: AcrossResult, parts: Sequence[SplitFiles]) -> tuple[list
 
 def mirrored(pair: Pair) -> Pair:
     """Return a pair with its tracks exchanged, and all that is said of either."""
-    evidence = pair.evidence
-    if evidence is not None:
-        evidence = dataclasses.replace(
-            evidence,
-            ranges=tuple(_mirrored_range(one) for one in evidence.ranges),
-            share_a=evidence.share_b,
-            share_b=evidence.share_a,
-            tempo=1.0 / evidence.tempo,
-        )
     return dataclasses.replace(
         pair,
         a=pair.b,
         b=pair.a,
         n_files_a=pair.n_files_b,
         n_files_b=pair.n_files_a,
-        evidence=evidence,
-    )
-
-
-def _mirrored_range(one: MatchedRange) -> MatchedRange:
-    pitch = one.pitch_semitones
-    return dataclasses.replace(
-        one,
-        a_start_s=one.b_start_s,
-        a_end_s=one.b_end_s,
-        b_start_s=one.a_start_s,
-        b_end_s=one.a_end_s,
-        tempo=1.0 / one.tempo,
-        pitch_semitones=None if pitch is None else 0.0 - pitch,
+        evidence=None if pair.evidence is None else mirrored_evidence(pair.evidence),
     )
 
 

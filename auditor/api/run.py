@@ -40,10 +40,10 @@ class Options:
     catalogue_size : int, optional
         Of a check: tracks that the budget is to hold for, so that the threshold does not rise while
         the catalogue grows to this size; by default the tracks that are there.
-
     wide : bool
         Of a check: submissions are also heard at other pitches and tempos
-        (``embedding.config.WIDE_RETUNINGS``), and each way counts as a comparison.
+        (``embedding.config.WIDE_RETUNINGS``), and each way counts as a comparison.  Of a scan: so
+        are the tracks that no flagged pair explains.
     compositions : bool, optional
         Also look for the same piece in another recording (``scoring.composition``); by default a
         scan does for up to ``MAX_SCANNED`` tracks, since it compares the summaries of all pairs.

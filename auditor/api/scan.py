@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 
 from auditor.api.compositions import compositions_of_catalogue, tracks_of_compositions
 from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold, with_note
+from auditor.api.wide import require_wide, scan_wide
 from auditor.audio.fma_tags import load_fma
 from auditor.catalogue.sources import n_pairs_of_one_source, track_sources
 from auditor.decisions.apply import apply_decisions
@@ -39,6 +41,7 @@ def scan(
     on_event: OnEvent | None = None,
     on_pair: OnProgress | None = None,
     on_composition: OnProgress | None = None,
+    on_hearing: OnProgress | None = None,
     command: str = "",
     last: ScanResult | None = None,
 ) -> ScanResult:
@@ -59,9 +62,10 @@ def scan(
         Embeds what is new; by default one file after the other in this process.
     tiles : Tiles, optional
         Where pairs are looked for; by default here, by one thread.
-    on_event, on_pair, on_composition : callables, optional
-        Called after each file; with the candidate pairs examined and all of them; and with the
-        pairs that were compared as compositions and all of them.
+    on_event, on_pair, on_composition, on_hearing : callables, optional
+        Called after each file; with the candidate pairs examined and all of them; with the
+        pairs that were compared as compositions and all of them; and with the tracks that were
+        heard otherwise (``Options.wide``) and all of them.
     command : str
         Kept in the provenance.
     last : ScanResult, optional
@@ -81,6 +85,8 @@ def scan(
     started = time.monotonic()
     scorer = open_scorer(workspace)
     threshold = open_threshold(workspace, scorer, options)
+    if options.wide:
+        require_wide(workspace, scorer)
     metadata = load_fma(fma) if fma is not None else None
     damaged = workspace.catalogue.set_damaged_aside(workspace.weights_id)
     ingested = ingest(
@@ -102,21 +108,49 @@ def scan(
     rotten: dict[str, str] = {}
     tracks = {track.id: track for track in workspace.catalogue.tracks(damaged=rotten)}
     rotten |= {i: damaged.get(i, problem) for i, problem in table.damaged if i not in rotten}
-    n_one_source = n_pairs_of_one_source(track_sources([tracks[track_id] for track_id in ids]))
-    use = threshold.choose(n_pairs(len(ids)), n_one_source)
+    sources = track_sources([tracks[track_id] for track_id in ids])
+    n, n_one_source = n_pairs(len(ids)), n_pairs_of_one_source(sources)
+    has_budget = options.max_false is not None
+    halves = 2 if options.wide and has_budget else 1  # half is for what --wide compares besides
+    use = threshold.choose(halves * n, halves * n_one_source)
     run = RunContext(threshold, use, options.search)
+    tiles = tiles or LocalTiles()
     scored = scorer.scan(
         ids,
         embeddings,
         tracks,
         run=run,
-        tiles=tiles or LocalTiles(),
+        tiles=tiles,
         on_pair=on_pair,
     )
-    use = threshold.with_music_note(
-        use, scored.cosines, flagged_from=scored.similar_from, scores=scored.histogram
+    as_they_are = use if halves == 1 else threshold.recount(use, n, n_one_source)
+    noted = threshold.with_music_note(
+        as_they_are, scored.cosines, flagged_from=scored.similar_from, scores=scored.histogram
     )
-    use = with_note(use, scored.left_out)
+    use = with_note(dataclasses.replace(use, note=noted.note), scored.left_out)
+    not_heard: tuple[Skipped, ...] = ()
+    if options.wide:
+        wide = scan_wide(
+            workspace,
+            scorer,
+            distinct,
+            tracks,
+            scored.pairs,
+            run=run,
+            same=same,
+            sources=sources,
+            has_budget=has_budget,
+            tiles=tiles,
+            on_track=on_hearing,
+        )
+        scored = dataclasses.replace(
+            scored, pairs=wide.among(scored.pairs), damaged=scored.damaged | wide.damaged
+        )
+        not_heard = wide.skipped
+        if not has_budget:
+            n, n_one_source = n + wide.n_comparisons, n_one_source + wide.n_one_source
+            use = threshold.recount(use, n, n_one_source)
+        use = with_note(use, wide.note)
     found = [*scored.pairs, *identical_pairs(scorer, same, tracks, run)]
     found = [with_n_files(pair, same) for pair in found]
     found.sort(key=lambda pair: (-pair.score, pair.a, pair.b))
@@ -140,6 +174,7 @@ def scan(
         skipped=merge_skipped(
             workspace.catalogue.skipped(),
             damaged_files(workspace, rotten | scored.damaged),
+            not_heard,
             ingested.skipped,
         ),
         n_tracks=len(table.tracks),

@@ -179,6 +179,11 @@ class RunThreshold:
             use = dataclasses.replace(least, source=use.source, budget=use.budget)
         return use
 
+    def recount(self, use: ThresholdUse, n_comparisons: int, n_one_source: int) -> ThresholdUse:
+        """Return what is known of a threshold that was chosen, for a run that compares more."""
+        again = self._choose(ThresholdOptions(use.threshold), n_comparisons, n_one_source)
+        return dataclasses.replace(again, source=use.source, note=use.note)
+
     def _choose(
         self,
         options: ThresholdOptions,

@@ -242,6 +242,15 @@ WideOption = Annotated[
         "for what this adds.",
     ),
 ]
+WideScanOption = Annotated[
+    bool,
+    typer.Option(
+        "--wide",
+        help="Also hear the tracks that no flagged pair explains at six other pitches and tempos, "
+        "and look for passages of three seconds. Each costs up to nine times as much as without; "
+        "half of the budget is for what this adds.",
+    ),
+]
 ThresholdFileOption = Annotated[
     Path | None,
     typer.Option("--threshold-file", metavar="FILE", help="Calibration to use (a JSON file)."),

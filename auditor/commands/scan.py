@@ -47,6 +47,7 @@ from auditor.commands.options import (
     ThresholdOption,
     VerboseOption,
     WaitOption,
+    WideScanOption,
     WorkspaceOption,
 )
 from auditor.commands.running import (
@@ -77,6 +78,7 @@ Examples:
   audit scan music/ demos/ --max-false-pairs 0.1 --open
   audit scan fma_small/ --fma fma_metadata/ --workspace fma
   audit scan --threshold 0.9 --format json > pairs.json
+  audit scan --wide
   audit scan --keep-drop move-copies.sh
   audit scan /shared/music --cluster auto --cluster-storage /shared/audit
   audit scan s3://bucket/music --cluster auto --cluster-storage s3://bucket/audit
@@ -117,6 +119,7 @@ def scan(
     far: FarOption = None,
     max_false_pairs: MaxFalsePairsOption = None,
     threshold_file: ThresholdFileOption = None,
+    wide: WideScanOption = False,
     search: SearchOption = Search.EXACT,
     excerpt_index: ExcerptIndexOption = None,
     same_owner: SameOwnerOption = None,
@@ -169,10 +172,16 @@ def scan(
         search=search,
         same_owner=same_owner,
         max_false=max_false_pairs,
+        wide=wide,
         compositions=compositions,
         max_chance_share=max_chance_share,
     )
     check_ray_options(ray_address, storage=ray_storage, jobs=jobs)
+    if wide and ray_address is not None:
+        raise UsageError(
+            "--wide cannot be combined with --cluster: files are heard again on one machine. Scan "
+            "with --cluster first, then run: audit scan --wide"
+        )
     from auditor.api import scan as api
     from auditor.commands.progress import Progress
     from auditor.decisions.review import last_scan
@@ -183,6 +192,7 @@ def scan(
         Progress(quiet=quiet) as progress,
         Progress(quiet=quiet, noun="candidate pairs") as comparing,
         Progress(quiet=quiet, noun="pairs as compositions") as composing,
+        Progress(quiet=quiet, noun="tracks heard otherwise") as hearing,
         contextlib.ExitStack() as stack,
     ):
         if excerpt_index is not None:
@@ -209,6 +219,7 @@ def scan(
             on_event=progress,
             on_pair=comparing.advance,
             on_composition=composing.advance,
+            on_hearing=hearing.advance,
             command=command_line(context),
             last=last_scan(opened.directory),
         )

@@ -130,3 +130,27 @@ def whole_evidence(duration_s: float) -> Evidence:
 def whole_range(duration_s: float) -> MatchedRange:
     """Return the range of two files of the same bytes: from end to end."""
     return MatchedRange(0.0, duration_s, 0.0, duration_s, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0)
+
+
+def mirrored_evidence(evidence: Evidence) -> Evidence:
+    """Return evidence with the sides exchanged, and all that is said of either."""
+    return dataclasses.replace(
+        evidence,
+        ranges=tuple(_mirrored_range(one) for one in evidence.ranges),
+        share_a=evidence.share_b,
+        share_b=evidence.share_a,
+        tempo=1.0 / evidence.tempo,
+    )
+
+
+def _mirrored_range(one: MatchedRange) -> MatchedRange:
+    pitch = one.pitch_semitones
+    return dataclasses.replace(
+        one,
+        a_start_s=one.b_start_s,
+        a_end_s=one.b_end_s,
+        b_start_s=one.a_start_s,
+        b_end_s=one.a_end_s,
+        tempo=1.0 / one.tempo,
+        pitch_semitones=None if pitch is None else 0.0 - pitch,
+    )

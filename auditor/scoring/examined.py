@@ -57,11 +57,17 @@ Found = TypeVar("Found")
 
 
 @functools.cache
-def code_id() -> str:
-    """Return the version of the package with a hash of the code that examines pairs."""
+def code_id(parts: tuple[str, ...] = _CODE) -> str:
+    """Return the version of the package with a hash of some code, by default what examines pairs.
+
+    Parameters
+    ----------
+    parts : tuple of str
+        Modules and packages of the package.
+    """
     root = Path(auditor.__file__).parent
     digest = hashlib.sha256()
-    for part in _CODE:
+    for part in parts:
         whole = root / part
         for file in sorted(whole.rglob("*.py")) if whole.is_dir() else (whole,):
             digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
@@ -95,6 +101,10 @@ class PairKeys:
         for name, side in self._sides.items():
             digest.update(name.encode() + b"\0" + side)
         return digest.digest()
+
+    def track(self, catalogue: bytes, name: str) -> bytes:
+        """Return the key of a track that asks a whole catalogue, given the key of that."""
+        return _digest(catalogue + name.encode())
 
 
 def _digest(data: bytes) -> bytes:

@@ -115,9 +115,8 @@ def examine_catalogue(
         if isinstance(reader, CatalogueReader):  # the processes of the tiles may not write
             reader.store_spectra(ids)
         table = workspace.catalogue.table(weights_id).distinct()
-        settings = f"{Scorer.id}|{weights_id}|{limits.shown_from}|{reader.hop_s}|{reader.window_s}"
-        keys = PairKeys(settings, sides_of(table, workspace.catalogue.spectra()))
-        state = keys.catalogue(search, N_NEAREST, N_EXCERPT, _index_files(workspace))
+        keys = pair_keys(workspace, table, shown_from=limits.shown_from)
+        state = keys.catalogue(search, N_NEAREST, N_EXCERPT, index_files(workspace))
         rows = examined.candidates(state, n)
         if rows is None:
             top = min(N_NEAREST + 1, n)
@@ -199,7 +198,23 @@ def _examine_rows(
     )
 
 
-def _index_files(workspace: Workspace) -> list[tuple[str, int]]:
+def pair_keys(workspace: Workspace, table: TrackTable, *, shown_from: float) -> PairKeys:
+    """Return the keys of what is found of pairs of a catalogue (``examined.PairKeys``).
+
+    Parameters
+    ----------
+    workspace : Workspace
+    table : TrackTable
+        Of the tracks that are compared.
+    shown_from : float
+        See ``Limits``.
+    """
+    settings = f"{Scorer.id}|{workspace.weights_id}|{shown_from}"
+    settings += f"|{workspace.hop_s}|{workspace.window_s}"
+    return PairKeys(settings, sides_of(table, workspace.catalogue.spectra()))
+
+
+def index_files(workspace: Workspace) -> list[tuple[str, int]]:
     """Return the files of the indexes with their sizes: candidates follow from what they hold."""
     root = workspace.index_directory
     files = (path for path in root.rglob("*") if path.is_file()) if root.is_dir() else ()
@@ -218,9 +233,8 @@ def n_checked(duration_s: float) -> int:
 
 
 def examine_submissions(
-    workspace: Workspace,
+    reader: CatalogueReader,
     queries: Sequence[Submission],
-    table: TrackTable,
     *,
     shown_from: float | Mapping[str, float] = MIN_SCORE_TO_SHOW,
     wide_costs: Mapping[str, float] | None = None,
@@ -229,11 +243,9 @@ def examine_submissions(
 
     Parameters
     ----------
-    workspace : Workspace
-        It may be open for reading only.
+    reader : CatalogueReader
+        Its workspace may be open for reading only.
     queries : sequence of Submission
-    table : TrackTable
-        Of the catalogue.
     shown_from : float, or mapping of id to float
         See ``Limits``; one for all submissions, or one for each.
     wide_costs : mapping of id to float, optional
@@ -245,11 +257,11 @@ def examine_submissions(
     IndexFileError
         If the excerpt index lacks more than ``MAX_UNCOVERED_TRACKS`` tracks.
     """
-    reader = CatalogueReader.of(workspace, table=table)
+    table = reader.table
     index, _ = reader.excerpts()
     if len(index.uncovered) > MAX_UNCOVERED_TRACKS:
         raise IndexFileError(
-            f"{show_path(workspace.index_directory)}: the excerpt index lacks "
+            f"{show_path(reader.index_directory)}: the excerpt index lacks "
             f"{len(index.uncovered):,} tracks. Bring it up to date with: audit scan"
         )
     row_of, id_of = table.tracks.row_of, table.tracks.id_of
@@ -426,9 +438,8 @@ class Scorer:
             for s in submissions
         }
         found = examine_submissions(
-            self._workspace,
+            CatalogueReader.of(self._workspace, table=table),
             submissions,
-            table,
             shown_from=shown_from,
             wide_costs={s.track.id: run.of(s.track.id).wide_cost for s in submissions},
         )

@@ -191,12 +191,21 @@ class CatalogueReader(TrackReader):
         where = os.path.abspath(self._directory)
         return open_catalogue_reader, (where, self.weights_id, self.hop_s, self.window_s)
 
+    @property
+    def index_directory(self) -> Path:
+        """Where the indexes of the workspace lie."""
+        return self._directory / "index"
+
     def tracks(self) -> tuple[Sequence[str], np.ndarray]:
         """Return sorted ids, one of each content, and their embeddings, (n, n_dims) float32."""
         if self._given is None:
-            table = self._table or self._catalogue.table(self.weights_id).distinct()
-            self._given = table.tracks.names(), table.embeddings
+            self._given = self.table.tracks.names(), self.table.embeddings
         return self._given
+
+    @functools.cached_property
+    def table(self) -> TrackTable:
+        """The same with versions and hashes."""
+        return self._table or self._catalogue.table(self.weights_id).distinct()
 
     def embeddings(self, start: int, end: int) -> np.ndarray:
         """See ``TrackReader``."""
@@ -227,7 +236,7 @@ class CatalogueReader(TrackReader):
         return self._opened
 
     def _open_excerpts(self, source: ExcerptSource) -> ExcerptIndex:
-        folder = self._directory / "index" / "excerpts"
+        folder = self.index_directory / "excerpts"
         if not self._writable:
             return open_excerpts(folder, source, hop_s=self.hop_s)
         config = None if self._backend is None else ExcerptConfig(backend=self._backend)

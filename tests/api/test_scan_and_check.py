@@ -537,9 +537,11 @@ def test_a_verdict_does_not_depend_on_the_company_of_a_submission(reader, tmp_pa
     assert of_batch != of_among
 
 
-def test_a_wide_check_needs_an_extractor_of_excerpts(reader, library):
+def test_a_wide_run_needs_an_extractor_of_excerpts(reader, library):
     with pytest.raises(UsageError, match="--wide needs an extractor that tells what is played"):
         check(reader, [library / "b.wav"], options=Options(wide=True))
+    with pytest.raises(UsageError, match="--wide needs an extractor that tells what is played"):
+        scan(reader, options=Options(wide=True))
 
 
 def test_a_threshold_for_a_stated_size_stays_while_the_catalogue_grows(workspace, tmp_path):

@@ -647,6 +647,7 @@ def test_catalogue_remove_of_an_unknown_id_removes_nothing(workspace):
     [
         (["--cluster", "auto", "--jobs", "3"], "--jobs 3 cannot be combined with --cluster"),
         (["--cluster-storage", "x"], "--cluster-storage requires --cluster"),
+        (["--cluster", "auto", "--wide"], "--wide cannot be combined with --cluster"),
     ],
 )
 def test_options_that_say_nothing_to_a_scan_are_refused(tmp_path, music, options, said):
