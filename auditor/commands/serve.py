@@ -20,6 +20,7 @@ from auditor.commands.options import (
     Precision,
     PrecisionOption,
     SameOwnerOption,
+    WideOption,
     WorkspaceOption,
 )
 from auditor.embedding.config import DEFAULT_EXTRACTOR
@@ -127,6 +128,7 @@ def serve(
     keep_results: Annotated[
         float, typer.Option(min=0.0, metavar="DAYS", help="Keep a check and its result so long.")
     ] = 30.0,
+    wide: WideOption = False,
     compositions: Annotated[
         bool,
         typer.Option("--compositions", help="Also list tracks that may be the same composition."),
@@ -181,6 +183,7 @@ def serve(
         max_false_alarms=max_false_alarms,
         catalogue_size=catalogue_size,
         same_owner=tuple(tag.value for tag in same_owner or ()),
+        wide=wide,
         compositions=compositions,
         policy=Policy() if policy is None else load_policy(policy),
         roots=tuple(map(check_root, root or ())),

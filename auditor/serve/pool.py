@@ -118,6 +118,7 @@ def worker_options(settings: Settings) -> WorkerOptions:
         max_false_alarms=settings.max_false_alarms,
         catalogue_size=settings.catalogue_size,
         same_owner=settings.same_owner,
+        wide=settings.wide,
         compositions=settings.compositions,
         library=str(settings.library),
         media=str(settings.media),

@@ -36,6 +36,8 @@ class Settings:
         See ``api.run.Options``.
     same_owner : tuple of str
         See ``api.run.Options``.
+    wide : bool
+        See ``api.run.Options``.
     compositions : bool
         Compositions are compared, too.
     policy : Policy
@@ -84,6 +86,7 @@ class Settings:
     max_false_alarms: float | None = None
     catalogue_size: int | None = None
     same_owner: tuple[str, ...] = ()
+    wide: bool = False
     compositions: bool = False
     policy: Policy = field(default_factory=Policy)
     roots: tuple[bytes, ...] = ()

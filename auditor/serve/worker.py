@@ -75,6 +75,7 @@ class WorkerOptions:
     max_false_alarms: float | None
     catalogue_size: int | None
     same_owner: tuple[str, ...]
+    wide: bool
     compositions: bool
     library: str
     media: str
@@ -176,6 +177,7 @@ class CheckWorker:
             max_false=options.max_false_alarms,
             catalogue_size=options.catalogue_size,
             same_owner=options.same_owner,
+            wide=options.wide,
             compositions=None if options.compositions else False,
         )
 
@@ -414,9 +416,11 @@ def put_into_library(library: Path, sha256: str, upload: bytes) -> bytes:
 
 def serve(source: BinaryIO, target: BinaryIO, options: WorkerOptions) -> None:
     """Do tasks until there are no more."""
+    from auditor.api.wide import require_wide
     from auditor.audio.isolated import warm_up
     from auditor.embedding.config import DEFAULT_EXTRACTOR
     from auditor.parallel import one_thread
+    from auditor.scoring.base import open_scorer
     from auditor.workspace import open_workspace
 
     warm_up()
@@ -432,6 +436,8 @@ def serve(source: BinaryIO, target: BinaryIO, options: WorkerOptions) -> None:
                 write=False,
             )
         )
+        if options.wide:
+            require_wide(workspace, open_scorer(workspace))
         embedder = stack.enter_context(ray_embedder(workspace, options))
         n_tracks = len(workspace.catalogue.table(workspace.weights_id).tracks)
     except AuditError as error:

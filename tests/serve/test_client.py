@@ -146,6 +146,7 @@ def test_clear_files_are_added_to_the_catalogue_of_the_service(settings_of, file
         ["--per-batch"],
         ["--same-owner", "artist"],
         ["--no-compositions"],
+        ["--wide"],
         ["--wait"],
     ],
 )
