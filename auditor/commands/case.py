@@ -20,11 +20,11 @@ from auditor.embedding.config import DEFAULT_EXTRACTOR
 from auditor.errors import ResultError, UsageError, show_path
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from auditor.ingest.submissions import Submission
     from auditor.records import CheckResult, Pair, ScanResult, Track
-    from auditor.report.case_file import OpenedCase, SideArrays
+    from auditor.report.case_file import CaseHearing, OpenedCase, SideArrays
     from auditor.report.media.model import Media
     from auditor.workspace import Workspace
 
@@ -157,7 +157,6 @@ def _make(
         tracks = {a.id: a, b.id: b}
         if decisions:
             alone = dataclasses.replace(alone, pairs=apply_decisions([pair], tracks, decisions))
-        media = _media(opened, alone, submissions, target)
         threshold_file, threshold_hash = _calibration(opened, alone)
         manifest = case_file.CaseManifest(
             pair_id=pair.pair_id,
@@ -176,7 +175,57 @@ def _make(
             catalogue_sha256=alone.catalogue_sha256,
             decisions=tuple(decisions),
         )
-    return case_file.write_case(alone, manifest, media, (arrays[0], arrays[1]))
+        made = case_file.OpenedCase(manifest, alone, (arrays[0], arrays[1]))
+        if not case_file.replay(made).agrees:
+            made = _heard_otherwise(opened, made, submissions)
+        media = _media(opened, alone, submissions, target)
+    return case_file.write_case(alone, made.manifest, media, made.arrays)
+
+
+def _heard_otherwise(
+    workspace: Workspace, made: OpenedCase, submissions: Sequence[Submission]
+) -> OpenedCase:
+    """Return a case with the way of ``--wide`` that found its pair; as it is where none did."""
+    from auditor.report.case_file import hearing_of
+
+    found = hearing_of(made, _ways(workspace, made, submissions))
+    if found is None:
+        print(
+            "note: comparing both tracks anew, also at other pitches and tempos, does not give "
+            "what the result says, so --verify will differ. Run the scan or check again.",
+            file=sys.stderr,
+        )
+    return found or made
+
+
+def _ways(
+    workspace: Workspace, made: OpenedCase, submissions: Sequence[Submission]
+) -> Iterator[tuple[CaseHearing, SideArrays]]:
+    """Yield the ways in which a wide run hears the tracks of a case that it hears."""
+    from auditor.audio.object_store import fetched
+    from auditor.embedding.config import Retuning, wide_retunings
+    from auditor.embedding.hearing import hear_file
+    from auditor.report.case_file import CaseHearing, SideArrays, sides_of
+    from auditor.scoring.wide_scan import files_to_hear
+
+    tracks = dict(zip("ab", sides_of(made.case), strict=True))
+    if submissions:
+        files = {"a": (submissions[0].path, submissions[0].track.size)}
+    else:
+        found, _ = files_to_hear(workspace, list(tracks.values()), {})
+        of_track = {file.track.id: (file.path, file.size) for file in found}
+        files = {side: of_track[t.id] for side, t in tracks.items() if t.id in of_track}
+    for side, arrays in zip("ab", made.arrays, strict=True):
+        if side in files:
+            yield CaseHearing(side, Retuning(), tracks[side].duration_s, brief_cost=0.0), arrays
+    for side, (path, size) in files.items() if workspace.extractor.config.is_log else ():
+        with fetched(path, size=size) as local:
+            ways = hear_file(local, workspace.extractor, wide_retunings(tracks[side].duration_s))
+        for way in ways:
+            yield (
+                CaseHearing(side, way.retuning, way.duration_s),
+                SideArrays(way.made.dvectors, way.made.levels, way.spectrum),
+            )
 
 
 def _find(
@@ -277,7 +326,13 @@ def _calibration(workspace: Workspace, alone: ScanResult | CheckResult) -> tuple
 
 def _verify(path: Path, files: Sequence[Path], *, extractor: str, precision: Precision) -> bool:
     """Say what is true of a case file; return whether all of it is."""
-    from auditor.report.case_file import MAX_BYTES, ChangedCaseError, read_case, replay
+    from auditor.report.case_file import (
+        MAX_BYTES,
+        ChangedCaseError,
+        hearing_words,
+        read_case,
+        replay,
+    )
     from auditor.report.text.general import show_score
     from auditor.scoring.examined import code_id
     from auditor.serialisation import read_bytes
@@ -299,6 +354,8 @@ def _verify(path: Path, files: Sequence[Path], *, extractor: str, precision: Pre
     print(f"unchanged: {len(opened.manifest.parts) + 1} files of pair {opened.manifest.pair_id}")
     if opened.manifest.code != code_id():
         print(f"note: it was made by {opened.manifest.code}; this is {code_id()}")
+    if opened.manifest.hearing is not None:
+        print(f"heard: {hearing_words(opened.manifest.hearing)}")
     fresh = _fresh(opened, files, extractor=extractor, precision=precision) if files else {}
     done = replay(opened, fresh=fresh)
     print(
@@ -322,6 +379,7 @@ def _fresh(
     from auditor.audio.files import hash_file
     from auditor.embedding.embed import embed_file
     from auditor.embedding.extractor import load_extractor
+    from auditor.embedding.hearing import hear_file
     from auditor.report.case_file import SideArrays
 
     loaded = load_extractor(extractor, precision=precision.value)
@@ -341,6 +399,11 @@ def _fresh(
             raise UsageError(
                 f"{show_path(path)} is neither recording of the case: its SHA-256 is {sha256}."
             )
+        way = opened.manifest.hearing
+        if way is not None and way.brief_cost is None and sha256 == opened.heard_sha256:
+            (found,) = hear_file(path, loaded, [way.retuning])
+            fresh[sha256] = SideArrays(found.made.dvectors, found.made.levels, found.spectrum)
+            continue
         embedded = embed_file(path, [loaded])
         made = embedded.embeddings[loaded.weights_id]
         fresh[sha256] = SideArrays(made.dvectors, made.levels, embedded.spectrum)

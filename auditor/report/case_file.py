@@ -18,18 +18,18 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
-from auditor.embedding.config import SPECTRUM
+from auditor.embedding.config import SPECTRUM, Retuning
 from auditor.errors import ResultError, show_text
 from auditor.evidence.alignment.aligner import Examiner
 from auditor.evidence.match_score import MIN_SCORE_TO_SHOW, match_score
-from auditor.evidence.side import Side, compare_sides
+from auditor.evidence.side import Side, compare_sides, mirrored_evidence
 from auditor.records import (
     CheckResult,
     Decision,
@@ -49,6 +49,7 @@ from auditor.report.html.tracks import TRACK_FIELDS, provenance_rows
 from auditor.report.media.model import Media
 from auditor.report.text.error_rates import false_alarm_rate, show_threshold
 from auditor.report.text.general import show_kind, show_score, show_when
+from auditor.scoring.hearings import as_submitted
 from auditor.scoring.verdict import decide_verdict
 from auditor.serialisation import from_json, parse_json
 
@@ -97,6 +98,43 @@ class StoredSide:
 
 
 @dataclass(frozen=True)
+class CaseHearing:
+    """How one track was heard in the way that found a pair (``--wide``).
+
+    Attributes
+    ----------
+    side : "a" or "b"
+        Whose arrays are those of this hearing.
+    retuning : Retuning
+    duration_s : float
+        Seconds of sound, as the retuning's tempo has them.
+    brief_cost : float or None
+        As ``evidence.side.Side`` has it: passages of seconds were looked for.
+    difference : float
+        What is added to the score of this way: less than 0 for its part of the budget, more than 0
+        where another way reached a higher score.
+    """
+
+    side: str
+    retuning: Retuning
+    duration_s: float
+    brief_cost: float | None = None
+    difference: float = 0.0
+
+    def __post_init__(self) -> None:
+        bounds = (
+            (abs(self.retuning.semitones), 0.0, 24.0),
+            (self.retuning.tempo, 0.25, 4.0),
+            (self.retuning.skip_s, 0.0, 10.0),
+            (self.duration_s, 0.0, 1e6),
+            (self.brief_cost or 0.0, 0.0, 1.0),
+            (abs(self.difference), 0.0, 1.0),
+        )
+        if self.side not in ("a", "b") or not all(low <= x <= high for x, low, high in bounds):
+            raise ValueError("a way to hear a track is out of range")
+
+
+@dataclass(frozen=True)
 class CaseManifest:
     """What a case rests on.
 
@@ -120,6 +158,8 @@ class CaseManifest:
         See ``records.ScanResult``.
     decisions : tuple of Decision
         Every decision on the pair, the oldest first.
+    hearing : CaseHearing or None
+        None for a pair of both tracks as they are.
     parts : dict of str to str
         SHA-256 of each other file of the archive.
     """
@@ -139,6 +179,7 @@ class CaseManifest:
     b: StoredSide
     catalogue_sha256: str = ""
     decisions: tuple[Decision, ...] = ()
+    hearing: CaseHearing | None = None
     parts: dict[str, str] = field(default_factory=dict)
     format: str = FORMAT
 
@@ -279,6 +320,14 @@ class OpenedCase:
         """The pair of the case."""
         return self.case.pairs[0]
 
+    @property
+    def heard_sha256(self) -> str:
+        """Content of the track that was heard otherwise; empty for none."""
+        hearing = self.manifest.hearing
+        if hearing is None:
+            return ""
+        return self.manifest.a.sha256 if hearing.side == "a" else self.manifest.b.sha256
+
 
 class ChangedCaseError(ResultError):
     """A case file that is not, byte for byte, what audit wrote."""
@@ -406,16 +455,13 @@ def replay(opened: OpenedCase, *, fresh: Mapping[str, SideArrays] | None = None)
         By SHA-256 of a file: what was embedded of it just now, in place of what the case holds.
     """
     manifest, pair = opened.manifest, opened.pair
-    examiner = Examiner(_no_track, hop_s=manifest.hop_s, window_s=manifest.window_s)
     fresh = fresh or {}
-    sides = []
-    for stored, kept in zip((manifest.a, manifest.b), opened.arrays, strict=True):
-        arrays = fresh.get(stored.sha256, kept)
-        sides.append(_side(stored, arrays, examiner))
-    evidence = compare_sides(
-        examiner, *sides, shown_from=min(MIN_SCORE_TO_SHOW, manifest.threshold)
+    evidence, score = compare_as_stored(
+        manifest,
+        fresh.get(manifest.a.sha256, opened.arrays[0]),
+        fresh.get(manifest.b.sha256, opened.arrays[1]),
     )
-    score = 1.0 if pair.identical_file else match_score(evidence)
+    score = 1.0 if pair.identical_file else score
     verdict = decide_verdict(
         evidence,
         score=score,
@@ -440,17 +486,97 @@ def replay(opened: OpenedCase, *, fresh: Mapping[str, SideArrays] | None = None)
     return Replay(what, score, pair.score, verdict.value, kept_verdict, agrees)
 
 
+def compare_as_stored(
+    manifest: CaseManifest, a: SideArrays, b: SideArrays
+) -> tuple[Evidence, float]:
+    """Return the evidence of both tracks, in their own time and pitch, and its score."""
+    examiner = Examiner(_no_track, hop_s=manifest.hop_s, window_s=manifest.window_s)
+    shown_from = min(MIN_SCORE_TO_SHOW, manifest.threshold)
+    sides = _side(manifest.a, a, examiner), _side(manifest.b, b, examiner)
+    hearing = manifest.hearing
+    if hearing is None:
+        evidence = compare_sides(examiner, *sides, shown_from=shown_from)
+        return evidence, match_score(evidence)
+    mine, other = (
+        ((manifest.a, a), sides[1]) if hearing.side == "a" else ((manifest.b, b), sides[0])
+    )
+    heard = dataclasses.replace(mine[0], sha256="", duration_s=hearing.duration_s)
+    way = _side(heard, mine[1], examiner, brief_cost=hearing.brief_cost)
+    evidence = compare_sides(examiner, way, other, shown_from=shown_from)
+    score = match_score(evidence) + hearing.difference
+    if hearing.retuning != Retuning():
+        evidence = as_submitted(evidence, hearing.retuning, mine[0].duration_s)
+    return (evidence if hearing.side == "a" else mirrored_evidence(evidence)), score
+
+
+def hearing_of(
+    opened: OpenedCase, ways: Iterable[tuple[CaseHearing, SideArrays]]
+) -> OpenedCase | None:
+    """Return a case with the way to hear a track that gives what its pair says; None for no way.
+
+    Parameters
+    ----------
+    opened : OpenedCase
+        Of both tracks as they are.
+    ways : iterable of (CaseHearing, SideArrays)
+        Ways, and what is compared of their track in each.
+    """
+    pair = opened.pair
+    if pair.evidence is None or not pair.evidence.ranges:
+        return None
+    best = pair.evidence.ranges[0].match_score or 0.0
+    for way, arrays in ways:
+        both = (arrays, opened.arrays[1]) if way.side == "a" else (opened.arrays[0], arrays)
+        evidence, score = _compare(opened, way, both)
+        if way.brief_cost is not None and isinstance(opened.case, CheckResult) and evidence.ranges:
+            cost = (evidence.ranges[0].match_score or 0.0) - best  # of the range, not of the pair
+            if not 0.0 <= cost <= 1.0:
+                continue
+            way = dataclasses.replace(way, brief_cost=cost)
+            evidence, score = _compare(opened, way, both)
+        if abs(pair.score - score) <= 1.0 and _same_ranges(evidence, pair.evidence):
+            way = dataclasses.replace(way, difference=pair.score - score)
+            found = _with_hearing(opened, way, both)
+            if replay(found).agrees:
+                return found
+    return None
+
+
+def _compare(
+    opened: OpenedCase, way: CaseHearing, arrays: tuple[SideArrays, SideArrays]
+) -> tuple[Evidence, float]:
+    return compare_as_stored(_with_hearing(opened, way, arrays).manifest, *arrays)
+
+
+def _with_hearing(
+    opened: OpenedCase, way: CaseHearing, arrays: tuple[SideArrays, SideArrays]
+) -> OpenedCase:
+    a, b = (
+        stored_side(track, one) for track, one in zip(sides_of(opened.case), arrays, strict=True)
+    )
+    return OpenedCase(
+        dataclasses.replace(opened.manifest, a=a, b=b, hearing=way), opened.case, arrays
+    )
+
+
 def _no_track(track_id: str) -> tuple[np.ndarray, np.ndarray, float]:
     raise ValueError(f"{track_id} is not read by its id")
 
 
-def _side(stored: StoredSide, arrays: SideArrays, examiner: Examiner) -> Side:
+def _side(
+    stored: StoredSide,
+    arrays: SideArrays,
+    examiner: Examiner,
+    *,
+    brief_cost: float | None = None,
+) -> Side:
     return Side(
         stored.id,
         stored.sha256,
         stored.duration_s,
         windows=lambda: examiner.prepare(arrays.dvectors, arrays.levels, stored.duration_s),
         frames=lambda: arrays.spectrum,
+        brief_cost=brief_cost,
     )
 
 
@@ -515,9 +641,32 @@ def _basis(case: ScanResult | CheckResult, manifest: CaseManifest) -> Sequence[t
         ("SHA-256 of A", manifest.a.sha256),
         ("SHA-256 of B", manifest.b.sha256),
         ("Score and threshold", f"{show_score(case.pairs[0].score)}, {show_threshold(case)}"),
+        ("Heard", "" if manifest.hearing is None else hearing_words(manifest.hearing)),
         ("Code", manifest.code),
         ("Weights", f"{manifest.extractor} {manifest.weights_id} {manifest.weights_sha256}"),
         ("Calibration", f"{manifest.threshold_file} {manifest.threshold_sha256}"),
         ("Catalogue", f"{case.n_tracks:,} tracks, fingerprint {manifest.catalogue_sha256}"),
     )
-    return [(name, value.strip()) for name, value in rows]
+    return [(name, value.strip()) for name, value in rows if value]
+
+
+def hearing_words(hearing: CaseHearing) -> str:
+    """Return how a track was heard, in words.
+
+    Examples
+    --------
+    >>> hearing_words(CaseHearing("a", Retuning(8.1, 1.6), 60.0, difference=-0.06))
+    'A, moved 8.1 semitones down and to 1.60 times its length (--wide); score changed by -0.06'
+    """
+    how = []
+    if hearing.retuning.semitones:
+        way = "down" if hearing.retuning.semitones > 0 else "up"
+        how.append(f"moved {abs(hearing.retuning.semitones):.1f} semitones {way}")
+    if hearing.retuning.tempo != 1.0:
+        how.append(f"to {hearing.retuning.tempo:.2f} times its length")
+    if hearing.retuning.skip_s:
+        how.append(f"from {hearing.retuning.skip_s:g} s on")
+    if hearing.brief_cost is not None:
+        how.append("with passages of seconds")
+    changed = f"; score changed by {hearing.difference:+.2f}" if hearing.difference else ""
+    return f"{hearing.side.upper()}, {' and '.join(how)} (--wide){changed}"

@@ -15,7 +15,9 @@ import pytest
 from tunes import tune
 from typer.testing import CliRunner
 
+from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.encode import write_audio
+from auditor.augment.waveform import change_speed
 from auditor.cli import app
 from auditor.errors import ResultError
 from auditor.records import result_bytes, result_from_json
@@ -268,3 +270,64 @@ def test_what_does_not_fit_is_refused(arguments, said, scanned):
     done = audit("case", *arguments, "-w", scanned / "ws")
     assert done.exit_code == 2
     assert said in done.stderr
+
+
+@pytest.fixture(scope="module")
+def far_copies(scanned) -> Path:
+    """A folder with the first tune twice as fast, and three seconds of it."""
+    folder = scanned / "far"
+    folder.mkdir()
+    music = tune(1, duration_s=TUNE_S)
+    write_audio(folder / "faster.wav", change_speed(music, 2.0), codec="wav")
+    clip = music[round(7.3 * SAMPLE_RATE_HZ) :][: 3 * SAMPLE_RATE_HZ]
+    write_audio(folder / "clip.wav", clip, codec="wav")
+    return folder
+
+
+def far_pair(file: Path) -> str:
+    """Return the flagged pair of a result, without those of the same bytes or as they are."""
+    pairs = json.loads(file.read_text())["pairs"]
+    (name, *_) = [pair["pair_id"] for pair in pairs if pair["flagged"]]
+    return name
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("faster.wav", "heard: A, moved 8.1 semitones down and to 1.60 times its length (--wide)"),
+        ("clip.wav", "heard: A, with passages of seconds (--wide)"),
+    ],
+)
+def test_a_pair_that_only_a_wide_check_found_is_replayed(scanned, far_copies, tmp_path, name, said):
+    how = ("-w", scanned / "ws", "--no-report", "--no-compositions")
+    assert audit("check", far_copies / name, *how).exit_code == 0, "not found as it is"
+    assert audit("check", far_copies / name, "--wide", *how).exit_code == 1
+    pair = far_pair(scanned / "ws" / "last-check.json")
+    made = audit("case", pair, "-w", scanned / "ws", "-o", tmp_path / "case.zip")
+    assert made.exit_code == 0 and "note:" not in made.stderr
+    done = audit("case", "--verify", tmp_path / "case.zip")
+    assert done.exit_code == 0, done.output
+    assert said in done.stdout and "replayed, from what the case holds" in done.stdout
+    files = ("--file", far_copies / name, "--file", scanned / "music" / "1.wav")
+    done = audit("case", "--verify", tmp_path / "case.zip", *files)
+    assert done.exit_code == 0, done.output
+    parts = parts_of((tmp_path / "case.zip").read_bytes())
+    assert said.removeprefix("heard: ") in parts[PAGE].decode()
+    way = json.loads(parts[MANIFEST])["hearing"]
+    otherwise = way | {"retuning": way["retuning"] | {"tempo": 0.7}, "brief_cost": None}
+    assert not replay(read_case(forged(parts, hearing=otherwise))).agrees
+    with pytest.raises(ResultError, match="out of range"):
+        read_case(forged(parts, hearing=way | {"difference": 2.0}))
+
+
+def test_a_pair_that_only_a_wide_scan_found_is_replayed(far_copies, scanned, tmp_path):
+    music = (scanned / "music" / "1.wav", far_copies / "faster.wav")
+    how = ("-w", tmp_path / "ws", "--no-report", "--no-compositions", "--wide")
+    assert audit("scan", *music, *how).exit_code == 1
+    pair = far_pair(tmp_path / "ws" / "last-scan.json")
+    made = audit("case", pair, "-w", tmp_path / "ws", "-o", tmp_path / "case.zip")
+    assert made.exit_code == 0 and "note:" not in made.stderr
+    for files in ((), ("--file", music[0], "--file", music[1])):
+        done = audit("case", "--verify", tmp_path / "case.zip", *files)
+        assert done.exit_code == 0, done.output
+        assert "(--wide)" in done.stdout
