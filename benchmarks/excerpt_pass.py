@@ -83,7 +83,12 @@ def stretches(folder: Path, cache: Path, extractor: Extractor) -> dict[str, np.n
 
 
 def store(
-    workspace: Workspace, real: dict[str, np.ndarray], n_tracks: int, n_stretches: int
+    workspace: Workspace,
+    real: dict[str, np.ndarray],
+    n_tracks: int,
+    n_stretches: int,
+    *,
+    folder: str = "/simulated",
 ) -> None:
     """Store simulated tracks of so many stretches that are not there yet."""
     rows = real["dvectors"].reshape(-1, real["dvectors"].shape[-1]).astype(np.float32)
@@ -98,7 +103,7 @@ def store(
         dvectors /= np.maximum(np.linalg.norm(dvectors, axis=1, keepdims=True), 1e-6)
         name = f"{n:08d}"
         track = Track(
-            name, f"/simulated/{name}.mp3", hashlib.sha256(name.encode()).hexdigest(), 1,
+            name, f"{folder}/{name}.mp3", hashlib.sha256(name.encode()).hexdigest(), 1,
             TRACK_S * n_stretches, None, False, False, "mp3", "mp3", 44_100, 2, None,
         )  # fmt: skip
         workspace.catalogue.put(

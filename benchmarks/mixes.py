@@ -8,8 +8,8 @@ Examples
 --------
 ::
 
-    python benchmarks/mixes.py corpus --role val --tracks 20 --mixes 2
-    python benchmarks/mixes.py corpus --role val --tracks 60 --section-s 20 --fade-s 1 1
+    python benchmarks/mixes.py corpus --role test --tracks 30 --section-s 220 300 --mixes 2
+    python benchmarks/mixes.py corpus --role test --tracks 60 --section-s 20 20 --fade-s 1 1
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from pathlib import Path
 import numpy as np
 from copies import corpus_paths
 
-from auditor.api.run import Options
-from auditor.api.scan import scan
 from auditor.api.tracklist import tracklist
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.encode import write_audio
@@ -35,6 +33,7 @@ from auditor.audio.isolated import load_waveform
 from auditor.augment.waveform import change_speed
 from auditor.errors import AudioError
 from auditor.ingest.embedders import make_embedder
+from auditor.ingest.session import ingest
 from auditor.parallel import one_thread
 from auditor.records import TracklistResult
 from auditor.training.dataset import group_tracks, read_same_list
@@ -75,13 +74,16 @@ def make_mix(
     file: Path,
     rng: np.random.Generator,
     *,
+    n_sections: int,
     section_s: tuple[float, float],
     fade_s: tuple[float, float],
 ) -> list[Section]:
-    """Write a mix of one section of each path; return where each lies."""
+    """Write a mix of one section each of the first paths that are long enough; say where it is."""
     sections: list[Section] = []
     mix = np.zeros(0, np.float32)
     for path in paths:
+        if len(sections) == n_sections:
+            break
         speed = float(rng.uniform(0.92, 1.08))
         wanted = float(rng.uniform(*section_s)) * speed
         try:
@@ -187,17 +189,22 @@ def main() -> int:
     same = dict(zip(paths, map(int, groups), strict=True))
     with open_workspace(args.folder / "ws", write=True) as workspace:
         embedder = make_embedder(workspace.extractor, jobs=args.jobs)
-        scan(workspace, [args.corpus / args.role], options=Options(), embedder=embedder)
+        ingest(workspace, [args.corpus / args.role], embedder=embedder)
         for number in range(args.mixes):
             rng = np.random.default_rng([number, args.tracks])
             chosen, seen = [], set()
             for i in rng.permutation(len(paths)).tolist():
-                if same[paths[i]] not in seen and len(chosen) < args.tracks:
+                if same[paths[i]] not in seen:
                     chosen.append(paths[i])
                     seen.add(same[paths[i]])
             file = args.folder / f"mix-{args.tracks}-{args.section_s[0]:g}-{number}.mp3"
             sections = make_mix(
-                chosen, file, rng, section_s=tuple(args.section_s), fade_s=tuple(args.fade_s)
+                chosen,
+                file,
+                rng,
+                n_sections=args.tracks,
+                section_s=tuple(args.section_s),
+                fade_s=tuple(args.fade_s),
             )
             started = time.monotonic()
             moments: list[float] = []
@@ -217,7 +224,7 @@ def main() -> int:
             errors = np.abs(found["errors_s"])
             found["median_error_s"] = float(np.median(errors)) if len(errors) else None
             found["share_within_2s"] = float((errors <= 2.0).mean()) if len(errors) else None
-            print(json.dumps(found))
+            print(json.dumps(found), flush=True)
     return 0
 
 

@@ -264,6 +264,7 @@ def find_across(
     compared: tuple[SideFiles, SideFiles],
     *,
     options: Options,
+    by_spectra: Sequence[tuple[SideFiles, SideFiles]] = (),
     tiles: Tiles | None = None,
     on_pair: OnProgress | None = None,
 ) -> AcrossResult:
@@ -277,6 +278,8 @@ def find_across(
         One track of each content of the catalogue.
     compared : tuple of SideFiles
         Both sides; one object twice compares the pairs inside it.
+    by_spectra : sequence of tuple of SideFiles
+        Parts of both sides of which the first also looks for the second by its spectra.
     options, tiles, on_pair
         As for ``compare``.
     """
@@ -296,6 +299,7 @@ def find_across(
         sides=sides,
         run=run,
         tiles=tiles or LocalTiles(),
+        by_spectra=[_two_sides(distinct, each) for each in by_spectra],
         on_pair=on_pair,
     )
     use = threshold.with_music_note(

@@ -26,6 +26,7 @@ from auditor.api.compare import (
 from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold
 from auditor.api.scan import flagged_clusters, merge_skipped, worth_listing
 from auditor.audio.fma_tags import FmaMetadata, load_fma
+from auditor.catalogue.embedding_table import TrackTable
 from auditor.catalogue.sources import name_of_tag
 from auditor.decisions.apply import apply_decisions
 from auditor.errors import UsageError
@@ -136,7 +137,13 @@ def find_leaks(
     here = frozenset().union(*named)
     union = side_files(table, distinct, here)
     found = find_across(
-        workspace, distinct, (union, union), options=options, tiles=tiles, on_pair=on_pair
+        workspace,
+        distinct,
+        (union, union),
+        options=options,
+        by_spectra=_later_and_earlier(parts, table, distinct),
+        tiles=tiles,
+        on_pair=on_pair,
     )
     tracks = found.tracks
     across, inside = _split_pairs(found, parts)
@@ -218,6 +225,16 @@ def _apart(
         kept.append(frozenset(of_split - seen.keys()))
         seen |= dict.fromkeys(of_split - seen.keys(), split.name)
     return kept, twice
+
+
+def _later_and_earlier(
+    parts: Sequence[SplitFiles], table: TrackTable, distinct: TrackTable
+) -> list[tuple[SideFiles, SideFiles]]:
+    """Return each split but the first with all splits before it."""
+    return [
+        (part.files, side_files(table, distinct, {i for p in parts[:n] for i in p.files.ids}))
+        for n, part in enumerate(parts[1:], start=1)
+    ]
 
 
 def _check_parts(parts: Sequence[SplitFiles], twice: Mapping[str, tuple[str, ...]]) -> None:

@@ -169,11 +169,14 @@ class Scorer(Protocol):
         sides: TwoSides,
         run: RunContext,
         tiles: Tiles,
+        by_spectra: Sequence[TwoSides] = (),
         on_pair: OnProgress | None = None,
     ) -> ScoringResult:
         """Return the pairs across two sides of a catalogue, the left track first.
 
-        ``ids`` and ``embeddings`` are those of the whole catalogue, as in ``scan``.
+        ``ids`` and ``embeddings`` are those of the whole catalogue, as in ``scan``.  Left tracks of
+        ``by_spectra`` also look for right ones by what their spectra have in common, where the
+        model has spectra.
         """
 
     def check(

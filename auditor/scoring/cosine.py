@@ -371,6 +371,7 @@ class Scorer:
         sides: TwoSides,
         run: RunContext,
         tiles: Tiles,
+        by_spectra: Sequence[TwoSides] = (),
         on_pair: OnProgress | None = None,
     ) -> ScoringResult:
         """See ``scoring.base.Scorer``."""

@@ -43,6 +43,7 @@ from auditor.scoring.examine import (
 )
 from auditor.scoring.examined import ExaminedPairs, PairKeys, sides_of
 from auditor.scoring.hearings import best_of_ways, ways_of
+from auditor.scoring.spectral_candidates import spectral_across
 from auditor.scoring.track_reader import CatalogueReader, TrackReader, track_index
 from auditor.scoring.verdict import decide_verdict
 from auditor.search.across import TwoSides, nearest_across, similar_across
@@ -149,19 +150,28 @@ def examine_across(
     limits: Limits,
     tiles: Tiles,
     reader: TrackReader,
+    by_spectra: Sequence[TwoSides] = (),
     on_pair: OnProgress | None = None,
 ) -> Examination:
     """Examine the candidate pairs of two sides of a catalogue, the left track first.
 
     Each track of either side proposes tracks of the other: a track that has many copies there is
-    the nearest one to each of them.  Parameters and errors are those of ``examine_catalogue``.
+    the nearest one to each of them.  The left tracks of ``by_spectra`` also propose tracks on their
+    right by their spectra; pairs that are not across ``sides`` are not meant to be there.  Other
+    parameters and errors are those of ``examine_catalogue``.
     """
     if not sides.n_pairs:
         return Examination()
     ways = sides.both_ways
     near = [nearest_across(tiles, reader, way, top=N_NEAREST) for way in ways]
     voted = [voted_across(tiles, reader, way, top=N_EXCERPT) for way in ways]
-    rows = sides.orient(distinct_pairs(len(ids), *near, *voted))
+    if isinstance(reader, CatalogueReader):  # the processes of the tiles may not write
+        asked = [np.flatnonzero(mask) for way in by_spectra for mask in way.masks]
+        reader.store_spectra(
+            ids[row] for row in np.unique(np.concatenate([[], *asked])).astype(int)
+        )
+    spectral = [spectral_across(tiles, reader, way) for way in by_spectra]
+    rows = sides.orient(distinct_pairs(len(ids), *near, *voted, *spectral))
     return _examine_rows(
         rows, ids, embeddings, limits=limits, tiles=tiles, reader=reader, on_pair=on_pair
     )
@@ -398,6 +408,7 @@ class Scorer:
         sides: TwoSides,
         run: RunContext,
         tiles: Tiles,
+        by_spectra: Sequence[TwoSides] = (),
         on_pair: OnProgress | None = None,
     ) -> ScoringResult:
         """See ``scoring.base.Scorer``; the excerpt index is brought up to date first."""
@@ -412,6 +423,7 @@ class Scorer:
             limits=Limits(similar_from, min(MIN_SCORE_TO_SHOW, run.use.threshold)),
             tiles=tiles,
             reader=reader,
+            by_spectra=by_spectra,
             on_pair=on_pair,
         )
         judged = (self.judge(pair, tracks, run) for pair in found.pairs)

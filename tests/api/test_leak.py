@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 
+import numpy as np
 import pytest
 from small_audit import (
     THRESHOLD,
@@ -25,6 +26,7 @@ from auditor.errors import UsageError
 from auditor.ingest.splits import find_splits, name_splits
 from auditor.records import Evidence, LeakResult, MatchedRange, Pair, result_from_json, to_json
 from auditor.report.leak_lists import grouped_tables, groups_csv, removal_csv
+from auditor.scoring.cosine import Scorer
 from auditor.workspace import open_workspace
 
 OPTIONS = Options(threshold=THRESHOLD, compositions=False)
@@ -248,3 +250,22 @@ def test_a_pair_is_mirrored_with_all_that_is_said():
     assert turned.evidence.ranges[0].pitch_semitones == 1.5
     assert (turned.evidence.share_a, turned.evidence.share_b) == (0.25, 0.5)
     assert mirrored(turned) == pair
+
+
+def test_each_later_split_also_looks_for_earlier_ones_by_its_spectra(workspace, data, monkeypatch):
+    asked = []
+    compare = Scorer.compare
+
+    def spy(self, ids, *args, by_spectra=(), **how):
+        for way in by_spectra:
+            left, right = (np.flatnonzero(mask).tolist() for mask in way.masks)
+            asked.append(({ids[row] for row in left}, {ids[row] for row in right}))
+        return compare(self, ids, *args, by_spectra=by_spectra, **how)
+
+    monkeypatch.setattr(Scorer, "compare", spy)
+    leaks(workspace, data)
+    (val, before_val), (test, before_test) = asked
+    assert [len(side) for side in (val, before_val, test, before_test)] == [2, 6, 4, 8]
+    assert before_test == before_val | val
+    assert not val & before_val
+    assert len(test & before_test) == 1  # one<b>.wav has the bytes of 1.wav
