@@ -432,7 +432,7 @@ class Pool:
             severity=severity,
             reasons=reasons,
             cases=cases,
-            wants_media=answer["has_media"],
+            wants_media=bool(answer["findings"]),  # clips cost a quarter of a check
             adds=adds,
             webhook="" if adds else self._webhook_of(job, "done", severity, reasons, None),
         )

@@ -163,11 +163,7 @@ class CheckWorker:
             skipped = next(iter(result.skipped), Skipped("", "holds no audio"))
             return {"problem": {"code": skipped.code, "detail": skipped.reason}}
         self._last = task["id"], result, submissions
-        return {
-            "result": to_json(result),
-            "findings": findings_of(result),
-            "has_media": any(p.flagged or p.decision or p.evidence for p in result.pairs),
-        }
+        return {"result": to_json(result), "findings": findings_of(result)}
 
     def _run_options(self) -> Any:
         from auditor.api.run import Options

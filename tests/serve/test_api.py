@@ -201,6 +201,14 @@ def wait_for_media(served, found):
     return now
 
 
+def test_of_clear_files_no_clips_are_made(served, files):
+    found = served.post_file(files["fresh"]).json
+    assert (found["severity"], found["media_pending"]) == ("pass", False)
+    assert [pair["flagged"] for pair in found["result"]["pairs"]] == [False]  # the nearest
+    assert not (served.settings.media / found["id"]).exists()
+    assert served.get(found["links"]["report"]).status == 200
+
+
 def test_report_media_and_clips(served, files):
     found = wait_for_media(served, served.post_file(files["copy"]).json)
     page = served.get(found["links"]["report"])

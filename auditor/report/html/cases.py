@@ -56,7 +56,7 @@ GROUPS = ("flagged", "decided", "not flagged")
 Row = tuple[Pair, Track, Track]
 _NO_TRACK = TrackMedia("")
 
-NO_MEDIA = "No clips: this page was rendered without a .media.json file."
+NO_MEDIA = "No clips: this page was rendered without a .media.json file, or none were made."
 
 
 @dataclass(frozen=True)
