@@ -753,10 +753,15 @@ class SharedIdentifier:
         As in ``Track.identifiers``.
     groups : tuple of tuple of str
         Ids of its tracks; those of one group were found to be one recording, those of two were not.
+        In a check the first one is the submission, and the tracks of the catalogue were compared
+        with it alone; likewise the tracks of one side of a comparison with those of the other.
+    n_more : int
+        Further tracks, which a check does not list.
     """
 
     identifier: str
     groups: tuple[tuple[str, ...], ...]
+    n_more: int = 0
 
 
 @dataclass(frozen=True)
@@ -785,9 +790,10 @@ class IdentifierConflicts:
     Attributes
     ----------
     n_tracks : int
-        Compared tracks with an ISRC, a MusicBrainz recording or an AcoustID.
+        Compared tracks with an ISRC, a MusicBrainz recording or an AcoustID; in a check
+        submissions.
     shared : tuple of SharedIdentifier
-        Same identifier, different audio; sorted by the identifier.
+        Same identifier, different audio; sorted by the identifier, in a check by submission first.
     differing : tuple of DifferingIdentifiers
         Same audio, different identifiers; in the order of the pairs.
     """
@@ -1265,7 +1271,7 @@ class CheckResult(_ForNotebooks):
     the catalogue whose track is in a pair.  ``thresholds`` has the threshold of each submission
     that was compared.  ``detection`` is that of copies of ``detection_s`` seconds, the greatest
     length that was counted and is not above that of the shortest submission; None for whole tracks.
-    ``catalogue_sha256`` is as in ``ScanResult``.
+    ``catalogue_sha256`` and ``identifiers`` are as in ``ScanResult``.
     """
 
     submissions: tuple[Track, ...]
@@ -1286,6 +1292,7 @@ class CheckResult(_ForNotebooks):
     compositions: Compositions | None = None
     catalogue_sha256: str = ""
     detection_s: float | None = None
+    identifiers: IdentifierConflicts | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from auditor.api.compositions import compositions_of_submissions, tracks_of_compositions
+from auditor.api.identifiers import conflicts_of_submissions
 from auditor.api.run import MAX_FALSE_ALARMS, Options, open_threshold, with_note
 from auditor.api.scan import damaged_files
 from auditor.api.wide import cost_of_other_ways, require_wide
@@ -32,6 +33,7 @@ from auditor.records import (
 )
 from auditor.scoring.base import RunContext, ScoringResult, open_scorer
 from auditor.scoring.identical import SameFiles, identical_files
+from auditor.scoring.identifiers import named_tracks
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
 
@@ -156,20 +158,22 @@ def check(
     compositions = compositions_of_submissions(
         workspace, alone, distinct, known, found, options=options
     )
+    rotten = dict(table.damaged) | scored.damaged
+    pairs = apply_decisions(found, known, workspace.catalogue.decisions(), options.same_owner)
+    conflicts = conflicts_of_submissions(workspace, compared, table, known, pairs, damaged=rotten)
     wanted = {pair.b for pair in found}.union(*(same.get(first, ()) for first in firsts))
+    wanted |= named_tracks(conflicts) - {s.track.id for s in compared}
     wanted |= {
         track_id
         for track_id in tracks_of_compositions(compositions)
         if table.tracks.row_of(track_id) >= 0
     }
-    rotten = dict(table.damaged) | scored.damaged
     shortest_s = min((s.track.duration_s for s in compared), default=None)
     calibration = threshold.calibration
-    decisions = workspace.catalogue.decisions()
     result = CheckResult(
         submissions=tuple(s.track for s in submitted.items),
         tracks=tuple(known[track_id] for track_id in sorted(wanted)),
-        pairs=apply_decisions(found, known, decisions, options.same_owner),
+        pairs=pairs,
         skipped=(*submitted.skipped, *damaged_files(workspace, rotten)),
         n_tracks=n_tracks,
         n_pairs_compared=scored.n_compared,
@@ -185,6 +189,7 @@ def check(
         thresholds=tuple(
             _of_submission(track_id, each, counts[track_id]) for track_id, each in uses.items()
         ),
+        identifiers=conflicts,
     )
     if add:
         here = [s for s in submitted.items if is_there(s.path)]

@@ -43,6 +43,12 @@ from auditor.scoring.base import (
     open_scorer,
 )
 from auditor.scoring.identical import identical_files, identical_pair
+from auditor.scoring.identifiers import (
+    Holders,
+    holders_of,
+    identifier_conflicts,
+    named_tracks,
+)
 from auditor.scoring.losses import LossReader
 from auditor.search.across import TwoSides
 from auditor.workspace import Workspace, make_provenance, require_tracks
@@ -187,6 +193,9 @@ def compare_taken(
     same = union.same
     in_pairs = {track_id for pair in pairs for track_id in (pair.a, pair.b)}
     in_pairs.update(*same.values())
+    first_holders, second_holders = map(found.holders, compared)
+    conflicts = identifier_conflicts(first_holders, second_holders, pairs, tracks)
+    in_pairs |= named_tracks(conflicts)
     return CompareResult(
         tracks=tuple(worth_listing(tracks, in_pairs, here)),
         pairs=pairs,
@@ -206,6 +215,7 @@ def compare_taken(
         detection=found.run.threshold.detection(found.use),
         catalogue_sha256=table.fingerprint(union.ids),
         identical=identical_files(same, tracks),
+        identifiers=conflicts,
         collections=tuple(
             describe_side(side, of_side, tracks)
             for side, of_side in zip((first, second), files, strict=True)
@@ -244,6 +254,14 @@ class AcrossResult:
     def identical_pair(self, a: str, b: str) -> Pair:
         """Return the pair of two files of the same bytes."""
         return identical_pair(self.scorer, a, b, self.tracks, self.run)
+
+    def holders(self, files: SideFiles) -> Holders:
+        """Return which of the compared tracks of a side have each identifier of a recording."""
+        return holders_of(
+            self.tracks[track_id]
+            for track_id in files.ids
+            if track_id in self.tracks and track_id not in self.scored.damaged
+        )
 
     def damaged_files(
         self,

@@ -22,7 +22,7 @@ from auditor.parallel import LocalTiles, OnProgress, Tiles
 from auditor.records import Cluster, Pair, ScanResult, SinceLastScan, Skipped, Track, floor_use
 from auditor.scoring.base import RunContext, open_scorer
 from auditor.scoring.identical import identical_files, identical_pairs, with_n_files
-from auditor.scoring.identifiers import identifier_conflicts
+from auditor.scoring.identifiers import holders_of, identifier_conflicts, named_tracks
 from auditor.scoring.losses import LossReader
 from auditor.scoring.originals import Measure, suggest_original
 from auditor.search.exact import clusters, n_pairs
@@ -162,11 +162,13 @@ def scan(
     in_pairs = {track_id for pair in pairs for track_id in (pair.a, pair.b)}
     in_pairs.update(*same.values())
     in_pairs.update(tracks_of_compositions(compositions))
-    compared = [tracks[track_id] for track_id in table.tracks.names() if track_id in tracks]
-    conflicts = identifier_conflicts(compared, pairs, same)
-    in_pairs.update(
-        track_id for entry in conflicts.shared for group in entry.groups for track_id in group
+    holders = holders_of(
+        tracks[track_id]
+        for track_id in table.tracks.names()
+        if track_id in tracks and track_id not in scored.damaged
     )
+    conflicts = identifier_conflicts(holders, holders, pairs, tracks)
+    in_pairs |= named_tracks(conflicts)
     return ScanResult(
         tracks=tuple(worth_listing(tracks, in_pairs, tracks)),
         pairs=pairs,

@@ -51,6 +51,7 @@ from auditor.catalogue.embedding_table import (
     save_table,
     table_problems,
 )
+from auditor.catalogue.identifiers import ids_of_holders, index_identifiers
 from auditor.catalogue.rows import (
     FIELDS,
     pack,
@@ -155,6 +156,19 @@ def _checked(row: tuple[Any, ...]) -> Track:
     return track
 
 
+def _readable(rows: Iterable[tuple[Any, ...]], damaged: dict[str, str] | None) -> list[Track]:
+    """Return the tracks of rows; damaged ones are put aside where that is wanted, else raised."""
+    found = []
+    for row in rows:
+        try:
+            found.append(_checked(row))
+        except DamagedTrackError as error:
+            if damaged is None:
+                raise
+            damaged[str(row[0])] = str(error)
+    return found
+
+
 class Catalogue:
     """One open catalogue; made by ``Catalogue.open`` and closed by ``with`` or ``close``.
 
@@ -217,6 +231,7 @@ class Catalogue:
     def _write(self) -> Iterator[sqlite3.Connection]:
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
+            index_identifiers(connection)
             seal_tracks(connection)
 
     # Files, as the walk meets them.
@@ -596,18 +611,10 @@ class Catalogue:
             If a row is damaged.
         """
         where = f"WHERE {_PRESENT}" if present_only else ""
-        found = []
         with self._read() as connection:
             columns = track_columns(connection)
             rows = connection.execute(f"SELECT {columns} FROM tracks {where} ORDER BY id")
-            for row in rows:
-                try:
-                    found.append(_checked(row))
-                except DamagedTrackError as error:
-                    if damaged is None:
-                        raise
-                    damaged[str(row[0])] = str(error)
-        return found
+            return _readable(rows, damaged)
 
     def set_damaged_aside(self, weights_id: str) -> dict[str, str]:
         """Make sure that no embedding of a damaged track is used; return what is wrong by id.
@@ -644,6 +651,33 @@ class Catalogue:
                 (getattr(track, tag).strip(),),
             )
             return counted.fetchone()[0]
+
+    def holders(
+        self, identifiers: Iterable[str], *, damaged: dict[str, str] | None = None
+    ) -> list[Track]:
+        """Return the tracks whose tags hold one of some identifiers, sorted by id.
+
+        In a catalogue of an older version, open for reading, none is found.
+
+        Parameters
+        ----------
+        identifiers : iterable of str
+            As in ``Track.identifiers``.
+        damaged : dict, optional
+            As for ``tracks``.
+
+        Raises
+        ------
+        DamagedTrackError
+            If a row is damaged.
+        """
+        found = []
+        with self._read() as connection:
+            columns = track_columns(connection)
+            for track_id in sorted(ids_of_holders(connection, identifiers)):
+                rows = connection.execute(f"SELECT {columns} FROM tracks WHERE id = ?", (track_id,))
+                found += _readable(rows, damaged)
+        return found
 
     def track(self, track_id: str) -> Track:
         """Return one track.

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from auditor.catalogue import checksums
+from auditor.catalogue import checksums, identifiers
 from auditor.errors import CatalogueError, WorkspaceLockedError, show_path
 from auditor.serialisation import TemporaryFolder
 
@@ -112,10 +112,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE tracks ADD COLUMN identifiers TEXT NOT NULL DEFAULT '[]'",
         "ALTER TABLE tracks ADD COLUMN record_label TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # Which tracks have an identifier is asked at every check; _prepare fills it.
+        """CREATE TABLE identifiers (
+            identifier TEXT NOT NULL,
+            track_id TEXT NOT NULL REFERENCES tracks (id) ON UPDATE CASCADE ON DELETE CASCADE,
+            PRIMARY KEY (identifier, track_id)) WITHOUT ROWID""",
+        "CREATE INDEX identifiers_track ON identifiers (track_id)",
+    ),
 )
 """Statements that lead from schema version i to i + 1; a published entry is never edited."""
 
-READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5, 6, 7)
+READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5, 6, 7, 8)
 """Older schema versions that lack only tables, which count as empty, indexes, checksums, inodes and
 identifiers: read without a migration."""
 
@@ -366,6 +374,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool, abs
                     connection.execute(statement)
             if version < checksums.SINCE:
                 checksums.fill(connection)
+            if version < identifiers.SINCE:
+                identifiers.index_identifiers(connection, "identifiers <> '[]'")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 

@@ -276,16 +276,20 @@ def _numbered(answers: Sequence[FileAnswer]) -> list[tuple[FileAnswer, CheckResu
 
 def _renamed(result: CheckResult, new: str) -> CheckResult:
     """Return the result of one file with another id."""
+    from auditor.scoring.identifiers import with_new_id
+
     compositions = result.compositions
     if compositions is not None:
         compositions = dataclasses.replace(
             compositions,
             matches=tuple(dataclasses.replace(m, a=new) for m in compositions.matches),
         )
+    conflicts = result.identifiers
     return dataclasses.replace(
         result,
         submissions=tuple(dataclasses.replace(t, id=new) for t in result.submissions),
         pairs=tuple(dataclasses.replace(pair, a=new) for pair in result.pairs),
         thresholds=tuple(dataclasses.replace(t, submission=new) for t in result.thresholds),
         compositions=compositions,
+        identifiers=with_new_id(conflicts, new) if conflicts is not None else None,
     )

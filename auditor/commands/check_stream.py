@@ -70,10 +70,15 @@ def lines_of(result: CheckResult) -> Iterator[dict[str, Any]]:
     """Yield what is said of each submission and each skipped file of a check."""
     tracks = {track.id: dataclasses.asdict(track) for track in result.tracks}
     thresholds = {use.submission: dataclasses.asdict(use) for use in result.thresholds}
+    from auditor.records import IdentifierConflicts
+    from auditor.scoring.identifiers import conflicts_of, named_tracks
+
+    conflicts = result.identifiers or IdentifierConflicts(0)
     for submission in result.submissions:
         pairs = [pair for pair in result.pairs if pair.a == submission.id]
         listed = result.compositions.matches if result.compositions is not None else ()
         matches = [match for match in listed if match.a == submission.id]
+        own = conflicts_of(conflicts, submission.id)
         yield {
             "kind": "submission",
             "path": submission.path,
@@ -82,6 +87,11 @@ def lines_of(result: CheckResult) -> Iterator[dict[str, Any]]:
             "submission": dataclasses.asdict(submission),
             "pairs": [dataclasses.asdict(pair) | {"track": tracks[pair.b]} for pair in pairs],
             "compositions": [dataclasses.asdict(m) | {"track": tracks[m.b]} for m in matches],
+            "identifiers": {
+                "shared": [dataclasses.asdict(entry) for entry in own.shared],
+                "differing": [dataclasses.asdict(entry) for entry in own.differing],
+                "tracks": [tracks[i] for i in sorted(named_tracks(own)) if i in tracks],
+            },
         }
     for skipped in result.skipped:
         yield skipped_line(skipped)
@@ -118,6 +128,8 @@ def merge_results(results: Sequence[CheckResult]) -> CheckResult | None:
     """Return the results of several checks as that of one, for ``audit decide``."""
     if not results:
         return None
+    from auditor.scoring.identifiers import merge_conflicts
+
     last = results[-1]
     tracks = {track.id: track for result in results for track in result.tracks}
     groups = {group.sha256: group for result in results for group in result.identical}
@@ -130,6 +142,7 @@ def merge_results(results: Sequence[CheckResult]) -> CheckResult | None:
         identical=tuple(groups[sha256] for sha256 in sorted(groups)),
         compositions=_listed_together([r.compositions for r in results if r.compositions]),
         thresholds=tuple(use for result in results for use in result.thresholds),
+        identifiers=merge_conflicts(r.identifiers for r in results if r.identifiers),
     )
 
 

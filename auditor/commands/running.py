@@ -116,7 +116,7 @@ def exit_code(
         Return 0 whatever is flagged.
     """
     kinds = set(fail_on or (FailOn.RECORDING,))
-    conflicts = getattr(result, "identifiers", None)  # of a scan
+    conflicts = result.identifiers
     listed = result.compositions.matches if result.compositions is not None else ()
     flagged = {
         FailOn.RECORDING: any(pair.flagged for pair in result.pairs),

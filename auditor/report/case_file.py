@@ -216,7 +216,7 @@ def single_case(result: ScanResult | CheckResult, pair: Pair) -> ScanResult | Ch
     """
     tracks_b = {track.id: track for track in result.tracks}
     changes: dict[str, Any] = {"pairs": (pair,), "skipped": (), "identical": ()}
-    changes["compositions"] = None
+    changes |= {"compositions": None, "identifiers": None}
     if isinstance(result, CheckResult):
         submissions = {track.id: track for track in result.submissions}
         changes["submissions"] = (find_track(submissions, pair.a),)

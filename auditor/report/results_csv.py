@@ -17,6 +17,7 @@ from auditor.records import (
     CheckResult,
     CompositionMatch,
     GeneratedResult,
+    IdentifierConflicts,
     MixEntry,
     Pair,
     RecommendResult,
@@ -31,6 +32,7 @@ from auditor.records import (
 from auditor.report.text.compositions import listed_matches
 from auditor.report.text.evidence import verdict_sentence
 from auditor.report.text.general import cluster_name, new_pairs
+from auditor.report.text.identifiers import DIFFERING, SHARED
 
 _TRACK_FIELDS = tuple(field.name for field in dataclasses.fields(Track))
 _EVIDENCE_FIELDS = (
@@ -100,6 +102,33 @@ def compositions_csv(result: ScanResult | CheckResult) -> str:
         for line in listed_matches(result)
     ]
     return table_csv(("rank", *_COMPOSITION_FIELDS, *fields), rows)
+
+
+def identifiers_csv(result: ScanResult | CheckResult) -> str:
+    """Return where identifiers and sound disagree as CSV, one row per track, as ``to_csv``.
+
+    ``recording`` numbers the recordings of an identifier, as far as they were told apart.
+
+    Raises
+    ------
+    ResultError
+        If the result does not list a track.
+    """
+    found = result.identifiers or IdentifierConflicts(0)
+    submissions = result.submissions if isinstance(result, CheckResult) else ()
+    tracks = {track.id: track for track in (*result.tracks, *submissions)}
+    rows = [
+        (SHARED, entry.identifier, number, "", *_track_values(find_track(tracks, track_id)))
+        for entry in found.shared
+        for number, group in enumerate(entry.groups, start=1)
+        for track_id in group
+    ]
+    rows += [
+        (DIFFERING, own, 1, entry.pair_id, *_track_values(find_track(tracks, track_id)))
+        for entry in found.differing
+        for track_id, own in ((entry.a, entry.identifiers_a), (entry.b, entry.identifiers_b))
+    ]
+    return table_csv(("report", "identifier", "recording", "pair_id", *_TRACK_FIELDS), rows)
 
 
 def table_csv(names: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

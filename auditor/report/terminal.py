@@ -132,8 +132,7 @@ def print_table(
         _print_line(console, f"{count_set_aside(result.pairs)}{how}")
     if not isinstance(result, RecommendResult):
         _print_gaps(result, console, None if n_rows is None else N_PATHS_SHOWN)
-        if isinstance(result, ScanResult):
-            _print_identifiers(result, console, None if n_rows is None else N_PATHS_SHOWN)
+        _print_identifiers(result, console, None if n_rows is None else N_PATHS_SHOWN)
         print_compositions(
             result, console, n_rows=n_rows, show_decided=show_decided, verbose=verbose
         )
@@ -277,7 +276,9 @@ def _print_gaps(result: ScanResult | CheckResult, console: Console, n_paths: int
         _print_line(console, f"… and {len(tracks) - n_paths:,} more, see the report.")
 
 
-def _print_identifiers(result: ScanResult, console: Console, n_lines: int | None) -> None:
+def _print_identifiers(
+    result: ScanResult | CheckResult, console: Console, n_lines: int | None
+) -> None:
     """Say where the identifiers of tags and the sound disagree."""
     shared = [f"{name}: {' | '.join(groups)}" for name, groups in shared_rows(result)]
     differing = [

@@ -17,7 +17,7 @@ from auditor.errors import AuditError, ResultError, show_path
 from auditor.records import RecommendResult, Result, TracklistResult, result_bytes, result_from_json
 from auditor.report.html.page import render_html
 from auditor.report.media.model import Media, media_from_json, media_to_json
-from auditor.report.results_csv import compositions_csv, to_csv
+from auditor.report.results_csv import compositions_csv, identifiers_csv, to_csv
 from auditor.report.text.timeline import to_cue
 from auditor.serialisation import partial_file, put_in_place
 
@@ -46,11 +46,11 @@ def write_report(
         What to write.
     path : path-like
         The HTML file; the others have the same name with the suffixes ``.json``, ``.csv``,
-        ``-compositions.csv`` and ``.media.json``.  A path without any of these suffixes gets
-        them.  Missing folders are made.
+        ``-compositions.csv``, ``-identifiers.csv`` and ``.media.json``.  A path without any of
+        these suffixes gets them.  Missing folders are made.
     media : Media, optional
-        What is heard and seen of the pairs; media and compositions of an older report of that
-        name are removed.
+        What is heard and seen of the pairs; media, compositions and identifiers of an older report
+        of that name are removed.
 
     Returns
     -------
@@ -80,9 +80,14 @@ def write_report(
         contents[media_path(json_path)] = text.encode("utf-8", "backslashreplace")
     if not isinstance(result, RecommendResult) and result.compositions is not None:
         contents[compositions_path(json_path)] = compositions_csv(result).encode()
+    if not isinstance(result, RecommendResult) and result.identifiers is not None:
+        found = result.identifiers
+        if found.shared or found.differing:
+            contents[identifiers_path(json_path)] = identifiers_csv(result).encode()
     contents[html_path] = render_html(result, media).encode("utf-8")
     write_files(contents)
-    for optional in (media_path(json_path), compositions_path(json_path)):
+    for path_of in (media_path, compositions_path, identifiers_path):
+        optional = path_of(json_path)
         if optional not in contents:
             optional.unlink(missing_ok=True)
     return html_path, json_path
@@ -109,6 +114,18 @@ def compositions_path(json_path: str | os.PathLike[str]) -> Path:
     """
     path = Path(json_path)
     return path.with_name(f"{path.stem}-compositions.csv")
+
+
+def identifiers_path(json_path: str | os.PathLike[str]) -> Path:
+    """Return where the CSV of identifiers that disagree lies, beside the JSON of a result.
+
+    Examples
+    --------
+    >>> str(identifiers_path("reports/check.json"))
+    'reports/check-identifiers.csv'
+    """
+    path = Path(json_path)
+    return path.with_name(f"{path.stem}-identifiers.csv")
 
 
 def load_report(path: str | os.PathLike[str]) -> tuple[Result, Media | None]:

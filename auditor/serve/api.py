@@ -29,6 +29,7 @@ from auditor.errors import ResultError, UsageError, escape_json, show_path
 from auditor.records import CheckResult, result_from_json
 from auditor.report.html.page import ServedPage, render_html
 from auditor.report.media.model import Media, media_from_json
+from auditor.scoring.identifiers import conflicts_anew
 from auditor.serialisation import parse_json
 from auditor.serve import models
 from auditor.serve.access import Administers, Caller, Checks, Decides
@@ -516,7 +517,8 @@ def _current(service: Service, result: CheckResult) -> CheckResult:
             compositions, matches=apply_to_compositions(lines, tracks, decisions)
         )
     pairs = apply_decisions(undecided, tracks, decisions, service.settings.same_owner)
-    return dataclasses.replace(result, pairs=pairs, compositions=compositions)
+    result = dataclasses.replace(result, pairs=pairs, compositions=compositions)
+    return dataclasses.replace(result, identifiers=conflicts_anew(result))
 
 
 @router.get(

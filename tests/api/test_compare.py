@@ -17,7 +17,9 @@ from small_audit import (
     calibrate_by_hand,
     facts,
     ids_by_name,
+    isrc,
     save_small_extractor,
+    write_isrc,
     write_tune,
 )
 
@@ -214,6 +216,33 @@ def test_decisions_and_owners_hold(workspace, music):
     again = compare(workspace, music / "a", music / "b", options=OPTIONS)
     decided = [p for p in again.pairs if p.decision]
     assert [(p.a, p.b, p.flagged) for p in decided] == [(pair.a, pair.b, False)]
+
+
+def test_identifiers_are_compared_across(workspace, tmp_path):
+    names = {
+        **{"a/1.wav": (1, 1), "a/2.wav": (2, 2), "a/3.wav": (3, 3), "a/3-also.wav": (4, 3)},
+        **{"b/1.mp3": (1, 7), "b/2.mp3": (2, 2), "b/5.mp3": (5, 2)},
+    }
+    for name, (seed, number) in names.items():
+        write_isrc(write_tune(tmp_path / name, seed), number)
+    sides = tmp_path / "a", tmp_path / "b"
+    result = compare(workspace, *sides, options=OPTIONS)
+    by_id = {track.id: os.path.basename(track.path) for track in result.tracks}
+
+    def named(found):
+        return [
+            (entry.identifier, [[by_id[i] for i in group] for group in entry.groups])
+            for entry in found.shared
+        ]
+
+    found = result.identifiers
+    assert found.n_tracks == 7
+    assert named(found) == [(isrc(2), [["2.wav", "2.mp3"], ["5.mp3"]])]
+    assert [(by_id[d.a], by_id[d.b]) for d in found.differing] == [("1.wav", "1.mp3")]
+    result = compare(workspace, *sides, options=OPTIONS, within=True)
+    by_id = {track.id: os.path.basename(track.path) for track in result.tracks}
+    assert {identifier for identifier, _ in named(result.identifiers)} == {isrc(2), isrc(3)}
+    assert result_from_json(to_json(result)) == result
 
 
 def test_the_budget_is_that_of_the_cross_pairs(workspace, music):

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 
-import mutagen
 import numpy as np
 import pytest
-from mutagen import id3
 from small_audit import (
     THRESHOLD,
     Log,
     calibrate_by_hand,
     facts,
     ids_by_name,
+    isrc,
     make_library,
     save_small_extractor,
+    write_isrc,
     write_tune,
 )
 
@@ -41,11 +44,12 @@ from auditor.calibration.thresholds import load_thresholds, save_thresholds
 from auditor.catalogue.sources import n_pairs_of_one_source, track_sources
 from auditor.errors import CatalogueError, IndexFileError, ThresholdError, UsageError
 from auditor.parallel import LocalTiles
-from auditor.records import ThresholdUse, result_from_json, to_json
+from auditor.records import SharedIdentifier, ThresholdUse, result_from_json, to_json
 from auditor.report.results_csv import to_csv
 from auditor.report.text.general import compared_with_nothing, headline
 from auditor.report.write import write_report
 from auditor.scoring.base import open_scorer
+from auditor.scoring.identifiers import conflicts_of
 from auditor.scoring.track_reader import CatalogueReader
 from auditor.workspace import open_workspace
 
@@ -139,31 +143,20 @@ def test_scan_finds_the_planted_pairs_and_nothing_else(workspace, library, weigh
 
 
 def test_identifiers_of_tags_are_compared_with_what_was_found(tmp_path, workspace):
-    isrc = {"a.wav": 1, "sub/a-again.mp3": 2, "b.wav": 3, "c.flac": 3}
     music = make_library(tmp_path / "music")
-    for name, number in isrc.items():
-        file = mutagen.File(music / name)
-        if file.tags is None:
-            file.add_tags()
-        if name.endswith(".flac"):
-            file["isrc"] = f"USRC1000000{number}"
-        else:
-            file.tags.add(id3.TSRC(encoding=3, text=[f"USRC1000000{number}"]))
-        file.save()
+    for name, number in (("a.wav", 1), ("sub/a-again.mp3", 2), ("b.wav", 3), ("c.flac", 3)):
+        write_isrc(music / name, number)
     result = scan(workspace, [music], options=Options(compositions=False))
     tracks = workspace.catalogue.tracks()
     ids = {os.path.basename(t.path): t.id for t in tracks if t.path.startswith(f"{music}/")}
     found = result.identifiers
     assert found.n_tracks == 4
     expected = tuple(sorted(((ids["b.wav"],), (ids["c.flac"],))))
-    assert [(s.identifier, s.groups) for s in found.shared] == [("isrc:USRC10000003", expected)]
+    assert [(s.identifier, s.groups) for s in found.shared] == [(isrc(3), expected)]
     assert {ids["b.wav"], ids["c.flac"]} <= {track.id for track in result.tracks}
     (differing,) = found.differing
     assert {differing.a, differing.b} == {ids["a.wav"], ids["a-again.mp3"]}
-    assert {*differing.identifiers_a, *differing.identifiers_b} == {
-        "isrc:USRC10000001",
-        "isrc:USRC10000002",
-    }
+    assert {*differing.identifiers_a, *differing.identifiers_b} == {isrc(1), isrc(2)}
     assert result_from_json(to_json(result)) == result
 
 
@@ -535,6 +528,67 @@ def test_a_verdict_does_not_depend_on_the_company_of_a_submission(reader, tmp_pa
     assert not use.per_submission
     assert batch.threshold > among.threshold
     assert of_batch != of_among
+
+
+@pytest.fixture
+def tagged(tmp_path, weights):
+    """Return a workspace with tunes that have ISRCs, open for writing, and the ids of its files."""
+    music = make_library(tmp_path / "tagged")
+    for name, number in (("a.wav", 1), ("b.wav", 2), ("c.flac", 3)):
+        write_isrc(music / name, number)
+    with open_workspace(tmp_path / "tagged-ws", extractor=weights, write=True) as opened:
+        calibrate_by_hand(tmp_path / "tagged-ws", opened.weights_id)
+        scan(opened, [music], options=OPTIONS)
+        yield opened, ids_by_name(opened.catalogue)
+
+
+def test_identifiers_of_submissions_are_compared_with_the_catalogue(tmp_path, tagged):
+    workspace, ids = tagged
+    other = write_isrc(write_tune(tmp_path / "in" / "other.mp3", 50), 2)
+    copy = write_isrc(write_tune(tmp_path / "in" / "copy.mp3", 1), 9)
+    right = write_isrc(write_tune(tmp_path / "in" / "right.mp3", 3), 3)
+    result = check(workspace, [other, copy, right], options=OPTIONS)
+    mine = {os.path.basename(track.path): track.id for track in result.submissions}
+    found = result.identifiers
+    assert found.n_tracks == 3
+    assert found.shared == (SharedIdentifier(isrc(2), ((mine["other.mp3"],), (ids["b.wav"],))),)
+    assert [(d.a, d.b, d.identifiers_a, d.identifiers_b) for d in found.differing] == [
+        (mine["copy.mp3"], ids["a.wav"], (isrc(9),), (isrc(1),)),
+    ]
+    assert ids["b.wav"] in {track.id for track in result.tracks}, "though no pair names it"
+    assert result_from_json(to_json(result)) == result
+
+    (own,) = [track.id for track in result.submissions if track.id == mine["other.mp3"]]
+    alone = check(workspace, [other], options=OPTIONS)
+    assert conflicts_of(found, own).shared == alone.identifiers.shared
+    (pair,) = [p for p in result.pairs if p.a == mine["right.mp3"] and p.flagged]
+    hashes = [t.sha256 for t in (*result.submissions, *result.tracks) if t.id in (pair.a, pair.b)]
+    workspace.catalogue.decide(*hashes, "false-alarm")
+    (denied,) = check(workspace, [right], options=OPTIONS).identifiers.shared
+    assert (denied.identifier, denied.groups[1]) == (isrc(3), (ids["c.flac"],))
+
+
+def test_a_track_is_not_held_against_itself_nor_against_what_was_not_compared(tmp_path, tagged):
+    workspace, ids = tagged
+    tracks = {track.id: track for track in workspace.catalogue.tracks()}
+    music = Path(tracks[ids["b.wav"]].path).parent
+    write_isrc(music / "b.wav", 1)
+    for track_id in (ids["e.wav"], ids["hush.wav"]):
+        named = dataclasses.replace(tracks[track_id], identifiers=(isrc(5),))
+        workspace.catalogue.update_tags(named)
+    (entry,) = check(workspace, [music / "b.wav"], options=OPTIONS).identifiers.shared
+    assert (entry.identifier, entry.groups[1:]) == (isrc(1), ((ids["a.wav"],),))
+    other = write_isrc(write_tune(tmp_path / "other.mp3", 50), 5)
+    (entry,) = check(workspace, [other], options=OPTIONS).identifiers.shared
+    assert entry.groups[1:] == ((ids["e.wav"],),), "silence is no other recording"
+    with contextlib.closing(sqlite3.connect(workspace.catalogue.path)) as connection:
+        connection.execute("UPDATE tracks SET title = 'x' WHERE id = ?", (ids["e.wav"],))
+        connection.commit()
+    rotten = check(workspace, [other], options=OPTIONS)
+    assert rotten.identifiers.shared == ()
+    assert [(s.path, s.code) for s in rotten.skipped] == [
+        (tracks[ids["e.wav"]].path, "damaged-row")
+    ]
 
 
 def test_a_wide_run_needs_an_extractor_of_excerpts(reader, library):

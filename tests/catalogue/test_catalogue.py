@@ -377,7 +377,7 @@ def test_sqlite_files_of_others_and_of_newer_versions_are_left_as_they_are(tmp_p
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = file.read_bytes()
-    with pytest.raises(CatalogueError, match="99; this audit knows up to 8. Install the"):
+    with pytest.raises(CatalogueError, match="99; this audit knows up to 9. Install the"):
         Catalogue.open(file)
     assert file.read_bytes() == before
 
@@ -392,7 +392,8 @@ def test_a_folder_in_the_way(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "overwritten"])
 def test_damaged_pages_are_reported(tmp_path, damage):
-    file = tmp_path / "c.sqlite3"
+    file, empty = tmp_path / "c.sqlite3", tmp_path / "empty.sqlite3"
+    Catalogue.open(empty).close()
     with Catalogue.open(file) as catalogue:
         for number in range(60):
             put(catalogue, number)
@@ -400,7 +401,8 @@ def test_damaged_pages_are_reported(tmp_path, damage):
     if damage == "cut":
         file.write_bytes(content[: len(content) // 2])
     else:
-        file.write_bytes(content[:4096] + b"\xa5" * (len(content) - 4096))
+        n_empty = empty.stat().st_size  # the schema, which is not damaged here
+        file.write_bytes(content[:n_empty] + b"\xa5" * (len(content) - n_empty))
     before = file.read_bytes()
     with (
         pytest.raises(CatalogueError, match=r"damaged \(.*audit scan DIR"),
@@ -474,7 +476,7 @@ def test_a_failed_migration_leaves_the_file_as_it_was(tmp_path, monkeypatch, cat
     put(catalogue, 1)
     broken = (*MIGRATIONS, ("ALTER TABLE tracks ADD COLUMN mood TEXT", "nonsense"))
     monkeypatch.setattr("auditor.catalogue.database.MIGRATIONS", broken)
-    with pytest.raises(CatalogueError, match="version 8; 9 is needed. Run: audit scan DIR"):
+    with pytest.raises(CatalogueError, match="version 9; 10 is needed. Run: audit scan DIR"):
         Catalogue.open(catalogue.path, read_only=True)
     with pytest.raises(CatalogueError, match="nonsense"):
         Catalogue.open(catalogue.path)

@@ -199,6 +199,46 @@ def test_a_damaged_identifier_is_found(tmp_path):
         assert set(catalogue.set_damaged_aside(WEIGHTS)) == {"a", "b", "c"}
 
 
+def holders(catalogue: Catalogue, *identifiers: str) -> list[str]:
+    return [track.id for track in catalogue.holders(identifiers)]
+
+
+def test_tracks_are_found_by_their_identifiers_whatever_becomes_of_them(tmp_path):
+    one, two = "isrc:USRC17607839", "isrc:GBAYE0601498"
+    with Catalogue.open(tmp_path / "catalogue.sqlite3") as catalogue:
+        put(catalogue, make_track("a", identifiers=(one, two)))
+        put(catalogue, make_track("b", identifiers=(two,)))
+        put(catalogue, make_track("c"))
+        assert (holders(catalogue, one), holders(catalogue, one, two)) == (["a"], ["a", "b"])
+        assert holders(catalogue) == holders(catalogue, "isrc:none") == []
+        many = [*(f"isrc:{i}" for i in range(1200)), two]
+        assert holders(catalogue, *many) == ["a", "b"]
+        catalogue.update_tags(make_track("a", identifiers=(two,)))
+        catalogue.rename("b", "d")
+        catalogue.relocate("c", b"/elsewhere.mp3", catalogue.stamp(b"/music/c.mp3")[1])
+        assert (holders(catalogue, one), holders(catalogue, two)) == ([], ["a", "d"])
+        catalogue.remove(["d"])
+        put(catalogue, make_track("a", identifiers=(one,)))
+        assert (holders(catalogue, one), holders(catalogue, two)) == (["a"], [])
+        assert not [p for p in catalogue.verify() if "identifiers" in p or "checksum" in p]
+
+
+def test_a_catalogue_that_knew_no_holders_is_filled_in(tmp_path):
+    file, one = tmp_path / "catalogue.sqlite3", "isrc:USRC17607839"
+    with Catalogue.open(file) as catalogue:
+        for name, own in (("a", (one,)), ("b", ()), ("c", (one,))):
+            put(catalogue, make_track(name, identifiers=own))
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE tracks SET identifiers = '[' WHERE id = 'c'")
+        connection.execute("DROP TABLE identifiers")
+        connection.execute("PRAGMA user_version = 8")
+        connection.commit()
+    with Catalogue.open(file, read_only=True) as old:
+        assert holders(old, one) == []
+    with Catalogue.open(file) as migrated:
+        assert holders(migrated, one) == ["a"]
+
+
 def test_every_way_of_writing_a_track_keeps_its_checksum(tmp_path):
     with Catalogue.open(tmp_path / "catalogue.sqlite3") as catalogue:
         for name in "abc":

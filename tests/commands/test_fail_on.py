@@ -62,6 +62,8 @@ def test_identifiers_that_disagree_count_on_request():
     assert exit_code(result, [FailOn.IDENTIFIER]) == 1
     assert exit_code(result) == 0
     assert exit_code(check_with_compositions(), [FailOn.IDENTIFIER]) == 0
+    found = dataclasses.replace(check_with_compositions(), identifiers=conflicts)
+    assert (exit_code(found, [FailOn.IDENTIFIER]), exit_code(found)) == (1, 0)
 
 
 def test_a_result_without_compositions_has_none_to_fail_on():

@@ -7,8 +7,10 @@ import json
 import shutil
 from pathlib import Path
 
+import mutagen
 import numpy as np
 import torch
+from mutagen import id3
 from tunes import tune
 
 from auditor.audio import SAMPLE_RATE_HZ
@@ -67,6 +69,24 @@ def write_tune(path: Path, seed: int, *, duration_s: float = TUNE_S) -> Path:
     """Write the tune of a seed in the codec that the name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_encoded(seed, duration_s, path.suffix[1:]))
+    return path
+
+
+def isrc(number: int) -> str:
+    """Return a valid ISRC of that number as tracks hold it."""
+    return f"isrc:USRC1{number:07}"
+
+
+def write_isrc(path: Path, number: int) -> Path:
+    """Write the ISRC of a number into the tags of a file."""
+    file, value = mutagen.File(path), isrc(number).removeprefix("isrc:")
+    if file.tags is None:
+        file.add_tags()
+    if isinstance(file.tags, id3.ID3):
+        file.tags.add(id3.TSRC(encoding=3, text=[value]))
+    else:
+        file["isrc"] = value
+    file.save()
     return path
 
 

@@ -12,6 +12,7 @@ from auditor.records import CheckResult, Track, TracklistResult, pairs_with_trac
 from auditor.report.html.case_json import cases_data
 from auditor.report.html.cases import CaseView, MediaLookup, Row, case_order, case_view
 from auditor.report.html.dossier import dossier_view
+from auditor.report.html.identifiers import identifiers_view
 from auditor.report.html.timeline import timeline_view
 from auditor.report.html.tracks import TrackView, track_view
 from auditor.report.text.error_rates import (
@@ -99,6 +100,7 @@ def check_view(result: CheckResult, shelf: MediaLookup) -> dict[str, Any]:
         "cases": cases,
         "cases_data": cases_data(result, rows, cases, shelf) if rows or lines else None,
         **dossier_view(rows, cases, shelf),
+        **identifiers_view(result),
         "side_names": ("A (submission)", "B (catalogue)"),
         "certified": [_certified(track) for track in clear],
         "all_clear": 0 < len(clear) == len(submissions),

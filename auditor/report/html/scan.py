@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +32,7 @@ from auditor.report.html.cases import (
 )
 from auditor.report.html.dossier import dossier_view
 from auditor.report.html.generated import generated_view
+from auditor.report.html.identifiers import identifiers_view
 from auditor.report.html.leak import leak_view
 from auditor.report.html.tracks import TrackView, track_view
 from auditor.report.text.evidence import (
@@ -53,7 +53,6 @@ from auditor.report.text.general import (
     show_score,
     since_line,
 )
-from auditor.report.text.identifiers import differing_rows, shared_rows
 from auditor.scoring.originals import NOTHING_TELLS, first_released
 
 N_STATIC_PAIRS = 200
@@ -136,9 +135,7 @@ def scan_view(result: ScanResult, shelf: MediaLookup) -> dict[str, Any]:
         "clusters": clusters,
         "n_clusters": len(result.clusters),
         "n_open": N_OPEN,
-        "shared_identifiers": list(itertools.islice(shared_rows(result), N_STATIC_PAIRS)),
-        "differing_identifiers": list(itertools.islice(differing_rows(result), N_STATIC_PAIRS)),
-        "identifiers": result.identifiers,
+        **identifiers_view(result),
         "gaps": [
             (track_view(track), comparison_gaps(track))
             for track in not_wholly_compared(result.tracks)
