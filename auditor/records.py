@@ -208,6 +208,10 @@ class Track:
         ``isrc:USRC17607839``.
     record_label : str
         From the tags; empty when unknown.
+    c2pa : tuple of str
+        What a C2PA manifest in the file says, each as ``NAME:VALUE``: ``state`` (``valid``,
+        ``trusted``, ``invalid``, ``elsewhere``), ``signer``, ``generator``, ``source``; empty
+        where there is none, or the extra that reads it is not installed.
     """
 
     id: str
@@ -236,6 +240,7 @@ class Track:
     downmix: str = ""
     identifiers: tuple[str, ...] = ()
     record_label: str = ""
+    c2pa: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import auditor
+from auditor.audio.credentials import DISTRIBUTION, can_be_read
 from auditor.calibration.thresholds import find_thresholds, shipped_directory
 from auditor.catalogue.catalogue import Catalogue
 from auditor.catalogue.database import MIGRATIONS
@@ -148,6 +149,7 @@ def diagnose(
         ("weights", lambda: _weights(extractor, loaded)),
         ("threshold", lambda: _threshold(folder, loaded)),
         ("index", _backends),
+        ("c2pa", _credentials),
         ("threads", _threads),
         ("gpu", _gpu),
         ("workspace", lambda: _workspace(folder)),
@@ -320,6 +322,21 @@ def _backends() -> Iterator[Finding]:
                 yield Finding(module, State.NOTE, text, remedy)
             else:
                 yield Finding(module, State.NOTE if broken else State.OK, f"{said} (optional)")
+
+
+def _credentials() -> Iterator[Finding]:
+    if not can_be_read():
+        text = "not installed: C2PA manifests of files are not read (optional)"
+        yield Finding("c2pa", State.OK, text)
+        return
+    try:
+        importlib.import_module("c2pa")
+    except Exception as error:  # it loads a library of its own
+        text = f"installed, but not usable: {' '.join(str(error).split())[:200]}"
+        yield Finding("c2pa", State.NOTE, text, "Run: pip install --force-reinstall c2pa-python")
+    else:
+        text = f"{importlib.metadata.version(DISTRIBUTION)}, manifests are read without network"
+        yield Finding("c2pa", State.OK, text)
 
 
 def _threads() -> Iterator[Finding]:

@@ -16,6 +16,7 @@ import sys
 import time
 from typing import Any, BinaryIO
 
+from auditor.audio.credentials import read_credentials
 from auditor.audio.decode import AudioReader
 from auditor.audio.facts import Mix
 from auditor.audio.isolated import AHEAD, HEADER
@@ -55,6 +56,8 @@ def _answer(request: dict[str, Any], source: BinaryIO, target: BinaryIO) -> None
         _limit_time(0.0)
         if request["do"] == "tags":
             end = dataclasses.asdict(read_tags(path))
+        elif request["do"] == "credentials":
+            end = {"c2pa": read_credentials(path)}
         else:
             end = _decode(path, request, source, target)
         _send(target, b"E", end)

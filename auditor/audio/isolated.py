@@ -29,6 +29,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from auditor.audio import SAMPLE_RATE_HZ
+from auditor.audio.credentials import can_be_read
 from auditor.audio.facts import MEAN, AudioInfo, Mix, check_blocks
 from auditor.audio.tags import Tags
 from auditor.errors import (
@@ -481,17 +482,25 @@ def load_waveform(
 
 
 def read_tags(path: str | bytes | os.PathLike[str]) -> Tags:
-    """Return what ``auditor.audio.tags.read_tags`` does, read in another process.
+    """Return what ``auditor.audio.tags.read_tags`` does, and a C2PA manifest, where one is read.
 
-    A file whose tags crash their reader has none.
+    Both are read in another process.  A file whose tags crash their reader has none.
     """
+    tags = _asked(path, "tags", Tags())
+    return _asked(path, "credentials", tags) if can_be_read() else tags
+
+
+def _asked(path: str | bytes | os.PathLike[str], what: str, known: Tags) -> Tags:
+    """Return tags with what another process reads of them."""
     decoder = _take()
     try:
-        decoder.ask({"do": "tags", "path": _absolute(path).hex()})
+        decoder.ask({"do": what, "path": _absolute(path).hex()})
         kind, data = decoder.receive(show_path(path))
-        return from_json(Tags, json.loads(bytes(data)), where="tags") if kind == b"E" else Tags()
+        if kind != b"E":
+            return known
+        return from_json(Tags, dataclasses.asdict(known) | json.loads(bytes(data)), where="tags")
     except (AudioError, ValueError):
-        return Tags()
+        return known
     except BaseException:
         decoder.close()
         raise

@@ -119,7 +119,8 @@ class Tags:
     """What the tags of one file say; empty where they say nothing.
 
     Every text is one printable line of at most ``errors.MAX_TEXT`` characters, and every identifier
-    is a valid one of ``records.IDENTIFIERS``, as ``SCHEME:VALUE``.
+    is a valid one of ``records.IDENTIFIERS``, as ``SCHEME:VALUE``.  ``c2pa`` is what
+    ``auditor.audio.credentials`` reads; nothing here does.
     """
 
     title: str = ""
@@ -130,6 +131,7 @@ class Tags:
     licence: str = ""
     record_label: str = ""
     identifiers: tuple[str, ...] = ()
+    c2pa: tuple[str, ...] = ()
 
 
 def read_tags(path: str | os.PathLike[str] | bytes) -> Tags:
@@ -159,7 +161,7 @@ def read_tags(path: str | os.PathLike[str] | bytes) -> Tags:
         tags = getattr(mutagen.File(file), "tags", None)
     if tags is None:
         return Tags()
-    texts = {field: _first(tags, keys) for field, keys in _KEYS.items()}
+    texts: dict[str, Any] = {field: _first(tags, keys) for field, keys in _KEYS.items()}
     return Tags(**texts, identifiers=_identifiers(tags))
 
 

@@ -77,7 +77,7 @@ from auditor.records import Decision, Skipped, Track, TrackEmbedding
 _COLUMNS = (*SUMMED, "added_at", "ctime_ns", "inode")
 _TAG_FIELDS = (
     *("title", "artist", "album", "genre", "genres", "date", "licence", "source"),
-    *("identifiers", "record_label"),
+    *("identifiers", "record_label", "c2pa"),
 )
 _PRESENT = "path_bytes IS NOT NULL AND NOT missing"
 

@@ -26,8 +26,8 @@ _WHOSE = ("path_bytes", "mtime_ns")
 SUMMED = (*FIELDS, *_WHOSE)
 """Columns of a track that its checksum covers."""
 
-_LATE = ("[]", "")
-"""The last of ``FIELDS``, identifiers and label, where there are none."""
+_LATE = (("[]", ""), ("[]",))
+"""The last of ``FIELDS`` where there are none, as they came: identifiers and label; manifest."""
 _EMBEDDINGS = """SELECT track_id, weights_id, embeddings.crc, dvectors_crc,
     n_windows, n_dims, embedding, dvectors, levels
     FROM embeddings LEFT JOIN dvectors USING (track_id, weights_id)"""
@@ -62,9 +62,12 @@ def _checksum_of_track(row: tuple[object, ...]) -> int:
     Columns that are younger than checksums count where they hold something, so that rows without
     have the checksum that they had before.
     """
-    n_first = len(FIELDS) - len(_LATE)
-    late = row[n_first : len(FIELDS)] == _LATE
-    return checksum(row[:n_first] + row[len(FIELDS) :] if late else row)
+    fields, others = row[: len(FIELDS)], row[len(FIELDS) :]
+    for nothing in reversed(_LATE):
+        if fields[-len(nothing) :] != nothing:
+            break
+        fields = fields[: -len(nothing)]
+    return checksum(fields + others)
 
 
 def has_checksums(connection: sqlite3.Connection) -> bool:

@@ -120,12 +120,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (identifier, track_id)) WITHOUT ROWID""",
         "CREATE INDEX identifiers_track ON identifiers (track_id)",
     ),
+    (
+        # What a C2PA manifest says; the checksum of a row counts it where there is one.
+        "ALTER TABLE tracks ADD COLUMN c2pa TEXT NOT NULL DEFAULT '[]'",
+    ),
 )
 """Statements that lead from schema version i to i + 1; a published entry is never edited."""
 
-READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5, 6, 7, 8)
-"""Older schema versions that lack only tables, which count as empty, indexes, checksums, inodes and
-identifiers: read without a migration."""
+READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+"""Older schema versions that lack only tables, which count as empty, indexes, checksums, inodes,
+identifiers and manifests: read without a migration."""
 
 
 def connect(

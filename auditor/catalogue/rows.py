@@ -22,7 +22,7 @@ from auditor.serialisation import parse_json
 FIELDS = tuple(f.name for f in fields(Track))
 """Columns of a track, in the order of ``records.Track``."""
 
-_ABSENT = {"identifiers": ("'[]'", 8), "record_label": ("''", 8)} | {
+_ABSENT = {"identifiers": ("'[]'", 8), "record_label": ("''", 8), "c2pa": ("'[]'", 10)} | {
     "parts_s": ("'[]'", 6),
     "downmix": ("''", 6),
 }
@@ -34,8 +34,8 @@ def field_columns(version: int) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> field_columns(7)[-3:]
-    ('downmix', "'[]'", "''")
+    >>> field_columns(7)[-4:]
+    ('downmix', "'[]'", "''", "'[]'")
     """
     absent = {name: literal for name, (literal, since) in _ABSENT.items() if version < since}
     return tuple(absent.get(name, name) for name in FIELDS)
@@ -58,6 +58,7 @@ _TYPES: dict[Any, set[type]] = {
     float | None: {float, type(None)},
 }
 _FIELD_TYPES = tuple(_TYPES[hint] for hint in typing.get_type_hints(Track).values())
+_LISTS = {"genres": (str,), "identifiers": (str,), "c2pa": (str,), "parts_s": (int, float)}
 _FLAGS = ("truncated", "silent", "missing")
 
 
@@ -88,18 +89,14 @@ def track_from_row(row: tuple[Any, ...]) -> Track:
     values = dict(zip(FIELDS, row, strict=True))
     if not damaged:
         try:
-            genres, parts_s, identifiers = (
-                parse_json(values[name]) for name in ("genres", "parts_s", "identifiers")
-            )
+            parsed = {name: parse_json(values[name]) for name in _LISTS}
         except (ValueError, RecursionError):
-            genres = parts_s = identifiers = None
-        if not isinstance(genres, list) or not all(isinstance(g, str) for g in genres):
-            damaged = "genres"
-        elif not isinstance(identifiers, list) or not all(type(i) is str for i in identifiers):
-            damaged = "identifiers"
-        elif not isinstance(parts_s, list) or not all(type(s) in (int, float) for s in parts_s):
-            damaged = "parts_s"
-        elif not math.isfinite(values["duration_s"]):
+            parsed = dict.fromkeys(_LISTS)
+        for name, allowed in _LISTS.items():
+            found = parsed[name]
+            if not isinstance(found, list) or not all(type(value) in allowed for value in found):
+                damaged = damaged or name
+        if not math.isfinite(values["duration_s"]):
             damaged = "duration_s"
     if damaged:
         raise DamagedTrackError(
@@ -107,8 +104,9 @@ def track_from_row(row: tuple[Any, ...]) -> Track:
             f"{remedy(row[0])}",
             str(row[0]),
         )
-    values["genres"], values["parts_s"] = tuple(genres), tuple(map(float, parts_s))
-    values["identifiers"] = tuple(identifiers)
+    for name in _LISTS:
+        values[name] = tuple(parsed[name])
+    values["parts_s"] = tuple(map(float, values["parts_s"]))
     for name in _FLAGS:
         values[name] = bool(values[name])
     return Track(**values)

@@ -374,7 +374,7 @@ class _Run:
                 read = read_tags(local)
             told = dataclasses.asdict(read)
             if track.source == "fma":
-                told = {name: told[name] for name in ("identifiers", "record_label")}
+                told = {name: told[name] for name in _OF_THE_FILE}
             tagged = dataclasses.replace(tagged, **told)
         if row is not None:
             tagged = _with_fma(tagged, row)
@@ -421,6 +421,9 @@ class _Run:
             return exists(path)
         return path in self.listed if self.walk.has_listed(path) else None
 
+
+_OF_THE_FILE = ("identifiers", "record_label", "c2pa")
+"""What is known of a track from its file alone, also where FMA gives its tags."""
 
 HEAD_BYTES = 1 << 16
 """Of files of one size, read before the whole: most differ there."""
@@ -512,7 +515,7 @@ def describe(
 
 
 def _with_fma(track: Track, row: FmaTrack) -> Track:
-    """Return a track with the tags that FMA gives it; identifiers and label stay the file's."""
+    """Return a track with the tags that FMA gives it; ``_OF_THE_FILE`` stay the file's."""
     return dataclasses.replace(
         track,
         title=row.title,

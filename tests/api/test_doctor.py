@@ -169,6 +169,20 @@ def test_without_annoy_there_is_a_note(tmp_path, monkeypatch):
     assert "auditor[annoy]" in finding.remedy
 
 
+def test_whether_manifests_are_read_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "can_be_read", lambda: False)
+    finding = only("c2pa", tmp_path)
+    assert finding.state is State.OK
+    assert finding.text == "not installed: C2PA manifests of files are not read (optional)"
+    monkeypatch.setattr(doctor, "can_be_read", lambda: True)
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    broken = only("c2pa", tmp_path)
+    assert (broken.state, broken.text[:26]) == (State.NOTE, "installed, but not usable:")
+    monkeypatch.undo()
+    pytest.importorskip("c2pa")
+    assert only("c2pa", tmp_path).text.endswith("manifests are read without network")
+
+
 def test_a_container_with_less_than_its_cores_is_told_how_many_jobs(tmp_path, monkeypatch):
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     monkeypatch.setattr(doctor, "CPU_LIMIT", tmp_path / "cpu.max")

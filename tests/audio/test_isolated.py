@@ -181,7 +181,23 @@ def test_tags_of_a_stopped_decoder_are_none(song, monkeypatch):
     assert isolated._idle == []
 
 
-def test_tags_that_inflate_without_end_are_none_and_the_music_is_heard(tmp_path):
+def test_tags_are_kept_where_a_manifest_cannot_be_read(tmp_path, monkeypatch):
+    tagged = tmp_path / "song.mp3"
+    tagged.write_bytes(id3_tag((b"TIT2", b"\0A title", 0)) + encode(tune(1), codec="mp3"))
+    monkeypatch.setattr(isolated, "can_be_read", lambda: True)
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    path = [str(tmp_path), *sys.path]
+    (tmp_path / "c2pa.py").write_text("import os; os.abort()")
+    monkeypatch.setattr(sys, "path", path)
+    isolated._close_all()
+    assert read_tags(tagged) == Tags(title="A title")
+    (tmp_path / "c2pa.py").write_text("raise ImportError")
+    assert read_tags(tagged) == Tags(title="A title")
+    isolated._close_all()
+
+
+def test_tags_that_inflate_without_end_are_none_and_the_music_is_heard(tmp_path, monkeypatch):
+    monkeypatch.setattr(isolated, "can_be_read", lambda: False)  # what c2pa takes is its own
     inflating = zlib.compress(b"\3" + b"A" * (64 << 20), 1)
     tag = id3_tag(
         (b"TPE1", b"\0Somebody", 0),

@@ -199,6 +199,26 @@ def test_a_damaged_identifier_is_found(tmp_path):
         assert set(catalogue.set_damaged_aside(WEIGHTS)) == {"a", "b", "c"}
 
 
+def test_a_manifest_is_kept_and_rows_without_one_have_the_checksum_they_had(tmp_path):
+    file, marks = tmp_path / "catalogue.sqlite3", ("state:valid", "source:trainedAlgorithmicMedia")
+    with Catalogue.open(file) as catalogue:
+        put(catalogue, make_track("a", identifiers=("isrc:USRC17607839",)))
+        put(catalogue, make_track("b", c2pa=marks))
+        put(catalogue, make_track("c"))
+        assert catalogue.track("b").c2pa == marks
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        columns = ", ".join(name for name in checksums.SUMMED if name != "c2pa")
+        row = connection.execute(f"SELECT {columns}, crc FROM tracks WHERE id = 'a'").fetchone()
+        assert checksums.checksum(row[:-1]) == row[-1], "as versions without manifests wrote it"
+        connection.execute("UPDATE tracks SET c2pa = '[]' WHERE id = 'b'")
+        connection.execute("UPDATE tracks SET c2pa = '[1]' WHERE id = 'c'")
+        connection.commit()
+    with Catalogue.open(file) as catalogue:
+        assert set(catalogue.set_damaged_aside(WEIGHTS)) == {"b", "c"}
+        catalogue.update_tags(make_track("a", c2pa=marks))
+        assert catalogue.track("a").c2pa == marks
+
+
 def holders(catalogue: Catalogue, *identifiers: str) -> list[str]:
     return [track.id for track in catalogue.holders(identifiers)]
 
@@ -231,6 +251,7 @@ def test_a_catalogue_that_knew_no_holders_is_filled_in(tmp_path):
     with contextlib.closing(sqlite3.connect(file)) as connection:
         connection.execute("UPDATE tracks SET identifiers = '[' WHERE id = 'c'")
         connection.execute("DROP TABLE identifiers")
+        connection.execute("ALTER TABLE tracks DROP COLUMN c2pa")
         connection.execute("PRAGMA user_version = 8")
         connection.commit()
     with Catalogue.open(file, read_only=True) as old:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from auditor.errors import show_text
 from auditor.records import Provenance, Track
+from auditor.report.text.credentials import show_credentials
 from auditor.report.text.general import (
     show_count,
     show_duration,
@@ -37,6 +38,7 @@ TRACK_FIELDS = (
     "Condition",
     "Label",
     "Identifiers",
+    "C2PA",
 )
 """Rows of the table that holds both tracks of a pair side by side."""
 
@@ -92,6 +94,7 @@ def track_view(track: Track) -> TrackView:
         ", ".join(badges) or "whole",
         track.record_label,
         show_identifiers(track.identifiers),
+        show_credentials(track.c2pa),
     )
     return TrackView(
         label=show_text(track.label),

@@ -27,6 +27,7 @@ from auditor.records import (
     TracklistResult,
     Verdict,
 )
+from auditor.report.text.credentials import credentials_badge
 
 
 def show_duration(duration_s: float) -> str:
@@ -91,6 +92,7 @@ def track_badges(track: Track) -> tuple[str, ...]:
         ("missing", track.missing),
         (f"{len(track.parts_s)} streams", bool(track.parts_s)),
         (f"channel mix: {track.downmix}", bool(track.downmix)),
+        (credentials_badge(track.c2pa), bool(track.c2pa)),
     )
     return tuple(name for name, holds in known if holds)
 
@@ -288,7 +290,7 @@ def pair_badges(pair: Pair, a: Track, b: Track, *, sides: tuple[str, str]) -> tu
     Examples
     --------
     >>> from types import SimpleNamespace
-    >>> facts = dict(silent=False, missing=False, licence="", parts_s=(), downmix="")
+    >>> facts = dict(silent=False, missing=False, licence="", parts_s=(), downmix="", c2pa=())
     >>> whole, cut = (SimpleNamespace(truncated=t, **facts) for t in (False, True))
     >>> pair_badges(Pair("x", "y", 1.0, identical_file=True), whole, cut, sides=("A", "B"))
     ('identical file', 'B truncated')
