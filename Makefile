@@ -258,6 +258,10 @@ bench-wide: $(INSTALLED_DEV) ## Measure audit check --wide, short copies and har
 	cp thresholds/excerpt-ece99d6c-match.json runs/wide/
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/lengths.py runs/wide/val/ws runs/wide/excerpt-ece99d6c-match.json
 
+.PHONY: bench-hard
+bench-hard: $(VENV)/.installed-scores ## Count false pairs of piano pieces and quartets, after make scores; needs fluidsynth
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/hard.py piano quartets --pieces 300
+
 .PHONY: bench-generated
 bench-generated: $(VENV)/.installed-scores ## Measure what is found of outputs whose repeats are known, after make corpus scores
 	$(NEEDS_CORPUS)
