@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import shlex
 import sqlite3
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,26 +23,7 @@ import typer
 from typer.core import TyperGroup
 
 import auditor
-from auditor.commands import (
-    calibrate,
-    case,
-    catalogue,
-    check,
-    compare,
-    config,
-    decide,
-    doctor,
-    generated,
-    leak,
-    recommend,
-    report,
-    review,
-    scan,
-    serve,
-    tracklist,
-    train,
-)
-from auditor.commands import map as map_command
+from auditor.commands import config
 from auditor.commands.log_format import JsonLog, LogFormat
 from auditor.commands.options import CONTEXT_COMMAND, CONTEXT_DEBUG
 from auditor.errors import AuditError, show_path
@@ -144,42 +127,54 @@ def _discard_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-app = typer.Typer(
-    cls=AuditGroup,
-    name="audit",
-    help=(
-        "Finds copies in a music collection, shows where and how they match, and states how "
-        "often it is wrong."
-    ),
-    epilog=(
-        "\b\nExamples:\n"
-        "  audit scan music/                      every matching pair in a collection\n"
-        "  audit check new.mp3                    does it match a track in the catalogue?\n"
-        "  audit recommend music/one.mp3 --top 5  what sounds most like it?\n"
-    ),
-    no_args_is_help=True,
-    rich_markup_mode=None,  # rich would double the time that --help takes
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
-app.command(epilog=scan.EXAMPLES)(scan.scan)
-app.command(epilog=check.EXAMPLES)(check.check)
-app.command(epilog=compare.EXAMPLES)(compare.compare)
-app.command(epilog=leak.EXAMPLES)(leak.leak)
-app.command(epilog=generated.EXAMPLES)(generated.generated)
-app.command(epilog=tracklist.EXAMPLES)(tracklist.tracklist)
-app.command(epilog=review.EXAMPLES)(review.review)
-app.command(epilog=decide.EXAMPLES)(decide.decide)
-app.command(epilog=case.EXAMPLES)(case.case)
-app.command(epilog=recommend.EXAMPLES)(recommend.recommend)
-app.command(epilog=report.EXAMPLES)(report.report)
-app.command("map", epilog=map_command.EXAMPLES)(map_command.map_tracks)
-app.command(epilog=train.EXAMPLES)(train.train)
-app.add_typer(catalogue.app, name="catalogue", epilog=catalogue.EXAMPLES)
-app.add_typer(serve.app, name="serve", epilog=serve.EXAMPLES)
-app.command(epilog=calibrate.EXAMPLES)(calibrate.calibrate)
-app.command(epilog=doctor.EXAMPLES)(doctor.doctor)
-app.command(epilog=config.EXAMPLES)(config.config)
+COMMANDS = {
+    name: name
+    for name in (
+        *("scan", "check", "compare", "leak", "generated", "tracklist", "review", "decide"),
+        *("case", "recommend", "report", "map", "train", "catalogue", "serve", "calibrate"),
+        *("doctor", "config"),
+    )
+} | {"map": "map_tracks", "catalogue": "app", "serve": "app"}
+"""In the order of ``--help``, with the function or group in the module of the command's name."""
+
+
+def make_app(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return the application with some commands; what the others import is not imported."""
+    made = typer.Typer(
+        cls=AuditGroup,
+        name="audit",
+        help=(
+            "Finds copies in a music collection, shows where and how they match, and states how "
+            "often it is wrong."
+        ),
+        epilog=(
+            "\b\nExamples:\n"
+            "  audit scan music/                      every matching pair in a collection\n"
+            "  audit check new.mp3                    does it match a track in the catalogue?\n"
+            "  audit recommend music/one.mp3 --top 5  what sounds most like it?\n"
+        ),
+        no_args_is_help=True,
+        rich_markup_mode=None,  # rich would double the time that --help takes
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    made.callback()(_root)
+    for name in names:
+        module = importlib.import_module(f"auditor.commands.{name}")
+        command = getattr(module, COMMANDS[name])
+        if isinstance(command, typer.Typer):
+            made.add_typer(command, name=name, epilog=module.EXAMPLES)
+        else:
+            made.command(name, epilog=module.EXAMPLES)(command)
+    return made
+
+
+def __getattr__(name: str) -> Any:
+    """Return ``app``, the application with all commands, which is made when it is asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()["app"] = made = make_app()
+    return made
 
 
 def _print_version(wanted: bool) -> None:
@@ -188,7 +183,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     context: typer.Context,
     version: Annotated[
@@ -212,9 +206,10 @@ def _root(
         context.call_on_close(log.flush)
         sys.stderr = log
     if context.invoked_subcommand not in (None, "config"):
-        found = config.load_config(config.find_config(Path.cwd()), context.command)
-        if found.path is not None:
-            _say(f"options from {show_path(found.path)}")
+        path = config.find_config(Path.cwd())
+        if path is not None:
+            found = config.load_config(path, typer.main.get_command(make_app()))
+            _say(f"options from {show_path(path)}")
             context.default_map = dict(found.defaults)
 
 
@@ -223,7 +218,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # names need not be valid Unicode
-    app(prog_name="audit")
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    alone = first in COMMANDS and first != "config"  # which shows the options of all
+    make_app([first] if alone else COMMANDS)(prog_name="audit")
 
 
 if __name__ == "__main__":

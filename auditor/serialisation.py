@@ -129,7 +129,7 @@ def from_json(cls: type[T], data: object, *, where: str = "config") -> T:
     """
     if not isinstance(data, dict):
         raise ValueError(f"{where} is a {type(data).__name__}; an object was expected")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := sorted(set(data) - set(fields), key=str):
         raise ValueError(f"{where} has the unknown field {unknown[0]!r:.60}")
@@ -140,6 +140,11 @@ def from_json(cls: type[T], data: object, *, where: str = "config") -> T:
         elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
             raise ValueError(f"{where} lacks the field {name!r}")
     return cls(**values)
+
+
+@functools.cache  # strings are evaluated, for each of thousands of parts of a file
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

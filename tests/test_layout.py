@@ -237,6 +237,24 @@ def test_a_check_imports_neither_scipy_nor_the_decoder_of_its_worker():
     assert run.returncode == 0, run.stderr
 
 
+def test_a_command_imports_none_of_the_others():
+    code = (
+        "import contextlib, sys\n"
+        "from auditor.cli import COMMANDS, main\n"
+        "sys.argv = ['audit', 'check', '--help']\n"
+        "with contextlib.suppress(SystemExit):\n"
+        "    main()\n"
+        "loaded = {name for name in COMMANDS if f'auditor.commands.{name}' in sys.modules}\n"
+        "assert loaded == {'check', 'config'}, loaded\n"
+        "from auditor.cli import app\n"
+        "assert all(f'auditor.commands.{name}' in sys.modules for name in COMMANDS)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_a_class_has_a_name_of_its_own():
     named: dict[str, list[str]] = {}
     for path in (path for paths in modules().values() for path in paths):

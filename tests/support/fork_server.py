@@ -24,6 +24,7 @@ import types
 
 MODULES = (
     "auditor.cli",
+    *(f"auditor.commands.{name}" for name in ("check", "decide", "recommend", "review", "scan")),
     "auditor.api.calibrate",
     "auditor.api.check",
     "auditor.api.map",
