@@ -19,6 +19,7 @@ Examples
 ::
 
     python benchmarks/generated.py splices corpus --role test
+    python benchmarks/generated.py splices corpus --role test --wide
     python benchmarks/generated.py model scores --tunes 60 --outputs 60
     python benchmarks/generated.py honest scores --tunes 60 --outputs 60
 """
@@ -223,7 +224,13 @@ def write_tunes(folder: Path, tunes: dict[str, list[Token]], rng: np.random.Gene
 
 
 def run(
-    folder: Path, *, jobs: int, power: bool, n_hosts: int, min_s: float = 10.0
+    folder: Path,
+    *,
+    jobs: int,
+    power: bool,
+    n_hosts: int,
+    min_s: float = 10.0,
+    wide: bool = False,
 ) -> tuple[GeneratedResult, dict]:
     """Compare a folder of outputs, training and held-out music; return the result and its cost."""
     moments: dict[str, float] = {}
@@ -239,7 +246,7 @@ def run(
             str(folder / "outputs"),
             str(folder / "training"),
             str(folder / "heldout"),
-            options=Options(),
+            options=Options(wide=wide),
             counting=GeneratedOptions(power=power, n_hosts=n_hosts, keep_artists=True, min_s=min_s),
             embedder=make_embedder(workspace.extractor, jobs=jobs),
             tiles=tiles,
@@ -338,7 +345,9 @@ def splices(args: argparse.Namespace) -> None:
     paths = [str(Path(path).resolve()) for path in corpus_paths(args.corpus, args.role)]
     if not (folder / "truth.json").exists():
         plant_splices(paths, folder, per_length=args.per_length, clip_s=args.clip_s)
-    result, costs = run(folder, jobs=args.jobs, power=True, n_hosts=args.hosts)
+    result, costs = run(
+        folder, jobs=args.jobs, power=args.hosts > 0, n_hosts=max(1, args.hosts), wide=args.wide
+    )
     truth = {row["output"]: row for row in json.loads((folder / "truth.json").read_text())}
     name_of = {track.id: Path(track.path).name for track in result.tracks}
     copies = {one.track: {one.track, *one.copies} for one in result.repeated}
@@ -525,7 +534,8 @@ def main() -> int:
     parser.add_argument("--role", default="test")
     parser.add_argument("--per-length", type=int, default=40)
     parser.add_argument("--clip-s", type=float, default=90.0, help="of each track of splices")
-    parser.add_argument("--hosts", type=int, default=8)
+    parser.add_argument("--hosts", type=int, default=8, help="of --power; 0 leaves it out")
+    parser.add_argument("--wide", action="store_true", help="look for passages of seconds, too")
     parser.add_argument("--tunes", type=int, default=60, help="of each side")
     parser.add_argument("--outputs", type=int, default=60)
     parser.add_argument("--order", type=int, default=8)

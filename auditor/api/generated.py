@@ -37,7 +37,7 @@ from auditor.api.excess import (
 )
 from auditor.api.repeated_compositions import find_compositions
 from auditor.api.replication import N_HOSTS, Setup, replicate
-from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold
+from auditor.api.run import MAX_FALSE_PAIRS, Options, open_threshold, with_note
 from auditor.api.scan import damaged_files, flagged_clusters, merge_skipped, worth_listing
 from auditor.audio.files import real_path
 from auditor.catalogue.embedding_table import TrackTable
@@ -77,7 +77,9 @@ from auditor.scoring.segments import (
     count_segments,
     scored_pair,
     search_outputs,
+    side_rows,
 )
+from auditor.scoring.spectral_candidates import describe_blocks
 from auditor.scoring.track_reader import CatalogueReader, TrackReader
 from auditor.workspace import Workspace, make_provenance, require_tracks
 
@@ -192,7 +194,8 @@ def find_repeats(
         Collections, see ``ingest.collections.parse_collection``; outputs may be a list with columns
         such as prompt, seed and model, which are carried through.
     options : Options, optional
-        The budget covers all segments and tracks of both sides.  With ``compositions``, also say
+        The budget covers all segments and tracks of both sides.  With ``wide``, passages of three
+        seconds are looked for, too, at as many comparisons again.  With ``compositions``, also say
         what is repeated as a composition.
     counting : GeneratedOptions, optional
     embedder, tiles, on_event : optional
@@ -253,9 +256,22 @@ def find_repeats(
     reader: TrackReader = tiles.publish(own, with_excerpts=True)
     n_segments = sum(count_segments(tracks[i].duration_s) for i in contents)
     n_references = sum(len(files.by_content) for files in sides.files[1:])
-    use = threshold.choose(n_segments * n_references)
+    n_ways = 2 if options.wide else 1  # each pair is also searched for passages of seconds
+    use = threshold.choose(n_ways * n_segments * n_references)
+    if options.wide:
+        use = with_note(
+            use,
+            "Segments were also searched for passages of seconds (--wide), which counts as as many "
+            "comparisons again.",
+        )
     searched = search_outputs(
-        tiles, reader, contents, masks, threshold=use.threshold, on_output=on_output
+        tiles,
+        reader,
+        contents,
+        masks,
+        threshold=use.threshold,
+        wide=options.wide,
+        on_output=on_output,
     )
     found = [*searched.found, *_same_bytes(sides.files, tracks)]
     linked = _linked(
@@ -273,7 +289,9 @@ def find_repeats(
     if counting.power:
         quiet = set(repeated[0]) | set(repeated[1])
         paths = workspace.catalogue.paths()
-        setup = Setup(workspace, own, masks[0], use.threshold, paths)
+        rows = side_rows(own, masks[0])
+        blocks = list(describe_blocks(own, rows)) if options.wide else []
+        setup = Setup(workspace, own, masks[0], use.threshold, paths, blocks)
         replications, further = replicate(
             setup,
             [i for i in contents if i not in quiet] or contents,

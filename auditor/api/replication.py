@@ -23,7 +23,8 @@ from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.errors import AudioError, AuditError
 from auditor.parallel import OnProgress
 from auditor.records import Replication
-from auditor.scoring.segments import SegmentedTrack, search_segments
+from auditor.scoring.segments import SegmentedTrack, asking_track, search_segments
+from auditor.scoring.spectral_candidates import Blocks, spectral_hits
 from auditor.scoring.track_reader import TrackReader
 from auditor.workspace import Workspace
 
@@ -71,6 +72,8 @@ class Setup:
     threshold : float
     paths : mapping of str to bytes
         Files of outputs and training tracks, by id.
+    blocks : sequence of Blocks
+        Of the training music, where passages of seconds are looked for.
     """
 
     workspace: Workspace
@@ -78,6 +81,7 @@ class Setup:
     training: bytes
     threshold: float
     paths: Mapping[str, bytes]
+    blocks: Sequence[Blocks] = ()
 
 
 def replicate(
@@ -226,7 +230,14 @@ def _is_found(
         waveform_spectrum(made),
     )
     with threadpool_limits(1, user_api="blas"):  # products of a pair are too small to share
-        result = search_segments(setup.reader, track, [setup.training], threshold=setup.threshold)
+        asking = [asking_track(setup.reader, track)] if setup.blocks else []
+        result = search_segments(
+            setup.reader,
+            track,
+            [setup.training],
+            threshold=setup.threshold,
+            by_spectra=spectral_hits(asking, setup.blocks) if asking else [],
+        )
     for one in (r for found in result.found for r in found.ranges):
         shared_s = min(one.a_end_s, end_s) - max(one.a_start_s, start_s)
         shorter_s = min(one.a_end_s - one.a_start_s, end_s - start_s)

@@ -43,7 +43,8 @@ class Options:
     wide : bool
         Of a check: submissions are also heard at other pitches and tempos
         (``embedding.config.WIDE_RETUNINGS``), and each way counts as a comparison.  Of a scan: so
-        are the tracks that no flagged pair explains.
+        are the tracks that no flagged pair explains.  Of generated music: segments are also
+        searched for passages of seconds.
     compositions : bool, optional
         Also look for the same piece in another recording (``scoring.composition``); by default a
         scan does for up to ``MAX_SCANNED`` tracks, since it compares the summaries of all pairs.

@@ -123,6 +123,14 @@ def generated(
             "--power-outputs", metavar="N", min=1, help="Outputs in the sample of --power."
         ),
     ] = N_HOSTS,
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide",
+            help="Also look for passages of three seconds at their own pitch and tempo: as many "
+            "comparisons again for the budget.",
+        ),
+    ] = False,
     compositions: Annotated[
         bool,
         typer.Option(
@@ -176,6 +184,7 @@ def generated(
         search=Search.EXACT,
         same_owner=same_owner,
         max_false=max_false_pairs,
+        wide=wide,
         compositions=compositions,
     )
     from auditor.api import generated as api

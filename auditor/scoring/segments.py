@@ -20,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from auditor.embedding.config import SPECTRUM
 from auditor.errors import DamagedTrackError
 from auditor.evidence.alignment.ranges import gather_evidence
 from auditor.evidence.match_score import CLEAR_CORRELATION
@@ -28,6 +29,15 @@ from auditor.evidence.spectra.lines import TrackSpectrum
 from auditor.parallel import OnProgress, Tiles
 from auditor.records import MatchedRange
 from auditor.scoring.base import ScoredPair
+from auditor.scoring.spectral_candidates import (
+    ASK_STEP,
+    N_SLICES,
+    SLICE,
+    AskingTrack,
+    describe_blocks,
+    spectral_hits,
+    spectral_tracks,
+)
 from auditor.scoring.timeline import (
     cut_part,
     distinct_lines,
@@ -37,7 +47,9 @@ from auditor.scoring.timeline import (
     part_windows,
 )
 from auditor.scoring.track_reader import TrackReader
+from auditor.search.across import unpack_mask
 from auditor.search.excerpts.index import ExcerptSearch
+from auditor.search.excerpts.votes import Hits
 from auditor.serialisation import from_json, to_json
 
 SEGMENT_S, STEP_S = 10.0, 5.0
@@ -49,11 +61,14 @@ N_SEGMENT = 8
 MIN_REPEAT_S = 3.0
 """Shorter passages are left out: single notes agree by chance."""
 
+MIN_BRIEF_S = 2.0
+"""The same where passages of seconds are looked for, whose ends are cut where spectra differ."""
+
 MAX_HOLE_S = 2.5
 """Seconds without a match over which one passage goes on."""
 
-TILE_OUTPUTS = 8
-"""Outputs of one tile."""
+TILE_OUTPUTS, TILE_WIDE = 8, 64
+"""Outputs of one tile, and of one that describes the blocks of all other tracks first."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +170,7 @@ def search_segments(
     sides: Sequence[bytes],
     *,
     threshold: float,
+    by_spectra: Sequence[Hits] = (),
 ) -> SegmentsResult:
     """Return what a track repeats of each side of a catalogue.
 
@@ -166,12 +182,16 @@ def search_segments(
         A bit for each row of the catalogue (``search.across.TwoSides``).
     threshold : float
         Match score that a passage must reach in one of its segments.
+    by_spectra : sequence of Hits
+        What ``spectral_candidates.spectral_hits`` found on each side: then it proposes candidates,
+        too, and passages of seconds are looked for (``evidence.spectra.brief``).
     """
     spans = segment_spans(track.duration_s, reader.hop_s)
     grid = {"hop_s": reader.hop_s, "window_s": reader.window_s}
     content = (track.dvectors, track.levels, track.spectrum)
     parts = [cut_part(content, span, duration_s=track.duration_s, **grid) for span in spans]
-    segments = [part_side(part, reader) for part in parts]
+    brief_cost, min_s = (0.0, MIN_BRIEF_S) if by_spectra else (None, MIN_REPEAT_S)
+    segments = [part_side(part, reader, brief_cost=brief_cost) for part in parts]
     frames = track.spectrum
     whole = None if frames is None else TrackSpectrum(frames, track.duration_s)
     found: list[RepeatedRanges] = []
@@ -182,17 +202,21 @@ def search_segments(
         for i, track_ids in enumerate(_candidates(reader, track, spans, side)):
             for track_id in track_ids:
                 asking[track_id].append(i)
+        for i, track_ids in enumerate(_by_spectra(reader, by_spectra[place : place + 1], spans)):
+            for track_id in track_ids:
+                if i not in asking[track_id]:
+                    asking[track_id].append(i)
         for track_id, at in sorted(asking.items()):
             try:
                 other = reader.side(track_id)
                 n_examined += len(at)
                 ranges = [
                     one
-                    for i in at
+                    for i in sorted(at)
                     for one in part_matches(segments[i], parts[i], reader, other, threshold)
                 ]
                 joined = join_ranges(
-                    ranges, threshold=threshold, min_s=MIN_REPEAT_S, max_hole_s=MAX_HOLE_S
+                    ranges, threshold=threshold, min_s=min_s, max_hole_s=MAX_HOLE_S
                 )
                 kept = distinct_lines(joined)
                 if whole is not None and other.spectrum is not None:
@@ -238,6 +262,34 @@ def _candidates(
     return [sorted({*ids, *among.uncovered}) for ids in found]
 
 
+def _by_spectra(
+    reader: TrackReader, hits: Sequence[Hits], spans: Sequence[tuple[float, float]]
+) -> list[list[str]]:
+    """Return the tracks of a side that the blocks of each segment vote for."""
+    id_of = reader.excerpts()[0].tracks.id_of
+    found = []
+    for start_s, end_s in spans if hits else ():
+        first, last = (s / SPECTRUM.frame_hop_s for s in (start_s, end_s))
+        frames = hits[0].queries * ASK_STEP
+        own = hits[0].take((frames >= first) & (frames + SLICE * N_SLICES <= last))
+        rows = spectral_tracks(own, top=N_SEGMENT) if len(own.queries) else []
+        found.append([id_of(row) for row in rows])
+    return found
+
+
+def side_rows(reader: TrackReader, side: bytes) -> np.ndarray:
+    """Return the rows of a side, (n,) int64."""
+    return np.flatnonzero(unpack_mask(side, len(reader.excerpts()[0].tracks)))
+
+
+def asking_track(reader: TrackReader, track: SegmentedTrack) -> AskingTrack:
+    """Return a track all of whose blocks ask."""
+    row = reader.excerpts()[0].tracks.row_of(track.id) if track.id else -1
+    frames = np.zeros((0, SPECTRUM.n_bands), np.uint8) if track.spectrum is None else track.spectrum
+    spectrum = TrackSpectrum(frames, track.duration_s)
+    return AskingTrack.of(spectrum, row, n_asking=max(1, len(frames)))
+
+
 @dataclass(frozen=True)
 class SegmentTile:
     """Compares some outputs with both sides of a catalogue.
@@ -247,33 +299,45 @@ class SegmentTile:
     reader : TrackReader
     sides : tuple of bytes
     threshold : float
+    wide : bool
+        Look for passages of seconds, too.
     """
 
     reader: TrackReader
     sides: tuple[bytes, ...]
     threshold: float
+    wide: bool = False
     shares_memory: ClassVar[bool] = False
 
     def __call__(self, part: Sequence[str]) -> SegmentsResult:
         """Return what the outputs of these ids repeat."""
         results = []
         with threadpool_limits(1, user_api="blas"):  # products of a pair are too small to share
+            tracks = []
             for output in part:
                 try:
                     dvectors, levels = self.reader.dvectors(output)
-                    sha256_and_length = self.reader.content(output)
-                    track = SegmentedTrack(
-                        output,
-                        sha256_and_length.duration_s,
-                        dvectors,
-                        levels,
-                        self.reader.spectrum(output),
-                    )
+                    duration_s = self.reader.content(output).duration_s
+                    spectrum = self.reader.spectrum(output)
+                    tracks.append(SegmentedTrack(output, duration_s, dvectors, levels, spectrum))
                 except DamagedTrackError as error:
                     results.append(SegmentsResult(damaged={error.track_id: str(error)}))
-                    continue
+            hits: list[list[Hits]] = []  # of each side, of each output
+            if self.wide:
+                asking = [asking_track(self.reader, track) for track in tracks]
+                for side in self.sides:
+                    others = describe_blocks(self.reader, side_rows(self.reader, side))
+                    hits.append(spectral_hits(asking, others))
+            for n, track in enumerate(tracks):
+                by_spectra = [of_side[n] for of_side in hits]
                 results.append(
-                    search_segments(self.reader, track, self.sides, threshold=self.threshold)
+                    search_segments(
+                        self.reader,
+                        track,
+                        self.sides,
+                        threshold=self.threshold,
+                        by_spectra=by_spectra,
+                    )
                 )
         return merge_results(results)
 
@@ -308,6 +372,7 @@ def search_outputs(
     sides: tuple[bytes, ...],
     *,
     threshold: float,
+    wide: bool = False,
     on_output: OnProgress | None = None,
 ) -> SegmentsResult:
     """Return what outputs of a catalogue repeat of each of its sides.
@@ -321,17 +386,20 @@ def search_outputs(
         Ids, one of each content.
     sides, threshold
         As for ``search_segments``.
+    wide : bool
+        Look for passages of seconds, too.
     on_output : callable, optional
         Called with the outputs done and all of them.
     """
-    parts = [outputs[i : i + TILE_OUTPUTS] for i in range(0, len(outputs), TILE_OUTPUTS)]
+    size = TILE_WIDE if wide else TILE_OUTPUTS
+    parts = [outputs[i : i + size] for i in range(0, len(outputs), size)]
     if on_output is not None and outputs:
         on_output(0, len(outputs))
     results = []
-    for found in tiles.map(SegmentTile(reader, sides, threshold), parts):
+    for found in tiles.map(SegmentTile(reader, sides, threshold, wide), parts):
         results.append(found)
         if on_output is not None:
-            on_output(min(len(results) * TILE_OUTPUTS, len(outputs)), len(outputs))
+            on_output(min(len(results) * size, len(outputs)), len(outputs))
     return merge_results(results)
 
 

@@ -16,7 +16,7 @@ Achlioptas (2003), Database-friendly random projections, J. Comput. Syst. Sci. 6
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, NamedTuple
@@ -136,17 +136,14 @@ class AskingTrack:
         return cls(row, *block_vectors(spectrum.levelled(), step=ASK_STEP * skip))
 
 
-def spectral_hits(
-    reader: TrackReader, asking: Sequence[AskingTrack], others: np.ndarray
-) -> list[Hits]:
+def spectral_hits(asking: Sequence[AskingTrack], others: Iterable[Blocks]) -> list[Hits]:
     """Return the blocks of other tracks nearest to the blocks of each track that asks.
 
     Parameters
     ----------
-    reader : TrackReader
     asking : sequence of AskingTrack
-    others : numpy.ndarray
-        (n,) int64, rows of the catalogue.
+    others : iterable of Blocks
+        See ``describe_blocks``.
 
     Returns
     -------
@@ -159,7 +156,7 @@ def spectral_hits(
     own = np.repeat([track.row for track in asking], n_blocks)
     floors = np.full((len(vectors), 1), MIN_COSINE, np.float32)
     best = Hits(*(np.zeros(0, np.int64),) * 3, np.zeros(0, np.float32))
-    for part in _described(reader, others):
+    for part in others:
         found = [best]
         for first in range(0, len(vectors), _BLOCKS_AT_ONCE):
             of_part = slice(first, first + _BLOCKS_AT_ONCE)
@@ -183,8 +180,8 @@ def spectral_hits(
     return of_tracks
 
 
-def _described(reader: TrackReader, rows: np.ndarray) -> Iterator[Blocks]:
-    """Yield the blocks of some rows, of some tracks at once."""
+def describe_blocks(reader: TrackReader, rows: np.ndarray) -> Iterator[Blocks]:
+    """Yield the blocks of some rows of the catalogue, (n,) int64, of a few tracks at once."""
     for first in range(0, len(rows), _TRACKS_AT_ONCE):
         parts = [Blocks(*(np.zeros(0, np.int64),) * 2, np.zeros((0, N_DIMS), np.float32))]
         for row in rows[first : first + _TRACKS_AT_ONCE].tolist():
@@ -233,7 +230,7 @@ class SpectralTile:
             if spectrum is not None:
                 asking.append(AskingTrack.of(spectrum, row))
         others = self.sides.rows(left=False)
-        hits = spectral_hits(self.reader, asking, others) if asking else []
+        hits = spectral_hits(asking, describe_blocks(self.reader, others)) if asking else []
         found = [
             (track.row, row)
             for track, of_track in zip(asking, hits, strict=True)

@@ -259,8 +259,8 @@ def _with_fades(
     )
 
 
-def part_side(part: MixPart, reader: TrackReader) -> Side:
-    """Return a part as a side of a pair."""
+def part_side(part: MixPart, reader: TrackReader, *, brief_cost: float | None = None) -> Side:
+    """Return a part as a side of a pair, see ``Side``."""
     examiner, duration_s = reader.examiner, part.end_s - part.start_s
     return Side(
         "",
@@ -268,6 +268,7 @@ def part_side(part: MixPart, reader: TrackReader) -> Side:
         duration_s,
         windows=lambda: examiner.prepare(part.dvectors, part.levels, duration_s),
         frames=lambda: part.spectrum,
+        brief_cost=brief_cost,
     )
 
 

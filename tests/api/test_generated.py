@@ -16,6 +16,7 @@ from synthetic_music import synthesise_track
 import auditor.ingest.prepare
 from auditor.api import replication
 from auditor.api.generated import GeneratedOptions, find_repeats
+from auditor.api.run import Options
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.encode import write_audio
 from auditor.augment.waveform import plant
@@ -260,3 +261,37 @@ def test_outputs_inside_the_training_folder_are_apart_from_it(workspace, data, t
     assert [c.n_tracks for c in found.collections] == [3, 4, 2]
     assert any("lies inside" in note and "OUTPUTS only" in note for note in found.notes)
     assert len({one.output for one in found.repeats if one.side == "training"}) == 2
+
+
+def test_wide_finds_three_seconds_at_as_many_comparisons_again(workspace, data, tmp_path):
+    passage = piece(3)[8 * SAMPLE_RATE_HZ : 11 * SAMPLE_RATE_HZ]
+    (tmp_path / "outputs").mkdir()
+    short = plant(passage, piece(23), position_s=9.0)
+    write_audio(tmp_path / "outputs" / "short.wav", short, codec="wav")
+    write_audio(tmp_path / "outputs" / "own.wav", piece(24), codec="wav")
+    outputs = str(tmp_path / "outputs")
+    narrow = repeats(workspace, data, outputs=outputs)
+    wide = repeats(workspace, data, outputs=outputs, options=Options(wide=True))
+    assert narrow.repeats == ()
+    (one,) = wide.repeats
+    names = name_of(wide)
+    assert (names[one.output], names[one.track]) == ("short.wav", "3.wav")
+    assert one.start_s == pytest.approx(9.0, abs=0.7)
+    assert one.end_s == pytest.approx(12.0, abs=0.7)
+    assert one.track_start_s == pytest.approx(8.0, abs=0.7)
+    assert wide.threshold.n_comparisons == 2 * narrow.threshold.n_comparisons
+    assert any("--wide" in note for note in (*wide.notes, wide.threshold.note))
+
+
+def test_power_is_measured_with_the_search_of_the_run(workspace, data, monkeypatch):
+    monkeypatch.setattr(replication, "SHARES", (0.15,))
+    made = {"pasted": replication.ALTERATIONS["pasted"]}
+    monkeypatch.setattr(replication, "ALTERATIONS", made)
+    counting = GeneratedOptions(n_hosts=1, seed=3)
+    found = {
+        wide: repeats(workspace, data, counting=counting, options=Options(wide=wide))
+        for wide in (False, True)
+    }
+    (narrow,), (wide,) = (found[way].replications for way in (False, True))
+    assert narrow.n_found == 0  # 3 s
+    assert wide.n_found == wide.n > 0

@@ -15,6 +15,7 @@ from auditor.scoring.spectral_candidates import (
     AskingTrack,
     SpectralTile,
     block_vectors,
+    describe_blocks,
     spectral_across,
     spectral_hits,
     spectral_tracks,
@@ -80,7 +81,7 @@ def test_a_copy_without_lows_votes_for_its_original(reader):
     row = index.tracks.row_of
     copy = AskingTrack.of(TrackSpectrum(reader.spectrum("copy"), 20.0), row("copy"))
     everything = np.arange(len(index.tracks))
-    (hits,) = spectral_hits(reader, [copy], everything)
+    (hits,) = spectral_hits([copy], describe_blocks(reader, everything))
     assert spectral_tracks(hits, top=3)[0] == row("track-3")
     assert row("copy") not in hits.tracks
     on_line = hits.take(hits.tracks == row("track-3"))
