@@ -175,8 +175,8 @@ def test_a_signal_while_modules_are_imported_ends_the_run_without_a_traceback(
             time.sleep(delay_s)
             process.send_signal(number)
             said = process.communicate(timeout=60)[1].decode()
-            if "no catalogue" in said:  # it was done by then
-                assert process.returncode in (2, -number)
+            if "no catalogue" in said:  # it was done by then, or about to end
+                assert process.returncode in (2, -number, 128 + number)
                 continue
             assert process.returncode == 128 + number, said
             assert re.fullmatch(r"(audit: stopped.*\n)?", said)
