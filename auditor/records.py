@@ -1483,6 +1483,12 @@ def _with_tracks(
     return [(pair, find_track(tracks_a, pair.a), find_track(tracks_b, pair.b)) for pair in pairs]
 
 
+def tracks_by_id(result: ScanResult | CheckResult) -> dict[str, Track]:
+    """Return all tracks that a result lists, submissions among them."""
+    submissions = result.submissions if isinstance(result, CheckResult) else ()
+    return {track.id: track for track in (*result.tracks, *submissions)}
+
+
 def find_track(tracks: dict[str, Track], track_id: str) -> Track:
     """Return the track of that id.
 

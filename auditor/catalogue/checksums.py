@@ -26,6 +26,9 @@ _WHOSE = ("path_bytes", "mtime_ns")
 SUMMED = (*FIELDS, *_WHOSE)
 """Columns of a track that its checksum covers."""
 
+UNSEALED = "crc IS NULL"
+"""Tracks that were written in this transaction, until ``seal_tracks``."""
+
 _LATE = (("[]", ""), ("[]",))
 """The last of ``FIELDS`` where there are none, as they came: identifiers and label; manifest."""
 _EMBEDDINGS = """SELECT track_id, weights_id, embeddings.crc, dvectors_crc,
@@ -89,7 +92,7 @@ def _version(connection: sqlite3.Connection) -> int:
 def seal_tracks(connection: sqlite3.Connection) -> None:
     """Give their checksums to the tracks that were written in this transaction."""
     names = ", ".join(SUMMED)
-    rows = connection.execute(f"SELECT {names} FROM tracks WHERE crc IS NULL").fetchall()
+    rows = connection.execute(f"SELECT {names} FROM tracks WHERE {UNSEALED}").fetchall()
     connection.executemany(
         "UPDATE tracks SET crc = ? WHERE id = ?",
         [(_checksum_of_track(row), row[0]) for row in rows],

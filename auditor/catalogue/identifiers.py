@@ -8,13 +8,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 
+from auditor.catalogue.checksums import UNSEALED
 from auditor.serialisation import parse_json
 
 SINCE = 9
 """Schema version from which on there is the table."""
-
-UNSEALED = "crc IS NULL"
-"""Tracks that were written in this transaction (``checksums.seal_tracks``)."""
 
 _AT_ONCE = 500
 """Identifiers of one query; SQLite allows for 999 in its older versions."""

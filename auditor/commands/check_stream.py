@@ -68,11 +68,11 @@ def stream(
 
 def lines_of(result: CheckResult) -> Iterator[dict[str, Any]]:
     """Yield what is said of each submission and each skipped file of a check."""
-    tracks = {track.id: dataclasses.asdict(track) for track in result.tracks}
-    thresholds = {use.submission: dataclasses.asdict(use) for use in result.thresholds}
     from auditor.records import IdentifierConflicts
     from auditor.scoring.identifiers import conflicts_of, named_tracks
 
+    tracks = {track.id: dataclasses.asdict(track) for track in result.tracks}
+    thresholds = {use.submission: dataclasses.asdict(use) for use in result.thresholds}
     conflicts = result.identifiers or IdentifierConflicts(0)
     for submission in result.submissions:
         pairs = [pair for pair in result.pairs if pair.a == submission.id]

@@ -28,6 +28,7 @@ from auditor.records import (
     TracklistResult,
     find_track,
     pairs_with_tracks,
+    tracks_by_id,
 )
 from auditor.report.text.compositions import listed_matches
 from auditor.report.text.evidence import verdict_sentence
@@ -115,8 +116,7 @@ def identifiers_csv(result: ScanResult | CheckResult) -> str:
         If the result does not list a track.
     """
     found = result.identifiers or IdentifierConflicts(0)
-    submissions = result.submissions if isinstance(result, CheckResult) else ()
-    tracks = {track.id: track for track in (*result.tracks, *submissions)}
+    tracks = tracks_by_id(result)
     rows = [
         (SHARED, entry.identifier, number, "", *_track_values(find_track(tracks, track_id)))
         for entry in found.shared

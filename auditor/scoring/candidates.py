@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from auditor.parallel import Tiles, pack_arrays, ranges, unpack_arrays
+from auditor.parallel import Tiles, Work, pack_arrays, ranges, unpack_arrays
 from auditor.scoring.track_reader import TrackReader
 from auditor.search.across import TwoSides
 from auditor.search.excerpts.index import ExcerptSearch, excerpt_pairs
@@ -23,25 +23,16 @@ TILE_TRACKS = 64
 
 
 @dataclass(frozen=True)
-class ExcerptTile:
-    """Lets some tracks of a catalogue ask the excerpt index.
+class ProposingTile:
+    """Lets a range of tracks propose others, as pairs of rows; a subclass says how.
 
     Attributes
     ----------
     reader : TrackReader
-    search : ExcerptSearch
     """
 
     reader: TrackReader
-    search: ExcerptSearch
     shares_memory: ClassVar[bool] = False
-
-    def __call__(self, part: tuple[int, int]) -> np.ndarray:
-        """Return the pairs that a range of tracks proposes, (n, 2) int64 rows, a < b."""
-        index, source = self.reader.excerpts()
-        ids = index.ids[slice(*part)]
-        found = excerpt_pairs(index, source, ids=ids, search=self.search)
-        return np.stack([found.rows_a, found.rows_b], axis=1)
 
     def pack(self, result: np.ndarray) -> bytes:
         """Return a result as bytes."""
@@ -50,6 +41,42 @@ class ExcerptTile:
     def unpack(self, data: bytes) -> np.ndarray:
         """Return the result of which ``pack`` made these bytes."""
         return unpack_arrays(data, 1)[0]
+
+
+def proposed_pairs(
+    tiles: Tiles, work: Work[tuple[int, int], np.ndarray], n: int, *, at_once: int
+) -> np.ndarray:
+    """Return the pairs of rows that ``n`` tracks propose, (n_pairs, 2) int64.
+
+    Parameters
+    ----------
+    tiles : Tiles
+    work : ProposingTile
+    n : int
+    at_once : int
+        Tracks of one tile.
+    """
+    found = tiles.map(work, ranges(n, at_once))
+    return np.concatenate([np.zeros((0, 2), np.int64), *found])
+
+
+@dataclass(frozen=True)
+class ExcerptTile(ProposingTile):
+    """Lets some tracks of a catalogue ask the excerpt index.
+
+    Attributes
+    ----------
+    search : ExcerptSearch
+    """
+
+    search: ExcerptSearch
+
+    def __call__(self, part: tuple[int, int]) -> np.ndarray:
+        """Return the pairs that a range of tracks proposes, (n, 2) int64 rows, a < b."""
+        index, source = self.reader.excerpts()
+        ids = index.ids[slice(*part)]
+        found = excerpt_pairs(index, source, ids=ids, search=self.search)
+        return np.stack([found.rows_a, found.rows_b], axis=1)
 
 
 def voted_pairs(tiles: Tiles, reader: TrackReader, n: int, *, top: int) -> np.ndarray:
@@ -65,8 +92,7 @@ def voted_pairs(tiles: Tiles, reader: TrackReader, n: int, *, top: int) -> np.nd
         The most candidates of each track.
     """
     work = ExcerptTile(reader, ExcerptSearch(top=top))
-    found = tiles.map(work, ranges(n, TILE_TRACKS))
-    return np.concatenate([np.zeros((0, 2), np.int64), *found])
+    return proposed_pairs(tiles, work, n, at_once=TILE_TRACKS)
 
 
 N_ACROSS, ACROSS_S = 12, 240.0
@@ -74,21 +100,18 @@ N_ACROSS, ACROSS_S = 12, 240.0
 
 
 @dataclass(frozen=True)
-class AcrossTile:
+class AcrossTile(ProposingTile):
     """Lets some tracks of the left side ask the excerpt index for tracks of the right one.
 
     Attributes
     ----------
-    reader : TrackReader
     sides : TwoSides
     top : int
         The most candidates of a short track; longer ones have more by their length.
     """
 
-    reader: TrackReader
     sides: TwoSides
     top: int
-    shares_memory: ClassVar[bool] = False
 
     def __call__(self, part: tuple[int, int]) -> np.ndarray:
         """Return what a range of the left rows proposes, (n, 2) int64 rows, left and right."""
@@ -106,14 +129,6 @@ class AcrossTile:
             found += [(row, index.tracks.row_of(other.track_id)) for other in proposed]
         return np.array(found, np.int64).reshape(-1, 2)
 
-    def pack(self, result: np.ndarray) -> bytes:
-        """Return a result as bytes."""
-        return pack_arrays(result)
-
-    def unpack(self, data: bytes) -> np.ndarray:
-        """Return the result of which ``pack`` made these bytes."""
-        return unpack_arrays(data, 1)[0]
-
 
 def voted_across(tiles: Tiles, reader: TrackReader, sides: TwoSides, *, top: int) -> np.ndarray:
     """Return the pairs that left tracks propose by excerpt, (n_pairs, 2) int64, left rows first.
@@ -127,8 +142,7 @@ def voted_across(tiles: Tiles, reader: TrackReader, sides: TwoSides, *, top: int
         The most candidates of a short track.
     """
     n_left = len(sides.rows(left=True))
-    found = tiles.map(AcrossTile(reader, sides, top), ranges(n_left, TILE_TRACKS))
-    return np.concatenate([np.zeros((0, 2), np.int64), *found])
+    return proposed_pairs(tiles, AcrossTile(reader, sides, top), n_left, at_once=TILE_TRACKS)
 
 
 def distinct_pairs(n: int, *proposed: np.ndarray) -> np.ndarray:

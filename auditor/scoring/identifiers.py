@@ -19,6 +19,7 @@ from auditor.records import (
     SharedIdentifier,
     Track,
     Verdict,
+    tracks_by_id,
 )
 
 OF_A_RECORDING = ("isrc", "mb-recording", "acoustid")
@@ -160,7 +161,7 @@ def conflicts_anew(result: CheckResult) -> IdentifierConflicts | None:
     """Return the conflicts of a check whose pairs were decided since."""
     if result.identifiers is None:
         return None
-    tracks = {track.id: track for track in (*result.tracks, *result.submissions)}
+    tracks = tracks_by_id(result)
     listed = named_tracks(result.identifiers) | {pair.b for pair in result.pairs}
     holders = holders_of(track for track in result.tracks if track.id in listed)
     parts = []

@@ -19,7 +19,7 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,8 @@ from auditor.embedding.config import SPECTRUM
 from auditor.errors import DamagedTrackError
 from auditor.evidence.spectra.lines import TrackSpectrum
 from auditor.evidence.spectra.moving import moving_sums
-from auditor.parallel import Tiles, pack_arrays, ranges, unpack_arrays
+from auditor.parallel import Tiles
+from auditor.scoring.candidates import ProposingTile, proposed_pairs
 from auditor.scoring.track_reader import TrackReader
 from auditor.search.across import TwoSides
 from auditor.search.excerpts.votes import Hits, best_lines
@@ -209,18 +210,15 @@ def spectral_tracks(hits: Hits, *, top: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class SpectralTile:
+class SpectralTile(ProposingTile):
     """Lets some tracks of the left side ask for tracks of the right one by their spectra.
 
     Attributes
     ----------
-    reader : TrackReader
     sides : TwoSides
     """
 
-    reader: TrackReader
     sides: TwoSides
-    shares_memory: ClassVar[bool] = False
 
     def __call__(self, part: tuple[int, int]) -> np.ndarray:
         """Return what a range of the left rows proposes, (n, 2) int64 rows, left and right."""
@@ -238,14 +236,6 @@ class SpectralTile:
         ]
         return np.array(found, np.int64).reshape(-1, 2)
 
-    def pack(self, result: np.ndarray) -> bytes:
-        """Return a result as bytes."""
-        return pack_arrays(result)
-
-    def unpack(self, data: bytes) -> np.ndarray:
-        """Return the result of which ``pack`` made these bytes."""
-        return unpack_arrays(data, 1)[0]
-
 
 def spectral_across(tiles: Tiles, reader: TrackReader, sides: TwoSides) -> np.ndarray:
     """Return the pairs that left tracks propose by their spectra, (n_pairs, 2) int64, left first.
@@ -258,5 +248,4 @@ def spectral_across(tiles: Tiles, reader: TrackReader, sides: TwoSides) -> np.nd
     sides : TwoSides
     """
     n_left = len(sides.rows(left=True))
-    found = tiles.map(SpectralTile(reader, sides), ranges(n_left, TILE_TRACKS))
-    return np.concatenate([np.zeros((0, 2), np.int64), *found])
+    return proposed_pairs(tiles, SpectralTile(reader, sides), n_left, at_once=TILE_TRACKS)

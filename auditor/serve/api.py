@@ -26,7 +26,7 @@ from auditor.audio.object_store import is_object
 from auditor.decisions.apply import apply_decisions, apply_to_compositions, find_pair
 from auditor.decisions.review import known_pairs
 from auditor.errors import ResultError, UsageError, escape_json, show_path
-from auditor.records import CheckResult, result_from_json
+from auditor.records import CheckResult, result_from_json, tracks_by_id
 from auditor.report.html.page import ServedPage, render_html
 from auditor.report.media.model import Media, media_from_json
 from auditor.scoring.identifiers import conflicts_anew
@@ -500,7 +500,7 @@ def show_report(
 
 def _current(service: Service, result: CheckResult) -> CheckResult:
     """Return a result with what was decided of its pairs since."""
-    tracks = {track.id: track for track in (*result.tracks, *result.submissions)}
+    tracks = tracks_by_id(result)
     with service.catalogue() as catalogue:
         decisions = catalogue.decisions()
     undecided = [

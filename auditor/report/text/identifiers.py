@@ -12,6 +12,7 @@ from auditor.records import (
     ScanResult,
     Track,
     find_track,
+    tracks_by_id,
 )
 from auditor.report.text.general import show_count
 
@@ -39,7 +40,7 @@ def show_identifiers(identifiers: Iterable[str]) -> str:
 
 def shared_rows(result: ScanResult | CheckResult) -> Iterator[tuple[str, list[str]]]:
     """Yield each identifier of several recordings, and what is said of the tracks of each."""
-    tracks = _tracks(result)
+    tracks = tracks_by_id(result)
     for entry in result.identifiers.shared if result.identifiers else ():
         named = [_named([tracks[i] for i in ids if i in tracks]) for ids in entry.groups[:N_NAMED]]
         n_more = sum(map(len, entry.groups[N_NAMED:])) + entry.n_more
@@ -52,7 +53,7 @@ def differing_rows(
     result: ScanResult | CheckResult,
 ) -> Iterator[tuple[str, tuple[str, str], tuple[str, str]]]:
     """Yield pair id, and track and identifiers of either side, of each recording with several."""
-    tracks = _tracks(result)
+    tracks = tracks_by_id(result)
     for entry in result.identifiers.differing if result.identifiers else ():
         sides = ((entry.a, entry.identifiers_a), (entry.b, entry.identifiers_b))
         a, b = (
@@ -79,11 +80,6 @@ def identifiers_hint(result: ScanResult | CheckResult) -> str:
         f"{alone} Either may be right: a tag may be wrong, and a remaster or another release may "
         "have an identifier of its own."
     )
-
-
-def _tracks(result: ScanResult | CheckResult) -> dict[str, Track]:
-    submissions = result.submissions if isinstance(result, CheckResult) else ()
-    return {track.id: track for track in (*result.tracks, *submissions)}
 
 
 def _named(tracks: list[Track]) -> str:
