@@ -195,7 +195,7 @@ def find_repeats(
         such as prompt, seed and model, which are carried through.
     options : Options, optional
         The budget covers all segments and tracks of both sides.  With ``wide``, passages of three
-        seconds are looked for, too, at as many comparisons again.  With ``compositions``, also say
+        seconds are looked for, too, at twice the comparisons.  With ``compositions``, also say
         what is repeated as a composition.
     counting : GeneratedOptions, optional
     embedder, tiles, on_event : optional
@@ -261,8 +261,8 @@ def find_repeats(
     if options.wide:
         use = with_note(
             use,
-            "Segments were also searched for passages of seconds (--wide), which counts as as many "
-            "comparisons again.",
+            "Segments were also searched for passages of seconds (--wide), which doubles the "
+            "number of comparisons.",
         )
     searched = search_outputs(
         tiles,

@@ -29,7 +29,7 @@ def require_wide(workspace: Workspace, scorer: Scorer) -> None:
     Raises
     ------
     UsageError
-        If it tells not what is played when, or its bands are not on a log-frequency axis.
+        If it does not tell what is played when, or its bands are not on a log-frequency axis.
     """
     if not (scorer.asks_wide and workspace.extractor.config.is_log):
         raise UsageError(

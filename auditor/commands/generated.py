@@ -127,8 +127,8 @@ def generated(
         bool,
         typer.Option(
             "--wide",
-            help="Also look for passages of three seconds at their own pitch and tempo: as many "
-            "comparisons again for the budget.",
+            help="Also look for passages of three seconds at their own pitch and tempo, which "
+            "doubles the comparisons of the budget.",
         ),
     ] = False,
     compositions: Annotated[
