@@ -166,8 +166,12 @@ def test_ctrl_c_while_a_decoder_starts_leaves_none(monkeypatch):
         return started[0]
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(KeyboardInterrupt):
-        isolated.warm_up()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            isolated.warm_up()
+    finally:
+        signal.signal(signal.SIGINT, before)
     isolated._close_all()
     assert started[0].poll() == -signal.SIGKILL
 
