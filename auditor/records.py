@@ -649,7 +649,8 @@ class ThresholdUse:
     budget or rate of that submission alone (``CheckResult.thresholds``).  Then ``threshold`` is the
     highest of them, ``far`` the mean rate, and the numbers of pairs those of all submissions.
     ``catalogue_size`` is the number of tracks that a budget was to hold for, None where it was to
-    hold for the catalogue as it is.
+    hold for the catalogue as it is.  ``n_pairs`` is the number of pairs of tracks where ``--wide``
+    compares each more than once, so that they are fewer than ``n_comparisons``; else it is None.
     """
 
     threshold: float
@@ -667,6 +668,7 @@ class ThresholdUse:
     n_one_source: int | None = None
     per_submission: bool = False
     catalogue_size: int | None = None
+    n_pairs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -679,7 +681,8 @@ class SubmissionThreshold:
         Id of the track.
     threshold : float
     n_comparisons : int
-        Tracks of the catalogue that it was compared with, each content once.
+        Tracks of the catalogue that it was compared with, each content once; with ``--wide`` twice,
+        or without a budget once in each way.
     n_one_source : int or None
         Those of them that have its artist or album; None where they were not counted apart.
     far, expected_false_pairs : float or None

@@ -135,6 +135,7 @@ def check(
         for track_id, each in uses.items()
     }
     if options.wide and counts:
+        use = dataclasses.replace(use, n_pairs=sum(c.n // c.n_ways for c in counts.values()))
         use = with_note(use, _wide_note(counts, costs, options))
     known = _Tracks(workspace.catalogue, {s.track.id: s.track for s in submitted.items})
     scored = ScoringResult([], 0)

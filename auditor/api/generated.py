@@ -257,10 +257,12 @@ def find_repeats(
     n_segments = sum(count_segments(tracks[i].duration_s) for i in contents)
     n_references = sum(len(files.by_content) for files in sides.files[1:])
     n_ways = 2 if options.wide else 1  # each pair is also searched for passages of seconds
-    use = threshold.choose(n_ways * n_segments * n_references)
+    n_ways = 2 if options.wide else 1  # each pair is also searched for passages of seconds
+    n_pairs = n_segments * n_references
+    use = threshold.choose(n_ways * n_pairs)
     if options.wide:
         use = with_note(
-            use,
+            dataclasses.replace(use, n_pairs=n_pairs),
             "Segments were also searched for passages of seconds (--wide), which doubles the "
             "number of comparisons.",
         )

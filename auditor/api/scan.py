@@ -148,9 +148,8 @@ def scan(
         )
         not_heard = wide.skipped
         if not has_budget:
-            n, n_one_source = n + wide.n_comparisons, n_one_source + wide.n_one_source
-            use = threshold.recount(use, n, n_one_source)
-        use = with_note(use, wide.note)
+            use = threshold.recount(use, n + wide.n_comparisons, n_one_source + wide.n_one_source)
+        use = with_note(dataclasses.replace(use, n_pairs=n), wide.note)
     found = [*scored.pairs, *identical_pairs(scorer, same, tracks, run)]
     found = [with_n_files(pair, same) for pair in found]
     found.sort(key=lambda pair: (-pair.score, pair.a, pair.b))

@@ -321,10 +321,12 @@ def use_of_submissions(uses: Sequence[ThresholdUse]) -> ThresholdUse:
     highest = max(uses, key=lambda use: use.threshold)
     n = sum(use.n_comparisons or 0 for use in uses)
     one_source = [use.n_one_source for use in uses if use.n_one_source is not None]
+    pairs = [use.n_pairs for use in uses if use.n_pairs is not None]
     together = dataclasses.replace(
         highest,
         n_comparisons=n,
         n_one_source=sum(one_source) if one_source else None,
+        n_pairs=sum(pairs) if pairs else None,
         n_counted=max((use.n_counted for use in uses if use.n_counted), default=None),
         per_submission=True,
     )

@@ -330,7 +330,8 @@ def examine_submissions(
             )
             for shown, part in candidates.items()
         )
-    return dataclasses.replace(examined, pairs=best_of_ways(examined.pairs, queries, costs))
+    pairs = best_of_ways(examined.pairs, queries, costs)
+    return dataclasses.replace(examined, pairs=pairs, n_compared=len(pairs))
 
 
 class Scorer:

@@ -280,6 +280,7 @@ def test_wide_finds_three_seconds_at_as_many_comparisons_again(workspace, data, 
     assert one.end_s == pytest.approx(12.0, abs=0.7)
     assert one.track_start_s == pytest.approx(8.0, abs=0.7)
     assert wide.threshold.n_comparisons == 2 * narrow.threshold.n_comparisons
+    assert wide.threshold.n_pairs == narrow.threshold.n_comparisons
     assert any("--wide" in note for note in (*wide.notes, wide.threshold.note))
 
 

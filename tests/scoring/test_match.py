@@ -513,6 +513,7 @@ def test_a_wide_check_hears_a_copy_an_octave_higher_and_twice_as_fast(scanned, t
     # Half of the budget is for the submission as it is, half for the seven other ways.
     n = narrow.threshold.n_comparisons
     assert wide.threshold.n_comparisons == wide.thresholds[0].n_comparisons == 2 * n
+    assert wide.n_pairs_compared == wide.threshold.n_pairs == n, "in eight ways, but n pairs"
     assert wide.threshold.expected_false_pairs == pytest.approx(
         2 * narrow.threshold.expected_false_pairs
     )

@@ -18,6 +18,7 @@ from auditor.augment.waveform import change_speed, shift_pitch, stretch_time
 from auditor.embedding.config import wide_retunings
 from auditor.parallel import LocalTiles
 from auditor.records import Evidence, MatchedRange
+from auditor.report.text.error_rates import show_compared
 from auditor.scoring.base import ScoredPair
 from auditor.workspace import open_workspace
 
@@ -113,6 +114,7 @@ def test_a_wide_scan_counts_its_ways_as_comparisons(scanned):
     folder, narrow = scanned
     wide, n = said(folder), narrow.threshold.n_comparisons
     assert wide.threshold.n_comparisons == 2 * n, "half of the budget is for tracks as they are"
+    assert show_compared(wide) == show_compared(narrow), "though the pairs are no more"
     assert wide.threshold.expected_false_pairs == pytest.approx(
         2 * narrow.threshold.expected_false_pairs
     )
@@ -120,6 +122,7 @@ def test_a_wide_scan_counts_its_ways_as_comparisons(scanned):
     n_ways = len(wide_retunings(DURATION_S)) + 1
     by_rate = said(folder, far=1e-3)
     assert by_rate.threshold.n_comparisons == n + N_UNEXPLAINED * n_ways * 5
+    assert by_rate.threshold.n_pairs == n
     with open_workspace(folder, extractor="excerpt", write=True) as workspace:
         as_it_is = scan(workspace, options=Options(far=1e-3, compositions=False))
     assert by_rate.threshold.threshold == as_it_is.threshold.threshold

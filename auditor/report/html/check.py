@@ -19,8 +19,10 @@ from auditor.report.text.error_rates import (
     detection_line,
     false_alarm_rate,
     false_pairs,
+    n_pairs_of,
     own_thresholds,
     per_thousand,
+    show_comparisons,
     show_threshold,
 )
 from auditor.report.text.general import (
@@ -205,8 +207,7 @@ def _certificate(result: CheckResult) -> Mapping[str, str]:
 
 
 def _comparisons(result: CheckResult) -> str:
-    n_comparisons = result.threshold.n_comparisons
-    if n_comparisons is None or n_comparisons == result.n_pairs_compared:
-        return show_count(result.n_pairs_compared, "pair")
-    pairs = show_count(n_comparisons, "pair")
+    pairs = show_comparisons(result)
+    if n_pairs_of(result) == result.n_pairs_compared:
+        return pairs
     return f"{pairs}, {result.n_pairs_compared:,} of them similar enough for detailed comparison"

@@ -35,6 +35,7 @@ from auditor.report.text.error_rates import (
     false_pairs,
     likely_number,
     lowest_note,
+    n_pairs_of,
     per_thousand,
     score_meaning,
     show_budget,
@@ -168,10 +169,9 @@ def _gaps(tracks: Sequence[Track], otherwise: str = "") -> Figure:
 
 def _examined(result: ScanResult | CheckResult) -> str:
     """Return how many of the pairs were looked at closely; empty if all were."""
-    n_comparisons = result.threshold.n_comparisons
-    if n_comparisons is None or n_comparisons == result.n_pairs_compared:
-        return ""
     n_compared = result.n_pairs_compared
+    if n_pairs_of(result) == n_compared:
+        return ""
     return f"{n_compared:,} of them were similar enough for detailed comparison"
 
 

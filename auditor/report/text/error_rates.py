@@ -183,10 +183,10 @@ def false_alarm_rate(use: ThresholdUse) -> str:
 
 def show_compared(result: ScanResult | CheckResult) -> str:
     """Return how many pairs were compared, and of how many, where an index proposed them."""
-    n_compared, n_comparisons = result.n_pairs_compared, result.threshold.n_comparisons
-    if n_comparisons is None or n_comparisons == n_compared:
+    n_compared, n_pairs = result.n_pairs_compared, n_pairs_of(result)
+    if n_pairs == n_compared:
         return show_count(n_compared, "pair")
-    return f"{n_compared:,} of {show_count(n_comparisons, 'pair')}"
+    return f"{n_compared:,} of {show_count(n_pairs, 'pair')}"
 
 
 def show_comparisons(result: ScanResult | CheckResult) -> str:
@@ -199,8 +199,22 @@ def show_comparisons(result: ScanResult | CheckResult) -> str:
     >>> show_comparisons(SimpleNamespace(threshold=use, n_pairs_compared=136))
     '190 pairs'
     """
-    n_comparisons = result.threshold.n_comparisons
-    return show_count(result.n_pairs_compared if n_comparisons is None else n_comparisons, "pair")
+    return show_count(n_pairs_of(result), "pair")
+
+
+def n_pairs_of(result: ScanResult | CheckResult) -> int:
+    """Return how many pairs of tracks a result is about, those compared in several ways once.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> use = ThresholdUse(0.3, "x", n_comparisons=56, n_pairs=28)
+    >>> n_pairs_of(SimpleNamespace(threshold=use, n_pairs_compared=28))
+    28
+    """
+    use = result.threshold
+    numbers = (use.n_pairs, use.n_comparisons, result.n_pairs_compared)
+    return next(n for n in numbers if n is not None)
 
 
 def chance_words(use: ThresholdUse, n_flagged: int) -> str:
