@@ -159,6 +159,7 @@ def check(
             server_key,
             paths,
             add=add,
+            wide=wide,
             jobs=jobs,
             streams=streams,
             report=None if no_report or streams else report_path(output, "check"),

@@ -29,7 +29,6 @@ OF_THE_SERVER = (
         "max_false_alarms",
         "per_batch",
         "catalogue_size",
-        "wide",
         "threshold_file",
         "search",
         "same_owner",
@@ -89,6 +88,7 @@ def check_with_server(
     paths: Sequence[str],
     *,
     add: bool,
+    wide: bool,
     jobs: int | None,
     streams: bool,
     report: Path | None,
@@ -105,6 +105,8 @@ def check_with_server(
         Files and folders.
     add : bool
         Submissions that pass become tracks of the service's catalogue.
+    wide : bool
+        Ask that they be heard at other pitches and tempos, too.
     jobs : int, optional
         Files that are sent at once.
     streams : bool
@@ -141,12 +143,13 @@ def check_with_server(
             print_line(skipped_line(skipped))
     answers: list[FileAnswer] = []
     wants_media = report is not None and audio
+    fields = {"add": add} | ({"wide": True} if wide else {})  # older services know no such field
     with (
         ThreadPoolExecutor(max(1, n_jobs(jobs))) as threads,
         Progress(quiet=quiet, noun="files") as progress,
     ):
         futures = [
-            threads.submit(_ask, client, found, add=add, media=wants_media) for found in walk.files
+            threads.submit(_ask, client, found, fields, media=wants_media) for found in walk.files
         ]
         try:
             for n_done, future in enumerate(futures, 1):
@@ -176,7 +179,7 @@ def _lines(answer: FileAnswer, lines_of: Any, skipped_line: Any) -> list[dict[st
     return lines + [skipped_line(skipped) for skipped in answer.skipped]
 
 
-def _ask(client: Client, found: FoundFile, *, add: bool, media: bool) -> FileAnswer:
+def _ask(client: Client, found: FoundFile, fields: dict[str, bool], *, media: bool) -> FileAnswer:
     """Have one file checked."""
     from auditor.ingest.session import skip
     from auditor.records import CheckResult, Skipped, result_from_json
@@ -185,7 +188,7 @@ def _ask(client: Client, found: FoundFile, *, add: bool, media: bool) -> FileAns
 
     shown = show_path(found.path)
     try:
-        answer = client.check(os.fsdecode(found.path), add=add)
+        answer = client.check(os.fsdecode(found.path), **fields)
     except OSError as error:
         return FileAnswer(skipped=(skip(found.path, error),))
     except ServerError as error:

@@ -302,6 +302,7 @@ def _new_job(
         callback_url=fields.callback_url,
         priority=fields.priority,
         adds=fields.add,
+        wide=fields.wide,
         **file,
     )
 

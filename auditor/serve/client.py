@@ -82,7 +82,7 @@ class Client:
         patience_s : float
             Seconds after which it is given up.
         **fields
-            ``external_id``, ``isrc``, ``owner``, ``callback_url``, ``priority``, ``add``.
+            ``external_id``, ``isrc``, ``owner``, ``callback_url``, ``priority``, ``add``, ``wide``.
 
         Raises
         ------

@@ -31,6 +31,11 @@ class CheckFields(BaseModel):
     add: bool = Field(
         False, description="A submission of severity pass becomes a track of the catalogue."
     )
+    wide: bool = Field(
+        False,
+        description="Hear it at other pitches and tempos, too, as a service with --wide always "
+        "does; it takes five to nine times as long.",
+    )
 
 
 class CheckForm(CheckFields):
@@ -134,6 +139,7 @@ class CheckSummary(BaseModel):
     owner: str
     priority: int
     add: bool
+    wide: bool = Field(description="It asked to be heard at other pitches and tempos, too.")
     file: FileFacts
     created: datetime.datetime
     started: datetime.datetime | None
@@ -300,6 +306,7 @@ def check_summary(job: Job, *, ahead: int | None, titles: dict[str, str]) -> dic
         "owner": job.owner,
         "priority": job.priority,
         "add": job.adds,
+        "wide": job.wide,
         "file": {"name": job.name, "size": job.size, "sha256": job.sha256},
         "created": moment(job.created),
         "started": moment(job.started),

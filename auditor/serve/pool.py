@@ -374,6 +374,7 @@ class Pool:
             "name": job.name,
             "sha256": job.sha256,
             "adds": job.adds,
+            "wide": job.wide,
             **more,
         }
         started = time.monotonic()

@@ -77,6 +77,7 @@ MIGRATIONS: tuple[str, ...] = (
         next_at REAL NOT NULL, last_status INTEGER, last_error TEXT NOT NULL DEFAULT '');
     CREATE INDEX deliveries_due ON deliveries (state, next_at);
     """,
+    "ALTER TABLE jobs ADD COLUMN wide INTEGER NOT NULL DEFAULT 0",
 )
 """Scripts that lead from schema version i to i + 1; a published entry is never edited."""
 
@@ -127,6 +128,8 @@ class NewJob:
         0 to 9; higher ones come first.
     adds : bool
         A clear submission becomes a track of the catalogue.
+    wide : bool
+        It is also heard at other pitches and tempos, whatever the service does by itself.
     """
 
     id: str
@@ -142,12 +145,14 @@ class NewJob:
     callback_url: str = ""
     priority: int = 5
     adds: bool = False
+    wide: bool = False
 
     @property
     def fingerprint(self) -> str:
         """What two requests of one idempotency key must have in common, 64 hex digits."""
         content = self.sha256 or self.location
-        fields = (self.external_id, self.isrc, self.owner, self.callback_url, self.adds)
+        fields = [self.external_id, self.isrc, self.owner, self.callback_url, self.adds]
+        fields += ["wide"] * self.wide  # without it as before there was the field
         return hashlib.sha256(json.dumps([content, *fields]).encode()).hexdigest()
 
 
@@ -209,6 +214,7 @@ class Job:
     media: str
     clips: list[dict[str, Any]]
     has_upload: bool
+    wide: bool
 
     @property
     def path(self) -> bytes:
@@ -402,12 +408,14 @@ class Store:
                 )
             connection.execute(
                 "INSERT INTO jobs (id, key_name, external_id, isrc, owner, callback_url, priority,"
-                " adds, source, location, name, size, sha256, state, stage, created, has_upload)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 'queued', ?, ?)",
+                " adds, source, location, name, size, sha256, state, stage, created, has_upload,"
+                " wide) VALUES"
+                " (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', 'queued', ?, ?, ?)",
                 (
                     *(job.id, job.key_name, job.external_id, job.isrc, job.owner),
                     *(job.callback_url, job.priority, job.adds, job.source, job.location),
                     *(job.name, job.size, job.sha256, time.time(), job.source == "upload"),
+                    job.wide,
                 ),
             )
             if idempotency_key:
@@ -979,7 +987,7 @@ class Store:
 
 def _job_from(row: Sequence[Any]) -> Job:
     values = dict(zip(Job.__dataclass_fields__, row, strict=True))
-    for name in ("adds", "has_upload"):
+    for name in ("adds", "has_upload", "wide"):
         values[name] = bool(values[name])
     for name in ("reasons", "clips"):
         values[name] = json.loads(values[name])

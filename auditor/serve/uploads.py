@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from auditor.audio.formats import NOT_READ, SUFFIXES, TRANSPORT_SUFFIX
 from auditor.audio.object_store import is_object
@@ -433,20 +433,3 @@ async def drain(stream: AsyncIterator[bytes], settings: Settings, *, limit_s: fl
                 n_bytes += len(piece)
                 if n_bytes > 64 << 20:
                     return
-
-
-def field_schema() -> dict[str, Any]:
-    """Return the JSON Schema of the fields that a check is asked for with."""
-    text = {"type": "string", "maxLength": 200}
-    return {
-        "external_id": text | {"description": "Your own id of the submission."},
-        "isrc": {"type": "string", "pattern": "^[A-Z]{2}[A-Z0-9]{3}[0-9]{7}$"},
-        "owner": text | {"description": "Account that the submission belongs to."},
-        "callback_url": {"type": "string", "format": "uri", "maxLength": 2000},
-        "priority": {"type": "integer", "minimum": 0, "maximum": 9, "default": 5},
-        "add": {
-            "type": "boolean",
-            "default": False,
-            "description": "A submission whose severity is pass becomes a track of the catalogue.",
-        },
-    }

@@ -152,7 +152,7 @@ class CheckWorker:
         result = check(
             self._workspace,
             [self._path(task)],
-            options=self._run_options(),
+            options=self._run_options(wide=task.get("wide", False)),
             embedder=self._embedder,
             on_submission=on_submission,
             may_be_empty=task["adds"],
@@ -165,7 +165,7 @@ class CheckWorker:
         self._last = task["id"], result, submissions
         return {"result": to_json(result), "findings": findings_of(result)}
 
-    def _run_options(self) -> Any:
+    def _run_options(self, *, wide: bool) -> Any:
         from auditor.api.run import Options
 
         options = self._options
@@ -173,7 +173,7 @@ class CheckWorker:
             max_false=options.max_false_alarms,
             catalogue_size=options.catalogue_size,
             same_owner=options.same_owner,
-            wide=options.wide,
+            wide=wide or options.wide,
             compositions=None if options.compositions else False,
         )
 

@@ -146,7 +146,6 @@ def test_clear_files_are_added_to_the_catalogue_of_the_service(settings_of, file
         ["--per-batch"],
         ["--same-owner", "artist"],
         ["--no-compositions"],
-        ["--wide"],
         ["--wait"],
     ],
 )
@@ -154,6 +153,14 @@ def test_what_the_service_decides_cannot_be_typed(option):
     done = audit("check", "a.mp3", "--server", "http://127.0.0.1:1", *option)
     assert done.exit_code == 2
     assert "the service decides that" in done.stderr
+
+
+def test_a_service_is_asked_for_a_wide_check(served, files):
+    words = ["check", files["fresh"], "--no-report", "--server", served.url, "--wide"]
+    done = audit(*words)  # its extractor has no other ways to hear, and it says so
+    assert done.exit_code == 2
+    assert "--wide needs an extractor that tells what is played when" in done.stderr
+    assert served.service.store.jobs()[0].wide
 
 
 def test_mistakes_have_exit_code_2(locked, files, tmp_path):

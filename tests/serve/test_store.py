@@ -10,6 +10,8 @@ import pytest
 
 from auditor.errors import UsageError
 from auditor.serve.store import (
+    APPLICATION_ID,
+    MIGRATIONS,
     ConflictError,
     NewJob,
     QueueFullError,
@@ -79,7 +81,7 @@ def test_the_same_idempotency_key_and_content_give_the_same_job(store):
     job, is_new = store.accept(new_job(), idempotency_key="i", max_waiting=100)
     again, is_new_again = store.accept(new_job(), idempotency_key="i", max_waiting=100)
     assert (is_new, is_new_again, again.id) == (True, False, job.id)
-    for other in (new_job("b"), new_job(owner="x"), new_job(adds=True)):
+    for other in (new_job("b"), new_job(owner="x"), new_job(adds=True), new_job(wide=True)):
         with pytest.raises(ConflictError, match="belongs to the job"):
             store.accept(other, idempotency_key="i", max_waiting=100)
     theirs, is_new = store.accept(new_job("b", key_name="z"), idempotency_key="i", max_waiting=9)
@@ -273,6 +275,21 @@ def test_files_of_others_and_of_newer_versions_are_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be written"):
         open_store(tmp_path / "file" / "s.sqlite3")
+
+
+def test_jobs_of_the_first_version_are_kept(tmp_path):
+    path = tmp_path / "s.sqlite3"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            f"{MIGRATIONS[0]};PRAGMA application_id = {APPLICATION_ID};PRAGMA user_version = 1;"
+            "INSERT INTO jobs (id, key_name, external_id, isrc, owner, callback_url, priority,"
+            " adds, source, location, name, size, sha256, state, created)"
+            " VALUES ('j', 'k', '', '', '', '', 5, 1, 'path', '', 'a', 3, '', 'queued', 0.0);"
+        )
+    opened = open_store(path)
+    old, new = opened.job("j"), accept(opened, new_job(wide=True))
+    assert (old.adds, old.wide, new.wide) == (True, False, True)
+    opened.close()
 
 
 def test_threads_take_each_job_once(store):

@@ -17,8 +17,9 @@ from auditor.serve.worker import CheckWorker, read_message, serve
 from auditor.workspace import open_workspace
 
 
-@pytest.mark.parametrize("wide", [False, True])
-def test_a_wide_service_finds_a_copy_an_octave_higher(tmp_path, wide):
+@pytest.mark.parametrize(("service", "asked"), [(False, False), (True, False), (False, True)])
+def test_a_wide_service_or_check_finds_a_copy_an_octave_higher(tmp_path, service, asked):
+    wide = service or asked
     music, file = tune(1, duration_s=20.0), tmp_path / "faster.wav"
     write_audio(tmp_path / "tune.wav", music, codec="wav")
     write_audio(file, change_speed(music, 2.0), codec="wav")
@@ -26,9 +27,9 @@ def test_a_wide_service_finds_a_copy_an_octave_higher(tmp_path, wide):
         scan(workspace, [tmp_path / "tune.wav"])
     task = {"do": "check", "id": "1", "location": bytes(file).hex(), "source": "upload"}
     with open_workspace(tmp_path / "ws") as workspace:
-        options = worker_options(Settings(tmp_path / "ws", wide=wide))
+        options = worker_options(Settings(tmp_path / "ws", wide=service))
         worker = CheckWorker(workspace, options, lambda stage: None)
-        answer = worker.do(task | {"adds": False, "name": "faster.wav"})
+        answer = worker.do(task | {"adds": False, "wide": asked, "name": "faster.wav"})
     assert [pair["verdict"] for pair in answer["findings"]] == ["altered recording"] * wide
     assert ("--wide" in json.loads(answer["result"])["threshold"]["note"]) == wide
 
