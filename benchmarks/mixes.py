@@ -10,11 +10,19 @@ Examples
 
     python benchmarks/mixes.py corpus --role test --tracks 30 --section-s 220 300 --mixes 2
     python benchmarks/mixes.py corpus --role test --tracks 60 --section-s 20 20 --fade-s 1 1
+
+What the command alone takes for ten hours: the mix is made first, then the command runs by itself
+and writes JSON, which is judged::
+
+    python benchmarks/mixes.py corpus --role test --tracks 142 --section-s 220 300 --repeat 4 --make
+    audit tracklist runs/mixes/mix-142-220-0.mp3 -w runs/mixes/ws --no-report --format json > r.json
+    python benchmarks/mixes.py corpus --role test --judge r.json runs/mixes/mix-142-220-0.json
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import resource
 import sys
@@ -35,14 +43,18 @@ from auditor.errors import AudioError
 from auditor.ingest.embedders import make_embedder
 from auditor.ingest.session import ingest
 from auditor.parallel import one_thread
-from auditor.records import TracklistResult
+from auditor.records import TracklistResult, result_from_json
 from auditor.training.dataset import group_tracks, read_same_list
 from auditor.workspace import open_workspace
 
 
 @dataclass
 class Section:
-    """A section of a track in a mix; ``start_s`` and ``end_s`` take in the fades."""
+    """A section of a track in a mix; ``start_s`` and ``end_s`` take in the fades.
+
+    Between ``heard_start_s`` and ``heard_end_s`` its own sound, before the fades, is within
+    ``HEARD_DB`` of its mean: many a track ends in seconds of silence.
+    """
 
     path: str
     start_s: float
@@ -50,6 +62,19 @@ class Section:
     track_start_s: float
     speed: float
     sound: str
+    heard_start_s: float
+    heard_end_s: float
+
+
+HEARD_DB = 30.0
+
+
+def heard_span_s(waveform: np.ndarray) -> tuple[float, float]:
+    """Return from when to when a waveform is heard, in seconds."""
+    n = round(0.1 * SAMPLE_RATE_HZ)
+    powers = (waveform[: len(waveform) // n * n].reshape(-1, n) ** 2).mean(axis=1)
+    heard = np.flatnonzero(powers >= powers.mean() * 10 ** (-HEARD_DB / 10))
+    return float(heard[0]) * 0.1, float(heard[-1] + 1) * 0.1
 
 
 def equalise(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -80,7 +105,8 @@ def make_mix(
 ) -> list[Section]:
     """Write a mix of one section each of the first paths that are long enough; say where it is."""
     sections: list[Section] = []
-    mix = np.zeros(0, np.float32)
+    longest = round((n_sections * 1.1 * section_s[1] + 600.0) * SAMPLE_RATE_HZ)
+    space, n_mix = np.zeros(longest, np.float32), 0  # joined in place: hours are gigabytes
     for path in paths:
         if len(sections) == n_sections:
             break
@@ -97,6 +123,7 @@ def make_mix(
             continue
         part = change_speed(part, speed)
         part = part / max(1e-6, float(np.sqrt(np.mean(part**2)))) * 0.1
+        heard = heard_span_s(part)
         sound = ("plain", "equaliser", "voice")[int(rng.choice(3, p=(0.4, 0.4, 0.2)))]
         if sound == "equaliser":
             part = equalise(part, rng)
@@ -105,27 +132,28 @@ def make_mix(
             spoken[: len(part) // 3] = 0
             part = part + 0.1 * spoken / max(1e-6, float(np.sqrt(np.mean(spoken**2))))
         n_fade = round(float(rng.uniform(*fade_s)) * SAMPLE_RATE_HZ)
-        n_fade = min(n_fade, len(mix) // 2, len(part) // 2) if len(mix) else 0
+        n_fade = min(n_fade, n_mix // 2, len(part) // 2) if n_mix else 0
         ramp = np.linspace(0.0, np.pi / 2, n_fade)
-        at = len(mix) - n_fade
-        joined = np.zeros(at + len(part), np.float32)
-        joined[: len(mix)] = mix
+        at = n_mix - n_fade
         if n_fade:
-            joined[at : len(mix)] *= np.cos(ramp)
+            space[at:n_mix] *= np.cos(ramp)
             part[:n_fade] = part[:n_fade] * np.sin(ramp)
-        joined[at:] += part
-        mix = joined
+        n_mix = at + len(part)
+        space[at:n_mix] += part
         sections.append(
             Section(
                 path,
                 at / SAMPLE_RATE_HZ,
-                len(mix) / SAMPLE_RATE_HZ,
+                n_mix / SAMPLE_RATE_HZ,
                 first / SAMPLE_RATE_HZ,
                 speed,
                 sound,
+                at / SAMPLE_RATE_HZ + heard[0],
+                at / SAMPLE_RATE_HZ + heard[1],
             )
         )
-    mix /= max(1.0, float(np.abs(mix).max()))
+    mix = space[:n_mix]
+    mix /= max(1.0, float(max(mix.max(), -mix.min())))
     write_audio(file, mix, codec="mp3", bit_rate=128_000)
     return sections
 
@@ -134,7 +162,7 @@ def judge(result: TracklistResult, sections: list[Section], same: dict[str, int]
     """Return how many sections were named, how far off their times are, and false entries."""
     path_of = {track.id: track.path for track in result.tracks}
     entries = [(same[path_of[e.track]], e) for e in result.entries]
-    found, errors_s, used = 0, [], set()
+    found, errors_s, heard_s, used = 0, [], [], set()
     for section in sections:
         group = same[section.path]
         near = [
@@ -148,6 +176,7 @@ def judge(result: TracklistResult, sections: list[Section], same: dict[str, int]
             start_s = min(entries[i][1].start_s for i in near)
             end_s = max(entries[i][1].end_s for i in near)
             errors_s += [start_s - section.start_s, end_s - section.end_s]
+            heard_s += [start_s - section.heard_start_s, end_s - section.heard_end_s]
     false = [i for i in range(len(entries)) if i not in used]
     order = [same[s.path] for s in sections]
     named = [number for number, _ in entries if number in order]
@@ -159,6 +188,7 @@ def judge(result: TracklistResult, sections: list[Section], same: dict[str, int]
         "false": [(path_of[entries[i][1].track], entries[i][1].score) for i in false],
         "in_order": firsts == [number for number in order if number in firsts],
         "errors_s": [round(e, 2) for e in errors_s],
+        "errors_heard_s": [round(e, 2) for e in heard_s],
         "missed": [
             (s.path, s.sound, round(s.speed, 3))
             for s in sections
@@ -167,6 +197,20 @@ def judge(result: TracklistResult, sections: list[Section], same: dict[str, int]
                 for number, e in entries
             )
         ],
+    }
+
+
+def tell(result: TracklistResult, sections: list[Section], same: dict[str, int]) -> dict:
+    """Return what ``judge`` does, with the length of the mix and how far off its times are."""
+    found = judge(result, sections, same)
+    errors, heard = (np.abs(found[name]) for name in ("errors_s", "errors_heard_s"))
+    return found | {
+        "minutes": round(result.submissions[0].duration_s / 60, 1),
+        "threshold": result.threshold.threshold,
+        "median_error_s": float(np.median(errors)) if len(errors) else None,
+        "share_within_2s": float((errors <= 2.0).mean()) if len(errors) else None,
+        "median_error_heard_s": float(np.median(heard)) if len(heard) else None,
+        "share_heard_within_2s": float((heard <= 2.0).mean()) if len(heard) else None,
     }
 
 
@@ -179,6 +223,9 @@ def main() -> int:
     parser.add_argument("--section-s", type=float, nargs=2, default=(60.0, 150.0))
     parser.add_argument("--fade-s", type=float, nargs=2, default=(8.0, 16.0))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=1, help="times that tracks may be taken")
+    parser.add_argument("--make", action="store_true", help="make the mixes and stop")
+    parser.add_argument("--judge", type=Path, nargs=2, metavar=("RESULT", "TRUTH"))
     parser.add_argument("--folder", type=Path, default=Path("runs/mixes"))
     args = parser.parse_args()
     one_thread()
@@ -187,6 +234,11 @@ def main() -> int:
     listed = read_same_list(Path(__file__).with_name("natural_duplicates.tsv"))
     groups = group_tracks(paths, [hash_file(path) for path in paths], listed)
     same = dict(zip(paths, map(int, groups), strict=True))
+    if args.judge:
+        result = result_from_json(args.judge[0].read_text())
+        sections = [Section(**one) for one in json.loads(args.judge[1].read_text())]
+        print(json.dumps(tell(result, sections, same)))
+        return 0
     with open_workspace(args.folder / "ws", write=True) as workspace:
         embedder = make_embedder(workspace.extractor, jobs=args.jobs)
         ingest(workspace, [args.corpus / args.role], embedder=embedder)
@@ -199,13 +251,17 @@ def main() -> int:
                     seen.add(same[paths[i]])
             file = args.folder / f"mix-{args.tracks}-{args.section_s[0]:g}-{number}.mp3"
             sections = make_mix(
-                chosen,
+                chosen * args.repeat,
                 file,
                 rng,
                 n_sections=args.tracks,
                 section_s=tuple(args.section_s),
                 fade_s=tuple(args.fade_s),
             )
+            truth = [dataclasses.asdict(section) for section in sections]
+            file.with_suffix(".json").write_text(json.dumps(truth))
+            if args.make:
+                continue
             started = time.monotonic()
             moments: list[float] = []
             result = tracklist(
@@ -213,17 +269,12 @@ def main() -> int:
                 file,
                 on_submission=lambda _, at=moments: at.append(time.monotonic()),
             )
-            found = judge(result, sections, same) | {
+            found = tell(result, sections, same) | {
                 "mix": file.name,
-                "minutes": round(result.submissions[0].duration_s / 60, 1),
-                "threshold": result.threshold.threshold,
                 "seconds": round(time.monotonic() - started, 1),
                 "seconds_after_embedding": round(time.monotonic() - moments[0], 1),
                 "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             }
-            errors = np.abs(found["errors_s"])
-            found["median_error_s"] = float(np.median(errors)) if len(errors) else None
-            found["share_within_2s"] = float((errors <= 2.0).mean()) if len(errors) else None
             print(json.dumps(found), flush=True)
     return 0
 
