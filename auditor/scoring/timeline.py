@@ -47,6 +47,9 @@ MAX_HOLE_S = 45.0
 SAME_LINE_S = 3.0
 """Seconds by which two ranges of one line may differ, and 2 % of the time between them."""
 
+NEIGHBOUR_S = 40.0
+"""Ranges of a mix that are less apart may play at the same time."""
+
 SAME_PLACE = 0.6
 """Share of the shorter of two entries that overlaps, from which they are at one place."""
 
@@ -239,24 +242,87 @@ def examine_mix(
         for track_id, ranges in sorted(found.items())
         for joined in distinct_lines(join_ranges(ranges, threshold=threshold))
     ]
-    placed = [_with_fades(entry, mix, reader, damaged) for entry in place_entries(entries)]
-    return Timeline(tuple(placed), n_examined, damaged)
+    placed = _with_fades(place_entries(entries), mix, reader, damaged)
+    return Timeline(tuple(rejoin_entries(placed)), n_examined, damaged)
 
 
 def _with_fades(
-    entry: TimelineEntry, mix: Submission, reader: CatalogueReader, damaged: dict[str, str]
-) -> TimelineEntry:
-    """Return an entry that is as long as its track is heard under its neighbours."""
-    try:
-        of_track = reader.side(entry.track_id).spectrum
-    except DamagedTrackError as error:
-        damaged[error.track_id] = str(error)
-        return entry
-    if mix.spectrum is None or of_track is None:
-        return entry
+    entries: Sequence[TimelineEntry],
+    mix: Submission,
+    reader: CatalogueReader,
+    damaged: dict[str, str],
+) -> list[TimelineEntry]:
+    """Return entries that are as long as their tracks are heard under their neighbours."""
+
+    def frames_of(track_id: str) -> np.ndarray | None:
+        try:
+            spectrum = reader.side(track_id).spectrum
+        except DamagedTrackError as error:
+            damaged[error.track_id] = str(error)
+            return None
+        return None if spectrum is None else spectrum.frames
+
+    reached = []
+    for entry in entries:
+        frames = frames_of(entry.track_id)
+        if mix.spectrum is None or frames is None:
+            reached.append(entry)
+            continue
+        others = [
+            other
+            for other in entries
+            if _apart_s(entry.range, other.range) <= NEIGHBOUR_S
+            and other.track_id not in (entry.track_id, *entry.alternatives)
+        ]
+        neighbours = [
+            (other.range, of_other)
+            for other in others
+            if (of_other := frames_of(other.track_id)) is not None
+        ]
+        found = reach_into_fades(entry.range, mix.spectrum, frames, neighbours)
+        same = [other.range for other in entries if other.track_id == entry.track_id]
+        reached.append(dataclasses.replace(entry, range=grown_until_next(found, entry.range, same)))
+    return reached
+
+
+def grown_until_next(
+    grown: MatchedRange, given: MatchedRange, same: Sequence[MatchedRange]
+) -> MatchedRange:
+    """Return a range that has grown, but not into other ranges of the same track.
+
+    Music that repeats goes on on the line of either.
+    """
+    latest_s = min((r.a_start_s for r in same if r.a_start_s > given.a_start_s), default=math.inf)
+    earliest_s = max((r.a_end_s for r in same if r.a_end_s < given.a_end_s), default=-math.inf)
+    end_s = max(given.a_end_s, min(grown.a_end_s, latest_s))
+    start_s = min(given.a_start_s, max(grown.a_start_s, earliest_s))
     return dataclasses.replace(
-        entry, range=reach_into_fades(entry.range, mix.spectrum, of_track.frames)
+        grown,
+        a_start_s=start_s,
+        a_end_s=end_s,
+        b_start_s=grown.b_start_s + grown.tempo * (start_s - grown.a_start_s),
+        b_end_s=grown.b_end_s - grown.tempo * (grown.a_end_s - end_s),
     )
+
+
+def rejoin_entries(entries: Sequence[TimelineEntry]) -> list[TimelineEntry]:
+    """Return entries in order of time, those of one track joined that have grown together."""
+    joined: list[TimelineEntry] = []
+    for entry in sorted(entries, key=lambda e: (e.range.a_start_s, e.range.a_end_s, e.track_id)):
+        for i, old in enumerate(joined):
+            if old.track_id == entry.track_id and _on_one_line(old.range, entry.range, 1.0):
+                alternatives = dict.fromkeys((*old.alternatives, *entry.alternatives))
+                both = _joined([old.range, entry.range])
+                joined[i] = TimelineEntry(entry.track_id, both, tuple(alternatives))
+                break
+        else:
+            joined.append(entry)
+    return sorted(joined, key=lambda e: (e.range.a_start_s, e.range.a_end_s, e.track_id))
+
+
+def _apart_s(one: MatchedRange, other: MatchedRange) -> float:
+    """Return the seconds of a mix between two ranges, negative where they overlap."""
+    return max(one.a_start_s, other.a_start_s) - min(one.a_end_s, other.a_end_s)
 
 
 def part_side(part: MixPart, reader: TrackReader, *, brief_cost: float | None = None) -> Side:

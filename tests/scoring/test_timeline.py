@@ -21,11 +21,13 @@ from auditor.report.text.timeline import timeline_lines, to_cue
 from auditor.report.write import write_report
 from auditor.scoring.timeline import (
     TimelineEntry,
+    grown_until_next,
     join_ranges,
     mix_parts,
     n_parts,
     overlap_share,
     place_entries,
+    rejoin_entries,
 )
 from auditor.workspace import open_workspace
 
@@ -81,6 +83,31 @@ def test_the_weaker_track_at_one_place_is_an_alternative():
         ("b", ()),
     ]
     assert overlap_share(one(0.0, 0.0, 60.0), one(50.0, 0.0, 60.0)) == pytest.approx(1 / 6)
+
+
+def test_ranges_that_have_grown_together_are_one_entry():
+    grown = [
+        TimelineEntry("a", one(0.0, 0.0, 60.0), ("copy",)),
+        TimelineEntry("a", one(60.0, 60.5, 40.0)),
+        TimelineEntry("b", one(60.5, 60.5, 40.0)),
+        TimelineEntry("a", one(100.0, 0.0, 40.0)),
+    ]
+    joined = rejoin_entries(grown)
+    assert [(e.track_id, e.range.a_start_s, e.range.a_end_s) for e in joined] == [
+        ("a", 0.0, 100.0),
+        ("b", 60.5, 100.5),
+        ("a", 100.0, 140.0),
+    ]
+    assert joined[0].alternatives == ("copy",)
+
+
+def test_a_range_does_not_grow_into_its_own_track():
+    given, grown = one(20.0, 120.0, 30.0), one(0.0, 100.0, 90.0)
+    same = [one(0.0, 0.0, 15.0), given, one(55.0, 200.0, 20.0)]
+    kept = grown_until_next(grown, given, same)
+    assert (kept.a_start_s, kept.a_end_s) == (15.0, 55.0)
+    assert (kept.b_start_s, kept.b_end_s) == (115.0, 155.0)
+    assert grown_until_next(grown, given, [given]) == grown
 
 
 def test_gaps_are_named():

@@ -35,7 +35,18 @@ def spectra() -> dict[str, np.ndarray]:
     faded[n_first - n_fade :] += other
     middle = n_first - n_fade // 2
     cut = np.concatenate([first[:middle], second[n_fade // 2 :]])
-    named = {"first": first, "second": second, "faded": faded, "cut": cut}
+    rng = np.random.default_rng(0)
+    voice = rng.normal(0.0, 0.1, len(first)) * np.repeat(
+        rng.random(len(first) // 3200) > 0.35, 3200
+    )
+    voice[: 20 * SAMPLE_RATE_HZ] = 0.0
+    named = {
+        "voice": (first + voice).astype(np.float32),
+        "first": first,
+        "second": second,
+        "faded": faded,
+        "cut": cut,
+    }
     return {name: waveform_spectrum(waveform) for name, waveform in named.items()}
 
 
@@ -54,6 +65,22 @@ def test_a_range_reaches_into_a_fade(spectra):
     come = reach_into_fades(found(45.0, 95.0, 40.0), spectra["faded"], spectra["second"])
     assert 38.0 < come.a_start_s < 43.0
     assert come.b_start_s == pytest.approx(come.a_start_s - 40.0)
+
+
+def test_a_known_neighbour_shows_more_of_a_fade(spectra):
+    first, second = found(0.0, 45.0), found(45.0, 95.0, 40.0)
+    out = reach_into_fades(first, spectra["faded"], spectra["first"], [(second, spectra["second"])])
+    assert FIRST_S - 1.0 <= out.a_end_s <= FIRST_S + 0.5
+    come = reach_into_fades(
+        second, spectra["faded"], spectra["second"], [(first, spectra["first"])]
+    )
+    assert 39.5 <= come.a_start_s <= 41.0
+
+
+def test_a_track_is_followed_under_a_voice(spectra):
+    """From 20 s on, something like a voice is as loud as the track: longer than one reach."""
+    grown = reach_into_fades(found(0.0, 20.0), spectra["voice"], spectra["first"])
+    assert grown.a_end_s > 20.0 + 2 * REACH_S
 
 
 def test_a_range_does_not_grow_beyond_a_cut(spectra):
