@@ -111,13 +111,17 @@ class TrackSpectrum:
 
     def levelled(self, tempo: float = 1.0) -> np.ndarray:
         """Return levelled frames, ``tempo`` of them in each step, (n, n_bands) float32."""
-        frames = self._parts[0]
-        if tempo == 1.0 or len(frames) < 2:
-            return frames
-        at = np.arange(0.0, len(frames) - 1.0, tempo)
-        low = at.astype(np.int64)
-        share = (at - low)[:, None].astype(np.float32)
-        return (1.0 - share) * frames[low] + share * frames[low + 1]
+        return at_tempo(self._parts[0], tempo)
+
+
+def at_tempo(frames: np.ndarray, tempo: float) -> np.ndarray:
+    """Return frames at another tempo, ``tempo`` of them in each step, (n, n_bands)."""
+    if tempo == 1.0 or len(frames) < 2:
+        return frames
+    at = np.arange(0.0, len(frames) - 1.0, tempo)
+    low = at.astype(np.int64)
+    share = (at - low)[:, None].astype(np.float32)
+    return (1.0 - share) * frames[low] + share * frames[low + 1]
 
 
 def can_agree(n_a: int, n_b: int) -> bool:

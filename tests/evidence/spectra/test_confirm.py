@@ -12,8 +12,10 @@ from auditor.audio import SAMPLE_RATE_HZ
 from auditor.augment.waveform import change_speed, plant, shift_pitch, stretch_time
 from auditor.embedding.spectrogram import waveform_spectrum
 from auditor.evidence.match_score import CLEAR_CORRELATION, match_score, range_score
+from auditor.evidence.spectra import range_search
 from auditor.evidence.spectra.confirm import MAX_CONFIRMED_RANGES, confirm
 from auditor.evidence.spectra.lines import TrackSpectrum
+from auditor.evidence.spectra.range_search import ALIKE, MAYBE_ALIKE, _moved_correlations
 from auditor.records import Evidence, MatchedRange
 
 WEAK = MatchedRange(0.0, 60.0, 0.0, 60.0, 1.0, 0.25, None, 0.0)
@@ -265,7 +267,7 @@ def test_single_notes_of_other_pitches_are_not_moved_onto_each_other():
     assert max(scores) < 0.3
 
 
-def test_a_guess_counts_only_where_the_spectra_agree_beyond_doubt(monkeypatch):
+def test_a_guess_counts_where_the_spectra_agree_beyond_doubt_or_lead_for_long(monkeypatch):
     original = tune(1, duration_s=60.0)
     noise = np.random.default_rng(0).normal(0.0, 4.0 * original.std(), len(original))
     copy = change_speed((original + noise).astype(np.float32), 1.2)
@@ -274,24 +276,68 @@ def test_a_guess_counts_only_where_the_spectra_agree_beyond_doubt(monkeypatch):
     monkeypatch.setattr(
         "auditor.evidence.spectra.range_search.mean_spectrum_shift", lambda a, b: semitones
     )
-    assert confirmed(MISSED, copy, original, a_duration_s=duration_s).ranges == ()
-    monkeypatch.setattr("auditor.evidence.spectra.range_search.CLEAR_CORRELATION", 0.1)
     (only,) = confirmed(MISSED, copy, original, a_duration_s=duration_s).ranges
     assert only.tempo == pytest.approx(1.2, abs=0.01)
+    assert only.correlation < 0.4  # drowned in noise, and it leads for all of its 50 seconds
+    monkeypatch.setattr("auditor.evidence.spectra.range_search._LEADS", 0.4)
+    assert confirmed(MISSED, copy, original, a_duration_s=duration_s).ranges == ()
+    monkeypatch.setattr("auditor.evidence.spectra.range_search.CLEAR_CORRELATION", 0.1)
+    (again,) = confirmed(MISSED, copy, original, a_duration_s=duration_s).ranges
+    assert again.tempo == pytest.approx(1.2, abs=0.01)
+
+
+def with_echoes(music: np.ndarray) -> np.ndarray:
+    echoes = music.copy()
+    for delay_s, gain in ((0.08, 0.5), (0.16, 0.4), (0.24, 0.3), (0.32, 0.2)):
+        n = round(delay_s * SAMPLE_RATE_HZ)
+        echoes[n:] += gain * music[:-n]
+    return 0.5 * echoes
 
 
 @pytest.mark.parametrize("ratio", [0.7, 1.43])
 def test_a_whole_copy_far_slower_or_faster_with_echoes_is_found(ratio):
     original = tune(1, duration_s=60.0)
     copy = change_speed(original, ratio)
-    echoes = copy.copy()
-    for delay_s, gain in ((0.08, 0.5), (0.16, 0.4), (0.24, 0.3), (0.32, 0.2)):
-        n = round(delay_s * SAMPLE_RATE_HZ)
-        echoes[n:] += gain * copy[:-n]
     duration_s = len(copy) / SAMPLE_RATE_HZ
-    found = confirmed(MISSED, 0.5 * echoes, original, a_duration_s=duration_s)
+    found = confirmed(MISSED, with_echoes(copy), original, a_duration_s=duration_s)
     assert found.ranges[0].tempo == pytest.approx(ratio, abs=0.01)
     assert match_score(found) > 0.9
+
+
+def medley() -> np.ndarray:
+    """Return a piece of three tunes, of which the mean spectrum is none of theirs."""
+    return np.concatenate([tune(2, duration_s=60.0), tune(1, duration_s=60.0), tune(3)])
+
+
+@pytest.mark.parametrize("ratio", [0.75, 1.35])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_an_excerpt_far_slower_or_faster_with_echoes_is_found(ratio, swapped):
+    original = medley()
+    copy = with_echoes(change_speed(original[60 * SAMPLE_RATE_HZ : 118 * SAMPLE_RATE_HZ], ratio))
+    sides = [TrackSpectrum(waveform_spectrum(w), len(w) / SAMPLE_RATE_HZ) for w in (copy, original)]
+    alike = _moved_correlations(*(s.mean_spectrum for s in sides), 14).max()
+    assert MAYBE_ALIKE <= alike < ALIKE, "else its speed is tried without a probe"
+    found = confirm(MISSED, *(sides[::-1] if swapped else sides))
+    assert found.ranges[0].tempo == pytest.approx(1.0 / ratio if swapped else ratio, abs=0.01)
+    assert match_score(found) > 0.9
+
+
+def test_what_may_be_alike_and_is_not_is_tried_no_further(monkeypatch):
+    tried = []
+    looked = range_search.leading_line
+    monkeypatch.setattr(
+        range_search, "leading_line", lambda a, b: tried.append(len(a)) or looked(a, b)
+    )
+    monkeypatch.setattr(range_search, "ALIKE", 2.0)
+    monkeypatch.setattr(
+        range_search, "mean_spectrum_shift", lambda a, b, alike=ALIKE: 5.0 if alike < 0.5 else None
+    )
+    confirmed(MISSED, tune(1, duration_s=60.0), tune(2, duration_s=60.0))
+    probe, as_it_is = tried
+    assert probe < 320 < 620 < as_it_is, "its middle was probed, and that was all"
+    tried.clear()
+    confirmed(MISSED, tune(1, duration_s=30.0), tune(2, duration_s=60.0), a_duration_s=30.0)
+    assert len(tried) == 1, "clips are not probed"
 
 
 def test_the_tempo_of_a_range_that_was_never_looked_at_is_no_guess():
