@@ -150,7 +150,7 @@ def check(
         run = RunContext(threshold, use, options.search, of_submission)
         scored = scorer.check(alone, distinct, known, run=run)
         use = threshold.with_music_note(
-            use, scored.cosines, flagged_from=scored.similar_from, scores=scored.histogram
+            use, scored.cosines, flagged_from=scored.similar_from, pairs=scored.examined
         )
         use = with_note(use, scored.left_out)
     own_ids = {s.track.id: s.own_id for s in compared}

@@ -321,7 +321,7 @@ def find_across(
         on_pair=on_pair,
     )
     use = threshold.with_music_note(
-        use, scored.cosines, flagged_from=scored.similar_from, scores=scored.histogram
+        use, scored.cosines, flagged_from=scored.similar_from, pairs=scored.examined
     )
     use = with_note(use, scored.left_out)
     return AcrossResult(scorer, run, use, scored, tracks, rotten)

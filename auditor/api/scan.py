@@ -125,7 +125,7 @@ def scan(
     )
     as_they_are = use if halves == 1 else threshold.recount(use, n, n_one_source)
     noted = threshold.with_music_note(
-        as_they_are, scored.cosines, flagged_from=scored.similar_from, scores=scored.histogram
+        as_they_are, scored.cosines, flagged_from=scored.similar_from, pairs=scored.examined
     )
     use = with_note(dataclasses.replace(use, note=noted.note), scored.left_out)
     not_heard: tuple[Skipped, ...] = ()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from auditor.calibration.metrics import poisson_quantile
+from auditor.calibration.music import MORE_ALIKE, PairScore, score_note
 from auditor.calibration.rates import RateTable
 from auditor.calibration.tail import MIN_P_VALUE
 from auditor.calibration.thresholds import (
@@ -43,14 +44,6 @@ SIMILAR_FAR = 1e-4
 MIN_PAIRS_TO_JUDGE = 200
 TOO_MANY = 5.0
 """A scan with so many times the calibrated share of moderately alike pairs is of other music."""
-
-_MORE_ALIKE = (
-    "these tracks are more alike than the calibration music, so expect more false positives. "
-    "Run: audit calibrate on it."
-)
-
-CLOSE_FAR, MIN_CLOSE_PAIRS = 3e-3, 20
-"""The rate of the scores that are looked at below a threshold, and what a few pairs may add."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +262,7 @@ class RunThreshold:
         cosines: Mapping[str, Sequence[float]],
         *,
         flagged_from: float,
-        scores: Mapping[str, Sequence[float]],
+        pairs: Iterable[PairScore],
     ) -> ThresholdUse:
         """Say in the note if tracks are more alike than those of the calibration.
 
@@ -280,12 +273,12 @@ class RunThreshold:
             Histogram of the cosines of all pairs, see ``music_note``.
         flagged_from : float
             Cosine from which pairs are flagged or sound alike.
-        scores : mapping
-            Histogram of the scores of the pairs that were examined, see ``score_note``.
+        pairs : iterable of PairScore
+            Those that were examined, see ``calibration.music.score_note``.
         """
         said = ""
         if self.calibration is not None:
-            said = score_note(self.calibration, scores, use)
+            said = score_note(self.calibration, pairs, use)
         if not said and self._similarity is not None:
             one_source = share_of_one_source(use)
             said = music_note(
@@ -490,38 +483,7 @@ def music_note(
         return ""
     return (
         f"{100 * n / n_all:.0f} % of the pairs score {level:.2f} or more, against "
-        f"{100 * LOOSEST_FAR:.0f} % in the calibration: {_MORE_ALIKE}"
-    )
-
-
-def score_note(
-    thresholds: Thresholds, histogram: Mapping[str, Sequence[float]], use: ThresholdUse
-) -> str:
-    """Return a warning if too many pairs score just below the threshold, else an empty text.
-
-    Copies score far above it, and unrelated pairs of other music seldom come near: what crowds
-    there are pieces that the calibration does not tell apart, such as drones of one instrument.
-
-    Parameters
-    ----------
-    thresholds : Thresholds
-        Of the scores.
-    histogram : mapping
-        ``edges`` (n + 1) and ``counts`` (n) of the pairs that were examined; may be empty.
-    use : ThresholdUse
-        Of the run.
-    """
-    try:
-        level = thresholds.threshold_at(CLOSE_FAR, one_source=share_of_one_source(use))
-    except ThresholdError:
-        return ""
-    n, _ = _count_between(histogram, level, use.threshold)
-    expected = CLOSE_FAR * (use.n_comparisons or 0)
-    if not expected or n <= TOO_MANY * expected + MIN_CLOSE_PAIRS:
-        return ""
-    return (
-        f"{n:,.0f} pairs score {level:.2f} to {use.threshold:.2f}, just below the threshold, where "
-        f"{expected:.2g} unrelated pairs are expected: {_MORE_ALIKE}"
+        f"{100 * LOOSEST_FAR:.0f} % in the calibration: {MORE_ALIKE}"
     )
 
 

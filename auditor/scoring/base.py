@@ -60,6 +60,9 @@ class ScoringResult:
         Estimated share of the true pairs that an index proposed; None for an exact search.
     histogram : dict
         ``edges`` and ``counts`` of all scores; may be empty.
+    examined : tuple of (str, str, float)
+        Ids and scores of the examined pairs of which something matches; empty where nothing was
+        calibrated on such scores (``check --wide``), and from a scorer that examines no pairs.
     cosines : dict
         The same of the cosines of all embeddings; empty where not all were computed.
     similar_from : float
@@ -74,6 +77,7 @@ class ScoringResult:
     n_compared: int
     recall: float | None = None
     histogram: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    examined: tuple[tuple[str, str, float], ...] = ()
     cosines: dict[str, tuple[float, ...]] = field(default_factory=dict)
     similar_from: float = 1.0
     left_out: str = ""

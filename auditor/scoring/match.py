@@ -395,6 +395,7 @@ class Scorer:
             [pair for pair in judged if pair.verdict != Verdict.CLEAR],
             found.n_compared,
             histogram=found.histogram,
+            examined=_scores(found.pairs),
             cosines=_cosines(tiles, reader, len(ids)) if run.search == "exact" else {},
             similar_from=similar_from,
             damaged=found.damaged,
@@ -432,6 +433,7 @@ class Scorer:
             [pair for pair in judged if pair.verdict != Verdict.CLEAR],
             found.n_compared,
             histogram=found.histogram,
+            examined=_scores(found.pairs),
             cosines=named_histogram(similar_across(tiles, reader, sides, 1.0).histogram),
             similar_from=similar_from,
             damaged=found.damaged,
@@ -458,9 +460,13 @@ class Scorer:
         )
         judged = [self.judge(pair, tracks, run.of(pair.a)) for pair in found.pairs]
         # Of one heard in several ways each pair is there as often, which nothing was calibrated on.
-        histogram = {} if any(s.hearings for s in submissions) else found.histogram
+        as_they_are = not any(s.hearings for s in submissions)
         return ScoringResult(
-            _with_nearest(judged), found.n_compared, histogram=histogram, damaged=found.damaged
+            _with_nearest(judged),
+            found.n_compared,
+            histogram=found.histogram if as_they_are else {},
+            examined=_scores(found.pairs) if as_they_are else (),
+            damaged=found.damaged,
         )
 
     def judge(self, pair: ScoredPair, tracks: Mapping[str, Track], run: RunContext) -> Pair:
@@ -579,6 +585,11 @@ def _matrix_parts(
 def _cosines(tiles: Tiles, reader: TrackReader, n: int) -> dict[str, tuple[float, ...]]:
     """Return the histogram of all cosines."""
     return named_histogram(similar_rows(tiles, reader, n, 1.0).histogram)
+
+
+def _scores(pairs: Sequence[ScoredPair]) -> tuple[tuple[str, str, float], ...]:
+    """Return ids and scores of the pairs of which something matches."""
+    return tuple((p.a, p.b, p.score) for p in pairs if p.score >= MIN_SCORE_TO_CONFIRM)
 
 
 def _with_nearest(pairs: Sequence[Pair]) -> list[Pair]:

@@ -406,10 +406,10 @@ def test_a_scan_of_music_unlike_the_calibration_is_told(workspace, monkeypatch):
     ).histogram
     calibrate_by_hand(workspace.directory, workspace.weights_id, threshold=0.6)
     run = open_threshold(workspace, open_scorer(workspace), options)
-    said = run.with_music_note(use, histogram, flagged_from=0.97, scores={}).note
+    said = run.with_music_note(use, histogram, flagged_from=0.97, pairs=()).note
     assert "in the calibration: these tracks are more alike" in said
     assert said.endswith("on it. As before.")
-    assert run.with_music_note(use, {}, flagged_from=0.97, scores={}).note == "As before."
+    assert run.with_music_note(use, {}, flagged_from=0.97, pairs=()).note == "As before."
 
 
 def test_one_track_has_no_pairs(tmp_path, weights):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,19 +9,16 @@ from hypothesis import strategies as st
 from small_thresholds import OTHERS, POINTS, TAIL, WEIGHTS, choose_threshold, make, make_tailed
 
 from auditor.calibration.choose import (
-    CLOSE_FAR,
     HIGHEST_THRESHOLD,
     LOOSEST_FAR,
     RunThreshold,
     ThresholdOptions,
     music_note,
-    score_note,
 )
 from auditor.calibration.metrics import poisson_quantile
 from auditor.calibration.rates import OperatingPoint, RateTable
 from auditor.calibration.thresholds import save_thresholds
 from auditor.errors import ThresholdError
-from auditor.records import ThresholdUse
 
 
 def test_choose_takes_the_calibrated_default_with_its_rates(tmp_path):
@@ -274,29 +269,6 @@ def test_homogeneous_music_is_told():
     assert music_note(made, histogram(alike), flagged_from=0.6) == ""
     assert music_note(made, {}, flagged_from=0.95) == ""
     assert music_note(make(operating_points=POINTS[:1]), histogram(alike), flagged_from=0.95) == ""
-
-
-def test_pairs_that_crowd_below_the_threshold_are_told():
-    rng = np.random.default_rng(0)
-    made = make_tailed()
-    level = made.threshold_at(CLOSE_FAR)
-    use = ThresholdUse(0.95, "a file", n_comparisons=5000)
-    assert level < 0.9
-    far_below = rng.uniform(-0.5, level - 0.01, 600)
-    crowd = np.concatenate([far_below, rng.uniform(level + 0.01, 0.94, 96)])
-    said = score_note(made, histogram(crowd), use)
-    assert said.startswith(
-        f"96 pairs score {level:.2f} to 0.95, just below the threshold, where 15 "
-    )
-    assert said.endswith("Run: audit calibrate on it.")
-    assert score_note(made, histogram(crowd[:-1]), use) == "", "5 times 15, and 20"
-    many = dataclasses.replace(use, n_comparisons=50_000)
-    assert score_note(made, histogram(crowd), many) == "", "as many are expected"
-    copies = np.concatenate([far_below, np.full(300, 0.99)])
-    assert score_note(made, histogram(copies), use) == "", "what is found is no sign"
-    assert score_note(made, {}, use) == ""
-    by_hand = dataclasses.replace(use, n_comparisons=None)
-    assert score_note(made, histogram(crowd), by_hand) == ""
 
 
 def test_a_budget_counts_pairs_of_one_source_at_their_own_rate(tmp_path):

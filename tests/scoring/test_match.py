@@ -491,6 +491,28 @@ def test_a_flipped_bit_is_named_and_the_run_goes_on_without_that_track(
         assert workspace.catalogue.verify() == []
 
 
+def test_the_scores_of_scans_and_checks_are_held_against_the_calibration(
+    scanned, library, monkeypatch
+):
+    folder, _ = scanned
+    seen = []
+
+    def note(_, pairs, use):
+        seen.append({(a, b): score for a, b, score in pairs})
+        return f"Of {use.n_comparisons} pairs."
+
+    monkeypatch.setattr("auditor.calibration.choose.score_note", note)
+    with open_workspace(folder, extractor="excerpt", write=True) as workspace:
+        result = scan(workspace, options=OPTIONS)
+        checked = check(workspace, [library / "tune-2.wav"], options=OPTIONS)
+        wide = check(workspace, [library / "tune-2.wav"], options=Options(wide=True))
+    for found, scores in ((result, seen[0]), (checked, seen[1])):
+        assert found.threshold.note.startswith(f"Of {found.threshold.n_comparisons} pairs.")
+        alike = [pair for pair in found.pairs if pair.flagged and not pair.identical_file]
+        assert alike and all(scores[pair.a, pair.b] == pair.score for pair in alike)
+    assert wide.threshold.note and seen[2] == {}, "nothing was calibrated on the best of many ways"
+
+
 def test_a_wide_check_hears_a_copy_an_octave_higher_and_twice_as_fast(scanned, tmp_path):
     folder, _ = scanned
     write_audio(tmp_path / "twice.wav", change_speed(music(3), 2.0), codec="wav")
