@@ -113,7 +113,7 @@ _GUESS_S = 10.0
 """A line at a tempo and pitch that are only a guess counts if it is as long: two notes of other
 pitches, moved onto each other, agree for as long as they sound."""
 
-_LEADS_S, _LEADS, _LEADS_BY = 20.0, 0.3, 1.0
+_LEADS_S, _LEADS, _LEADS_BY = 24.0, 0.3, 1.0
 """A longer line at a guess counts although it agrees less, if it agrees and leads by so much: of
 11,300 pairs of strangers none that agrees by 0.3 is so long, and one leads by 1."""
 
