@@ -61,6 +61,12 @@ from auditor.catalogue.rows import (
     unpack_dvectors,
     valid_unicode,
 )
+from auditor.catalogue.skipped import (
+    damaged_numbers,
+    put_skipped,
+    read_skipped,
+    skipped_problems,
+)
 from auditor.catalogue.sources import naming_tag
 from auditor.catalogue.spectrograms import (
     drop_unused,
@@ -281,10 +287,8 @@ class Catalogue:
     def skipped_stamps(self) -> dict[bytes, FileStamp | None]:
         """Return the stamp of every skipped path, None where the file could not be examined."""
         with self._read() as connection:
-            rows = connection.execute(
-                f"SELECT path_bytes, {_stamp_columns(connection)} FROM skipped"
-            ).fetchall()
-        return {path: None if row[0] is None else FileStamp(*row) for path, *row in rows}
+            rows = list(read_skipped(connection))
+        return {path: None if stamp[0] is None else FileStamp(*stamp) for path, _, stamp in rows}
 
     def ids_by_sha256(self, sha256: str) -> list[tuple[str, bytes]]:
         """Return (id, path) of the tracks with this content; the path of a displaced one is b""."""
@@ -437,17 +441,8 @@ class Catalogue:
 
     def put_skipped(self, path_bytes: bytes, why: Skipped, stamp: FileStamp | None) -> None:
         """Store why a file took no part; a track stored at that path stays as it is."""
-        values = stamp.columns if stamp else (None,) * len(STAMP)
         with self._write() as connection:
-            connection.execute(
-                f"""INSERT OR REPLACE INTO skipped
-                (path_bytes, path, reason, code, sha256, {", ".join(STAMP)})
-                VALUES ({", ".join("?" * (5 + len(STAMP)))})""",
-                (
-                    *(path_bytes, show_path(path_bytes), valid_unicode(why.reason)),
-                    *(why.code, why.sha256, *values),
-                ),
-            )
+            put_skipped(connection, path_bytes, why, stamp.columns if stamp else ())
 
     def forget_skipped(self, paths: Iterable[bytes]) -> None:
         """Drop skipped files, because they are gone; unknown paths are passed over."""
@@ -620,15 +615,19 @@ class Catalogue:
         """Make sure that no embedding of a damaged track is used; return what is wrong by id.
 
         Every row is read.  The embedding of such a track counts as none from then on, until its
-        file is scanned again.
+        file is scanned again.  Damaged rows of skipped files, which say nothing, are deleted.
         """
         with self._read() as connection:
             found = dict(damaged_rows(connection, weights_id))
-        if found:
+            skipped = damaged_numbers(connection)
+        if found or skipped:
             with self._write() as connection:
                 connection.executemany(
                     "UPDATE embeddings SET crc = ? WHERE track_id = ? AND weights_id = ?",
                     [(SET_ASIDE, track_id, weights_id) for track_id in found],
+                )
+                connection.executemany(
+                    "DELETE FROM skipped WHERE rowid = ?", [(number,) for number in skipped]
                 )
         return found
 
@@ -812,11 +811,7 @@ class Catalogue:
     def skipped(self) -> list[Skipped]:
         """Return the skipped files with their reasons, sorted by path."""
         with self._read() as connection:
-            told = "code, sha256" if has_checksums(connection) else "'unreadable', ''"
-            rows = connection.execute(
-                f"SELECT path, reason, {told} FROM skipped ORDER BY path_bytes"
-            )
-            return [Skipped.of(*row) for row in rows]
+            return [why for _, why, _ in read_skipped(connection)]
 
     def spectra(self) -> set[str]:
         """Return the hashes of the contents whose spectrum is stored."""
@@ -834,13 +829,26 @@ class Catalogue:
         with self._read() as connection:
             return read_spectrum(connection, sha256, SPECTRUM_LAYOUT, SPECTRUM.n_bands)
 
-    def decisions(self, hashes: tuple[str, str] | None = None) -> list[Decision]:
+    def decisions(
+        self, hashes: tuple[str, str] | None = None, *, damaged: list[str] | None = None
+    ) -> list[Decision]:
         """Return the decisions, or those of one pair of sorted hashes, oldest first.
 
         Those that were taken back are among them.
+
+        Parameters
+        ----------
+        hashes : (str, str), optional
+        damaged : list, optional
+            Where given, damaged decisions are left out and what is wrong is put here.
+
+        Raises
+        ------
+        CatalogueError
+            If a decision is damaged; names it.
         """
         with self._read() as connection:
-            return read_decisions(connection, hashes)
+            return read_decisions(connection, hashes, damaged=damaged)
 
     def stats(self, weights_id: str | None = None) -> dict[str, Any]:
         """Return counts for people: JSON types only.
@@ -900,6 +908,7 @@ class Catalogue:
                 rotten = damaged_rows(connection)
                 problems += (why for track_id, why in rotten if f"track {track_id}" not in named)
                 problems += decision_problems(connection)
+                problems += skipped_problems(connection)
                 problems += spectrum_problems(connection, SPECTRUM_LAYOUT, SPECTRUM.n_bands)
                 files = connection.execute(
                     f"SELECT id, path_bytes, sha256, {_stamp_columns(connection)} FROM tracks"

@@ -1,9 +1,10 @@
 """Checksums of rows: a value that the disk has changed is noticed before it changes a result.
 
-A row of a track, an embedding, and the d-vectors with their levels each have a CRC-32, which finds
-every error of up to 32 bits in a row.  It lies in the small rows: of d-vectors in that of their
-embedding, since SQLite would write the blobs anew with it.  Spectra are compressed, and zlib checks
-what it unpacks.  Nothing here guards against somebody who writes a matching checksum.
+A row of a track, an embedding, the d-vectors with their levels, a decision and a skipped file each
+have a CRC-32, which finds every error of up to 32 bits in a row.  It lies in the small rows: of
+d-vectors in that of their embedding, since SQLite would write the blobs anew with it.  Spectra are
+compressed, and zlib checks what it unpacks.  Nothing here guards against somebody who writes a
+matching checksum.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from auditor.catalogue.rows import FIELDS, field_columns
 from auditor.errors import DamagedTrackError
 
 SINCE = 6
-"""Schema version from which on rows have checksums."""
+"""Schema version from which on tracks and embeddings have checksums."""
+
+SINCE_ALL = 11
+"""Schema version from which on decisions and skipped files have them, too."""
+
+NO_CHECKSUM = -1
+"""What SELECT says in place of the checksum of a row that an older catalogue has not."""
 
 SET_ASIDE = -1
 """Checksum of an embedding that nothing may use, since a row of its track is damaged."""
@@ -74,17 +81,18 @@ def _checksum_of_track(row: tuple[object, ...]) -> int:
 
 
 def has_checksums(connection: sqlite3.Connection) -> bool:
-    """Say whether rows have checksums; those of an older catalogue, open for reading, have none."""
-    return _version(connection) >= SINCE
+    """Say whether tracks have checksums; in an older catalogue, read as it is, they have none."""
+    return version_of(connection) >= SINCE
 
 
 def track_columns(connection: sqlite3.Connection) -> str:
     """Return what a SELECT names to get ``FIELDS``, and with checksums ``SUMMED`` and the crc."""
-    fields = field_columns(_version(connection))
+    fields = field_columns(version_of(connection))
     return ", ".join((*fields, *_WHOSE, "crc") if has_checksums(connection) else fields)
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def version_of(connection: sqlite3.Connection) -> int:
+    """Return the schema version of a catalogue."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
 

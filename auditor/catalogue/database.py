@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from auditor.catalogue import checksums, identifiers
+from auditor.catalogue import checksums, decisions, identifiers, skipped
 from auditor.errors import CatalogueError, WorkspaceLockedError, show_path
 from auditor.serialisation import TemporaryFolder
 
@@ -124,10 +124,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # What a C2PA manifest says; the checksum of a row counts it where there is one.
         "ALTER TABLE tracks ADD COLUMN c2pa TEXT NOT NULL DEFAULT '[]'",
     ),
+    (
+        # CRC-32 of the other rows that people read, which _prepare fills in.
+        "ALTER TABLE decisions ADD COLUMN crc INTEGER",
+        "ALTER TABLE skipped ADD COLUMN crc INTEGER",
+    ),
 )
 """Statements that lead from schema version i to i + 1; a published entry is never edited."""
 
-READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+READABLE_AS_THEY_ARE = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 """Older schema versions that lack only tables, which count as empty, indexes, checksums, inodes,
 identifiers and manifests: read without a migration."""
 
@@ -378,6 +383,9 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, read_only: bool, abs
                     connection.execute(statement)
             if version < checksums.SINCE:
                 checksums.fill(connection)
+            if version < checksums.SINCE_ALL:
+                decisions.seal(connection)
+                skipped.seal(connection)
             if version < identifiers.SINCE:
                 identifiers.index_identifiers(connection, "identifiers <> '[]'")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -14,6 +14,7 @@ import sqlite3
 import unicodedata
 from collections.abc import Iterable, Iterator
 
+from auditor.catalogue.checksums import NO_CHECKSUM, SINCE_ALL, checksum, version_of
 from auditor.errors import CatalogueError
 from auditor.records import UNDO, Decision, DecisionKind
 
@@ -139,19 +140,32 @@ def insert_decisions(connection: sqlite3.Connection, decisions: Iterable[Decisio
         row = (
             decision.sha256_a,
             decision.sha256_b,
-            decision.kind,
+            str(decision.kind),
             decision.note,
             decision.when,
             decision.by,
         )
         n_new += connection.execute(
-            f"INSERT OR IGNORE INTO decisions ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", row
+            f"INSERT OR IGNORE INTO decisions ({_COLUMNS}, crc) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*row, checksum(*row)),
         ).rowcount
     return n_new
 
 
+def seal(connection: sqlite3.Connection) -> None:
+    """Give their checksums to decisions that have none, from before there were any."""
+    rows = connection.execute(f"SELECT {_COLUMNS}, id FROM decisions WHERE crc IS NULL").fetchall()
+    connection.executemany(
+        "UPDATE decisions SET crc = ? WHERE id = ?",
+        [(checksum(*row[:-1]), row[-1]) for row in rows],
+    )
+
+
 def read_decisions(
-    connection: sqlite3.Connection, hashes: tuple[str, str] | None = None
+    connection: sqlite3.Connection,
+    hashes: tuple[str, str] | None = None,
+    *,
+    damaged: list[str] | None = None,
 ) -> list[Decision]:
     """Return decisions, oldest first; none of a catalogue from before there were any.
 
@@ -160,6 +174,8 @@ def read_decisions(
     connection : sqlite3.Connection
     hashes : (str, str), optional
         Sorted SHA-256 of the one pair to read.
+    damaged : list, optional
+        Where given, damaged decisions are left out and what is wrong is put here.
 
     Raises
     ------
@@ -168,22 +184,26 @@ def read_decisions(
     """
     if not _has_table(connection):
         return []
+    crc = NO_CHECKSUM if version_of(connection) < SINCE_ALL else "crc"
     where = "WHERE sha256_a = ? AND sha256_b = ?" if hashes else ""
-    rows = connection.execute(
-        f"SELECT {_COLUMNS}, id FROM decisions {where} ORDER BY decided_at, id", hashes or ()
-    )
-    return [_from_row(row) for row in rows]
+    made = []
+    for row in connection.execute(
+        f"SELECT {_COLUMNS}, id, {crc} FROM decisions {where} ORDER BY decided_at, id", hashes or ()
+    ):
+        try:
+            made.append(_from_row(row))
+        except CatalogueError as error:
+            if damaged is None:
+                raise
+            damaged.append(str(error))
+    return made
 
 
 def decision_problems(connection: sqlite3.Connection) -> Iterator[str]:
     """Yield decisions that are damaged."""
-    if not _has_table(connection):
-        return
-    for row in connection.execute(f"SELECT {_COLUMNS}, id FROM decisions ORDER BY id"):
-        try:
-            _from_row(row)
-        except CatalogueError as error:
-            yield str(error)
+    damaged: list[str] = []
+    read_decisions(connection, damaged=damaged)
+    yield from damaged
 
 
 def _has_table(connection: sqlite3.Connection) -> bool:
@@ -194,16 +214,19 @@ def _has_table(connection: sqlite3.Connection) -> bool:
 
 
 def _from_row(row: tuple[object, ...]) -> Decision:
-    *values, number = row
+    *values, number, crc = row
     try:
         if any(type(value) is not str for value in values):
             raise ValueError("a value that is not text")
+        if crc not in (NO_CHECKSUM, checksum(*values)):
+            raise ValueError("its checksum is another")
         decision = Decision(*values)  # type: ignore[arg-type]
         _expect_clean(decision)
     except ValueError as error:
         raise CatalogueError(
             f"decision {number} of the catalogue is damaged: {error}. "
-            "Restore the catalogue from a copy."
+            "Restore the catalogue from a copy. Without one, audit decide --export FILE keeps the "
+            "others: move the catalogue away, run audit scan DIR, then audit decide --import FILE."
         ) from None
     return decision
 

@@ -208,8 +208,9 @@ def _export(file: Path, workspace: Path | None) -> None:
     from auditor.errors import show_text
     from auditor.report.text.general import show_count
 
+    damaged: list[str] = []
     with open_catalogue(workspace, write=False) as catalogue:
-        made = catalogue.decisions()
+        made = catalogue.decisions(damaged=damaged)
         wanted = {sha256 for d in made for sha256 in (d.sha256_a, d.sha256_b)}
         names = {
             track.sha256: show_text(f"{track.id} {track.label}")
@@ -219,6 +220,10 @@ def _export(file: Path, workspace: Path | None) -> None:
     text = to_csv(made, names, report_orders(results_of(workspace, None)))
     if str(file) == "-":
         sys.stdout.write(text)
-        return
-    write_csv(text, file)
-    print(f"{show_count(len(made), 'decision')}: {show_path(file)}", file=sys.stderr)
+    else:
+        write_csv(text, file)
+        print(f"{show_count(len(made), 'decision')}: {show_path(file)}", file=sys.stderr)
+    for problem in damaged:
+        print(f"left out: {problem}", file=sys.stderr)
+    if damaged:
+        raise typer.Exit(2)

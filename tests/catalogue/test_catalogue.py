@@ -377,7 +377,7 @@ def test_sqlite_files_of_others_and_of_newer_versions_are_left_as_they_are(tmp_p
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     before = file.read_bytes()
-    with pytest.raises(CatalogueError, match="99; this audit knows up to 10. Install the"):
+    with pytest.raises(CatalogueError, match="99; this audit knows up to 11. Install the"):
         Catalogue.open(file)
     assert file.read_bytes() == before
 
@@ -476,7 +476,7 @@ def test_a_failed_migration_leaves_the_file_as_it_was(tmp_path, monkeypatch, cat
     put(catalogue, 1)
     broken = (*MIGRATIONS, ("ALTER TABLE tracks ADD COLUMN mood TEXT", "nonsense"))
     monkeypatch.setattr("auditor.catalogue.database.MIGRATIONS", broken)
-    with pytest.raises(CatalogueError, match="version 10; 11 is needed. Run: audit scan DIR"):
+    with pytest.raises(CatalogueError, match="version 11; 12 is needed. Run: audit scan DIR"):
         Catalogue.open(catalogue.path, read_only=True)
     with pytest.raises(CatalogueError, match="nonsense"):
         Catalogue.open(catalogue.path)

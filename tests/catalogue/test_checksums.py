@@ -6,10 +6,11 @@ import contextlib
 import sqlite3
 
 import pytest
-from small_catalogue import WEIGHTS, make_track, put
+from small_catalogue import WEIGHTS, make_track, put, sha
 
-from auditor.catalogue.catalogue import Catalogue
+from auditor.catalogue.catalogue import Catalogue, FileStamp
 from auditor.errors import DamagedTrackError
+from auditor.records import Skipped
 
 OF_B = {"tracks": "id = 'b'", "embeddings": "track_id = 'b'", "dvectors": "track_id = 'b'"}
 
@@ -105,3 +106,58 @@ def test_lost_rows_of_other_weights_stay(folder):
         catalogue.drop_lost_rows(WEIGHTS)
         assert set(catalogue.set_damaged_aside(WEIGHTS)) == set()
         assert set(catalogue.set_damaged_aside("ffffffff")) == {"b"}
+
+
+SKIPPED = {
+    "path_bytes": b"/music/y",
+    "path": "/music/y",
+    "reason": "no audix",
+    "code": "silent",
+} | {
+    "sha256": "ac",
+    "size": 4,
+    "mtime_ns": 4,
+    "crc": 7,
+}
+
+
+@pytest.mark.parametrize("column", SKIPPED)
+def test_a_skipped_file_whose_row_the_disk_changed_is_looked_at_again(tmp_path, column):
+    file = tmp_path / "catalogue.sqlite3"
+    stamp, good, bad = FileStamp(3, 3), b"/music/a", b"/music/x"
+    with Catalogue.open(file) as catalogue:
+        for path in (good, bad):
+            catalogue.put_skipped(path, Skipped("", "no audio", "no-audio", "ab"), stamp)
+        assert catalogue.skipped_stamps() == {good: stamp, bad: stamp}
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute(
+            f"UPDATE skipped SET {column} = ? WHERE path_bytes = ?", (SKIPPED[column], bad)
+        )
+    with Catalogue.open(file, read_only=True) as catalogue:
+        assert set(catalogue.skipped_stamps()) == {good}
+        assert [one.path for one in catalogue.skipped()] == ["/music/a"]
+        (problem,) = catalogue.verify()
+        assert "the checksum is another" in problem
+    with Catalogue.open(file) as catalogue:
+        assert catalogue.set_damaged_aside(WEIGHTS) == {}
+        assert catalogue.verify() == []
+        assert [one.path for one in catalogue.skipped()] == ["/music/a"]
+
+
+def test_rows_from_before_they_had_checksums_get_them(tmp_path):
+    file = tmp_path / "catalogue.sqlite3"
+    with Catalogue.open(file) as catalogue:
+        catalogue.put_skipped(b"/music/x", Skipped("", "no audio", "no-audio"), None)
+        made = catalogue.decide(sha("a"), sha("b"), "cover")
+        skipped = catalogue.skipped()
+    with contextlib.closing(sqlite3.connect(file)) as connection, connection:
+        for table in ("decisions", "skipped"):
+            connection.execute(f"ALTER TABLE {table} DROP COLUMN crc")
+        connection.execute("PRAGMA user_version = 10")
+    for read_only in (True, False, True):  # read as it is, migrated, read again
+        with Catalogue.open(file, read_only=read_only) as catalogue:
+            assert (catalogue.skipped(), catalogue.decisions()) == (skipped, [made])
+            assert catalogue.verify() == []
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        for table in ("decisions", "skipped"):
+            assert connection.execute(f"SELECT crc FROM {table}").fetchone()[0] > 0

@@ -252,6 +252,8 @@ def test_a_catalogue_that_knew_no_holders_is_filled_in(tmp_path):
         connection.execute("UPDATE tracks SET identifiers = '[' WHERE id = 'c'")
         connection.execute("DROP TABLE identifiers")
         connection.execute("ALTER TABLE tracks DROP COLUMN c2pa")
+        connection.execute("ALTER TABLE decisions DROP COLUMN crc")
+        connection.execute("ALTER TABLE skipped DROP COLUMN crc")
         connection.execute("PRAGMA user_version = 8")
         connection.commit()
     with Catalogue.open(file, read_only=True) as old:

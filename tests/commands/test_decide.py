@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import io
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -156,6 +158,20 @@ def test_export_and_import_are_each_other_undone(workspace, tmp_path):
     rows = list(csv.DictReader(io.StringIO(printed, newline="")))
     assert [row["note"] for row in rows][:2] == ["'=1+1", "two\nlines, “ä”"]
     assert rows[0]["track_a" if A < B else "track_b"] == "a Artist a – Title a"
+
+
+def test_an_export_leaves_out_a_damaged_decision_and_says_so(workspace):
+    invoke("decide", "a", "b", "--as", "cover", "--by", "Ana", "-w", workspace)
+    invoke("decide", "a", "b", "--as", "licensed", "--by", "Ana", "-w", workspace)
+    with contextlib.closing(sqlite3.connect(workspace / "catalogue.sqlite3")) as file, file:
+        file.execute("UPDATE decisions SET decided_by = 'Anb' WHERE kind = 'cover'")
+    refused = invoke("decide", "a", "b", "-w", workspace)
+    assert refused.exit_code == 2
+    assert "decision 1 of the catalogue is damaged" in refused.stderr
+    done = invoke("decide", "--export", "d.csv", "-w", workspace)
+    assert done.exit_code == 2
+    assert "left out: decision 1 of the catalogue is damaged" in done.stderr
+    assert [made.kind for made in read_csv("d.csv")] == ["licensed"]
 
 
 def test_an_export_has_a_and_b_in_the_order_of_the_last_report(workspace):

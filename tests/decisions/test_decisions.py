@@ -124,12 +124,28 @@ def test_an_import_is_all_or_nothing_and_knows_what_it_has(catalogue):
     assert catalogue.import_decisions([good, decided(A, C, "cover")]) == 1
 
 
-def test_a_damaged_row_is_named(catalogue):
-    catalogue.decide(A, B, "cover")
-    catalogue._connection.execute("UPDATE decisions SET kind = 'x'")
-    with pytest.raises(CatalogueError, match="decision 1 of the catalogue is damaged: 'x' is no"):
+STORED = ("sha256_a", "sha256_b", "kind", "note", "decided_at", "decided_by", "crc")
+
+
+@pytest.mark.parametrize("column", STORED)
+def test_whatever_the_disk_changes_in_a_decision_is_named_and_the_others_can_be_kept(
+    catalogue, column
+):
+    catalogue.decide(A, B, "cover", note="live", by="Ana")
+    kept = catalogue.decide(A, C, "licensed", note="live", by="Ana")
+    good = {"kind": "licensed", "decided_at": WHEN, "crc": 7}.get(column, "b" * 63 + "c")
+    catalogue._connection.execute(f"UPDATE decisions SET {column} = ? WHERE id = 1", (good,))
+    with pytest.raises(CatalogueError, match="decision 1 .*its checksum is another"):
         catalogue.decisions()
-    assert "decision 1 of the catalogue is damaged" in catalogue.verify()[0]
+    (problem,) = catalogue.verify()
+    damaged: list[str] = []
+    assert catalogue.decisions(damaged=damaged) == [kept]
+    assert damaged == [problem]
+    assert "audit decide --export FILE" in problem
+
+
+def test_a_value_that_is_no_text_is_named(catalogue):
+    catalogue.decide(A, B, "cover")
     catalogue._connection.execute("UPDATE decisions SET kind = X'00'")
     with pytest.raises(CatalogueError, match="decision 1 .* a value that is not text"):
         catalogue.decisions()
