@@ -30,6 +30,7 @@ from auditor.catalogue.checksums import (
     damaged_rows,
     drop_lost_rows,
     has_checksums,
+    is_intact,
     lost_rows,
     seal_tracks,
     track_columns,
@@ -498,7 +499,10 @@ class Catalogue:
             put_spectrum(connection, sha256, SPECTRUM_LAYOUT, spectrum)
 
     def mark_missing(self, ids: Iterable[str]) -> None:
-        """Mark tracks whose files are no longer on disk; unknown ids are passed over."""
+        """Mark tracks whose files are no longer on disk; unknown ids are passed over.
+
+        So are tracks whose row is damaged: perhaps it is their path that has changed.
+        """
         self._mark(ids, 1)
 
     def mark_present(self, ids: Iterable[str]) -> None:
@@ -506,13 +510,21 @@ class Catalogue:
         self._mark(ids, 0)
 
     def _mark(self, ids: Iterable[str], missing: int) -> None:
-        if rows := [(missing, track_id, missing) for track_id in ids]:
-            with self._write() as connection:
-                connection.executemany(
-                    "UPDATE tracks SET missing = ?, crc = NULL WHERE id = ? AND missing <> ?"
+        if not (wanted := list(ids)):
+            return
+        names = ", ".join(SUMMED)
+        with self._write() as connection:
+            for track_id in wanted:
+                row = connection.execute(
+                    f"SELECT {names}, crc FROM tracks WHERE id = ? AND missing <> ?"
                     " AND path_bytes IS NOT NULL",
-                    rows,
-                )
+                    (track_id, missing),
+                ).fetchone()
+                if row is not None and is_intact(row):
+                    connection.execute(
+                        "UPDATE tracks SET missing = ?, crc = NULL WHERE id = ?",
+                        (missing, track_id),
+                    )
 
     def update_tags(self, track: Track) -> None:
         """Store what the tags of a track say, and their source; nothing else.

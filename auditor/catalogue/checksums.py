@@ -120,6 +120,14 @@ def fill(connection: sqlite3.Connection) -> None:
         )
 
 
+def is_intact(row: tuple[object, ...]) -> bool:
+    """Say whether a row of ``SUMMED`` and the checksum behind it fit together.
+
+    A row that was written in this transaction has no checksum yet.
+    """
+    return row[-1] is None or _checksum_of_track(row[:-1]) == row[-1]
+
+
 def check_track(row: tuple[object, ...]) -> None:
     """Raise DamagedTrackError unless a row of ``SUMMED`` and its checksum fit together."""
     if _checksum_of_track(row[:-1]) != row[-1]:

@@ -591,6 +591,24 @@ def test_a_track_is_not_held_against_itself_nor_against_what_was_not_compared(tm
     ]
 
 
+def test_a_track_whose_path_the_disk_changed_is_damaged_and_not_missing(tagged):
+    workspace, ids = tagged
+    before = scan(workspace, options=OPTIONS)
+    changed = "UPDATE tracks SET path_bytes = CAST(path_bytes || 'x' AS BLOB) WHERE id = ?"
+    with contextlib.closing(sqlite3.connect(workspace.catalogue.path)) as connection, connection:
+        connection.execute(changed, (ids["c.flac"],))
+    for _ in range(2):
+        rotten = scan(workspace, options=OPTIONS)
+        assert [(os.path.basename(s.path), s.code) for s in rotten.skipped] == [
+            ("c.flac", "damaged-row")
+        ]
+        assert not any(track.missing for track in rotten.tracks)
+    music = Path(rotten.skipped[0].path).parent
+    mended = scan(workspace, [music], options=OPTIONS)
+    assert (mended.pairs, mended.skipped) == (before.pairs, before.skipped)
+    assert workspace.catalogue.verify() == []
+
+
 def test_a_wide_run_needs_an_extractor_of_excerpts(reader, library):
     with pytest.raises(UsageError, match="--wide needs an extractor that tells what is played"):
         check(reader, [library / "b.wav"], options=Options(wide=True))
