@@ -97,8 +97,11 @@ def scan(
         reread_tags=reread_tags,
         on_event=on_event,
     )
-    if damaged and roots:
-        workspace.catalogue.drop_lost_rows(workspace.weights_id)
+    skipped = workspace.catalogue.skipped()
+    if roots:  # what was damaged there is stored anew
+        workspace.catalogue.drop_damaged_skipped()
+        if damaged:
+            workspace.catalogue.drop_lost_rows(workspace.weights_id)
     table = workspace.catalogue.table(workspace.weights_id)
     if not roots:
         require_tracks(workspace, len(table.tracks))
@@ -173,7 +176,7 @@ def scan(
         pairs=pairs,
         clusters=flagged_clusters(table.tracks.names(), pairs, tracks, same, LossReader(workspace)),
         skipped=merge_skipped(
-            workspace.catalogue.skipped(),
+            skipped,
             damaged_files(workspace, rotten | scored.damaged),
             not_heard,
             ingested.skipped,

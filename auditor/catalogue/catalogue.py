@@ -63,10 +63,10 @@ from auditor.catalogue.rows import (
     valid_unicode,
 )
 from auditor.catalogue.skipped import (
-    damaged_numbers,
+    damaged_skipped,
+    drop_damaged,
     put_skipped,
     read_skipped,
-    skipped_problems,
 )
 from auditor.catalogue.sources import naming_tag
 from auditor.catalogue.spectrograms import (
@@ -445,6 +445,11 @@ class Catalogue:
         with self._write() as connection:
             put_skipped(connection, path_bytes, why, stamp.columns if stamp else ())
 
+    def drop_damaged_skipped(self) -> None:
+        """Delete the damaged rows of skipped files, once these were looked at again."""
+        with self._write() as connection:
+            drop_damaged(connection)
+
     def forget_skipped(self, paths: Iterable[bytes]) -> None:
         """Drop skipped files, because they are gone; unknown paths are passed over."""
         if rows := [(p,) for p in paths]:
@@ -627,19 +632,15 @@ class Catalogue:
         """Make sure that no embedding of a damaged track is used; return what is wrong by id.
 
         Every row is read.  The embedding of such a track counts as none from then on, until its
-        file is scanned again.  Damaged rows of skipped files, which say nothing, are deleted.
+        file is scanned again.
         """
         with self._read() as connection:
             found = dict(damaged_rows(connection, weights_id))
-            skipped = damaged_numbers(connection)
-        if found or skipped:
+        if found:
             with self._write() as connection:
                 connection.executemany(
                     "UPDATE embeddings SET crc = ? WHERE track_id = ? AND weights_id = ?",
                     [(SET_ASIDE, track_id, weights_id) for track_id in found],
-                )
-                connection.executemany(
-                    "DELETE FROM skipped WHERE rowid = ?", [(number,) for number in skipped]
                 )
         return found
 
@@ -821,9 +822,14 @@ class Catalogue:
         return dvectors.astype(np.float16), levels.astype(np.float16)
 
     def skipped(self) -> list[Skipped]:
-        """Return the skipped files with their reasons, sorted by path."""
+        """Return the skipped files with their reasons, sorted by path.
+
+        A damaged row is one more, with the code ``damaged-row``.
+        """
         with self._read() as connection:
-            return [why for _, why, _ in read_skipped(connection)]
+            skipped = [why for _, why, _ in read_skipped(connection)]
+            skipped += damaged_skipped(connection)
+        return sorted(skipped, key=lambda one: one.path)
 
     def spectra(self) -> set[str]:
         """Return the hashes of the contents whose spectrum is stored."""
@@ -920,7 +926,7 @@ class Catalogue:
                 rotten = damaged_rows(connection)
                 problems += (why for track_id, why in rotten if f"track {track_id}" not in named)
                 problems += decision_problems(connection)
-                problems += skipped_problems(connection)
+                problems += (f"{s.path!r}: {s.reason}" for s in damaged_skipped(connection))
                 problems += spectrum_problems(connection, SPECTRUM_LAYOUT, SPECTRUM.n_bands)
                 files = connection.execute(
                     f"SELECT id, path_bytes, sha256, {_stamp_columns(connection)} FROM tracks"

@@ -1,6 +1,7 @@
 """Rows of a catalogue: the files that took no part, and why.
 
-A row whose checksum is wrong counts as none: its file is looked at again and gets another row.
+A row whose checksum is wrong counts as none, and is named: its file is looked at again by a scan of
+its folder, and gets another row.
 """
 
 from __future__ import annotations
@@ -49,20 +50,23 @@ def read_skipped(connection: sqlite3.Connection) -> Iterator[SkippedRow]:
             yield path_bytes, Skipped.of(path, reason, code, sha256), tuple(stamp)
 
 
-def skipped_problems(connection: sqlite3.Connection) -> Iterator[str]:
-    """Yield the rows that are damaged."""
+def damaged_skipped(connection: sqlite3.Connection) -> Iterator[Skipped]:
+    """Yield what the damaged rows hold as path, and that they are damaged."""
     for row in _rows(connection):
         if not _is_sound(row):
-            shown = show_path(row[0]) if type(row[0]) is bytes else row[0]
-            yield (
-                f"the row of a skipped file, {shown!r:.200}, changed on the disk: the checksum is "
-                "another. The next audit scan DIR removes it and looks at the file again"
+            path = row[1] if type(row[1]) is str else show_path(row[0])
+            yield Skipped.of(
+                path,
+                "what the catalogue holds of this skipped file changed on the disk: the checksum "
+                "is another. Run audit scan DIR with its folder, which looks at it again.",
+                "damaged-row",
             )
 
 
-def damaged_numbers(connection: sqlite3.Connection) -> list[int]:
-    """Return the ``rowid`` of each row that is damaged."""
-    return [row[-1] for row in _rows(connection) if not _is_sound(row)]
+def drop_damaged(connection: sqlite3.Connection) -> None:
+    """Delete the damaged rows."""
+    numbers = [(row[-1],) for row in _rows(connection) if not _is_sound(row)]
+    connection.executemany("DELETE FROM skipped WHERE rowid = ?", numbers)
 
 
 def seal(connection: sqlite3.Connection) -> None:

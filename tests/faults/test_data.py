@@ -83,9 +83,11 @@ def basic_fault(end: End, codes=(*FINE, 2)) -> str:
 
 
 def is_right_or_said(end: End, expected: dict) -> bool:
-    """Say whether a result is the expected one, or names the tracks whose rows are damaged."""
-    found, before = facts_of(end), {one["path"] for one in expected["skipped"]}
-    return found == expected or bool({one["path"] for one in found["skipped"]} - before)
+    """Say whether a result is the expected one, or names the files whose rows are damaged."""
+    found = facts_of(end)
+    before = {(one["path"], one["code"]) for one in expected["skipped"]}
+    now = {(one["path"], one["code"]) for one in found["skipped"]}
+    return found == expected or bool(now - before)
 
 
 HASHED = ("catalogue cells", "catalogue bytes", "indexes", "weights")
