@@ -14,6 +14,8 @@ from auditor.commands.options import (
     DeviceOption,
     ExitZeroOption,
     ExtractorOption,
+    FailOn,
+    FailOnOption,
     FarOption,
     FmaOption,
     Format,
@@ -54,6 +56,7 @@ from auditor.commands.running import (
     workers_for,
 )
 from auditor.embedding.config import DEFAULT_EXTRACTOR, GPU_BATCH
+from auditor.errors import UsageError
 
 EXAMPLES = """\b
 Examples:
@@ -66,7 +69,7 @@ A collection is a folder, a list of paths (csv, tsv, parquet, m3u, txt), a works
 one: [WORKSPACE]@NAME=VALUE, where NAME is artist, album, title, genre, date, licence, codec,
 folder or id.
 
-Exit code: 0 nothing flagged, 1 something flagged, 2 error.
+Exit code: 0 nothing flagged, 1 something flagged (see --fail-on), 2 error.
 """
 
 
@@ -103,6 +106,7 @@ def compare(
     max_report_size: ReportSizeOption = MAX_REPORT_MB,
     open_report: OpenOption = False,
     redact_paths: RedactOption = False,
+    fail_on: FailOnOption = None,
     exit_zero: ExitZeroOption = False,
     wait: WaitOption = False,
     verbose: VerboseOption = False,
@@ -117,6 +121,11 @@ def compare(
     """
     check_report_options(no_report=no_report, output=output, open_report=open_report)
     check_format(form)
+    if FailOn.COMPOSITION in (fail_on or ()):
+        raise UsageError(
+            "--fail-on composition: audit compare does not compare compositions. audit scan and "
+            "audit check do."
+        )
     from auditor.audio.isolated import warm_up
 
     warm_up()  # it starts while the rest is imported
@@ -179,5 +188,5 @@ def compare(
         verbose=verbose,
         quiet=quiet,
     )
-    if code := exit_code(result, exit_zero=exit_zero):
+    if code := exit_code(result, fail_on, exit_zero=exit_zero):
         raise typer.Exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -30,6 +31,8 @@ from auditor.api.scan import scan
 from auditor.audio import SAMPLE_RATE_HZ
 from auditor.audio.encode import write_audio
 from auditor.audio.files import hash_file
+from auditor.commands.options import FailOn
+from auditor.commands.running import exit_code
 from auditor.decisions.apply import pair_id
 from auditor.errors import CatalogueError, UsageError
 from auditor.parallel import LocalTiles
@@ -239,6 +242,9 @@ def test_identifiers_are_compared_across(workspace, tmp_path):
     assert found.n_tracks == 7
     assert named(found) == [(isrc(2), [["2.wav", "2.mp3"], ["5.mp3"]])]
     assert [(by_id[d.a], by_id[d.b]) for d in found.differing] == [("1.wav", "1.mp3")]
+    unflagged = dataclasses.replace(result, pairs=())
+    assert exit_code(unflagged) == 0
+    assert exit_code(unflagged, [FailOn.RECORDING, FailOn.IDENTIFIER]) == 1
     result = compare(workspace, *sides, options=OPTIONS, within=True)
     by_id = {track.id: os.path.basename(track.path) for track in result.tracks}
     assert {identifier for identifier, _ in named(result.identifiers)} == {isrc(2), isrc(3)}

@@ -108,3 +108,11 @@ def test_wrong_usage_is_refused_before_anything_is_read(tmp_path, command, argum
     assert run.exit_code == 2
     assert said in " ".join(run.output.replace("│", " ").split())
     assert not (tmp_path / ".audit").exists()
+
+
+def test_compare_has_no_compositions_to_fail_on(tmp_path):
+    where = (tmp_path, tmp_path, "-w", tmp_path / "ws", "--fail-on", "composition")
+    run = CliRunner().invoke(app, ["compare", *map(str, where)])
+    assert run.exit_code == 2
+    assert "audit compare does not compare compositions" in run.output
+    assert not (tmp_path / "ws").exists()
